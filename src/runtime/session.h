@@ -1,0 +1,71 @@
+// A graph made ready to run: a memory plan and a list of steps. `run` allocates nothing.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "graph/graph.h"
+#include "kernels/policy.h"
+#include "ops/op.h"
+
+namespace octavo::runtime {
+
+struct SessionOptions {
+  kernels::Policy policy;
+  int threads = 1;
+  // Keeps every value in memory of its own, so that all can be read after run() (calibration, comparison).
+  bool keep_values = false;
+  // Upper bound for plan + packed weights in bytes; 0: no bound of ours.
+  std::size_t memory_limit = 0;
+};
+
+struct StepInfo {
+  std::string node, op;
+  std::string_view kernel;
+  std::int64_t macs;
+  double milliseconds;  // of the last profiled run
+};
+
+class Session {
+ public:
+  // `graph` is canonical, all shapes known, layouts assigned (passes/pipelines.h: prepare_for_session).
+  static Result<Session> create(Graph graph, const SessionOptions& options);
+
+  Session(Session&&) noexcept;
+  Session& operator=(Session&&) noexcept;
+  ~Session();
+
+  const Graph& graph() const;
+  // Where to write input i / read output i (order of Graph::inputs / outputs), row-major, whole tensor.
+  // Inputs are not kept by run(): write all of them before each run.
+  std::span<std::byte> input(std::size_t i);
+  std::span<const std::byte> output(std::size_t i) const;
+  // Any value after run(); empty unless it is a constant, an input, an output or keep_values is on.
+  // Bytes are in the value's layout.
+  std::span<const std::byte> value(ValueId id) const;
+
+  void run();
+  // run() in pieces, for jobs that report progress and can be aborted: true while there is more to do.
+  bool run_some(int max_steps);
+  void run_profiled();
+  // Called after each step of run() with the step's node; for calibration without keep_values: outputs are
+  // valid during the call. Pass nullptr to remove.
+  void on_step(std::function<void(NodeId, std::span<const std::byte* const> outputs)> callback);
+
+  std::vector<StepInfo> steps() const;
+  std::size_t arena_bytes() const;        // activations, after planning
+  std::size_t lower_bound_bytes() const;  // largest sum of values alive at once: no plan can be smaller
+  std::size_t weight_bytes() const;       // packed
+
+ private:
+  struct Impl;
+  explicit Session(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace octavo::runtime

@@ -1,0 +1,27 @@
+// What the relaxed dot products of this machine compute. Their results may differ between engines (the
+// relaxed-SIMD proposal leaves operand 2's sign and the saturation of pair sums open), never within one.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace octavo::simd {
+
+// Which instruction sets rows are written for, weakest first.
+enum class Level : std::uint8_t { kScalar, kSimd128, kRelaxed, kBest = kRelaxed };
+
+enum class EngineClass : std::uint8_t {
+  kNone,      // no relaxed SIMD, or one whose sums are none of the below: use SIMD128 rows
+  kSdot,      // signed x signed, exact
+  kUsdot,     // signed x unsigned, exact
+  kMaddubs,   // signed x unsigned, pair sums saturate to 16 bits
+  kWrap,      // signed x signed, pair sums wrap to 16 bits
+};
+
+std::string_view engine_class_name(EngineClass engine_class);  // "SDOT", "USDOT", "MADDUBS", "WRAP", "none"
+std::string_view level_name(Level level);                      // "scalar", "simd128", "relaxed"
+
+// Runs known-answer vectors through this build's relaxed dot product. kNone where there is none.
+EngineClass probe_engine_class();
+
+}  // namespace octavo::simd
