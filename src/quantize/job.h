@@ -1,0 +1,56 @@
+// Post-training quantization as a job that its caller drives: feed samples, step, take the result.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "quantize/model.h"
+
+namespace octavo::quantize {
+
+struct Progress {
+  std::string_view stage;  // "calibrate" | "quantize" | "evaluate" | "done"
+  std::int64_t done = 0;
+  std::int64_t total = 0;  // 0: unknown
+};
+
+// Life: create; for each sample { write every input(i); begin_sample(); step() until stage_finished() };
+// end_samples(); step() until Progress.stage is "done"; take_model(), report_json().
+// An error leaves the job unusable, the model and everything else untouched. Dropping the job aborts it.
+class QuantizeJob {
+ public:
+  // Options JSON (all optional; unknown keys and bad values are INVALID_OPTION with the allowed ones listed):
+  // { activation: { observer: 'minmax'|'movingAverage'|'histogram'|'percentile', percentile: 99.999,
+  //                 averagingConstant: 0.01, dtype: 'quint8'|'qint8' },
+  //   weight: { scheme: 'per_channel_symmetric'|'per_tensor_symmetric', reduceRange: false },
+  //   batchNorm: 'auto'|'fold'|'quantized'|'float',
+  //   exclude: (string glob of node names | { opType: string })[],
+  //   inputShapes: { [input]: number[] } , evaluateSamples: 8 }
+  static Result<QuantizeJob> create(const Model& model, std::string_view options_json, const kernels::Policy& policy);
+  QuantizeJob(QuantizeJob&&) noexcept;
+  QuantizeJob& operator=(QuantizeJob&&) noexcept;
+  ~QuantizeJob();
+
+  // The calibration session's inputs, in the order of graph().inputs.
+  const Graph& graph() const;
+  std::span<std::byte> input(std::size_t i);
+  Status begin_sample();
+  Status end_samples();  // NO_SAMPLES when there was none
+  // Does a bounded piece of work (a few milliseconds to a layer).
+  Result<Progress> step();
+  bool sample_finished() const;
+
+  Model take_model();              // the QDQ graph
+  std::string report_json() const; // see report.h
+
+ private:
+  struct Impl;
+  explicit QuantizeJob(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace octavo::quantize

@@ -1,0 +1,52 @@
+// A loaded network: the facade that bindings, the quantizer and the tools work with.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "graph/graph.h"
+#include "passes/pass.h"
+#include "passes/pipelines.h"
+#include "runtime/session.h"
+
+namespace octavo::quantize {
+
+struct ExportOptions {
+  int opset = 17;                         // >= 13; raised where an op needs a later one
+  std::string batch_norm = "depthwise";   // how a standalone int8 BatchNormalization is written: "depthwise" | "batchnorm" | "muladd"
+};
+Result<ExportOptions> parse_export_options(std::string_view json);
+
+// A normalized graph (passes::normalize). Copies share the weights.
+class Model {
+ public:
+  // `bytes` stay alive as long as any tensor views them.
+  static Result<Model> load(std::shared_ptr<const std::byte> bytes, std::size_t size);
+  static Model from_graph(Graph graph, std::vector<passes::Note> notes = {});
+
+  const Graph& graph() const { return graph_; }
+  const std::vector<passes::Note>& notes() const { return notes_; }
+  bool is_quantized() const;  // has Q/DQ nodes or integer codes
+
+  // JSON: { name, producer, opset, metadata, quantized, parameters, bytes,
+  //   inputs: [{ name, type, shape: (number|string)[] }], outputs: [same],
+  //   nodes: [{ name, op, output, shape, macs, plan: 'int8'|'float'|'folded'|'fused', reason }], macs }
+  // `plan` says what quantizeStatic with default options would make of the node. Inputs' unknown dimensions count as 1.
+  std::string summary_json() const;
+  Result<std::vector<std::byte>> to_onnx(const ExportOptions& options) const;
+
+ private:
+  Graph graph_;
+  std::vector<passes::Note> notes_;
+  std::size_t file_bytes_ = 0;
+};
+
+// Fixes the shapes, optimizes, lowers and plans: a float or a quantized model, ready to run.
+Result<runtime::Session> create_session(const Model& model, const passes::InputShapes& shapes,
+                                        const runtime::SessionOptions& options);
+
+}  // namespace octavo::quantize
