@@ -48,6 +48,8 @@ class InferContext {
 
 // ---- execution ----
 
+// A step may read up to 16 bytes past the end of a buffer (their values are anything) and never before
+// its start; it writes only inside.
 struct StepArgs {
   std::span<const std::byte* const> in;  // nullptr where absent
   std::span<std::byte* const> out;       // nullptr where absent

@@ -8,6 +8,7 @@ namespace octavo {
 
 namespace {
 constexpr std::align_val_t kAlignment{16};
+constexpr std::size_t kSlack = 16;  // kernels may read so far past the end
 
 float half_to_float(std::uint16_t half) {
   const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000U) << 16;
@@ -67,8 +68,8 @@ Tensor Tensor::make(DType dtype, Shape shape) {
   tensor.dtype_ = dtype;
   tensor.shape_ = std::move(shape);
   const std::size_t size = tensor.bytes();
-  auto* data = static_cast<std::byte*>(::operator new(size == 0 ? 1 : size, kAlignment));
-  std::memset(data, 0, size);
+  auto* data = static_cast<std::byte*>(::operator new(size + kSlack, kAlignment));
+  std::memset(data, 0, size + kSlack);
   tensor.data_ = std::shared_ptr<const std::byte>(
       data, [](const std::byte* p) { ::operator delete(const_cast<std::byte*>(p), kAlignment); });
   return tensor;

@@ -17,7 +17,7 @@ class Tensor {
  public:
   Tensor() = default;
 
-  // Zero-filled, 16-byte aligned.
+  // Zero-filled, 16-byte aligned, with 16 readable bytes past the end.
   static Tensor make(DType dtype, Shape shape);
   // A view of bytes that `owner` keeps alive; `data` must be aligned for `dtype`.
   static Tensor view(DType dtype, Shape shape, std::shared_ptr<const std::byte> data);
