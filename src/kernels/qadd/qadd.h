@@ -1,0 +1,55 @@
+// qadd: the sum of two tensors of codes with different grids, as ONNX Runtime's QLinearAdd.
+//
+//   out = clamp(rint((fixed + a * ratio_a) + b * ratio_b), lo, hi)
+//   ratio_a = scale_a / scale_y, ratio_b = scale_b / scale_y
+//   fixed = zero_y - (ratio_a * zero_a + ratio_b * zero_b)
+//
+// a, b are the codes themselves; every step is one f32 operation (no fused multiply-add). [lo, hi]
+// lies within the code's range: narrower for a fused Relu or Clip. Any n >= 0; out may be a or b.
+// Broadcasting: felementwise/broadcast.h.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "kernels/quantize/quantize.h"
+#include "kernels/rows.h"
+
+namespace octavo::kernels {
+
+struct QAddParams {
+  float fixed, ratio_a, ratio_b;
+  std::int32_t lo, hi;
+};
+
+QAddParams make_qadd_params(Grid a, Grid b, Grid out, std::int32_t lo, std::int32_t hi);
+// a - b: the same with b's ratio negated.
+QAddParams make_qsub_params(Grid a, Grid b, Grid out, std::int32_t lo, std::int32_t hi);
+
+template <class Code>
+using QAddFn = void (*)(const Code* a, const Code* b, Code* out, std::size_t n,
+                        const QAddParams& params);
+
+struct QAddKernel {
+  std::string_view name;
+  simd::Level level;
+  QAddFn<std::uint8_t> u8;
+  QAddFn<std::int8_t> s8;
+
+  template <class Code>
+  QAddFn<Code> run() const;
+};
+template <>
+inline QAddFn<std::uint8_t> QAddKernel::run<std::uint8_t>() const {
+  return u8;
+}
+template <>
+inline QAddFn<std::int8_t> QAddKernel::run<std::int8_t>() const {
+  return s8;
+}
+
+std::span<const QAddKernel> qadd_kernels();  // weakest first: front() is the reference
+
+}  // namespace octavo::kernels
