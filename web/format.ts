@@ -1,0 +1,32 @@
+// Numbers as a person reads them.
+
+export function bytes(n: number): string {
+  if (n < 1000) return `${n} B`;
+  if (n < 1e6) return `${(n / 1e3).toPrecision(3)} kB`;
+  return `${(n / 1e6).toPrecision(3)} MB`;
+}
+
+export function count(n: number): string {
+  if (n < 1e4) return n.toLocaleString('en');
+  if (n < 1e6) return `${(n / 1e3).toPrecision(3)} k`;
+  if (n < 1e9) return `${(n / 1e6).toPrecision(3)} M`;
+  return `${(n / 1e9).toPrecision(3)} G`;
+}
+
+export function milliseconds(n: number): string {
+  if (n >= 100) return `${n.toFixed(0)} ms`;
+  if (n >= 1) return `${n.toPrecision(3)} ms`;
+  return `${n.toFixed(2)} ms`;
+}
+
+export function percent(fraction: number): string {
+  return `${(fraction * 100).toFixed(1)} %`;
+}
+
+export function decibels(sqnr: number | null): string {
+  return sqnr === null ? 'exact' : `${sqnr.toFixed(1)} dB`;
+}
+
+export function number(n: number): string {
+  return Math.abs(n) >= 1e-3 || n === 0 ? String(Number(n.toPrecision(4))) : n.toExponential(2);
+}

@@ -1,0 +1,56 @@
+// The demo page: three panels in, two out. Everything happens in this browser.
+
+import { createEngine, type Engine } from 'octavo';
+import { type App, errorNotice } from './app.ts';
+import { byId } from './dom.ts';
+import { drawPanel } from './panels/draw.ts';
+import { modelPanel } from './panels/model.ts';
+import { picturesPanel } from './panels/pictures.ts';
+import { quantizePanel } from './panels/quantize.ts';
+import { resultPanel } from './panels/result.ts';
+import { readState } from './state.ts';
+
+async function main(): Promise<void> {
+  const state = readState();
+  let engine: Engine;
+  try {
+    engine = await createEngine(state.isa ? { isa: state.isa as 'simd' } : {});
+  } catch (error) {
+    byId('engine').replaceChildren(errorNotice(error));
+    for (const control of document.querySelectorAll<HTMLButtonElement | HTMLInputElement>('button, input')) control.disabled = true;
+    return;
+  }
+  const { isa, engineClass } = engine.features;
+  byId('engine').textContent =
+    isa === 'relaxed'
+      ? `Engine: WebAssembly relaxed SIMD, int8 dot products of class ${engineClass}.`
+      : 'Engine: WebAssembly SIMD. This browser has no relaxed SIMD; results are the same, only slower.';
+
+  const app: App = { engine, modelName: '', modelBytes: 0, calibration: [], evaluation: [], isSample: false };
+  const result = resultPanel(app);
+  const draw = drawPanel(app);
+  const quantize = quantizePanel(app, async () => {
+    await result.show();
+    await draw.show();
+  });
+  const pictures = picturesPanel(app, () => quantize.refresh());
+  const model = modelPanel(
+    app,
+    () => {
+      result.hide();
+      void draw.hide();
+      pictures.show();
+      quantize.refresh();
+    },
+    quantize.start,
+  );
+  quantize.refresh();
+  document.documentElement.dataset.ready = 'true'; // tests wait for it
+  if (state.sample) model.openSample();
+  if (import.meta.env.PROD && 'serviceWorker' in navigator) {
+    // Without it the page works, only not offline.
+    navigator.serviceWorker.register(new URL('./sw.js', document.baseURI)).catch(() => {});
+  }
+}
+
+void main();

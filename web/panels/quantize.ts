@@ -1,0 +1,131 @@
+// Panel 3: options, the job, its progress and its end.
+
+import { type Progress, type QuantizeOptions, quantizeStatic } from 'octavo';
+import { type App, errorNotice, isAbort } from '../app.ts';
+import { byId, h } from '../dom.ts';
+import { feeds, inputShapes } from '../inputs.ts';
+import { readState, writeState } from '../state.ts';
+import { choice } from './pictures.ts';
+
+const stageWords: Record<string, string> = {
+  calibrate: 'Watching the network on your pictures',
+  quantize: 'Choosing ranges and rounding weights',
+  evaluate: 'Comparing float and int8',
+};
+
+export function quantizePanel(app: App, onDone: () => Promise<void>): { refresh: () => void; start: () => void } {
+  const start = byId<HTMLButtonElement>('start');
+  const cancel = byId<HTMLButtonElement>('cancel');
+  const bar = byId<HTMLProgressElement>('progress-bar');
+  const text = byId('progress-text');
+  const out = byId('quantize-out');
+  let running: AbortController | undefined;
+
+  const refresh = (): void => {
+    start.disabled = running !== undefined || !app.model || app.calibration.length === 0;
+    start.textContent = app.result ? 'Quantize again' : 'Quantize to int8';
+  };
+
+  function showProgress(progress: Progress): void {
+    const known = progress.total !== undefined && progress.total > 0;
+    if (known) {
+      bar.max = progress.total ?? 1;
+      bar.value = progress.done;
+    } else {
+      bar.removeAttribute('value');
+    }
+    const amount = known ? ` (${progress.done} of ${progress.total})` : '';
+    text.textContent = `${stageWords[progress.stage] ?? progress.stage}${amount}`;
+  }
+
+  async function run(): Promise<void> {
+    if (!app.model || running) return;
+    const model = app.model;
+    const controller = new AbortController();
+    running = controller;
+    refresh();
+    cancel.hidden = false;
+    byId('progress').hidden = false;
+    bar.removeAttribute('value');
+    text.textContent = 'Starting';
+    out.replaceChildren();
+    const state = readState();
+    const exclude = state.exclude.split(/[\s,]+/).filter(Boolean);
+    const options: QuantizeOptions = {
+      activation: { observer: state.observer as 'minmax' },
+      weight: { scheme: state.weights as 'per_channel_symmetric' },
+      batchNorm: state.bn as 'auto',
+      inputShapes: inputShapes(model),
+      exclude: exclude.map((word) => (/^op:/i.test(word) ? { opType: word.slice(3) } : word)),
+      total: app.calibration.length,
+      signal: controller.signal,
+    };
+    try {
+      const job = quantizeStatic(model, feeds(model, app.calibration, state), options);
+      for await (const progress of job) showProgress(progress);
+      const { model: int8, report } = await job.result;
+      await app.result?.int8.close();
+      app.result = { float: model, int8, report };
+      text.textContent = 'Ready';
+      await onDone();
+    } catch (error) {
+      if (isAbort(error)) out.replaceChildren(h('div', { className: 'notice' }, 'Cancelled. Nothing was lost: network and pictures are still here.'));
+      else out.replaceChildren(errorNotice(error));
+    } finally {
+      running = undefined;
+      cancel.hidden = true;
+      byId('progress').hidden = true;
+      refresh();
+    }
+  }
+
+  start.addEventListener('click', () => void run());
+  cancel.addEventListener('click', () => running?.abort());
+
+  const exclude = h('input', {
+    type: 'text',
+    id: 'field-exclude',
+    value: readState().exclude,
+    placeholder: '/head/* op:Softmax',
+    on: { change: () => writeState({ exclude: exclude.value }) },
+  });
+  byId('options-form').append(
+    choice(
+      'observer',
+      'Ranges of activations',
+      [
+        { value: 'minmax', label: 'Smallest to largest seen' },
+        { value: 'movingAverage', label: 'Moving average of both' },
+        { value: 'histogram', label: 'Histogram, least squared error' },
+        { value: 'percentile', label: 'Percentile 99.999' },
+      ],
+      'What to do with rare large values.',
+      () => {},
+    ),
+    choice(
+      'weights',
+      'Weights',
+      [
+        { value: 'per_channel_symmetric', label: 'A scale for each channel' },
+        { value: 'per_tensor_symmetric', label: 'One scale for all' },
+      ],
+      'A scale for each channel is more exact and as fast.',
+      () => {},
+    ),
+    choice(
+      'bn',
+      'Batch normalization',
+      [
+        { value: 'auto', label: 'Fold where possible, else int8' },
+        { value: 'fold', label: 'Fold where possible, else float' },
+        { value: 'quantized', label: 'Always int8 of its own' },
+        { value: 'float', label: 'Keep in float' },
+      ],
+      'Folding costs nothing at run time.',
+      () => {},
+    ),
+    h('div', {}, h('label', { htmlFor: 'field-exclude' }, 'Keep in float'), exclude, h('small', {}, 'Node names, * for anything; op:Softmax for all of a kind.')),
+  );
+  return { refresh, start: () => void run() };
+}
+

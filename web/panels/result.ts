@@ -1,0 +1,238 @@
+// Panel 4: gains and costs, side by side; downloads.
+
+import { compare, InferenceSession, type Report } from 'octavo';
+import { type App, errorNotice, type Picture } from '../app.ts';
+import { bar, histogramChart } from '../charts.ts';
+import { byId, h } from '../dom.ts';
+import { bytes, decibels, milliseconds, number, percent } from '../format.ts';
+import { feeds, inputShapes } from '../inputs.ts';
+import { digitCanvas } from '../sample.ts';
+import { readState, writeState } from '../state.ts';
+
+const tile = (value: string, words: string): HTMLElement => h('div', { className: 'tile' }, h('b', {}, value), h('span', {}, words));
+
+function download(data: Uint8Array | string, name: string, type: string): void {
+  const part = typeof data === 'string' ? data : (data as Uint8Array<ArrayBuffer>);
+  const url = URL.createObjectURL(new Blob([part], { type }));
+  h('a', { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}
+
+/** The index and share of the largest value; the share after softmax where the values are not shares already. */
+function best(values: ArrayLike<number>): { index: number; share: number } {
+  const list = Array.from(values);
+  const sum = list.reduce((a, b) => a + b, 0);
+  const areShares = list.every((v) => v >= 0 && v <= 1) && Math.abs(sum - 1) < 1e-2;
+  const top = Math.max(...list);
+  const weights = areShares ? list : list.map((v) => Math.exp(v - top));
+  const total = weights.reduce((a, b) => a + b, 0);
+  const index = list.indexOf(top);
+  return { index, share: (weights[index] ?? 0) / total };
+}
+
+function thumb(picture: Picture): HTMLElement {
+  if (picture.digit) return digitCanvas(picture.digit);
+  const image = h('img', { alt: '' });
+  if (picture.file) {
+    const url = URL.createObjectURL(picture.file);
+    image.src = url;
+    image.addEventListener('load', () => URL.revokeObjectURL(url), { once: true });
+  }
+  return image;
+}
+
+export function resultPanel(app: App): { show: () => Promise<void>; hide: () => void } {
+  const section = byId('result');
+  const out = byId('result-out');
+  let clearChart = (): void => {};
+
+  function layers(report: Report): HTMLElement {
+    const tensors = report.tensors;
+    const chart = h('div', { className: 'chart' });
+    const facts = h('div', {});
+    const largest = Math.max(1, ...tensors.map((t) => t.sqnr ?? 0));
+    const rows = tensors.map((tensor) => {
+      const sqnr = tensor.sqnr;
+      const color = sqnr !== null && sqnr < 15 ? 'var(--bad)' : sqnr !== null && sqnr < 25 ? 'var(--warn)' : 'var(--bar)';
+      const row = h(
+        'button',
+        { type: 'button', className: 'layer', aria: { pressed: 'false' }, on: { click: () => select(tensor.name) } },
+        h('span', { className: 'name mono', title: `${tensor.op} ${tensor.node}` }, `${tensor.op} · ${tensor.name}`),
+        h('span', { className: 'value' }, decibels(sqnr)),
+        h('span', { className: 'track' }, bar((sqnr ?? largest) / largest, color)),
+      );
+      return row;
+    });
+    function select(name: string): void {
+      const index = Math.max(0, tensors.findIndex((t) => t.name === name));
+      const tensor = tensors[index];
+      if (!tensor) return;
+      writeState({ layer: tensor.name });
+      rows.forEach((row, i) => row.setAttribute('aria-pressed', String(i === index)));
+      clearChart();
+      facts.replaceChildren(
+        h('h3', { className: 'mono' }, tensor.name),
+        h(
+          'dl',
+          { className: 'facts' },
+          h('dt', {}, 'Made by'),
+          h('dd', {}, `${tensor.op} `, h('span', { className: 'mono' }, tensor.node)),
+          h('dt', {}, 'Seen'),
+          h('dd', {}, `${number(tensor.observedMin)} to ${number(tensor.observedMax)}`),
+          h('dt', {}, 'Int8 range'),
+          h('dd', {}, `${number(tensor.min)} to ${number(tensor.max)}`),
+          h('dt', {}, 'Code'),
+          h('dd', {}, `${tensor.dtype}, scale ${number(tensor.scale)}, zero point ${tensor.zeroPoint}`),
+          h('dt', {}, 'Signal to noise'),
+          h('dd', {}, decibels(tensor.sqnr)),
+        ),
+      );
+      clearChart = tensor.histogram
+        ? histogramChart(chart, tensor.histogram, { low: tensor.min, high: tensor.max })
+        : (): void => {};
+    }
+    const first = readState().layer || [...tensors].sort((a, b) => (a.sqnr ?? 1e9) - (b.sqnr ?? 1e9))[0]?.name || '';
+    queueMicrotask(() => select(first));
+    return h(
+      'div',
+      {},
+      h('h3', {}, 'Layer by layer'),
+      h('p', { className: 'hint' }, 'Signal-to-noise ratio of each int8 tensor against float: longer is better; under 15 dB a layer is worth a look. Choose one to see its values.'),
+      h('div', { className: 'columns' }, h('div', { className: 'layers' }, ...rows), h('div', {}, facts, chart)),
+    );
+  }
+
+  const table = (head: string[], rows: (Node | string)[][], numeric: number[] = []): HTMLElement =>
+    h(
+      'div',
+      { className: 'scroll' },
+      h(
+        'table',
+        {},
+        h('thead', {}, h('tr', {}, ...head.map((words, i) => h('th', { scope: 'col', className: numeric.includes(i) ? 'num' : '' }, words)))),
+        h('tbody', {}, ...rows.map((row) => h('tr', {}, ...row.map((cell, i) => h('td', { className: numeric.includes(i) ? 'num' : '' }, cell))))),
+      ),
+    );
+
+  async function predictions(): Promise<HTMLElement | null> {
+    const result = app.result;
+    if (!result) return null;
+    const pictures = (app.evaluation.length ? app.evaluation : app.calibration).slice(0, 12);
+    const shapes = { inputShapes: inputShapes(result.float), engine: app.engine };
+    const float = await InferenceSession.create(result.float, shapes);
+    const int8 = await InferenceSession.create(result.int8, shapes);
+    try {
+      const rows: (Node | string)[][] = [];
+      let i = 0;
+      for await (const feed of feeds(result.float, pictures, readState())) {
+        const picture = pictures[i++];
+        const name = float.outputNames[0] ?? '';
+        const a = (await float.run(feed))[name];
+        const b = (await int8.run(feed))[name];
+        if (!picture || !a || !b || a.shape.length !== 2 || a.data instanceof BigInt64Array || b.data instanceof BigInt64Array) return null;
+        const x = best(a.data as ArrayLike<number>);
+        const y = best(b.data as ArrayLike<number>);
+        const cell = (p: { index: number; share: number }): string => `class ${p.index} (${percent(p.share)})`;
+        rows.push([
+          thumb(picture),
+          picture.label === undefined ? picture.name : `a ${picture.label}`,
+          cell(x),
+          h('span', { className: x.index === y.index ? '' : 'differs' }, cell(y), x.index === y.index ? '' : ' ≠'),
+        ]);
+      }
+      return h('div', {}, h('h3', {}, 'The same pictures, both networks'), table(['', 'Picture', 'Float says', 'Int8 says'], rows));
+    } finally {
+      await float.close();
+      await int8.close();
+    }
+  }
+
+  async function show(): Promise<void> {
+    const result = app.result;
+    if (!result) return;
+    section.hidden = false;
+    clearChart();
+    const { report } = result;
+    const state = readState();
+    out.replaceChildren(h('p', { role: 'status' }, 'Comparing float and int8…'));
+    try {
+      const pictures = app.evaluation.length ? app.evaluation : app.calibration.slice(0, 50);
+      const labels = pictures.every((p) => p.label !== undefined) ? pictures.map((p) => p.label ?? 0) : undefined;
+      const comparison = await compare(result.float, result.int8, feeds(result.float, pictures, state), {
+        layers: false,
+        inputShapes: inputShapes(result.float),
+        ...(labels ? { labels } : {}),
+      });
+      const ms = comparison.milliseconds;
+      const stem = app.modelName.replace(/\.onnx$/i, '');
+      const tiles = [
+        tile(`${bytes(report.model.floatBytes)} → ${bytes(report.model.int8Bytes)}`, `${(report.model.floatBytes / report.model.int8Bytes).toFixed(1)} times smaller`),
+        tile(`${milliseconds(ms.a)} → ${milliseconds(ms.b)}`, `a picture, on one thread: ${(ms.a / ms.b).toFixed(1)} times ${ms.a >= ms.b ? 'as fast' : 'the float speed'}`),
+      ];
+      if (comparison.top1Agreement !== null) {
+        tiles.push(tile(percent(comparison.top1Agreement), `same answer as float, ${comparison.samples} pictures`));
+      }
+      if (comparison.top1) tiles.push(tile(`${percent(comparison.top1.a)} → ${percent(comparison.top1.b)}`, 'right answers, float → int8'));
+      const output = comparison.outputs[0];
+      if (output) tiles.push(tile(decibels(output.sqnr), `signal to noise of ${output.name}`));
+      const folded = new Map<string, string>([
+        ['folded', 'folded'],
+        ['int8', 'int8 of its own'],
+        ['float', 'float'],
+      ]);
+      const kinds = new Map<string, number>();
+      for (const node of report.nodes) kinds.set(node.fate, (kinds.get(node.fate) ?? 0) + 1);
+      out.replaceChildren(
+        h('div', { className: 'tiles' }, ...tiles),
+        app.evaluation.length ? '' : h('p', { className: 'hint' }, 'Measured on the calibration pictures themselves; with 20 or more, a fifth is kept back for this.'),
+        h(
+          'p',
+          { className: 'row' },
+          h('button', { type: 'button', className: 'primary', id: 'download-model', on: { click: () => void save(async () => download(await result.int8.toONNX(), `${stem}.int8.onnx`, 'application/octet-stream')) } }, 'Download int8 ONNX'),
+          h('button', { type: 'button', id: 'download-report', on: { click: () => void save(async () => download(report.toHTML(), `${stem}.report.html`, 'text/html')) } }, 'Report (HTML)'),
+          h('button', { type: 'button', id: 'download-json', on: { click: () => void save(async () => download(JSON.stringify(report, null, 2), `${stem}.report.json`, 'application/json')) } }, 'Report (JSON)'),
+        ),
+        h('div', { id: 'save-out' }),
+        layers(report),
+        (await predictions()) ?? '',
+        report.batchNorm.length
+          ? h(
+              'details',
+              { open: report.batchNorm.some((bn) => bn.fate !== 'folded') },
+              h('summary', {}, `Batch normalization: ${[...folded].map(([fate, words]) => `${report.batchNorm.filter((bn) => bn.fate === fate).length} ${words}`).join(', ')}`),
+              table(['Node', 'Fate', 'Why'], report.batchNorm.map((bn) => [h('span', { className: 'mono' }, bn.name), folded.get(bn.fate) ?? bn.fate, bn.reason])),
+            )
+          : '',
+        h(
+          'details',
+          {},
+          h('summary', {}, `All ${report.nodes.length} operators: ${[...kinds].map(([fate, n]) => `${n} ${fate}`).join(', ')}`),
+          table(['Node', 'Operator', 'Fate', 'Why'], report.nodes.map((node) => [h('span', { className: 'mono' }, node.name), node.op, node.fate, node.reason])),
+        ),
+      );
+    } catch (error) {
+      out.replaceChildren(errorNotice(error));
+    }
+    byId('result-title').focus({ preventScroll: true });
+    section.scrollIntoView({ block: 'start', behavior: matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth' });
+  }
+
+  async function save(work: () => Promise<void>): Promise<void> {
+    byId('save-out').replaceChildren();
+    try {
+      await work();
+    } catch (error) {
+      byId('save-out').replaceChildren(errorNotice(error));
+    }
+  }
+
+  return {
+    show,
+    hide: (): void => {
+      clearChart();
+      clearChart = (): void => {};
+      section.hidden = true;
+      out.replaceChildren();
+    },
+  };
+}
