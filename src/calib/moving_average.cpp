@@ -1,0 +1,81 @@
+// movingAverage: m += c * (m_of_batch - m), f32, the first batch sets m (torch MovingAverageMinMaxObserver).
+#include <algorithm>
+#include <cstdint>
+
+#include "calib/observer.h"
+#include "calib/state.h"
+
+namespace octavo::calib {
+
+namespace {
+
+class MovingAverage final : public Observer {
+ public:
+  explicit MovingAverage(double constant) : constant_(static_cast<float>(constant)) {}
+
+  std::string_view name() const override { return "movingAverage"; }
+
+  void observe(std::span<const float> values) override {
+    if (values.empty()) return;
+    const auto [min, max] = std::minmax_element(values.begin(), values.end());
+    if (batches_++ == 0) {
+      range_ = {*min, *max};
+      return;
+    }
+    range_.min += constant_ * (*min - range_.min);
+    range_.max += constant_ * (*max - range_.max);
+  }
+
+  Range range() const override { return range_; }
+
+  // PyTorch has no rule for this: the mean, weighted by the batches that each has seen.
+  Status merge(const Observer& other) override {
+    const auto* same = dynamic_cast<const MovingAverage*>(&other);
+    if (same == nullptr || same->constant_ != constant_) return foreign_merge(name(), other.name());
+    if (same->batches_ == 0) return ok_status();
+    const double share =
+        static_cast<double>(same->batches_) / static_cast<double>(batches_ + same->batches_);
+    const auto mean = [share](float mine, float theirs) {
+      return static_cast<float>((1 - share) * static_cast<double>(mine) + share * static_cast<double>(theirs));
+    };
+    range_ = {mean(range_.min, same->range_.min), mean(range_.max, same->range_.max)};
+    batches_ += same->batches_;
+    return ok_status();
+  }
+
+  std::vector<std::byte> save() const override {
+    StateWriter out(name());
+    out.put(constant_);
+    out.put(batches_);
+    out.put(range_.min);
+    out.put(range_.max);
+    return out.take();
+  }
+
+  Status load(std::span<const std::byte> bytes) override {
+    StateReader in(bytes);
+    float constant = 0;
+    std::int64_t batches = 0;
+    Range range;
+    if (!in.name(name()) || !in.get(constant) || constant != constant_ || !in.get(batches) || batches < 0 ||
+        !in.get(range.min) || !in.get(range.max) || !in.at_end()) {
+      return foreign_state(name());
+    }
+    batches_ = batches;
+    range_ = range;
+    return ok_status();
+  }
+
+ private:
+  float constant_;
+  std::int64_t batches_ = 0;
+  Range range_;
+};
+
+}  // namespace
+
+std::unique_ptr<Observer> make_moving_average(const ObserverOptions& options) {
+  return std::make_unique<MovingAverage>(options.averaging_constant);
+}
+
+}  // namespace octavo::calib

@@ -1,0 +1,325 @@
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "calib/observer.h"
+#include "calib/qparams.h"
+#include "support/golden.h"
+
+namespace octavo::calib {
+namespace {
+
+using test::GoldenCase;
+using test::GoldenGroup;
+
+std::uint32_t uhash(std::uint32_t i, std::uint32_t seed) {
+  std::uint32_t h = i * 2654435761U + seed;
+  h ^= h >> 15;
+  h *= 2246822519U;
+  return h ^ (h >> 13);
+}
+
+// The batches of a golden data case: stored, or generated from seeds by the rule in the golden format.
+std::vector<std::vector<float>> batches_of(const GoldenGroup& group, const GoldenCase& data) {
+  std::vector<std::vector<float>> batches;
+  if (data.str("kind") != "gen") {
+    for (int b = 0; data.has("b" + std::to_string(b)); ++b)
+      batches.push_back(group.get<float>(data, "b" + std::to_string(b)));
+    return batches;
+  }
+  const std::vector<double> seeds = data.list("seeds");
+  const std::vector<double> mults = data.list("mults");
+  const std::string kind = data.str("gen");
+  for (std::size_t b = 0; b < seeds.size(); ++b) {
+    std::vector<float> values(static_cast<std::size_t>(data.integer("n")));
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      std::int64_t sum = -131070;
+      for (std::uint32_t k = 0; k < 4; ++k)
+        sum += uhash(static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(seeds[b]) + k * 1000003U) >> 16;
+      float x = static_cast<float>(sum) * 0x1p-15F;
+      if (kind == "relu") x = std::max(x, 0.0F);
+      if (kind == "cube") x = (x * x) * x;
+      if (kind == "square") x = x * x;
+      if (kind == "fifth") x = ((x * x) * (x * x)) * x;
+      values[i] = x * static_cast<float>(mults[b]);
+    }
+    const auto head = group.get<float>(data, "b" + std::to_string(b) + "_head");
+    REQUIRE(std::equal(head.begin(), head.end(), values.begin()));
+    batches.push_back(std::move(values));
+  }
+  return batches;
+}
+
+struct Combo {
+  DType dtype;
+  Scheme scheme;
+  bool reduce;
+};
+// The rows of scales / zero_points in the golden group.
+constexpr Combo kCombos[] = {
+    {DType::kUint8, Scheme::kAffine, false},   {DType::kUint8, Scheme::kAffine, true},
+    {DType::kUint8, Scheme::kSymmetric, false}, {DType::kInt8, Scheme::kAffine, false},
+    {DType::kInt8, Scheme::kAffine, true},     {DType::kInt8, Scheme::kSymmetric, false},
+    {DType::kInt8, Scheme::kSymmetric, true},
+};
+
+void check_qparams(const GoldenGroup& group, const GoldenCase& c, const std::vector<Range>& channels) {
+  const auto scales = group.get<double>(c, "scales");
+  const auto zero_points = group.get<std::int32_t>(c, "zero_points");
+  REQUIRE(scales.size() == std::size(kCombos) * channels.size());
+  for (std::size_t row = 0; row < std::size(kCombos); ++row) {
+    for (std::size_t channel = 0; channel < channels.size(); ++channel) {
+      const Combo& combo = kCombos[row];
+      const ScaleZero got = torch_qparams(channels[channel], combo.dtype, combo.scheme, combo.reduce);
+      const std::size_t at = row * channels.size() + channel;
+      CHECK(static_cast<double>(got.scale) == scales[at]);
+      CHECK(got.zero_point == zero_points[at]);
+    }
+  }
+}
+
+std::vector<Range> ranges_of(const std::vector<std::unique_ptr<Observer>>& observers) {
+  std::vector<Range> ranges;
+  for (const auto& observer : observers) ranges.push_back(observer->range());
+  return ranges;
+}
+
+TEST_CASE("observers and scales equal PyTorch's on every golden case") {
+  const GoldenGroup group = test::load_golden("observers");
+  REQUIRE(group.cases.size() == 111);
+  int checked = 0;
+  for (const GoldenCase& c : group.cases) {
+    const std::string kind = c.str("kind");
+    if (kind == "data" || kind == "gen") continue;
+    CAPTURE(c.name);
+    ++checked;
+    ObserverOptions options;
+    if (c.attrs.count("averaging_constant") != 0) options.averaging_constant = c.number("averaging_constant");
+    const bool per_channel = kind.find("PerChannel") != std::string::npos;
+    const std::string_view row = kind.find("MovingAverage") != std::string::npos ? "movingAverage"
+                                 : kind == "Histogram"                           ? "histogram"
+                                                                                 : "minmax";
+    const ObserverDef* def = find_observer(row);
+    REQUIRE(def != nullptr);
+    std::vector<std::unique_ptr<Observer>> observers;
+    if (per_channel) {
+      // One observer a channel, each seeing its slice.
+      for (int b = 0; c.has("b" + std::to_string(b)); ++b) {
+        const std::string key = "b" + std::to_string(b);
+        const auto values = group.get<float>(c, key);
+        const auto& shape = c.tensors.at(key).shape;
+        const auto axis = static_cast<std::size_t>(c.integer("ch_axis"));
+        std::size_t inner = 1;
+        for (std::size_t d = axis + 1; d < shape.size(); ++d) inner *= static_cast<std::size_t>(shape[d]);
+        const auto channels = static_cast<std::size_t>(shape[axis]);
+        while (observers.size() < channels) observers.push_back(def->make(options));
+        for (std::size_t channel = 0; channel < channels; ++channel) {
+          std::vector<float> slice;
+          for (std::size_t i = 0; i < values.size(); ++i) {
+            if (i / inner % channels == channel) slice.push_back(values[i]);
+          }
+          observers[channel]->observe(slice);
+        }
+      }
+    } else {
+      const GoldenCase* data = group.find(c.str("data"));
+      REQUIRE(data != nullptr);
+      observers.push_back(def->make(options));
+      for (const auto& batch : batches_of(group, *data)) observers[0]->observe(batch);
+    }
+    const std::vector<Range> ranges = ranges_of(observers);
+    if (row == "histogram") {
+      CHECK(ranges[0].min == group.get<float>(c, "new_min").at(0));
+      CHECK(ranges[0].max == group.get<float>(c, "new_max").at(0));
+    } else {
+      const auto mins = group.get<float>(c, "min_val");
+      const auto maxs = group.get<float>(c, "max_val");
+      REQUIRE(mins.size() == ranges.size());
+      for (std::size_t i = 0; i < ranges.size(); ++i) {
+        CHECK(ranges[i].min == mins[i]);
+        CHECK(ranges[i].max == maxs[i]);
+      }
+    }
+    check_qparams(group, c, ranges);
+  }
+  CHECK(checked > 70);
+}
+
+std::vector<std::vector<float>> gaussian_batches(unsigned seed, int batches, int n) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<std::vector<float>> out;
+  for (int b = 0; b < batches; ++b) {
+    std::vector<float> values(static_cast<std::size_t>(n));
+    for (float& value : values) value = normal(random) * static_cast<float>(b + 1);
+    out.push_back(std::move(values));
+  }
+  return out;
+}
+
+TEST_CASE("every observer: without values the range is [0, 0] and empty batches change nothing") {
+  for (const ObserverDef& row : all_observers()) {
+    CAPTURE(row.name);
+    const auto observer = row.make({});
+    CHECK(observer->name() == row.name);
+    observer->observe({});
+    CHECK(observer->range().min == 0.0F);
+    CHECK(observer->range().max == 0.0F);
+    const std::vector<float> values{-1.0F, 3.0F};
+    observer->observe(values);
+    const Range before = observer->range();
+    observer->observe({});
+    CHECK(observer->range().min == before.min);
+    CHECK(observer->range().max == before.max);
+    CHECK(before.min < before.max);
+  }
+}
+
+TEST_CASE("every observer: a saved state continues as if it had never stopped") {
+  for (const ObserverDef& row : all_observers()) {
+    CAPTURE(row.name);
+    const auto batches = gaussian_batches(7, 4, 1000);
+    const auto whole = row.make({});
+    const auto first = row.make({});
+    for (const auto& batch : batches) whole->observe(batch);
+    first->observe(batches[0]);
+    first->observe(batches[1]);
+    const auto second = row.make({});
+    REQUIRE(second->load(first->save()).ok());
+    second->observe(batches[2]);
+    second->observe(batches[3]);
+    CHECK(second->range().min == whole->range().min);
+    CHECK(second->range().max == whole->range().max);
+  }
+}
+
+TEST_CASE("every observer: foreign or damaged states are refused and change nothing") {
+  for (const ObserverDef& row : all_observers()) {
+    CAPTURE(row.name);
+    const auto observer = row.make({});
+    const std::vector<float> values{-2.0F, 0.5F, 4.0F};
+    observer->observe(values);
+    const Range before = observer->range();
+    const std::vector<std::byte> state = observer->save();
+    for (std::size_t size = 0; size < state.size(); size += 1 + size / 7)
+      CHECK_FALSE(observer->load(std::span(state).first(size)).ok());
+    std::vector<std::byte> longer = state;
+    longer.push_back(std::byte{0});
+    CHECK_FALSE(observer->load(longer).ok());
+    for (const ObserverDef& other : all_observers()) {
+      if (other.name == row.name) continue;
+      const auto stranger = other.make({});
+      CHECK_FALSE(observer->load(stranger->save()).ok());
+      CHECK_FALSE(observer->merge(*stranger).ok());
+    }
+    CHECK(observer->range().min == before.min);
+    CHECK(observer->range().max == before.max);
+  }
+}
+
+TEST_CASE("percentile refuses a state whose bins do not cover its range") {
+  const auto observer = make_percentile({});
+  const std::vector<float> values{-2.0F, 0.5F, 4.0F};
+  observer->observe(values);
+  const std::vector<std::byte> good = observer->save();
+  // Every byte before the counts in turn: either refused, or a state that can go on.
+  const std::size_t header = 4 + 10 + 8 + 4 + 4 + 4 + 8 + 8;
+  for (std::size_t i = 0; i < header; ++i) {
+    std::vector<std::byte> bad = good;
+    bad[i] ^= std::byte{0x5A};
+    const auto fresh = make_percentile({});
+    if (fresh->load(bad).ok()) {
+      fresh->observe(values);
+      CHECK(std::isfinite(fresh->range().max));
+    }
+  }
+}
+
+TEST_CASE("minmax and percentile: merging parts equals seeing the whole, in any order") {
+  for (const std::string_view name : {"minmax", "percentile"}) {
+    CAPTURE(name);
+    const ObserverDef* row = find_observer(name);
+    const auto batches = gaussian_batches(11, 6, 5000);
+    const auto whole = row->make({});
+    for (const auto& batch : batches) whole->observe(batch);
+    const auto a = row->make({});
+    const auto b = row->make({});
+    for (std::size_t i = 0; i < batches.size(); ++i)
+      (i % 2 == 0 ? a : b)->observe(batches[batches.size() - 1 - i]);
+    const auto empty = row->make({});
+    REQUIRE(a->merge(*b).ok());
+    REQUIRE(a->merge(*empty).ok());
+    REQUIRE(empty->merge(*a).ok());
+    CHECK(a->range().min == whole->range().min);
+    CHECK(a->range().max == whole->range().max);
+    CHECK(empty->range().min == whole->range().min);
+    CHECK(empty->range().max == whole->range().max);
+  }
+}
+
+TEST_CASE("movingAverage and histogram: a merge lies near what the whole would give") {
+  for (const std::string_view name : {"movingAverage", "histogram"}) {
+    CAPTURE(name);
+    const ObserverDef* row = find_observer(name);
+    const auto batches = gaussian_batches(3, 2, 20000);
+    const auto a = row->make({});
+    const auto b = row->make({});
+    a->observe(batches[0]);
+    b->observe(batches[1]);
+    const Range first = a->range();
+    const Range second = b->range();
+    REQUIRE(a->merge(*b).ok());
+    CHECK(a->range().max >= std::min(first.max, second.max));
+    CHECK(a->range().max <= std::max(first.max, second.max) * 1.01F);
+  }
+}
+
+TEST_CASE("percentile cuts half of the rare values at each end and 100 keeps all") {
+  std::vector<float> values;
+  for (int i = 0; i < 10000; ++i) values.push_back(static_cast<float>(i) / 10000.0F);
+  ObserverOptions options;
+  options.percentile = 90;
+  const auto ninety = make_percentile(options);
+  ninety->observe(values);
+  CHECK(ninety->range().min == doctest::Approx(0.05).epsilon(0.01));
+  CHECK(ninety->range().max == doctest::Approx(0.95).epsilon(0.01));
+  options.percentile = 100;
+  const auto all = make_percentile(options);
+  all->observe(values);
+  CHECK(all->range().min == values.front());
+  CHECK(all->range().max == values.back());
+}
+
+TEST_CASE("percentile follows a range that grows by many powers of two") {
+  const auto observer = make_percentile({});
+  const std::vector<float> tiny{1e-30F, -1e-30F};
+  const std::vector<float> constant(100, 7.0F);
+  const std::vector<float> huge{3e38F, -3e38F};
+  observer->observe(tiny);
+  CHECK(observer->range().max == 1e-30F);
+  observer->observe(constant);
+  CHECK(observer->range().max <= 7.0F);
+  CHECK(observer->range().max > 6.9F);
+  observer->observe(huge);
+  CHECK(observer->range().max <= 3e38F);
+  CHECK(observer->range().max > 2.9e38F);
+}
+
+TEST_CASE("onnxruntime's scales: f64 inside, f32 out, and 1 for an empty range") {
+  CHECK(ort_qparams({0, 0}, {0, 255}, Scheme::kAffine) == ScaleZero{1, 0});
+  CHECK(ort_qparams({0, 6}, {0, 255}, Scheme::kAffine) == ScaleZero{static_cast<float>(6.0 / 255), 0});
+  CHECK(ort_qparams({2, 6}, {0, 255}, Scheme::kAffine) == ScaleZero{static_cast<float>(6.0 / 255), 0});
+  CHECK(ort_qparams({-1, 3}, {0, 255}, Scheme::kAffine) == ScaleZero{static_cast<float>(4.0 / 255), 64});
+  CHECK(ort_qparams({-0.5F, 0.25F}, {-127, 127}, Scheme::kSymmetric) ==
+        ScaleZero{static_cast<float>(1.0 / 254), 0});
+  CHECK(ort_qparams({-0.5F, 0.25F}, {0, 255}, Scheme::kSymmetric) == ScaleZero{static_cast<float>(1.0 / 255), 128});
+}
+
+}  // namespace
+}  // namespace octavo::calib
