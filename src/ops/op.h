@@ -64,6 +64,7 @@ struct Step {
   std::function<void(const StepArgs&, int first_block, int last_block)> run;  // blocks [first, last)
   std::optional<int> alias;       // output 0 has exactly the bytes of this input: no copy if memory is shared
   std::optional<int> in_place;    // `run` also works when output 0 is this input's memory
+  std::size_t packed_bytes = 0;   // memory that `run` holds: packed weights, tables
   std::int64_t macs = 0;          // multiply-accumulates, 0 where the word makes no sense
 };
 
