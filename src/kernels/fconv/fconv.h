@@ -1,0 +1,59 @@
+// fconv: the float matrix product behind Conv, Gemm and MatMul, reading NHWC floats in place.
+//
+//   acc(m, n) = bias[n] + sum over s < segments, k < length of x[pixel(m) + offset[s] + k] * w[n][s][k]
+//   pixel(m)  = x + (m / width) * row_stride + (m % width) * pixel_stride                 m < pixels, n < channels
+//   y(m, n)   = min(max(acc, lo), hi)
+//
+// Every product is rounded, then every sum, in the order bias, s, k: all rows of the table give the same bits, so a
+// quantized model's float nodes do too on every machine. Segments and strides as in qconv.h, counted in floats.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "kernels/policy.h"
+
+namespace octavo::kernels {
+
+struct FConvSpec {
+  int channels = 0;
+  int segments = 1;
+  int length = 0;  // floats of a segment
+};
+
+struct FConvKernel;
+
+struct FConvPacked {
+  const FConvKernel* kernel = nullptr;
+  FConvSpec spec;
+  std::vector<float> weights;
+  std::vector<float> bias;  // padded with zeros to the tile
+
+  std::size_t bytes() const { return (weights.size() + bias.size()) * sizeof(float); }
+};
+
+struct FConvCall {
+  const float* x = nullptr;
+  std::ptrdiff_t pixel_stride = 0, row_stride = 0;  // floats
+  std::int64_t width = 1;
+  std::int64_t pixels = 0;
+  const std::int32_t* segment_offset = nullptr;  // floats
+  float* out = nullptr;
+  std::ptrdiff_t out_stride = 0;  // floats between output pixels
+  float lo = 0, hi = 0;           // -infinity, infinity: no clamp
+};
+
+struct FConvKernel {
+  std::string_view name;
+  simd::Level level;
+  // weights[n][s][k] row-major; bias may be empty: zeros.
+  FConvPacked (*pack)(const FConvSpec& spec, std::span<const float> weights, std::span<const float> bias);
+  void (*run)(const FConvPacked& packed, const FConvCall& call);
+};
+
+std::span<const FConvKernel> fconv_kernels();  // weakest first: front() is the reference
+
+}  // namespace octavo::kernels

@@ -1,0 +1,47 @@
+// fdwconv: depthwise convolution on floats, one filter a channel, reading a bordered NHWC buffer.
+//
+//   acc(m, c) = bias[c] + sum over t < taps of x[pixel(m) + offset[t] + c] * w[c][t]      in the order bias, t
+//   pixel(m)  = x + (m / width) * row_stride + (m % width) * pixel_stride                 m < pixels, c < channels
+//   y(m, c)   = min(max(acc, lo), hi)
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "kernels/policy.h"
+
+namespace octavo::kernels {
+
+struct FDwConvPacked {
+  int channels = 0, taps = 0;
+  std::vector<float> weights;  // [tap][channel]
+  std::vector<float> bias;     // [channel]
+
+  std::size_t bytes() const { return (weights.size() + bias.size()) * sizeof(float); }
+};
+// weights[c][t]; bias may be empty: zeros.
+FDwConvPacked pack_fdwconv(int channels, int taps, std::span<const float> weights, std::span<const float> bias);
+
+struct FDwConvCall {
+  const float* x = nullptr;
+  std::ptrdiff_t pixel_stride = 0, row_stride = 0;  // floats
+  std::int64_t width = 1;
+  std::int64_t pixels = 0;
+  const std::int32_t* tap_offset = nullptr;  // floats, one a tap
+  float* out = nullptr;
+  std::ptrdiff_t out_stride = 0;  // floats
+  float lo = 0, hi = 0;           // -infinity, infinity: no clamp
+};
+
+struct FDwConvKernel {
+  std::string_view name;
+  simd::Level level;
+  void (*run)(const FDwConvPacked& packed, const FDwConvCall& call);
+};
+
+std::span<const FDwConvKernel> fdwconv_kernels();  // weakest first: front() is the reference
+
+}  // namespace octavo::kernels

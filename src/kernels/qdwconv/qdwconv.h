@@ -1,0 +1,65 @@
+// qdwconv: depthwise convolution on codes, one filter a channel, reading a bordered NHWC buffer.
+//
+//   acc(m, c) = bias[c] + sum over t < taps of (x[pixel(m) + offset[t] + c] - zero_x) * w[c][t]
+//   pixel(m)  = x + (m / width) * row_stride + (m % width) * pixel_stride            m < pixels, c < channels
+//   y(m, c)   = clamp(rint(f32(acc) * scale[c]) + zero_y, lo, hi)
+//
+// Rows may read up to 16 bytes past the last channel of a pixel.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "kernels/policy.h"
+
+namespace octavo::kernels {
+
+struct QDwConvSpec {
+  int channels = 0;
+  int taps = 0;
+  bool x_signed = false;
+  std::int32_t zero_x = 0;
+};
+
+struct QDwConvKernel;
+
+struct QDwConvPacked {
+  const QDwConvKernel* kernel = nullptr;
+  QDwConvSpec spec;
+  std::vector<std::int16_t> weights;
+  std::vector<std::int32_t> bias;  // with -zero_x * sum(w), padded to the tile
+  std::vector<float> scale;        // padded to the tile
+  bool bounded = false;            // as in qconv.h
+
+  std::size_t bytes() const {
+    return weights.size() * 2 + bias.size() * sizeof(std::int32_t) + scale.size() * sizeof(float);
+  }
+};
+
+// The output has the byte form of x.
+struct QDwConvCall {
+  const std::byte* x = nullptr;
+  std::ptrdiff_t pixel_stride = 0, row_stride = 0;  // bytes
+  std::int64_t width = 1;
+  std::int64_t pixels = 0;
+  const std::int32_t* tap_offset = nullptr;  // bytes, one a tap
+  std::byte* out = nullptr;
+  std::ptrdiff_t out_stride = 0;  // bytes between output pixels
+  std::int32_t zero_y = 0, lo = 0, hi = 255;
+};
+
+struct QDwConvKernel {
+  std::string_view name;
+  simd::Level level;
+  // weights[c][t]; bias and scale have spec.channels elements (bias may be empty: zeros).
+  QDwConvPacked (*pack)(const QDwConvSpec& spec, std::span<const std::int8_t> weights,
+                        std::span<const std::int32_t> bias, std::span<const float> scale);
+  void (*run)(const QDwConvPacked& packed, const QDwConvCall& call);
+};
+
+std::span<const QDwConvKernel> qdwconv_kernels();  // weakest first: front() is the reference
+
+}  // namespace octavo::kernels

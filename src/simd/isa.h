@@ -1,0 +1,32 @@
+// The only feature #ifs of the tree: what vector instructions this build has.
+//
+// SIMD128 is there always: as WebAssembly instructions, or natively through SIMDe, so that sanitizers see the real
+// kernels. The relaxed dot products are instructions in the relaxed module; natively they are scalar models of each engine
+// class (relaxed.h), for tests only.
+#pragma once
+
+#if defined(__wasm_simd128__)
+#include <wasm_simd128.h>
+#else
+#define SIMDE_ENABLE_NATIVE_ALIASES
+#include <simde/wasm/simd128.h>
+#endif
+
+#include "simd/engine_class.h"
+
+namespace octavo::simd {
+
+#if defined(__wasm_relaxed_simd__)
+inline constexpr bool kHasRelaxed = true;         // as instructions
+inline constexpr bool kHasRelaxedModels = false;
+#elif defined(__wasm__)
+inline constexpr bool kHasRelaxed = false;
+inline constexpr bool kHasRelaxedModels = false;
+#else
+inline constexpr bool kHasRelaxed = false;
+inline constexpr bool kHasRelaxedModels = true;
+#endif
+// Whether rows for relaxed SIMD are in the tables of this build.
+inline constexpr bool kHasRelaxedRows = kHasRelaxed || kHasRelaxedModels;
+
+}  // namespace octavo::simd

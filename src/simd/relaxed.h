@@ -1,0 +1,50 @@
+// The relaxed dot product, per engine class.
+//
+//   relaxed_dot<C>(w, x, acc)[i] = acc[i] + sum over j < 4 of w[4i + j] * x[4i + j]
+//
+// w holds signed bytes. x holds signed bytes for the classes SDOT and WRAP, unsigned ones for USDOT and MADDUBS. In a
+// relaxed module it is one instruction, and C only says what the caller knows about the machine. Natively it is a
+// model: MADDUBS saturates each sum of two products to 16 bits, WRAP wraps it (KERNELS: relaxed-simd proposal, Overview).
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+#include "simd/isa.h"
+
+namespace octavo::simd {
+
+template <EngineClass kClass>
+inline v128_t relaxed_dot(v128_t w, v128_t x, v128_t acc) {
+#if defined(__wasm_relaxed_simd__)
+  return wasm_i32x4_relaxed_dot_i8x16_i7x16_add(w, x, acc);
+#else
+  std::int8_t signed_w[16];
+  std::uint8_t bytes_x[16];
+  std::int32_t sums[4];
+  std::memcpy(signed_w, &w, 16);
+  std::memcpy(bytes_x, &x, 16);
+  std::memcpy(sums, &acc, 16);
+  constexpr bool kUnsigned = kClass == EngineClass::kUsdot || kClass == EngineClass::kMaddubs;
+  const auto product = [&](int i) {
+    const int value = kUnsigned ? bytes_x[i] : static_cast<std::int8_t>(bytes_x[i]);
+    return signed_w[i] * value;
+  };
+  for (int lane = 0; lane < 4; ++lane) {
+    std::int32_t sum = 0;
+    for (int pair = 0; pair < 2; ++pair) {
+      std::int32_t two = product(4 * lane + 2 * pair) + product(4 * lane + 2 * pair + 1);
+      if constexpr (kClass == EngineClass::kMaddubs) two = std::clamp(two, -32768, 32767);
+      if constexpr (kClass == EngineClass::kWrap) two = static_cast<std::int16_t>(two);
+      sum += two;
+    }
+    sums[lane] = static_cast<std::int32_t>(static_cast<std::uint32_t>(sums[lane]) + static_cast<std::uint32_t>(sum));
+  }
+  v128_t out;
+  std::memcpy(&out, sums, 16);
+  return out;
+#endif
+}
+
+}  // namespace octavo::simd
