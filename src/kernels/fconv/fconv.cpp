@@ -1,0 +1,150 @@
+#include "kernels/fconv/fconv.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "simd/isa.h"
+
+namespace octavo::kernels {
+
+namespace {
+
+constexpr int kColumns = 8;
+constexpr int kRows = 6;
+constexpr std::int64_t kWeightBlockBytes = 24 * 1024;
+
+int padded_channels(const FConvSpec& spec) { return (spec.channels + kColumns - 1) / kColumns * kColumns; }
+
+const float* pixel_at(const FConvCall& call, std::int64_t m) {
+  return call.x + (m / call.width) * call.row_stride + (m % call.width) * call.pixel_stride;
+}
+
+std::vector<float> pad_bias(const FConvSpec& spec, std::span<const float> bias) {
+  std::vector<float> out(static_cast<std::size_t>(padded_channels(spec)), 0.0F);
+  std::copy(bias.begin(), bias.end(), out.begin());
+  return out;
+}
+
+FConvPacked pack_scalar(const FConvSpec& spec, std::span<const float> weights, std::span<const float> bias) {
+  FConvPacked packed;
+  packed.spec = spec;
+  packed.weights.assign(weights.begin(), weights.end());
+  packed.bias = pad_bias(spec, bias);
+  return packed;
+}
+
+void run_scalar(const FConvPacked& packed, const FConvCall& call) {
+  const FConvSpec& spec = packed.spec;
+  for (std::int64_t m = 0; m < call.pixels; ++m) {
+    const float* pixel = pixel_at(call, m);
+    const float* w = packed.weights.data();
+    for (int n = 0; n < spec.channels; ++n) {
+      float acc = packed.bias[static_cast<std::size_t>(n)];
+      for (int s = 0; s < spec.segments; ++s) {
+        const float* x = pixel + call.segment_offset[s];
+        for (int k = 0; k < spec.length; ++k, ++w) acc += x[k] * *w;
+      }
+      acc = acc < call.lo ? call.lo : acc;  // a NaN passes, so that it can be reported
+      acc = call.hi < acc ? call.hi : acc;
+      call.out[static_cast<std::ptrdiff_t>(m) * call.out_stride + n] = acc;
+    }
+  }
+}
+
+// [channel tile][segment][k][channel of the tile]
+FConvPacked pack_tiles(const FConvSpec& spec, std::span<const float> weights, std::span<const float> bias) {
+  FConvPacked packed;
+  packed.spec = spec;
+  packed.bias = pad_bias(spec, bias);
+  const std::size_t depth = static_cast<std::size_t>(spec.segments) * static_cast<std::size_t>(spec.length);
+  packed.weights.assign(static_cast<std::size_t>(padded_channels(spec)) * depth, 0.0F);
+  for (std::size_t n = 0; n < static_cast<std::size_t>(spec.channels); ++n) {
+    float* tile = packed.weights.data() + n / kColumns * kColumns * depth + n % kColumns;
+    for (std::size_t k = 0; k < depth; ++k) tile[k * kColumns] = weights[n * depth + k];
+  }
+  return packed;
+}
+
+inline void group(v128_t (&acc)[kRows][2], const float* const (&x)[kRows], int at, const float* w) {
+  const v128_t w0 = wasm_v128_load(w);
+  const v128_t w1 = wasm_v128_load(w + 4);
+  for (int r = 0; r < kRows; ++r) {
+    const v128_t a = wasm_v128_load32_splat(x[r] + at);
+    acc[r][0] = wasm_f32x4_add(acc[r][0], wasm_f32x4_mul(a, w0));
+    acc[r][1] = wasm_f32x4_add(acc[r][1], wasm_f32x4_mul(a, w1));
+  }
+}
+
+void run_simd128(const FConvPacked& packed, const FConvCall& call) {
+  const FConvSpec& spec = packed.spec;
+  const std::int64_t tile_floats = static_cast<std::int64_t>(spec.segments) * spec.length * kColumns;
+  const std::int64_t tiles = std::max<std::int64_t>(1, kWeightBlockBytes / std::max<std::int64_t>(1, tile_floats * 4));
+  const int block = static_cast<int>(std::min<std::int64_t>(tiles * kColumns, padded_channels(spec)));
+  const v128_t lo = wasm_f32x4_splat(call.lo);
+  const v128_t hi = wasm_f32x4_splat(call.hi);
+  for (int n0 = 0; n0 < spec.channels; n0 += block) {
+    const int n1 = std::min(n0 + block, padded_channels(spec));
+    for (std::int64_t m = 0; m < call.pixels; m += kRows) {
+      const float* pixel[kRows];
+      for (int r = 0; r < kRows; ++r) pixel[r] = pixel_at(call, std::min(m + r, call.pixels - 1));
+      const float* w = packed.weights.data() + n0 / kColumns * tile_floats;
+      for (int n = n0; n < n1; n += kColumns) {
+        v128_t acc[kRows][2];
+        const v128_t bias0 = wasm_v128_load(packed.bias.data() + n);
+        const v128_t bias1 = wasm_v128_load(packed.bias.data() + n + 4);
+        for (int r = 0; r < kRows; ++r) {
+          acc[r][0] = bias0;
+          acc[r][1] = bias1;
+        }
+        for (int s = 0; s < (spec.length > 0 ? spec.segments : 0); ++s) {
+          const float* x[kRows];
+          for (int r = 0; r < kRows; ++r) x[r] = pixel[r] + call.segment_offset[s];
+          // A branch after each group keeps LLVM from chaining the sums and V8 from spilling (see qconv.cpp).
+          for (int g = spec.length;;) {
+            group(acc, x, 0, w);
+            w += kColumns;
+            if (--g == 0) break;
+            group(acc, x, 1, w);
+            w += kColumns;
+            if (--g == 0) break;
+            group(acc, x, 2, w);
+            w += kColumns;
+            if (--g == 0) break;
+            group(acc, x, 3, w);
+            w += kColumns;
+            if (--g == 0) break;
+            for (int r = 0; r < kRows; ++r) x[r] += 4;
+          }
+        }
+        const int valid = std::min(kColumns, spec.channels - n);
+        for (int r = 0; r < kRows; ++r) {
+          float* out = call.out + static_cast<std::ptrdiff_t>(std::min(m + r, call.pixels - 1)) * call.out_stride + n;
+          // pmax(a, b) is a < b ? b : a, pmin(a, b) is b < a ? b : a: a NaN passes.
+          const v128_t y0 = wasm_f32x4_pmin(wasm_f32x4_pmax(acc[r][0], lo), hi);
+          const v128_t y1 = wasm_f32x4_pmin(wasm_f32x4_pmax(acc[r][1], lo), hi);
+          if (valid == kColumns) {
+            wasm_v128_store(out, y0);
+            wasm_v128_store(out + 4, y1);
+          } else {
+            float both[kColumns];
+            wasm_v128_store(both, y0);
+            wasm_v128_store(both + 4, y1);
+            std::memcpy(out, both, static_cast<std::size_t>(valid) * sizeof(float));
+          }
+        }
+      }
+    }
+  }
+}
+
+constexpr std::array kRowsOfTable{
+    FConvKernel{"fconv/scalar", simd::Level::kScalar, &pack_scalar, &run_scalar},
+    FConvKernel{"fconv/simd128-6x8", simd::Level::kSimd128, &pack_tiles, &run_simd128},
+};
+
+}  // namespace
+
+std::span<const FConvKernel> fconv_kernels() { return kRowsOfTable; }
+
+}  // namespace octavo::kernels
