@@ -1,0 +1,399 @@
+#include "runtime/session.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <limits>
+#include <new>
+
+#include "base/text.h"
+#include "runtime/plan.h"
+#include "runtime/thread_pool.h"
+
+namespace octavo::runtime {
+
+namespace {
+constexpr int kNone = -1;
+
+struct ArenaDelete {
+  void operator()(std::byte* bytes) const { ::operator delete(bytes, std::align_val_t{kArenaAlignment}); }
+};
+using Arena = std::unique_ptr<std::byte, ArenaDelete>;
+
+Arena make_arena(std::size_t bytes) {
+  Arena arena(static_cast<std::byte*>(::operator new(bytes, std::align_val_t{kArenaAlignment})));
+  std::memset(arena.get(), 0, bytes);
+  return arena;
+}
+
+std::size_t bytes_of(const Value& value) {
+  return static_cast<std::size_t>(value.shape->elements()) * dtype_size(value.dtype);
+}
+
+struct ReadyStep {
+  ops::Step step;
+  bool skipped = false;  // an alias whose output shares its input's memory
+  std::vector<const std::byte*> in;
+  std::vector<std::byte*> out;
+  std::vector<const std::byte*> out_view;  // the same, for the callback
+  double milliseconds = 0;
+};
+
+// Which values share a buffer, and how long each buffer lives.
+class Buffers {
+ public:
+  Buffers(const Graph& graph, const std::vector<ReadyStep>& steps, bool keep_values)
+      : graph_(graph), group_(graph.values.size(), kNone), constant_(graph.values.size(), kNoValue) {
+    for (const ValueId id : graph.inputs) {
+      if (group_[index(id)] == kNone) group_[index(id)] = add(id, 0);
+    }
+    make_groups(steps);
+    find_last_uses();
+    if (!keep_values) merge_in_place(steps);
+  }
+
+  // The buffer of a value; kNone for constants and absent values.
+  int buffer(ValueId id) const { return id == kNoValue ? kNone : group_[index(id)]; }
+  // For a value that is an alias of a constant: that constant; otherwise kNoValue.
+  ValueId constant(ValueId id) const { return constant_[index(id)]; }
+  const std::vector<Lifetime>& lifetimes() const { return lifetimes_; }
+
+ private:
+  static std::size_t index(ValueId id) { return static_cast<std::size_t>(id); }
+
+  int add(ValueId id, int step) {
+    lifetimes_.push_back({bytes_of(graph_.value(id)), step, step});
+    return static_cast<int>(lifetimes_.size()) - 1;
+  }
+
+  // One buffer a value; aliases join the buffer of the value whose bytes they have.
+  void make_groups(const std::vector<ReadyStep>& steps) {
+    for (std::size_t i = 0; i < steps.size(); ++i) {
+      const Node& node = graph_.nodes[i];
+      for (std::size_t k = 0; k < node.outputs.size(); ++k) {
+        const ValueId out = node.outputs[k];
+        if (out == kNoValue) continue;
+        const std::optional<int> alias = k == 0 ? steps[i].step.alias : std::nullopt;
+        const ValueId source = alias ? node.input(static_cast<std::size_t>(*alias)) : kNoValue;
+        if (source != kNoValue && bytes_of(graph_.value(source)) == bytes_of(graph_.value(out))) {
+          group_[index(out)] = group_[index(source)];
+          constant_[index(out)] = graph_.value(source).is_constant() ? source : constant_[index(source)];
+        } else {
+          group_[index(out)] = add(out, static_cast<int>(i));
+        }
+      }
+    }
+  }
+
+  void find_last_uses() {
+    const auto use = [&](ValueId id, int step) {
+      if (const int buffer = this->buffer(id); buffer != kNone) {
+        int& last = lifetimes_[static_cast<std::size_t>(buffer)].last;
+        last = std::max(last, step);
+      }
+    };
+    for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
+      for (const ValueId id : graph_.nodes[i].inputs) use(id, static_cast<int>(i));
+      for (const ValueId id : graph_.nodes[i].outputs) use(id, static_cast<int>(i));
+    }
+    for (const ValueId id : graph_.outputs) use(id, static_cast<int>(graph_.nodes.size()));
+  }
+
+  // An output takes the place of the input that dies with its step, where the step allows it.
+  void merge_in_place(const std::vector<ReadyStep>& steps) {
+    std::vector<int> merged_into(lifetimes_.size());
+    for (std::size_t i = 0; i < merged_into.size(); ++i) merged_into[i] = static_cast<int>(i);
+    for (std::size_t i = 0; i < steps.size(); ++i) {
+      const Node& node = graph_.nodes[i];
+      if (!steps[i].step.in_place || node.output(0) == kNoValue) continue;
+      const ValueId in = node.input(static_cast<std::size_t>(*steps[i].step.in_place));
+      if (buffer(in) == kNone || buffer(node.outputs[0]) == kNone) continue;
+      const int from = merged_into[static_cast<std::size_t>(buffer(in))];
+      const int own = buffer(node.outputs[0]);
+      if (from == merged_into[static_cast<std::size_t>(own)]) continue;
+      Lifetime& place = lifetimes_[static_cast<std::size_t>(from)];
+      const Lifetime& out = lifetimes_[static_cast<std::size_t>(own)];
+      if (place.last != static_cast<int>(i) || place.bytes != out.bytes) continue;
+      // Another view of the same memory may be read in another order.
+      const bool read_elsewhere = std::any_of(node.inputs.begin(), node.inputs.end(), [&](ValueId id) {
+        return id != in && buffer(id) != kNone && merged_into[static_cast<std::size_t>(buffer(id))] == from;
+      });
+      if (read_elsewhere) continue;
+      place.last = out.last;
+      merged_into[static_cast<std::size_t>(own)] = from;
+    }
+    // Drop the buffers that have gone into others.
+    std::vector<int> renumbered(lifetimes_.size(), kNone);
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < lifetimes_.size(); ++i) {
+      if (merged_into[i] != static_cast<int>(i)) continue;
+      renumbered[i] = static_cast<int>(kept);
+      lifetimes_[kept++] = lifetimes_[i];
+    }
+    lifetimes_.resize(kept);
+    for (int& group : group_) {
+      if (group != kNone) {
+        group = renumbered[static_cast<std::size_t>(merged_into[static_cast<std::size_t>(group)])];
+      }
+    }
+  }
+
+  const Graph& graph_;
+  std::vector<int> group_;         // by value
+  std::vector<ValueId> constant_;  // by value
+  std::vector<Lifetime> lifetimes_;
+};
+
+// What the contract promises of the graph; a graph that breaks it would read or write out of bounds.
+Status check(const Graph& graph) {
+  for (const Value& value : graph.values) {
+    if (value.is_constant() && value.layout != Layout::kRowMajor) {
+      return Error{Code::kInternal, "A constant is not row-major.", describe(value), "", {}};
+    }
+  }
+  const auto known = [&](ValueId id, const std::string& where) -> Status {
+    if (id == kNoValue) return ok_status();
+    const Value& value = graph.value(id);
+    if (!value.shape || !value.shape->checked_elements() || dtype_size(value.dtype) == 0) {
+      return Error{Code::kDynamicDimension, text("The shape or type of ", describe(value), " is not known."), where,
+                   "Give the shapes of the model's inputs.", {}};
+    }
+    return ok_status();
+  };
+  std::vector<bool> made(graph.values.size(), false);
+  for (std::size_t i = 0; i < graph.values.size(); ++i) made[i] = graph.values[i].is_constant();
+  for (const ValueId id : graph.inputs) {
+    OCTAVO_CHECK_OK(known(id, text("input '", graph.value(id).name, "'")));
+    if (graph.value(id).is_constant()) return Error{Code::kInternal, "An input is a constant.", describe(graph.value(id)), "", {}};
+    made[static_cast<std::size_t>(id)] = true;
+  }
+  for (const Node& node : graph.nodes) {
+    for (const ValueId id : node.inputs) {
+      OCTAVO_CHECK_OK(known(id, describe(node)));
+      if (id != kNoValue && !made[static_cast<std::size_t>(id)]) {
+        return Error{Code::kMissingInitializer, text("Nothing makes ", describe(graph.value(id)), "."), describe(node), "", {}};
+      }
+    }
+    for (const ValueId id : node.outputs) {
+      OCTAVO_CHECK_OK(known(id, describe(node)));
+      if (id == kNoValue) continue;
+      if (made[static_cast<std::size_t>(id)]) {
+        return Error{Code::kInvalidModel, text("Made twice: ", describe(graph.value(id)), "."), describe(node), "", {}};
+      }
+      made[static_cast<std::size_t>(id)] = true;
+    }
+  }
+  const auto border = [&](ValueId id) -> Status {
+    const Value& value = graph.value(id);
+    OCTAVO_CHECK_OK(known(id, text("output '", value.name, "'")));
+    if (!made[static_cast<std::size_t>(id)]) {
+      return Error{Code::kMissingInitializer, text("Nothing makes ", describe(value), "."), "", "", {}};
+    }
+    if (value.layout != Layout::kRowMajor) {
+      return Error{Code::kInternal, "An input or output is not row-major.", describe(value), "", {}};
+    }
+    return ok_status();
+  };
+  for (const ValueId id : graph.inputs) OCTAVO_CHECK_OK(border(id));
+  for (const ValueId id : graph.outputs) OCTAVO_CHECK_OK(border(id));
+  return ok_status();
+}
+}  // namespace
+
+struct Session::Impl {
+  Graph graph;
+  std::vector<ReadyStep> steps;
+  std::vector<std::byte*> memory;  // by value; null where it has no memory of its own that lasts
+  std::vector<bool> lasting;       // by value: readable after run()
+  Arena arena, scratch;
+  std::size_t arena_bytes = 0, bound_bytes = 0, packed_bytes = 0, scratch_stride = 0;
+  std::unique_ptr<ThreadPool> pool;
+  std::function<void(NodeId, std::span<const std::byte* const>)> callback;
+  std::size_t cursor = 0;  // the next step of run_some()
+
+  // A constant's bytes; never null, as steps take null for "absent".
+  const std::byte* constant_bytes(ValueId id) const {
+    const std::byte* data = graph.value(id).constant->data();
+    return data != nullptr ? data : arena.get();
+  }
+
+  Status prepare(const SessionOptions& options);
+  void assign_memory(const Buffers& buffers, const Plan& plan, bool keep_values);
+
+  void run_step(std::size_t i) {
+    ReadyStep& ready = steps[i];
+    if (!ready.skipped && ready.step.blocks > 0) {
+      struct Context {
+        Impl* impl;
+        ReadyStep* ready;
+      } context{this, &ready};
+      pool->run(
+          ready.step.blocks,
+          [](void* opaque, int first, int last, int thread) {
+            const auto& [impl, step] = *static_cast<Context*>(opaque);
+            std::byte* own = impl->scratch.get() + static_cast<std::size_t>(thread) * impl->scratch_stride;
+            step->step.run({step->in, step->out, own}, first, last);
+          },
+          &context);
+    }
+    if (callback) callback(static_cast<NodeId>(i), ready.out_view);
+  }
+};
+
+Status Session::Impl::prepare(const SessionOptions& options) {
+  std::vector<Error> findings;
+  std::size_t scratch_bytes = 0;
+  for (const Node& node : graph.nodes) {
+    const ops::OpDef* op = ops::find_op(node);
+    if (op == nullptr) {
+      findings.push_back({Code::kUnsupportedOp, text("The operator ", node.op, " is not supported."), describe(node), "", {}});
+      continue;
+    }
+    Result<ops::Step> step = op->prepare(ops::PrepareContext(graph, node, options.policy));
+    if (!step.ok()) {
+      findings.push_back(std::move(step).error());
+      continue;
+    }
+    packed_bytes += step->packed_bytes;
+    scratch_bytes = std::max(scratch_bytes, step->scratch_bytes);
+    ReadyStep ready;
+    ready.step = std::move(*step);
+    steps.push_back(std::move(ready));
+  }
+  if (!findings.empty()) return combine(std::move(findings));
+
+  const Buffers buffers(graph, steps, options.keep_values);
+  const Plan plan = options.keep_values ? plan_apart(buffers.lifetimes()) : plan_memory(buffers.lifetimes());
+  bound_bytes = lower_bound(buffers.lifetimes());
+  arena_bytes = plan.bytes;
+  scratch_stride = round_up(scratch_bytes + kArenaSlack);
+  const auto threads = static_cast<std::size_t>(std::clamp(options.threads, 1, 64));
+  const std::size_t needed = packed_bytes + arena_bytes + kArenaSlack + scratch_stride * threads;
+  if (options.memory_limit != 0 && needed > options.memory_limit) {
+    return Error{Code::kLimitExceeded,
+                 text("The session needs ", needed, " bytes (", packed_bytes, " for weights, ", arena_bytes,
+                      " for activations); the limit is ", options.memory_limit, "."),
+                 "", "Raise the memory limit, or give a smaller input shape.", {}};
+  }
+  pool = std::make_unique<ThreadPool>(static_cast<int>(threads));
+  arena = make_arena(arena_bytes + kArenaSlack);
+  scratch = make_arena(scratch_stride * threads);
+  assign_memory(buffers, plan, options.keep_values);
+  return ok_status();
+}
+
+void Session::Impl::assign_memory(const Buffers& buffers, const Plan& plan, bool keep_values) {
+  memory.assign(graph.values.size(), nullptr);
+  lasting.assign(graph.values.size(), keep_values);
+  for (std::size_t i = 0; i < graph.values.size(); ++i) {
+    const int buffer = buffers.buffer(static_cast<ValueId>(i));
+    if (buffer != kNone) memory[i] = arena.get() + plan.offsets[static_cast<std::size_t>(buffer)];
+  }
+  for (const ValueId id : graph.inputs) lasting[static_cast<std::size_t>(id)] = true;
+  for (const ValueId id : graph.outputs) lasting[static_cast<std::size_t>(id)] = true;
+
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    const Node& node = graph.nodes[i];
+    ReadyStep& ready = steps[i];
+    for (const ValueId id : node.inputs) {
+      if (id == kNoValue) {
+        ready.in.push_back(nullptr);
+      } else if (graph.value(id).is_constant()) {
+        ready.in.push_back(constant_bytes(id));
+      } else if (buffers.constant(id) != kNoValue) {
+        ready.in.push_back(constant_bytes(buffers.constant(id)));
+      } else {
+        ready.in.push_back(memory[static_cast<std::size_t>(id)]);
+      }
+    }
+    for (const ValueId id : node.outputs) {
+      std::byte* bytes = id == kNoValue ? nullptr : memory[static_cast<std::size_t>(id)];
+      ready.out.push_back(bytes);
+      const bool aliased = id != kNoValue && buffers.constant(id) != kNoValue;
+      ready.out_view.push_back(aliased ? constant_bytes(buffers.constant(id)) : bytes);
+    }
+    if (!node.outputs.empty() && ready.step.alias) {
+      const std::byte* source = ready.in[static_cast<std::size_t>(*ready.step.alias)];
+      ready.skipped = source == ready.out_view[0];
+    }
+  }
+  // An alias of a constant is read like the constant itself.
+  for (std::size_t i = 0; i < graph.values.size(); ++i) {
+    const ValueId source = buffers.constant(static_cast<ValueId>(i));
+    if (source != kNoValue) memory[i] = const_cast<std::byte*>(constant_bytes(source));
+  }
+}
+
+Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Session::Session(Session&&) noexcept = default;
+Session& Session::operator=(Session&&) noexcept = default;
+Session::~Session() = default;
+
+Result<Session> Session::create(Graph graph, const SessionOptions& options) {
+  OCTAVO_CHECK_OK(check(graph));
+  auto impl = std::make_unique<Impl>();
+  impl->graph = std::move(graph);
+  OCTAVO_CHECK_OK(impl->prepare(options));
+  return Session(std::move(impl));
+}
+
+const Graph& Session::graph() const { return impl_->graph; }
+
+std::span<std::byte> Session::input(std::size_t i) {
+  const ValueId id = impl_->graph.inputs[i];
+  return {impl_->memory[static_cast<std::size_t>(id)], bytes_of(impl_->graph.value(id))};
+}
+
+std::span<const std::byte> Session::output(std::size_t i) const { return value(impl_->graph.outputs[i]); }
+
+std::span<const std::byte> Session::value(ValueId id) const {
+  const Value& value = impl_->graph.value(id);
+  if (value.is_constant()) return {impl_->constant_bytes(id), value.constant->bytes()};
+  const auto index = static_cast<std::size_t>(id);
+  if (!impl_->lasting[index] || impl_->memory[index] == nullptr) return {};
+  return {impl_->memory[index], bytes_of(value)};
+}
+
+void Session::run() {
+  for (std::size_t i = 0; i < impl_->steps.size(); ++i) impl_->run_step(i);
+  impl_->cursor = 0;
+}
+
+bool Session::run_some(int max_steps) {
+  for (int done = 0; done < max_steps && impl_->cursor < impl_->steps.size(); ++done) {
+    impl_->run_step(impl_->cursor++);
+  }
+  if (impl_->cursor < impl_->steps.size()) return true;
+  impl_->cursor = 0;
+  return false;
+}
+
+void Session::run_profiled() {
+  using Clock = std::chrono::steady_clock;
+  for (std::size_t i = 0; i < impl_->steps.size(); ++i) {
+    const Clock::time_point start = Clock::now();
+    impl_->run_step(i);
+    impl_->steps[i].milliseconds = std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+  }
+  impl_->cursor = 0;
+}
+
+void Session::on_step(std::function<void(NodeId, std::span<const std::byte* const>)> callback) {
+  impl_->callback = std::move(callback);
+}
+
+std::vector<StepInfo> Session::steps() const {
+  std::vector<StepInfo> infos;
+  for (std::size_t i = 0; i < impl_->steps.size(); ++i) {
+    const Node& node = impl_->graph.nodes[i];
+    const ReadyStep& ready = impl_->steps[i];
+    infos.push_back({node.name, node.op, ready.step.kernel, ready.step.macs, ready.milliseconds});
+  }
+  return infos;
+}
+
+std::size_t Session::arena_bytes() const { return impl_->arena_bytes; }
+std::size_t Session::lower_bound_bytes() const { return impl_->bound_bytes; }
+std::size_t Session::weight_bytes() const { return impl_->packed_bytes; }
+
+}  // namespace octavo::runtime
