@@ -21,7 +21,7 @@ struct Error {
   std::string what;   // one sentence: what is wrong, with the values
   std::string where;  // "node 'conv1' (Conv)", "input 'image'", "byte 1234", or empty
   std::string hint;   // what would work, or empty
-  std::vector<Error> all;  // every finding of the same kind when there is more than one, this one first
+  std::vector<Error> all = {};  // every finding of the same kind when there is more than one, this one first
 
   // "where: what hint", for logs and tests.
   std::string message() const;
