@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/copy/transpose.h"
 #include "kernels/rows.h"
 
 namespace octavo::kernels {
@@ -37,12 +38,10 @@ class CopyPlan {
   std::vector<std::int64_t> dims_, src_strides_, dst_strides_;  // outer loops
   std::int64_t blocks_ = 0;
   Inner inner_ = Inner::kStrided;
-  // kContiguous: n elements. kStrided: n elements with steps. kTranspose: dst[i * m + j] = src[j *
-  // n' ...], see copy.cpp.
+  // kContiguous: n elements. kStrided: n elements with steps. kTranspose: n rows, m columns.
   std::int64_t n_ = 0, m_ = 0, src_step_ = 0, dst_step_ = 0, src_row_ = 0, dst_row_ = 0;
   std::size_t element_size_ = 1;
-  void (*transpose_)(const std::byte* src, std::byte* dst, std::int64_t rows, std::int64_t columns,
-                     std::int64_t src_row, std::int64_t dst_row) = nullptr;
+  TransposeFn transpose_ = nullptr;
 };
 
 // The same in one call, for code that runs once.
@@ -52,17 +51,5 @@ void copy_strided(const std::byte* src, std::byte* dst, std::span<const std::int
 
 // dst[0 .. count) = *value, elements of element_size bytes.
 void fill(std::byte* dst, const std::byte* value, std::size_t element_size, std::size_t count);
-
-// dst[c * dst_row + r] = src[r * src_row + c] for r < rows, c < columns; rows of src and dst in
-// elements. For one image NCHW -> NHWC: rows = channels, columns = H * W; back: rows = H * W,
-// columns = channels.
-using TransposeFn = void (*)(const std::byte* src, std::byte* dst, std::int64_t rows,
-                             std::int64_t columns, std::int64_t src_row, std::int64_t dst_row);
-struct TransposeKernel {
-  std::string_view name;
-  simd::Level level;
-  TransposeFn bytes1, bytes2, bytes4, bytes8;
-};
-std::span<const TransposeKernel> transpose_kernels();  // weakest first: front() is the reference
 
 }  // namespace octavo::kernels

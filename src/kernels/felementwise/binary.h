@@ -1,9 +1,9 @@
 // binary: functions of two floats, elementwise, on equal shapes. Broadcasting: broadcast.h.
 //
-//   pow is math.h's (the same bytes in every build); min(a, b) = b < a ? b : a, max(a, b) = a < b ?
-//   b : a, with a NaN in either operand giving NaN as ONNX Runtime does; prelu(x, slope) = x < 0 ?
-//   slope * x : x; mod is fmod.
-// Any n >= 0; out may be a or b.
+//   min(a, b) = b < a ? b : a,  max(a, b) = a < b ? b : a,  NaN where either operand is NaN
+//   prelu(x, slope) = x < 0 ? slope * x : x
+//
+// pow is math.h's: the same bytes in every build. Any n >= 0; out may be a or b.
 #pragma once
 
 #include <cstddef>

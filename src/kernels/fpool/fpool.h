@@ -1,12 +1,10 @@
 // fpool: pooling of floats, channels-last.
 //
-//   max:      the largest value in the window; padding never wins; an empty window gives the lowest
-//   finite float.
-//             max(m, v) = v > m ? v : m from the lowest float on, so a NaN is passed over
-//   average:  (sum over the window, row by row, in f32) / count; count = taps inside the image, or
-//   inside image and padding
-//             with count_include_pad
-//   global:   (sum over the pixels in order, in f32) / n
+// max:      the largest value in the window; padding never wins; NaN is passed over; an empty window
+//           gives the lowest finite float.
+// average:  (sum over the window, row by row) / count, in f32
+//           count = taps inside the image, or inside image and padding with count_include_pad
+// global:   (sum over the pixels in order) / n, in f32
 //
 // Rows give identical bytes: each does the same f32 operations in the same order for every element.
 #pragma once

@@ -2,14 +2,13 @@
 // code for code.
 //
 //   inv   = (f32)(1.0 / (double)sqrtf(var + (float)eps))
-//   alpha = (f32)((double)(inv * weight) * (scale_in / scale_out))                  scales are
-//   doubles beta  = (f32)((double)(bias - (mean * inv) * weight) / scale_out)               inner
-//   part f32, no FMA out   = clamp(zero_out + rint(fma(alpha, (f32)(q - zero_in), beta)), lo, hi)
-//   relu: lo = zero_out
+//   alpha = (f32)((double)(inv * weight) * (scale_in / scale_out))          scales are doubles
+//   beta  = (f32)((double)(bias - (mean * inv) * weight) / scale_out)       inner part f32, no FMA
+//   out   = clamp(zero_out + rint(fma(alpha, (f32)(q - zero_in), beta)), lo, hi)
 //
-// (PyTorch 2.6, aten/src/ATen/native/quantized/cpu/Normalization.cpp and
-// kernels/QuantizedOpKernels.cpp; the builds with FMA.) A result that is NaN becomes lo; one beyond
-// the code's range saturates.
+// lo and hi are the code's range; with relu, lo = zero_out. (PyTorch 2.6, builds with FMA:
+// aten/src/ATen/native/quantized/cpu/Normalization.cpp and kernels/QuantizedOpKernels.cpp.) A
+// result that is NaN becomes lo; one beyond the range saturates.
 //
 // A channel is a function of one byte, so its table of 256 results is the definition: a row of the
 // table below may compute in any form that `pack` has proved equal to it for every code of every
@@ -64,7 +63,7 @@ struct PackedQBatchNorm {
   CodeType code = CodeType::kUint8;
   std::int32_t zero_in = 0, zero_out = 0;
   std::vector<std::uint8_t> bytes;  // tables, 256 a channel
-  std::vector<float> floats;        // alpha then beta
+  std::vector<float> floats;        // alpha, beta, then what else a row wants
   std::int32_t lo = 0, hi = 0;
 };
 

@@ -1,7 +1,7 @@
 // qmul: the product of two tensors of codes, as ONNX Runtime's QLinearMul.
 //
-//   out = clamp(rint((a - zero_a) * (b - zero_b) * ratio + zero_y), lo, hi),  ratio = scale_a *
-//   scale_b / scale_y
+//   out = clamp(rint((a - zero_a) * (b - zero_b) * ratio + zero_y), lo, hi)
+//   ratio = scale_a * scale_b / scale_y
 //
 // The product of codes is exact; the multiplication by ratio and the addition are one f32 operation
 // each. [lo, hi] lies within the code's range. Any n >= 0; out may be a or b. Broadcasting:

@@ -1,17 +1,15 @@
 // qpool: pooling on codes, channels-last.
 //
-//   max:      out = max of the codes in the window (padding never wins; an empty window gives the
-//   lowest code) average:  out = saturate(rint(mean / scale_out) + zero_out), mean = (sum of
-//   scale_in * (q - zero_in)) / count, the sum
-//             in f32 over the window row by row; count = taps inside the image, or inside image and
-//             padding with count_include_pad. As ONNX Runtime's QLinearAveragePool.
-//   global:   out = saturate(rint((f32)(sum(q) - n * zero_in) * scale) + zero_out), scale =
-//   scale_in / (scale_out * n),
-//             integer sum. As ONNX Runtime's QLinearGlobalAveragePool. Also ReduceMean over the
-//             spatial axes.
+// max:      the largest code in the window; padding never wins; an empty window gives the lowest code.
+// average:  clamp(rint(mean / scale_out + zero_out), lo, hi)
+//           mean = (sum of scale_in * (q - zero_in)) / count, all in f32, the sum row by row
+//           count = taps inside the image, or inside image and padding with count_include_pad
+//           As ONNX Runtime's QLinearAveragePool: the zero point is added before rounding.
+// global:   clamp(rint(f32(sum(q) - n * zero_in) * scale) + zero_out, lo, hi)
+//           scale = scale_in / (scale_out * n), an integer sum, n < 2^23 pixels
+//           As ONNX Runtime's QLinearGlobalAveragePool; also ReduceMean over the spatial axes.
 //
-// Rows [first_row, last_row) of PoolGeometry::rows() are made, so that pieces can run apart. For n
-// < 2^23 pixels.
+// Rows [first_row, last_row) of PoolGeometry::rows() are made, so that pieces can run apart.
 #pragma once
 
 #include <array>

@@ -22,20 +22,26 @@ void resize_nearest(const std::byte* in, std::byte* out, std::size_t pixel_bytes
 
 struct ResizeGeometry {
   int in_h, in_w, channels;
-  std::span<const LinearTap> rows, columns;
+  std::span<const LinearTap> rows, columns;  // one entry an output row, an output column
 };
 
+// With x_rc the four pixels (r, c = l or u, for lower and upper) and w_r, w_c their weights:
+//
+//   floats  ((w_l w_l x_ll + w_l w_u x_lu) + w_u w_l x_ul) + w_u w_u x_uu
+//           in f32, the weights multiplied first
+//   codes   floor(the same sum with the weights in 1/1024, divided by 2^20)
+//           on codes from 0 to 255: int8 codes are shifted by 128
+//
+// Codes are ONNX Runtime's between quantized convolutions, where its Resize runs channels-last in
+// fixed point (1.21, measured: no difference for uint8). Its row-major Resize multiplies by f32
+// weights and truncates: the same whenever the weights are multiples of 1/1024, as for a factor of
+// two. An int8 tensor there truncates towards zero.
 struct ResizeKernel {
   std::string_view name;
   simd::Level level;
-  // out = ((x11*r0*c0 + x21*r0*c1) + x12*r1*c0) + x22*r1*c1 in f32, where x_ij is the pixel at
-  // column i, row j of the four and each product is (weight_column * weight_row) * x.
-  void (*linear_f32)(const float* in, float* out, const ResizeGeometry& geometry, int first_row,
-                     int last_row);
-  void (*linear_u8)(const std::uint8_t* in, std::uint8_t* out, const ResizeGeometry& geometry,
-                    int first_row, int last_row);
-  void (*linear_s8)(const std::int8_t* in, std::int8_t* out, const ResizeGeometry& geometry,
-                    int first_row, int last_row);
+  void (*linear_f32)(const float* in, float* out, const ResizeGeometry& geometry, int first_row, int last_row);
+  void (*linear_u8)(const std::uint8_t* in, std::uint8_t* out, const ResizeGeometry& geometry, int first_row, int last_row);
+  void (*linear_s8)(const std::int8_t* in, std::int8_t* out, const ResizeGeometry& geometry, int first_row, int last_row);
 };
 
 std::span<const ResizeKernel> resize_kernels();  // weakest first: front() is the reference

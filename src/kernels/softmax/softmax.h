@@ -1,7 +1,7 @@
 // softmax along one axis of floats.
 //
-//   m = max over the axis, e = exp(x - m), softmax = e / sum(e), log_softmax = (x - m) -
-//   log(sum(e))
+//   m = max over the axis, e = exp(x - m)
+//   softmax = e / sum(e),  log_softmax = (x - m) - log(sum(e))
 //
 // exp and log are those of felementwise/math.h, so every build gives the same bytes. The tensor is
 // [outer][n][inner]; the axis is the middle one. Sums run in order of the index. A row with a NaN
