@@ -1,0 +1,161 @@
+// fold_batch_norm: y = (x - mean) * gamma / sqrt(var + eps) + beta becomes part of the Conv or Gemm that makes x.
+//
+//   r  = 1 / sqrt(var + eps)                 per output channel, as torch.nn.utils.fuse_conv_bn_weights, f32
+//   w' = w * (gamma * r)
+//   b' = (b - mean) * r * gamma + beta
+//
+// Only where that node's result is read by the BatchNormalization alone: a fold that looks at the producer alone
+// corrupts every other reader.
+#include <cmath>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/text.h"
+#include "passes/passes.h"
+
+namespace octavo::passes {
+
+namespace {
+
+constexpr std::string_view kName = "fold_batch_norm";
+
+const Tensor* float_constant(const Graph& graph, ValueId id) {
+  if (id == kNoValue) return nullptr;
+  const Value& value = graph.value(id);
+  return value.constant && value.constant->dtype() == DType::kFloat32 ? &*value.constant : nullptr;
+}
+
+// One entry a channel, the factors kept apart because the formula above rounds after each.
+struct Affine {
+  std::vector<float> gamma, beta, mean, inverse;
+};
+
+std::optional<Affine> affine_of(const Graph& graph, const Node& node) {
+  std::vector<std::vector<float>> params;
+  for (std::size_t i = 1; i <= 4; ++i) {
+    const Tensor* tensor = float_constant(graph, node.input(i));
+    if (tensor == nullptr) return std::nullopt;
+    params.push_back(to_floats(*tensor));
+    if (params.back().size() != params.front().size()) return std::nullopt;
+  }
+  const float epsilon = node.attrs.get_float("epsilon", 1e-5F);
+  Affine out{params[0], params[1], params[2], {}};
+  for (const float variance : params[3]) {
+    const float inverse = static_cast<float>(1.0 / std::sqrt(static_cast<double>(variance + epsilon)));
+    if (!std::isfinite(inverse)) return std::nullopt;
+    out.inverse.push_back(inverse);
+  }
+  return out;
+}
+
+// Why this BatchNormalization stays, or nothing when `maker` can take it.
+std::string reason_to_stay(const Graph& graph, const Uses& uses, const Node& node) {
+  const ValueId input = node.input(0);
+  const auto producer = uses.producer_of(input);
+  if (!producer) {
+    return graph.is_input(input) ? text("standalone: its input is the graph input '", graph.value(input).name, "'")
+                                 : text("standalone: its input is a constant");
+  }
+  const Node& maker = graph.node(*producer);
+  if (maker.op != "Conv" && maker.op != "Gemm")
+    return text("standalone: its input comes from ", describe(maker));
+  if (maker.outputs.size() != 1 || maker.attrs.has("octavo_activation"))
+    return text("standalone: an activation stands between it and ", describe(maker));
+  for (const NodeId reader : uses.readers_of(input)) {
+    if (&graph.node(reader) != &node)
+      return text("standalone: the output of node '", maker.name, "' is also read by ", describe(graph.node(reader)));
+  }
+  if (graph.is_output(input)) return text("standalone: the output of node '", maker.name, "' is a graph output");
+  if (float_constant(graph, maker.input(1)) == nullptr ||
+      (maker.input(2) != kNoValue && float_constant(graph, maker.input(2)) == nullptr)) {
+    return text("standalone: the weights of node '", maker.name, "' are not float constants");
+  }
+  return {};
+}
+
+ValueId add_like(Graph& graph, ValueId old, std::string_view fallback, Tensor tensor) {
+  const std::string base = old == kNoValue ? std::string(fallback) : text(graph.value(old).name, "_folded");
+  return graph.add_constant(graph.fresh_value_name(base), std::move(tensor));
+}
+
+// weights[c, ...] *= factor[c] where channel c is `index / inner % channels`.
+Tensor scaled(const Tensor& weights, const Affine& bn, std::size_t inner) {
+  std::vector<float> values = to_floats(weights);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const std::size_t channel = i / inner % bn.gamma.size();
+    values[i] = values[i] * (bn.gamma[channel] * bn.inverse[channel]);
+  }
+  return Tensor::of<float>(weights.shape(), values);
+}
+
+// Folds into `maker`; false where the shapes do not fit together.
+bool fold_into(Graph& graph, std::size_t maker_index, const Affine& bn) {
+  const Node& maker = graph.nodes[maker_index];
+  const std::size_t channels = bn.gamma.size();
+  const Tensor weights = *graph.value(maker.input(1)).constant;
+  const Shape& shape = weights.shape();
+  const bool conv = maker.op == "Conv";
+  if (shape.rank() < 2) return false;
+  const int axis = conv || maker.attrs.get_int("transB", 0) != 0 ? 0 : 1;
+  if (static_cast<std::size_t>(shape[axis]) != channels || channels == 0) return false;
+  std::size_t inner = 1;
+  for (int d = axis + 1; d < shape.rank(); ++d) inner *= static_cast<std::size_t>(shape[d]);
+
+  std::vector<float> bias(channels, 0.0F);
+  if (const ValueId old = maker.input(2); old != kNoValue) {
+    const std::vector<float> values = to_floats(*graph.value(old).constant);
+    if (values.size() != channels && values.size() != 1) return false;
+    const float factor = conv ? 1.0F : maker.attrs.get_float("beta", 1.0F);
+    for (std::size_t c = 0; c < channels; ++c) bias[c] = factor * values[values.size() == 1 ? 0 : c];
+  }
+  for (std::size_t c = 0; c < channels; ++c)
+    bias[c] = (bias[c] - bn.mean[c]) * bn.inverse[c] * bn.gamma[c] + bn.beta[c];
+
+  const ValueId new_weights = add_like(graph, maker.input(1), "", scaled(weights, bn, inner));
+  const ValueId new_bias = add_like(graph, maker.input(2), text(maker.name, "_bias"),
+                                    Tensor::of<float>(Shape{static_cast<std::int64_t>(channels)}, bias));
+  Node& node = graph.nodes[maker_index];
+  node.inputs.resize(3, kNoValue);
+  node.inputs[1] = new_weights;
+  node.inputs[2] = new_bias;
+  if (!conv) node.attrs.set("beta", 1.0F);
+  return true;
+}
+
+}  // namespace
+
+Result<int> fold_batch_norm(Graph& graph, PassContext& context) {
+  const Uses uses(graph);
+  std::vector<bool> dead(graph.nodes.size(), false);
+  int changes = 0;
+  for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
+    if (graph.nodes[i].op != "BatchNormalization" || !graph.nodes[i].domain.empty()) continue;
+    const Node node = graph.nodes[i];
+    std::string what = reason_to_stay(graph, uses, node);
+    if (what.empty()) {
+      const auto maker = static_cast<std::size_t>(*uses.producer_of(node.input(0)));
+      const std::optional<Affine> bn = affine_of(graph, node);
+      if (bn && fold_into(graph, maker, *bn)) {
+        // The node before now makes what the BatchNormalization made.
+        graph.nodes[maker].outputs[0] = node.output(0);
+        if (const auto& activation = node.attrs; activation.has("octavo_activation")) {
+          for (const auto& [name, value] : activation) {
+            if (name.starts_with("octavo_")) graph.nodes[maker].attrs.set(name, value);
+          }
+        }
+        dead[i] = true;
+        ++changes;
+        what = text("folded into node '", graph.nodes[maker].name, "'");
+      } else {
+        what = text("standalone: its parameters do not fit the output of node '", graph.nodes[maker].name, "'");
+      }
+    }
+    context.notes.push_back({std::string(kName), node.name, node.op, std::move(what)});
+  }
+  graph.remove_nodes([&](std::size_t i) { return dead[i]; });
+  if (changes > 0) graph.compact_values();
+  return changes;
+}
+
+}  // namespace octavo::passes

@@ -1,0 +1,29 @@
+#include "passes/pass.h"
+
+#include <array>
+
+#include "passes/passes.h"
+
+namespace octavo::passes {
+
+namespace {
+constexpr std::array kPasses{
+    Pass{"eliminate_identity", "Removes nodes that hand their input on: Identity, Dropout.", &eliminate_identity},
+    Pass{"eliminate_dead", "Removes nodes whose results nobody reads.", &eliminate_dead},
+    Pass{"fold_batch_norm", "BatchNormalization into the Conv or Gemm before it.", &fold_batch_norm},
+    Pass{"fuse_activation", "Relu or Clip into the node before it.", &fuse_activation},
+    Pass{"lower_to_int8", "Nodes between DequantizeLinear and QuantizeLinear onto codes.", &lower_to_int8},
+    Pass{"assign_layouts", "Memory layouts, with explicit conversions.", &assign_layouts},
+};
+}  // namespace
+
+std::span<const Pass> all_passes() { return kPasses; }
+
+const Pass* find_pass(std::string_view name) {
+  for (const Pass& row : kPasses) {
+    if (row.name == name) return &row;
+  }
+  return nullptr;
+}
+
+}  // namespace octavo::passes
