@@ -1,5 +1,6 @@
 #include "kernels/quantize/quantize.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -29,6 +30,15 @@ Code quantize_torch_value(float x, Grid grid) {
 }
 template std::uint8_t quantize_torch_value<std::uint8_t>(float, Grid);
 template std::int8_t quantize_torch_value<std::int8_t>(float, Grid);
+
+template <>
+std::int32_t quantize_torch_value<std::int32_t>(float x, Grid grid) {
+  const float t = std::nearbyint(x * (1.0F / grid.scale));
+  if (!(std::fabs(t) < 0x1p63F)) return kLowest<std::int32_t>;
+  // A float below 2^63 is at most 2^63 - 2^39: the sum cannot overflow.
+  const std::int64_t q = static_cast<std::int64_t>(t) + grid.zero_point;
+  return static_cast<std::int32_t>(std::clamp<std::int64_t>(q, kLowest<std::int32_t>, kHighest<std::int32_t>));
+}
 
 namespace {
 

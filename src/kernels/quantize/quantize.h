@@ -53,8 +53,11 @@ std::span<const QuantizeKernel> quantize_kernels();  // weakest first: front() i
 // One value, ONNX's way and PyTorch's way: the specification of the above.
 template <class Code>
 Code quantize_value(float x, Grid grid);
+// uint8_t, int8_t, and int32_t for PyTorch's qint32 (biases).
 template <class Code>
 Code quantize_torch_value(float x, Grid grid);
+template <>
+std::int32_t quantize_torch_value<std::int32_t>(float x, Grid grid);
 template <class Code>
 float dequantize_value(Code code, Grid grid) {
   return grid.scale * static_cast<float>(static_cast<std::int32_t>(code) - grid.zero_point);

@@ -1,0 +1,80 @@
+#include "kernels/qmul/qmul.h"
+
+#include <doctest/doctest.h>
+
+#include "support/buffers.h"
+#include "support/golden.h"
+
+namespace octavo::kernels {
+namespace {
+
+template <class Code>
+void rows_agree(const QMulParams& params) {
+  std::vector<Code> a;
+  std::vector<Code> b;
+  test::all_pairs(a, b);
+  std::vector<Code> expected(a.size());
+  qmul_kernels().front().run<Code>()(a.data(), b.data(), expected.data(), a.size(), params);
+  for (const QMulKernel& kernel : qmul_kernels()) {
+    CAPTURE(kernel.name);
+    std::vector<Code> out(a.size());
+    kernel.run<Code>()(a.data(), b.data(), out.data(), a.size(), params);
+    CHECK(out == expected);
+    for (const std::size_t n : test::kAwkwardSizes) {
+      test::Guarded<Code> part(n);
+      kernel.run<Code>()(a.data() + 1000, b.data() + 1000, part.data(), n, params);
+      CHECK(part.values() == std::vector<Code>(expected.begin() + 1000, expected.begin() + 1000 + static_cast<int>(n)));
+      CHECK(part.intact());
+    }
+    // In place.
+    std::vector<Code> same = b;
+    kernel.run<Code>()(a.data(), same.data(), same.data(), a.size(), params);
+    CHECK(same == expected);
+  }
+}
+
+TEST_CASE("qmul: every row equals the reference for every pair of codes") {
+  rows_agree<std::uint8_t>(make_qmul_params({0.021F, 120}, {0.034F, 90}, {0.09F, 111}, 0, 255));
+  rows_agree<std::uint8_t>(make_qmul_params({0.3F, 255}, {0.04F, 0}, {1.5F, 17}, 17, 200));
+  rows_agree<std::int8_t>(make_qmul_params({0.021F, -8}, {0.034F, -38}, {0.09F, -17}, -17, 127));
+  // A ratio so steep that products leave the range of the rounding trick.
+  rows_agree<std::uint8_t>(make_qmul_params({100.0F, 3}, {2.0F, 100}, {0.1F, 50}, 0, 255));
+  rows_agree<std::int8_t>(make_qmul_params({1e20F, 3}, {1e20F, 10}, {1e-20F, 50}, -128, 127));
+}
+
+template <class Code>
+void check_case(const test::GoldenGroup& group, const test::GoldenCase& c) {
+  const auto grid = [&](const char* scale, const char* zero) {
+    return Grid{static_cast<float>(c.number(scale)), static_cast<std::int32_t>(c.integer(zero))};
+  };
+  const QMulParams params =
+      make_qmul_params(grid("a_scale", "a_zp"), grid("b_scale", "b_zp"), grid("y_scale", "y_zp"),
+                       std::numeric_limits<Code>::min(), std::numeric_limits<Code>::max());
+  const std::vector<Code> a = group.get<Code>(c, "a");
+  const std::vector<Code> b = group.get<Code>(c, "b");
+  for (const QMulKernel& kernel : qmul_kernels()) {
+    CAPTURE(kernel.name);
+    std::vector<Code> out(a.size());
+    kernel.run<Code>()(a.data(), b.data(), out.data(), a.size(), params);
+    CHECK(out == group.get<Code>(c, "y"));
+  }
+}
+
+TEST_CASE("qmul: every row gives ONNX Runtime's QLinearMul") {
+  const test::GoldenGroup group = test::load_golden("onnx_ops");
+  int checked = 0;
+  for (const test::GoldenCase& c : group.cases) {
+    if (c.str("kind") != "QLinearMul") continue;
+    CAPTURE(c.name);
+    if (c.tensors.at("y").dtype == "u8") {
+      check_case<std::uint8_t>(group, c);
+    } else {
+      check_case<std::int8_t>(group, c);
+    }
+    ++checked;
+  }
+  CHECK(checked == 4);
+}
+
+}  // namespace
+}  // namespace octavo::kernels
