@@ -1,12 +1,17 @@
-// The operator table: one line an op, in alphabetical order.
+// The table of all operators. A new one: its file, its declaration here, its entry below.
+#include <algorithm>
+#include <vector>
+
 #include "ops/op.h"
 
 namespace octavo::ops {
 
-// Each is defined in the file of its op or family.
+// One op a file.
+extern const OpDef kBatchNormalization;
 extern const OpDef kCast;
 extern const OpDef kConcat;
 extern const OpDef kConstantOfShape;
+extern const OpDef kConv;
 extern const OpDef kDepthToSpace;
 extern const OpDef kEqual;
 extern const OpDef kExpand;
@@ -31,35 +36,54 @@ extern const OpDef kTranspose;
 extern const OpDef kUnsqueeze;
 extern const OpDef kWhere;
 
+// Families that differ in a formula.
+extern const std::span<const OpDef> kActivations;
+extern const std::span<const OpDef> kBinaries;
+extern const std::span<const OpDef> kPools;
+extern const std::span<const OpDef> kProducts;
+extern const std::span<const OpDef> kQuantizers;
+extern const std::span<const OpDef> kReductions;
+extern const std::span<const OpDef> kSoftmaxes;
+
 std::span<const OpDef> all_ops() {
-  static const OpDef ops[] = {
-      kCast,
-      kConcat,
-      kConstantOfShape,
-      kDepthToSpace,
-      kEqual,
-      kExpand,
-      kFlatten,
-      kGather,
-      kGreater,
-      kIdentity,
-      kLess,
-      kPad,
-      kRange,
-      kReshape,
-      kResize,
-      kShape,
-      kSlice,
-      kSpaceToDepth,
-      kSplit,
-      kSqueeze,
-      kTile,
-      kToChannelsLast,
-      kToRowMajor,
-      kTranspose,
-      kUnsqueeze,
-      kWhere,
-  };
+  static const std::vector<OpDef> ops = [] {
+    std::vector<OpDef> all{
+        kBatchNormalization,
+        kCast,
+        kConcat,
+        kConstantOfShape,
+        kConv,
+        kDepthToSpace,
+        kEqual,
+        kExpand,
+        kFlatten,
+        kGather,
+        kGreater,
+        kIdentity,
+        kLess,
+        kPad,
+        kRange,
+        kReshape,
+        kResize,
+        kShape,
+        kSlice,
+        kSpaceToDepth,
+        kSplit,
+        kSqueeze,
+        kTile,
+        kToChannelsLast,
+        kToRowMajor,
+        kTranspose,
+        kUnsqueeze,
+        kWhere,
+    };
+    for (const std::span<const OpDef> family :
+         {kActivations, kBinaries, kPools, kProducts, kQuantizers, kReductions, kSoftmaxes}) {
+      all.insert(all.end(), family.begin(), family.end());
+    }
+    std::sort(all.begin(), all.end(), [](const OpDef& a, const OpDef& b) { return a.name < b.name; });
+    return all;
+  }();
   return ops;
 }
 

@@ -1,0 +1,228 @@
+// The functions of two tensors with broadcasting: Add, Sub, Mul, Div, Pow, PRelu; Sum, Min, Max of any number.
+//
+// On codes Add, Sub and Mul are ONNX Runtime's QLinearAdd and QLinearMul (kernels/qadd, kernels/qmul). On 64-bit integers
+// they serve shape arithmetic.
+#include <array>
+#include <limits>
+
+#include "base/text.h"
+#include "kernels/felementwise/binary.h"
+#include "kernels/felementwise/broadcast.h"
+#include "kernels/qadd/qadd.h"
+#include "kernels/qmul/qmul.h"
+#include "ops/activation.h"
+#include "ops/move.h"
+
+namespace octavo::ops {
+
+namespace {
+
+using kernels::Binary;
+using kernels::BroadcastPlan;
+
+Status infer_binary(InferContext& context) {
+  const Value& first = context.input(0);
+  for (std::size_t i = 1; i < context.input_count(); ++i) {
+    if (context.input(i).dtype != first.dtype) {
+      return context.error(Code::kInvalidModel, text("Input 0 is ", dtype_name(first.dtype), " but input ", i, " is ", dtype_name(context.input(i).dtype), "."));
+    }
+  }
+  if (!first.shape) return ok_status();
+  Shape out = *first.shape;
+  for (std::size_t i = 1; i < context.input_count(); ++i) {
+    if (!context.input(i).shape) return ok_status();
+    const std::optional<Shape> both = broadcast_shapes(out, *context.input(i).shape);
+    if (!both) {
+      return context.error(Code::kShapeMismatch, text("Shapes ", out.to_string(), " and ", context.input(i).shape->to_string(), " cannot be broadcast together."),
+                           "Dimensions must be equal or 1, counted from the last.");
+    }
+    out = *both;
+  }
+  return set_output_checked(context, 0, first.dtype, std::move(out));
+}
+
+// PRelu's slope is broadcast to x, never the other way round.
+Status infer_prelu(InferContext& context) {
+  OCTAVO_TRY(const Shape x, context.shape(0));
+  OCTAVO_TRY(const Shape slope, context.shape(1));
+  const std::optional<Shape> both = broadcast_shapes(x, slope);
+  if (!both || both->rank() != x.rank() || (x.known() && slope.known() && *both != x)) {
+    return context.error(Code::kShapeMismatch, text("The slope of shape ", slope.to_string(), " does not fit ", x.to_string(), "."));
+  }
+  context.set_output(0, context.input(0).dtype, x);
+  return ok_status();
+}
+
+// Dimensions and strides of two operands in the output's memory order.
+BroadcastPlan plan_of(const Value& a, const Value& b, const Value& out) {
+  const Shape& shape = *out.shape;
+  const auto in_memory_order = [&](const std::vector<std::int64_t>& logical) {
+    std::vector<std::int64_t> physical(logical.size());
+    for (int axis = 0; axis < shape.rank(); ++axis) {
+      physical[static_cast<std::size_t>(physical_axis(axis, shape.rank(), out.layout))] = logical[static_cast<std::size_t>(axis)];
+    }
+    return physical;
+  };
+  return kernels::make_broadcast(physical_dims(shape, out.layout), in_memory_order(broadcast_strides(a, shape)),
+                                 in_memory_order(broadcast_strides(b, shape)));
+}
+
+template <class T>
+const T* in(const StepArgs& args, std::size_t i) {
+  return reinterpret_cast<const T*>(args.in[i]);
+}
+template <class T>
+T* out(const StepArgs& args) {
+  return reinterpret_cast<T*>(args.out[0]);
+}
+
+// Blocks are small where an operand is broadcast along an inner axis: several make a unit of work.
+int blocks_of(const BroadcastPlan& plan) {
+  return static_cast<int>(std::min<std::int64_t>(plan.outer, std::numeric_limits<int>::max()));
+}
+
+bool same_place(const Value& a, const Value& result) { return *a.shape == *result.shape && a.layout == result.layout && !a.is_constant(); }
+
+Result<Step> prepare_float(const PrepareContext& context, Binary op) {
+  const Value& result = context.output();
+  const kernels::BinaryKernel& kernel = kernels::binary_kernel(op, context.policy());
+  Step step;
+  step.kernel = kernel.name;
+  const RealBounds bounds = real_bounds(context.attrs());
+  if (context.input_count() == 2) {
+    BroadcastPlan plan = plan_of(context.input(0), context.input(1), result);
+    step.blocks = blocks_of(plan);
+    if (same_place(context.input(0), result)) step.in_place = 0;
+    const bool clamps = context.attrs().has("octavo_activation");
+    step.run = [plan = std::move(plan), run = kernel.run, bounds, clamps](const StepArgs& args, int first, int last) {
+      kernels::run_broadcast(plan, in<float>(args, 0), in<float>(args, 1), out<float>(args), first, last, run);
+      if (!clamps) return;
+      float* y = out<float>(args);
+      for (std::int64_t i = first * plan.inner; i < last * plan.inner; ++i) {
+        y[i] = y[i] < bounds.lo ? bounds.lo : bounds.hi < y[i] ? bounds.hi : y[i];  // a NaN passes
+      }
+    };
+    return step;
+  }
+  // Sum, Min, Max of one or more than two: the first is spread over the output, then each of the rest joins in place.
+  std::vector<BroadcastPlan> plans;
+  for (std::size_t i = 0; i < context.input_count(); ++i) plans.push_back(plan_of(result, context.input(i), result));
+  const auto n = static_cast<std::size_t>(result.shape->elements());
+  step.run = [plans = std::move(plans), run = kernel.run, n](const StepArgs& args, int, int) {
+    float* y = out<float>(args);
+    const auto second = [](const float*, const float* b, float* to, std::size_t count) { std::copy_n(b, count, to); };
+    std::fill_n(y, n, 0.0F);
+    kernels::run_broadcast(plans[0], y, in<float>(args, 0), y, 0, plans[0].outer, second);
+    for (std::size_t i = 1; i < plans.size(); ++i) {
+      kernels::run_broadcast(plans[i], static_cast<const float*>(y), in<float>(args, i), y, 0, plans[i].outer, run);
+    }
+  };
+  return step;
+}
+
+template <class T>
+T integer_function(Binary op, T a, T b) {
+  using U = std::make_unsigned_t<T>;
+  switch (op) {
+    case Binary::kAdd: return static_cast<T>(static_cast<U>(a) + static_cast<U>(b));
+    case Binary::kSub: return static_cast<T>(static_cast<U>(a) - static_cast<U>(b));
+    case Binary::kMul: return static_cast<T>(static_cast<U>(a) * static_cast<U>(b));
+    // Truncating, as ONNX says; the two divisions that C++ leaves undefined give 0.
+    case Binary::kDiv: return b == 0 || (b == -1 && a == std::numeric_limits<T>::min()) ? T{0} : a / b;
+    case Binary::kMin: return b < a ? b : a;
+    case Binary::kMax: return a < b ? b : a;
+    case Binary::kPow: {
+      T power = 1;
+      for (T i = 0; i < std::min<T>(b, 64); ++i) power = integer_function(Binary::kMul, power, a);
+      return power;
+    }
+    case Binary::kPrelu: break;
+  }
+  return a;
+}
+
+template <class T>
+Result<Step> prepare_integer(const PrepareContext& context, Binary op) {
+  if (context.input_count() != 2) return needs_dtype(context, context.input(0));
+  BroadcastPlan plan = plan_of(context.input(0), context.input(1), context.output());
+  Step step;
+  step.kernel = "binary/integer";
+  step.run = [plan = std::move(plan), op](const StepArgs& args, int, int) {
+    kernels::run_broadcast(plan, in<T>(args, 0), in<T>(args, 1), out<T>(args), 0, plan.outer,
+                           [op](const T* a, const T* b, T* y, std::size_t n) {
+                             for (std::size_t i = 0; i < n; ++i) y[i] = integer_function(op, a[i], b[i]);
+                           });
+  };
+  return step;
+}
+
+template <class T>
+Result<Step> prepare_codes(const PrepareContext& context, Binary op) {
+  for (std::size_t i = 0; i < 2; ++i) OCTAVO_CHECK_OK(check_codes(context, context.input(i)));
+  OCTAVO_CHECK_OK(check_codes(context, context.output()));
+  if (context.input_count() != 2 || context.input(1).dtype != context.input(0).dtype) return needs_dtype(context, context.input(1));
+  const Value& result = context.output();
+  const kernels::Grid a = grid_of(context.input(0));
+  const kernels::Grid b = grid_of(context.input(1));
+  const CodeBounds bounds = code_bounds(context.attrs(), result);
+  BroadcastPlan plan = plan_of(context.input(0), context.input(1), result);
+  Step step;
+  step.blocks = blocks_of(plan);
+  if (same_place(context.input(0), result)) step.in_place = 0;
+  const auto finish = [&](const auto& kernel, const auto& params) {
+    step.kernel = kernel.name;
+    step.run = [plan = std::move(plan), run = kernel.template run<T>(), params](const StepArgs& args, int first, int last) {
+      kernels::run_broadcast(plan, in<T>(args, 0), in<T>(args, 1), out<T>(args), first, last,
+                             [&](const T* x, const T* y, T* to, std::size_t n) { run(x, y, to, n, params); });
+    };
+  };
+  if (op == Binary::kMul) {
+    finish(kernels::best_row(kernels::qmul_kernels(), context.policy()),
+           kernels::make_qmul_params(a, b, grid_of(result), bounds.lo, bounds.hi));
+  } else {
+    finish(kernels::best_row(kernels::qadd_kernels(), context.policy()),
+           op == Binary::kSub ? kernels::make_qsub_params(a, b, grid_of(result), bounds.lo, bounds.hi)
+                              : kernels::make_qadd_params(a, b, grid_of(result), bounds.lo, bounds.hi));
+  }
+  return step;
+}
+
+Binary function_of(const Node& node) {
+  if (node.op == "Sum") return Binary::kAdd;
+  return kernels::find_binary(node.op).value_or(Binary::kAdd);  // find_op() led here by such a name
+}
+
+Result<Step> prepare_binary(const PrepareContext& context) {
+  const Binary op = function_of(context.node());
+  switch (context.input(0).dtype) {
+    case DType::kFloat32: return prepare_float(context, op);
+    case DType::kInt64: return prepare_integer<std::int64_t>(context, op);
+    case DType::kInt32: return prepare_integer<std::int32_t>(context, op);
+    case DType::kUint8: return prepare_codes<std::uint8_t>(context, op);
+    case DType::kInt8: return prepare_codes<std::int8_t>(context, op);
+    default: return needs_dtype(context, context.input(0));
+  }
+}
+
+constexpr AttrDef kAddAttrs[] = {kActivationAttrs[0], kActivationAttrs[1], kActivationAttrs[2]};
+
+bool two_inputs(const Graph&, const Node& node) { return node.inputs.size() == 2; }
+
+constexpr std::array kDefs{
+    OpDef{"Add", "", 14, 2, 2, 1, 1, kAddAttrs, LayoutRule::kFollow, QuantRule::kCompute, infer_binary, prepare_binary, nullptr, "broadcasting"},
+    OpDef{"Div", "", 14, 2, 2, 1, 1, {}, LayoutRule::kFollow, QuantRule::kFloat, infer_binary, prepare_binary, nullptr, "broadcasting"},
+    OpDef{"Max", "", 13, 1, -1, 1, 1, {}, LayoutRule::kFollow, QuantRule::kFloat, infer_binary, prepare_binary, nullptr, ""},
+    OpDef{"Min", "", 13, 1, -1, 1, 1, {}, LayoutRule::kFollow, QuantRule::kFloat, infer_binary, prepare_binary, nullptr, ""},
+    OpDef{"Mul", "", 14, 2, 2, 1, 1, {}, LayoutRule::kFollow, QuantRule::kCompute, infer_binary, prepare_binary, nullptr, "broadcasting"},
+    OpDef{"PRelu", "", 16, 2, 2, 1, 1, {}, LayoutRule::kFollow, QuantRule::kFloat, infer_prelu, prepare_binary, nullptr, ""},
+    OpDef{"Pow", "", 15, 2, 2, 1, 1, {}, LayoutRule::kFollow, QuantRule::kFloat, infer_binary, prepare_binary, nullptr, ""},
+    OpDef{"Sub", "", 14, 2, 2, 1, 1, {}, LayoutRule::kFollow, QuantRule::kFloat, infer_binary, prepare_binary, nullptr, "broadcasting"},
+    OpDef{"Sum", "", 13, 1, -1, 1, 1, {}, LayoutRule::kFollow, QuantRule::kCompute, infer_binary, prepare_binary, two_inputs, "int8 with two inputs"},
+};
+
+}  // namespace
+
+extern const std::span<const OpDef> kBinaries;
+const std::span<const OpDef> kBinaries = kDefs;
+
+}  // namespace octavo::ops

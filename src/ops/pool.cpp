@@ -1,0 +1,177 @@
+// MaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool over channels-last tensors.
+#include <array>
+
+#include "base/text.h"
+#include "kernels/fpool/fpool.h"
+#include "kernels/qpool/qpool.h"
+#include "ops/activation.h"
+#include "ops/move.h"
+#include "ops/window.h"
+
+namespace octavo::ops {
+
+namespace {
+
+bool is_global(const Node& node) { return node.op.starts_with("Global"); }
+
+Result<std::vector<WindowAxis>> window_of(const Node& node, const Shape& input) {
+  std::vector<std::int64_t> kernel = node.attrs.get_ints("kernel_shape");
+  return resolve_window(node, input, kernel, node.attrs.get_int("ceil_mode", 0) != 0);
+}
+
+Status infer_pool(InferContext& context) {
+  OCTAVO_TRY(const Shape in, context.shape(0));
+  if (context.output_count() > 1) {
+    return context.error(Code::kUnsupportedAttribute, "Its second output (indices) is used.", "Only the pooled values are supported.");
+  }
+  if (is_global(context.node())) {
+    if (in.rank() < 3) return context.error(Code::kShapeMismatch, text("Its input has shape ", in.to_string(), "."));
+    Shape out{in[0], in[1]};
+    out.dims().resize(in.dims().size(), 1);
+    context.set_output(0, context.input(0).dtype, std::move(out));
+    return ok_status();
+  }
+  OCTAVO_TRY(const auto axes, window_of(context.node(), in));
+  Shape out{in[0], in[1]};
+  for (const WindowAxis& axis : axes) out.dims().push_back(axis.out);
+  return set_output_checked(context, 0, context.input(0).dtype, std::move(out));
+}
+
+int narrow(std::int64_t n) { return static_cast<int>(n); }
+
+kernels::PoolGeometry geometry_of(const Shape& in, const std::array<WindowAxis, 2>& axes) {
+  kernels::PoolGeometry g;
+  g.batch = narrow(in[0]);
+  g.channels = narrow(in[1]);
+  g.in_h = narrow(axes[0].in);
+  g.in_w = narrow(axes[1].in);
+  g.kernel_h = narrow(axes[0].kernel);
+  g.kernel_w = narrow(axes[1].kernel);
+  g.stride_h = narrow(axes[0].stride);
+  g.stride_w = narrow(axes[1].stride);
+  g.dilation_h = narrow(axes[0].dilation);
+  g.dilation_w = narrow(axes[1].dilation);
+  g.pad_top = narrow(axes[0].pad_begin);
+  g.pad_bottom = narrow(axes[0].pad_end);
+  g.pad_left = narrow(axes[1].pad_begin);
+  g.pad_right = narrow(axes[1].pad_end);
+  g.out_h = narrow(axes[0].out);
+  g.out_w = narrow(axes[1].out);
+  return g;
+}
+
+// Global pooling is a window as large as the image.
+Result<kernels::PoolGeometry> geometry(const PrepareContext& context) {
+  const Shape& in = context.in_shape(0);
+  std::vector<WindowAxis> axes;
+  if (is_global(context.node())) {
+    for (int i = 2; i < in.rank(); ++i) axes.push_back({in[i], 1, in[i], 1, 1, 0, 0});
+    // The axes of a global pool are all alike: more than two are one long one.
+    if (axes.size() > 2) {
+      WindowAxis one;
+      for (const WindowAxis& axis : axes) one.in *= axis.in;
+      one.kernel = one.in;
+      axes = {one};
+    }
+  } else {
+    OCTAVO_TRY(axes, window_of(context.node(), in));
+  }
+  const auto two = as_2d(axes);
+  if (!two) return context.error(Code::kUnsupportedAttribute, text("Its input ", in.to_string(), " has three spatial axes."), "One and two are supported.");
+  return geometry_of(in, *two);
+}
+
+template <class Code>
+Result<Step> prepare_codes(const PrepareContext& context, const kernels::PoolGeometry& g) {
+  const Value& in = context.input(0);
+  const Value& out = context.output();
+  const kernels::QPoolKernel& kernel = kernels::best_row(kernels::qpool_kernels(), context.policy());
+  const kernels::QPoolFns<Code>& fns = kernel.template fns<Code>();
+  Step step;
+  step.kernel = kernel.name;
+  const std::string& op = context.node().op;
+  if (op == "MaxPool" || op == "GlobalMaxPool") {
+    OCTAVO_CHECK_OK(check_same_grid(context));
+    step.blocks = g.rows();
+    step.run = [run = fns.max, g](const StepArgs& args, int first, int last) {
+      run(reinterpret_cast<const Code*>(args.in[0]), reinterpret_cast<Code*>(args.out[0]), g, first, last);
+    };
+    return step;
+  }
+  OCTAVO_CHECK_OK(check_codes(context, in));
+  OCTAVO_CHECK_OK(check_codes(context, out));
+  const CodeBounds range = code_range(out.dtype);
+  if (op == "GlobalAveragePool") {
+    const auto pixels = static_cast<std::size_t>(g.in_h) * static_cast<std::size_t>(g.in_w);
+    const auto channels = static_cast<std::size_t>(g.channels);
+    const auto params = kernels::make_qglobal_average_params(grid_of(in), grid_of(out), pixels, range.lo, range.hi);
+    step.blocks = g.batch;
+    step.run = [run = fns.global_average, params, pixels, channels](const StepArgs& args, int first, int last) {
+      for (auto i = static_cast<std::size_t>(first); i < static_cast<std::size_t>(last); ++i) {
+        run(reinterpret_cast<const Code*>(args.in[0]) + i * pixels * channels,
+            reinterpret_cast<Code*>(args.out[0]) + i * channels, pixels, channels, params);
+      }
+    };
+    return step;
+  }
+  const kernels::QAveragePoolParams params{grid_of(in), grid_of(out), context.attrs().get_int("count_include_pad", 0) != 0,
+                                           range.lo, range.hi};
+  step.blocks = g.rows();
+  step.run = [run = fns.average, g, params](const StepArgs& args, int first, int last) {
+    run(reinterpret_cast<const Code*>(args.in[0]), reinterpret_cast<Code*>(args.out[0]), g, params, first, last);
+  };
+  return step;
+}
+
+Result<Step> prepare_pool(const PrepareContext& context) {
+  const Value& in = context.input(0);
+  OCTAVO_TRY(const kernels::PoolGeometry g, geometry(context));
+  if (in.dtype == DType::kUint8) return prepare_codes<std::uint8_t>(context, g);
+  if (in.dtype == DType::kInt8) return prepare_codes<std::int8_t>(context, g);
+  if (in.dtype != DType::kFloat32) return needs_dtype(context, in);
+  const kernels::FPoolKernel& kernel = kernels::best_row(kernels::fpool_kernels(), context.policy());
+  Step step;
+  step.kernel = kernel.name;
+  const std::string& op = context.node().op;
+  const auto from = [](const StepArgs& args) { return reinterpret_cast<const float*>(args.in[0]); };
+  const auto to = [](const StepArgs& args) { return reinterpret_cast<float*>(args.out[0]); };
+  if (op == "MaxPool" || op == "GlobalMaxPool") {
+    step.blocks = g.rows();
+    step.run = [run = kernel.max, g, from, to](const StepArgs& args, int first, int last) { run(from(args), to(args), g, first, last); };
+  } else if (op == "GlobalAveragePool") {
+    const auto pixels = static_cast<std::size_t>(g.in_h) * static_cast<std::size_t>(g.in_w);
+    const auto channels = static_cast<std::size_t>(g.channels);
+    step.blocks = g.batch;
+    step.run = [run = kernel.global_average, pixels, channels, from, to](const StepArgs& args, int first, int last) {
+      for (auto i = static_cast<std::size_t>(first); i < static_cast<std::size_t>(last); ++i) {
+        run(from(args) + i * pixels * channels, to(args) + i * channels, pixels, channels);
+      }
+    };
+  } else {
+    const bool include_pad = context.attrs().get_int("count_include_pad", 0) != 0;
+    step.blocks = g.rows();
+    step.run = [run = kernel.average, g, include_pad, from, to](const StepArgs& args, int first, int last) {
+      run(from(args), to(args), g, include_pad, first, last);
+    };
+  }
+  return step;
+}
+
+constexpr AttrDef kMaxAttrs[] = {kWindowAttrs[0], kWindowAttrs[1], kWindowAttrs[2], kWindowAttrs[3], kWindowAttrs[4],
+                                 {"ceil_mode", AttrType::kInt}, {"storage_order", AttrType::kInt}};
+constexpr AttrDef kAverageAttrs[] = {kWindowAttrs[0], kWindowAttrs[1], kWindowAttrs[2], kWindowAttrs[3], kWindowAttrs[4],
+                                     {"ceil_mode", AttrType::kInt}, {"count_include_pad", AttrType::kInt}};
+
+constexpr std::array kDefs{
+    OpDef{"AveragePool", "", 11, 1, 1, 1, 1, kAverageAttrs, LayoutRule::kChannelsLast, QuantRule::kCompute, infer_pool, prepare_pool, nullptr, "1-d and 2-d"},
+    OpDef{"GlobalAveragePool", "", 1, 1, 1, 1, 1, {}, LayoutRule::kChannelsLast, QuantRule::kCompute, infer_pool, prepare_pool, nullptr, ""},
+    OpDef{"GlobalMaxPool", "", 1, 1, 1, 1, 1, {}, LayoutRule::kChannelsLast, QuantRule::kSameGrid, infer_pool, prepare_pool, nullptr, ""},
+    OpDef{"MaxPool", "", 12, 1, 1, 1, 2, kMaxAttrs, LayoutRule::kChannelsLast, QuantRule::kSameGrid, infer_pool, prepare_pool, nullptr, "1-d and 2-d, without indices"},
+};
+
+}  // namespace
+
+extern const std::span<const OpDef> kPools;
+const std::span<const OpDef> kPools = kDefs;
+
+}  // namespace octavo::ops
