@@ -31,6 +31,8 @@ class Model {
   const Graph& graph() const { return graph_; }
   const std::vector<passes::Note>& notes() const { return notes_; }
   bool is_quantized() const;  // has Q/DQ nodes or integer codes
+  // Size of the file that the model was loaded from; 0 for one that was not.
+  std::size_t file_bytes() const { return file_bytes_; }
 
   // JSON: { name, producer, opset, metadata, quantized, parameters, bytes,
   //   inputs: [{ name, type, shape: (number|string)[] }], outputs: [same],
@@ -46,7 +48,9 @@ class Model {
 };
 
 // Fixes the shapes, optimizes, lowers and plans: a float or a quantized model, ready to run.
+// `notes`, where given, gets what the passes did.
 Result<runtime::Session> create_session(const Model& model, const passes::InputShapes& shapes,
-                                        const runtime::SessionOptions& options);
+                                        const runtime::SessionOptions& options,
+                                        std::vector<passes::Note>* notes = nullptr);
 
 }  // namespace octavo::quantize

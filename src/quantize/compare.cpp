@@ -1,0 +1,155 @@
+#include "quantize/compare.h"
+
+#include <cstring>
+#include <utility>
+
+#include "base/text.h"
+#include "quantize/json.h"
+#include "quantize/measure.h"
+
+namespace octavo::quantize {
+
+namespace {
+
+// A tensor that both sessions make.
+struct Layer {
+  std::string node, op, tensor;
+  ValueId a, b;
+  ErrorSums sums;
+};
+
+struct Hits {
+  std::int64_t top1 = 0, top5 = 0;
+};
+
+}  // namespace
+
+struct Comparison::Impl {
+  runtime::Session a, b;
+  std::vector<Layer> layers;
+  std::vector<std::pair<std::string, ErrorSums>> outputs;
+  std::vector<double> milliseconds_a, milliseconds_b;
+  std::int64_t samples = 0, labelled = 0, rows = 0, equal_rows = 0;
+  Hits hits_a, hits_b;
+};
+
+Comparison::Comparison(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Comparison::Comparison(Comparison&&) noexcept = default;
+Comparison& Comparison::operator=(Comparison&&) noexcept = default;
+Comparison::~Comparison() = default;
+
+Result<Comparison> Comparison::create(const Model& a, const Model& b, std::string_view options_json,
+                                      const kernels::Policy& policy) {
+  OCTAVO_TRY(const Json parsed, parse_options(options_json));
+  const OptionReader options(parsed, "");
+  constexpr std::string_view kKeys[] = {"inputShapes", "layers"};
+  OCTAVO_CHECK_OK(options.check(kKeys));
+  bool layers = true;
+  OCTAVO_CHECK_OK(options.read("layers", layers));
+  OCTAVO_TRY(const passes::InputShapes shapes, parse_input_shapes(options, "inputShapes"));
+
+  runtime::SessionOptions session_options;
+  session_options.policy = policy;
+  session_options.keep_values = layers;
+  OCTAVO_TRY(runtime::Session first, create_session(a, shapes, session_options));
+  OCTAVO_TRY(runtime::Session second, create_session(b, shapes, session_options));
+  const Graph& graph_a = first.graph();
+  const Graph& graph_b = second.graph();
+  const auto same_borders = [&](const std::vector<ValueId>& ours, const std::vector<ValueId>& theirs, std::string_view kind) -> Status {
+    bool fits = ours.size() == theirs.size();
+    for (std::size_t i = 0; fits && i < ours.size(); ++i) {
+      const Value& x = graph_a.value(ours[i]);
+      const Value& y = graph_b.value(theirs[i]);
+      fits = x.dtype == y.dtype && x.shape == y.shape;
+    }
+    if (fits) return ok_status();
+    return Error{Code::kShapeMismatch, text("The two models' ", kind, "s differ in number, shape or type."), "",
+                 "Compare models that take and give the same.", {}};
+  };
+  OCTAVO_CHECK_OK(same_borders(graph_a.inputs, graph_b.inputs, "input"));
+  OCTAVO_CHECK_OK(same_borders(graph_a.outputs, graph_b.outputs, "output"));
+
+  std::vector<Layer> pairs;
+  if (layers) {
+    for (const Node& node : graph_a.nodes) {
+      if (node.domain == "octavo") continue;
+      for (const ValueId id : node.outputs) {
+        if (id == kNoValue || (graph_a.value(id).dtype != DType::kFloat32 && !graph_a.value(id).quant)) continue;
+        const auto other = find_tensor(graph_b, graph_a.value(id).name);
+        if (!other || graph_b.value(*other).is_constant() || graph_b.value(*other).shape != graph_a.value(id).shape) continue;
+        pairs.push_back({node.name, node.op, graph_a.value(id).name, id, *other, {}});
+      }
+    }
+  }
+  std::vector<std::pair<std::string, ErrorSums>> outputs;
+  for (const ValueId id : graph_a.outputs) outputs.emplace_back(graph_a.value(id).name, ErrorSums{});
+  return Comparison(std::make_unique<Impl>(
+      Impl{std::move(first), std::move(second), std::move(pairs), std::move(outputs), {}, {}, 0, 0, 0, 0, {}, {}}));
+}
+
+const Graph& Comparison::graph() const { return impl_->a.graph(); }
+std::span<std::byte> Comparison::input(std::size_t i) { return impl_->a.input(i); }
+
+Status Comparison::run_sample(std::int64_t label) {
+  Impl& impl = *impl_;
+  for (std::size_t i = 0; i < impl.a.graph().inputs.size(); ++i) {
+    const auto from = impl.a.input(i);
+    std::memcpy(impl.b.input(i).data(), from.data(), from.size());
+  }
+  impl.milliseconds_a.push_back(timed_run(impl.a));
+  impl.milliseconds_b.push_back(timed_run(impl.b));
+  ++impl.samples;
+  for (Layer& layer : impl.layers) layer.sums.add(read_real(impl.a, layer.a), read_real(impl.b, layer.b));
+  for (std::size_t i = 0; i < impl.outputs.size(); ++i) {
+    const std::vector<float> x = read_real(impl.a, impl.a.graph().outputs[i]);
+    const std::vector<float> y = read_real(impl.b, impl.b.graph().outputs[i]);
+    impl.outputs[i].second.add(x, y);
+    if (i != 0) continue;
+    const Shape& shape = *impl.a.graph().value(impl.a.graph().outputs[0]).shape;
+    const std::vector<std::int64_t> best_a = top1_rows(x, shape);
+    const std::vector<std::int64_t> best_b = top1_rows(y, shape);
+    for (std::size_t row = 0; row < best_a.size() && row < best_b.size(); ++row) {
+      ++impl.rows;
+      impl.equal_rows += best_a[row] == best_b[row] ? 1 : 0;
+    }
+    if (label >= 0 && best_a.size() == 1) {
+      ++impl.labelled;
+      const auto count = [&](Hits& hits, const std::vector<float>& row) {
+        hits.top1 += in_top(row, label, 1) ? 1 : 0;
+        hits.top5 += in_top(row, label, 5) ? 1 : 0;
+      };
+      count(impl.hits_a, x);
+      count(impl.hits_b, y);
+    }
+  }
+  return ok_status();
+}
+
+std::string Comparison::report_json() const {
+  const Impl& impl = *impl_;
+  const auto number = [](std::optional<double> value) { return value ? Json(*value) : Json(nullptr); };
+  const auto share = [&](std::int64_t part, std::int64_t whole) {
+    return whole > 0 ? Json(static_cast<double>(part) / static_cast<double>(whole)) : Json(nullptr);
+  };
+  Json out;
+  out["samples"] = impl.samples;
+  out["labelled"] = impl.labelled;
+  out["top1Agreement"] = share(impl.equal_rows, impl.rows);
+  out["top1"] = {{"a", share(impl.hits_a.top1, impl.labelled)}, {"b", share(impl.hits_b.top1, impl.labelled)}};
+  out["top5"] = {{"a", share(impl.hits_a.top5, impl.labelled)}, {"b", share(impl.hits_b.top5, impl.labelled)}};
+  out["milliseconds"] = {{"a", median(impl.milliseconds_a)}, {"b", median(impl.milliseconds_b)}};
+  out["outputs"] = Json::array();
+  for (const auto& [name, sums] : impl.outputs) {
+    out["outputs"].push_back(
+        {{"name", name}, {"sqnr", number(sums.sqnr())}, {"maxError", sums.max_error}, {"relativeRms", sums.relative_rms()}});
+  }
+  out["layers"] = Json::array();
+  for (const Layer& layer : impl.layers) {
+    const bool codes = impl.b.graph().value(layer.b).quant.has_value();
+    out["layers"].push_back({{"node", layer.node}, {"op", layer.op}, {"tensor", layer.tensor},
+                             {"sqnr", number(layer.sums.sqnr())}, {"type", codes ? "int8" : "float"}});
+  }
+  return dump(out);
+}
+
+}  // namespace octavo::quantize

@@ -1,0 +1,547 @@
+#include "quantize/job.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "base/text.h"
+#include "ops/op.h"
+#include "passes/insert_qdq.h"
+#include "passes/passes.h"
+#include "passes/qdq.h"
+#include "quantize/json.h"
+#include "quantize/measure.h"
+#include "quantize/options.h"
+
+namespace octavo::quantize {
+
+namespace {
+
+constexpr int kStepsAtOnce = 4;  // of a session, between two answers of step()
+constexpr std::size_t kKeptBytes = std::size_t{64} << 20;
+constexpr std::size_t kHistogramBins = 128;
+
+bool all_finite(std::span<const float> values) {
+  constexpr std::uint32_t kExponent = 0x7F800000U;
+  std::uint32_t found = 0;
+  for (const float value : values) found |= (std::bit_cast<std::uint32_t>(value) & kExponent) == kExponent ? 1U : 0U;
+  return found == 0;
+}
+
+// One calibrated tensor.
+struct Watched {
+  std::string name, node, op;  // node: what makes it; empty for an input
+  std::unique_ptr<calib::Observer> observer;
+  std::unique_ptr<calib::Observer> extremes;  // what was seen, whatever the observer keeps of it
+  std::optional<calib::Range> range;
+  ErrorSums sums;
+  std::vector<std::int64_t> histogram;
+};
+
+struct OutputError {
+  std::string name;
+  ErrorSums sums;
+};
+
+struct WeightError {
+  std::string name, node, scheme;
+  ErrorSums sums;
+};
+
+enum class Stage { kCalibrate, kRanges, kInsert, kPrepare, kEvaluate, kDone };
+
+}  // namespace
+
+struct QuantizeJob::Impl {
+  JobOptions options;
+  kernels::Policy policy;
+  std::string model_name;
+  std::size_t float_bytes = 0, int8_bytes = 0;
+  Graph normalized;  // as loaded, for the report's list of nodes
+  Graph graph;       // after the float passes
+  passes::PassContext context;
+  passes::QdqPlan plan;
+
+  std::optional<runtime::Session> float_session;  // calibration, then latency
+  std::vector<Watched> watched;                   // graph order
+  std::vector<std::vector<std::size_t>> watched_by_value;  // of the float session's values
+  std::vector<std::vector<std::vector<std::byte>>> kept;   // samples, inputs, bytes
+  std::size_t kept_bytes = 0;
+
+  Stage stage = Stage::kCalibrate;
+  bool running = false;   // a sample is in the session
+  bool failed = false;
+  std::optional<Error> sample_error;  // set by the callback
+  std::int64_t samples = 0;
+  std::size_t next = 0;  // within the stage
+
+  std::optional<Graph> quantized;
+  std::vector<passes::Note> lowering_notes;
+  std::optional<runtime::Session> float_kept, int8_kept, int8_session;
+  std::vector<WeightError> weights;
+  std::vector<OutputError> outputs;
+  std::vector<double> float_ms, int8_ms;
+  std::int64_t rows = 0, equal_rows = 0;
+  std::size_t evaluated = 0;
+
+  Status start(const Model& model);
+  void watch();
+  void on_step(NodeId node, std::span<const std::byte* const> made);
+  void observe(ValueId id, std::span<const float> values, const std::string& where);
+  Error fail(Error error) {
+    failed = true;
+    return error;
+  }
+
+  Status find_range();
+  Status insert();
+  Status prepare_next();
+  void measure_weights();
+  void evaluate_next();
+  std::int64_t quantize_total() const { return static_cast<std::int64_t>(watched.size()) + 5; }
+  Result<Progress> step();
+
+  Json nodes_json() const;
+  Json batch_norm_json(const Json& nodes) const;
+  Json tensors_json() const;
+};
+
+QuantizeJob::QuantizeJob(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+QuantizeJob::QuantizeJob(QuantizeJob&&) noexcept = default;
+QuantizeJob& QuantizeJob::operator=(QuantizeJob&&) noexcept = default;
+QuantizeJob::~QuantizeJob() = default;
+
+Result<QuantizeJob> QuantizeJob::create(const Model& model, std::string_view options_json, const kernels::Policy& policy) {
+  OCTAVO_TRY(JobOptions options, parse_job_options(options_json));
+  if (model.is_quantized()) {
+    return Error{Code::kInvalidState, "The model is quantized already.", "", "Quantize the float model that it was made from.", {}};
+  }
+  auto impl = std::make_unique<Impl>();
+  impl->options = std::move(options);
+  impl->policy = policy;
+  OCTAVO_CHECK_OK(impl->start(model));
+  return QuantizeJob(std::move(impl));
+}
+
+// ---- calibration ----
+
+Status QuantizeJob::Impl::start(const Model& model) {
+  model_name = model.graph().name;
+  float_bytes = model.file_bytes();
+  normalized = model.graph();
+  graph = model.graph();
+  if (options.folds()) {
+    if (Result<int> folded = passes::fold_batch_norm(graph, context); !folded.ok()) return std::move(folded).error();
+  } else {
+    for (const Node& node : graph.nodes) {
+      if (node.op == "BatchNormalization" && node.domain.empty())
+        context.notes.push_back({"fold_batch_norm", node.name, node.op, text("standalone: asked for by batchNorm = '", options.batch_norm, "'")});
+    }
+  }
+  for (const auto pass : {&passes::fuse_activation, &passes::eliminate_dead}) {
+    if (Result<int> changed = pass(graph, context); !changed.ok()) return std::move(changed).error();
+  }
+
+  Graph fixed = graph;
+  OCTAVO_CHECK_OK(passes::fix_shapes(fixed, options.input_shapes));
+  passes::PassContext ignored;
+  OCTAVO_CHECK_OK(passes::prepare_for_session(fixed, {}, ignored));
+  runtime::SessionOptions session_options;
+  session_options.policy = policy;
+  OCTAVO_TRY(runtime::Session session, runtime::Session::create(std::move(fixed), session_options));
+  float_session.emplace(std::move(session));
+  watch();
+  return ok_status();
+}
+
+void QuantizeJob::Impl::watch() {
+  const Graph& running_graph = float_session->graph();
+  std::map<std::string, ValueId> by_name;
+  for (const ValueId id : running_graph.inputs) by_name.emplace(running_graph.value(id).name, id);
+  for (const Node& node : running_graph.nodes) {
+    for (const ValueId id : node.outputs) {
+      if (id != kNoValue) by_name.emplace(running_graph.value(id).name, id);
+    }
+  }
+  options.qdq.observable = [&by_name](const std::string& name) { return by_name.count(name) != 0; };
+  plan = passes::plan_qdq(graph, options.qdq);
+  options.qdq.observable = nullptr;
+
+  const Uses uses(graph);
+  const calib::ObserverDef* def = calib::find_observer(options.observer);
+  watched_by_value.resize(running_graph.values.size());
+  for (const ValueId id : plan.calibrated) {
+    const std::string& name = graph.value(id).name;
+    const auto producer = uses.producer_of(id);
+    Watched tensor;
+    tensor.name = name;
+    tensor.node = producer ? graph.node(*producer).name : "";
+    tensor.op = producer ? graph.node(*producer).op : "";
+    tensor.observer = def->make(options.observer_options);
+    tensor.extremes = calib::make_min_max({});
+    tensor.histogram.assign(kHistogramBins, 0);
+    watched_by_value[static_cast<std::size_t>(by_name.at(name))].push_back(watched.size());
+    watched.push_back(std::move(tensor));
+  }
+  float_session->on_step([this](NodeId node, std::span<const std::byte* const> made) { on_step(node, made); });
+}
+
+void QuantizeJob::Impl::observe(ValueId id, std::span<const float> values, const std::string& where) {
+  const auto& watchers = watched_by_value[static_cast<std::size_t>(id)];
+  if (watchers.empty() || sample_error) return;
+  if (!all_finite(values)) {
+    sample_error = Error{Code::kNonFiniteSample,
+                         text("Sample ", samples + 1, " makes a NaN or infinite value in '", float_session->graph().value(id).name, "'."),
+                         where, "Leave this sample out, or check how it is scaled (mean, std, range).", {}};
+    return;
+  }
+  for (const std::size_t i : watchers) {
+    watched[i].observer->observe(values);
+    watched[i].extremes->observe(values);
+  }
+}
+
+void QuantizeJob::Impl::on_step(NodeId id, std::span<const std::byte* const> made) {
+  const Graph& running_graph = float_session->graph();
+  const Node& node = running_graph.node(id);
+  for (std::size_t k = 0; k < node.outputs.size() && k < made.size(); ++k) {
+    if (node.outputs[k] == kNoValue || made[k] == nullptr) continue;
+    const Value& value = running_graph.value(node.outputs[k]);
+    if (value.dtype != DType::kFloat32) continue;
+    observe(node.outputs[k], {reinterpret_cast<const float*>(made[k]), static_cast<std::size_t>(value.shape->elements())}, describe(node));
+  }
+}
+
+const Graph& QuantizeJob::graph() const { return impl_->float_session->graph(); }
+std::span<std::byte> QuantizeJob::input(std::size_t i) { return impl_->float_session->input(i); }
+
+Status QuantizeJob::begin_sample() {
+  Impl& impl = *impl_;
+  if (impl.failed || impl.stage != Stage::kCalibrate || impl.running)
+    return Error{Code::kInvalidState, "The job does not take a sample now.", "", "Feed samples one after the other, before end_samples().", {}};
+  const Graph& graph = impl.float_session->graph();
+  std::vector<std::vector<std::byte>> inputs;
+  std::size_t bytes = 0;
+  for (std::size_t i = 0; i < graph.inputs.size(); ++i) {
+    const auto from = impl.float_session->input(i);
+    bytes += from.size();
+    const Value& value = graph.value(graph.inputs[i]);
+    if (value.dtype != DType::kFloat32) continue;
+    const std::span values(reinterpret_cast<const float*>(from.data()), from.size() / sizeof(float));
+    const std::string where = text("input '", value.name, "'");
+    impl.observe(graph.inputs[i], values, where);
+  }
+  const bool keep = impl.kept.size() < static_cast<std::size_t>(impl.options.evaluate_samples) && impl.kept_bytes + bytes <= kKeptBytes;
+  if (keep && static_cast<std::int64_t>(impl.kept.size()) == impl.samples) {
+    for (std::size_t i = 0; i < graph.inputs.size(); ++i) {
+      const auto from = impl.float_session->input(i);
+      inputs.emplace_back(from.begin(), from.end());
+    }
+    impl.kept.push_back(std::move(inputs));
+    impl.kept_bytes += bytes;
+  }
+  if (impl.sample_error) return impl.fail(*impl.sample_error);
+  impl.running = true;
+  return ok_status();
+}
+
+bool QuantizeJob::sample_finished() const { return !impl_->running; }
+
+Status QuantizeJob::end_samples() {
+  Impl& impl = *impl_;
+  if (impl.failed || impl.stage != Stage::kCalibrate || impl.running)
+    return Error{Code::kInvalidState, "The job is not waiting for samples.", "", "Call end_samples() once, after the last sample is finished.", {}};
+  if (impl.samples == 0) {
+    return impl.fail(Error{Code::kNoSamples, "Calibration got no samples.", "",
+                           "Give at least one; 100 to 200 typical ones make good ranges.", {}});
+  }
+  impl.float_session->on_step(nullptr);
+  impl.stage = Stage::kRanges;
+  impl.next = 0;
+  return ok_status();
+}
+
+// ---- quantization ----
+
+Status QuantizeJob::Impl::find_range() {
+  Watched& tensor = watched[next];
+  tensor.range = tensor.observer->range();
+  return ok_status();
+}
+
+Status QuantizeJob::Impl::insert() {
+  std::map<std::string, calib::Range> ranges;
+  for (const Watched& tensor : watched) ranges.emplace(tensor.name, *tensor.range);
+  Graph qdq = graph;
+  OCTAVO_CHECK_OK(passes::insert_qdq(qdq, options.qdq, plan, ranges, context));
+  quantized.emplace(std::move(qdq));
+  measure_weights();
+  return ok_status();
+}
+
+void QuantizeJob::Impl::measure_weights() {
+  const Uses uses(*quantized);
+  for (const Node& node : quantized->nodes) {
+    if (node.input(1) == kNoValue || passes::input_role(node, 1) != passes::InputRole::kWeight) continue;
+    const auto producer = uses.producer_of(node.inputs[1]);
+    if (!producer || !passes::is_dequantize(quantized->node(*producer))) continue;
+    const auto same = std::find_if(graph.nodes.begin(), graph.nodes.end(), [&](const Node& n) { return n.name == node.name; });
+    const Node& dequantize = quantized->node(*producer);
+    const auto params = passes::params_of(*quantized, dequantize);
+    const Result<std::vector<Tensor>> real = ops::evaluate(*quantized, dequantize);
+    if (same == graph.nodes.end() || !params || !real.ok() || real->size() != 1) continue;
+    const Value& original = graph.value(same->inputs[1]);
+    WeightError error{original.name, node.name, params->is_per_tensor() ? "per_tensor_symmetric" : "per_channel_symmetric", {}};
+    error.sums.add(original.constant->span<float>(), (*real)[0].span<float>());
+    weights.push_back(std::move(error));
+  }
+}
+
+// One session a call: the float and the int8 one that keep all values, the int8 one that runs at full speed.
+Status QuantizeJob::Impl::prepare_next() {
+  const Model int8 = Model::from_graph(*quantized);
+  runtime::SessionOptions session_options;
+  session_options.policy = policy;
+  if (next == 0) {
+    if (const auto bytes = int8.to_onnx({}); bytes.ok()) int8_bytes = bytes->size();
+    if (float_bytes == 0) {
+      if (const auto bytes = Model::from_graph(normalized).to_onnx({}); bytes.ok()) float_bytes = bytes->size();
+    }
+    OCTAVO_TRY(runtime::Session session, create_session(int8, options.input_shapes, session_options, &lowering_notes));
+    int8_session.emplace(std::move(session));
+    return ok_status();
+  }
+  if (kept.empty()) return ok_status();
+  session_options.keep_values = true;
+  const Model source = next == 1 ? Model::from_graph(graph) : int8;
+  OCTAVO_TRY(runtime::Session session, create_session(source, options.input_shapes, session_options));
+  (next == 1 ? float_kept : int8_kept).emplace(std::move(session));
+  return ok_status();
+}
+
+void QuantizeJob::Impl::evaluate_next() {
+  const auto& sample = kept[evaluated];
+  for (runtime::Session* session : {&*float_session, &*int8_session, &*float_kept, &*int8_kept}) {
+    for (std::size_t i = 0; i < sample.size(); ++i) {
+      const auto to = session->input(i);
+      std::memcpy(to.data(), sample[i].data(), std::min(to.size(), sample[i].size()));
+    }
+  }
+  float_ms.push_back(timed_run(*float_session));
+  int8_ms.push_back(timed_run(*int8_session));
+  float_kept->run();
+  int8_kept->run();
+  const Graph& float_graph = float_kept->graph();
+  const Graph& int8_graph = int8_kept->graph();
+  for (Watched& tensor : watched) {
+    const auto a = find_tensor(float_graph, tensor.name);
+    const auto b = find_tensor(int8_graph, tensor.name);
+    if (!a) continue;
+    const std::vector<float> reference = read_real(*float_kept, *a);
+    if (b) tensor.sums.add(reference, read_real(*int8_kept, *b));
+    const calib::Range seen = tensor.extremes->range();
+    const float width = seen.max - seen.min;
+    for (const float value : reference) {
+      const float place = width > 0 ? (value - seen.min) / width * static_cast<float>(kHistogramBins) : 0.0F;
+      const float bin = std::clamp(place, 0.0F, static_cast<float>(kHistogramBins - 1));
+      ++tensor.histogram[static_cast<std::size_t>(bin)];
+    }
+  }
+  outputs.resize(float_graph.outputs.size());
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    outputs[i].name = float_graph.value(float_graph.outputs[i]).name;
+    const std::vector<float> a = read_real(*float_kept, float_graph.outputs[i]);
+    const std::vector<float> b = read_real(*int8_kept, int8_graph.outputs[i]);
+    outputs[i].sums.add(a, b);
+    if (i != 0) continue;
+    const Shape& shape = *float_graph.value(float_graph.outputs[0]).shape;
+    const std::vector<std::int64_t> best_a = top1_rows(a, shape);
+    const std::vector<std::int64_t> best_b = top1_rows(b, shape);
+    for (std::size_t row = 0; row < best_a.size() && row < best_b.size(); ++row) {
+      ++rows;
+      equal_rows += best_a[row] == best_b[row] ? 1 : 0;
+    }
+  }
+  ++evaluated;
+}
+
+Result<Progress> QuantizeJob::Impl::step() {
+  if (failed) return Error{Code::kInvalidState, "The job has failed.", "", "Make a new one.", {}};
+  switch (stage) {
+    case Stage::kCalibrate: {
+      if (!running) return Progress{"calibrate", samples, 0};
+      running = float_session->run_some(kStepsAtOnce);
+      if (sample_error) return fail(*sample_error);
+      if (!running) ++samples;
+      return Progress{"calibrate", samples, 0};
+    }
+    case Stage::kRanges: {
+      if (next < watched.size()) {
+        OCTAVO_CHECK_OK(find_range());
+        return Progress{"quantize", static_cast<std::int64_t>(++next), quantize_total()};
+      }
+      stage = Stage::kInsert;
+      return Progress{"quantize", static_cast<std::int64_t>(next), quantize_total()};
+    }
+    case Stage::kInsert: {
+      if (Status status = insert(); !status.ok()) return fail(std::move(status).error());
+      stage = Stage::kPrepare;
+      next = 0;
+      return Progress{"quantize", quantize_total() - 4, quantize_total()};
+    }
+    case Stage::kPrepare: {
+      if (Status status = prepare_next(); !status.ok()) return fail(std::move(status).error());
+      ++next;
+      if (next == 3) stage = Stage::kEvaluate;
+      return Progress{"quantize", quantize_total() - 4 + static_cast<std::int64_t>(next), quantize_total()};
+    }
+    case Stage::kEvaluate: {
+      const auto total = static_cast<std::int64_t>(kept.size());
+      if (evaluated < kept.size()) {
+        evaluate_next();
+        return Progress{"evaluate", static_cast<std::int64_t>(evaluated), total};
+      }
+      float_kept.reset();
+      int8_kept.reset();
+      int8_session.reset();
+      kept.clear();
+      stage = Stage::kDone;
+      return Progress{"done", total, total};
+    }
+    case Stage::kDone: break;
+  }
+  return Progress{"done", static_cast<std::int64_t>(evaluated), static_cast<std::int64_t>(evaluated)};
+}
+
+Result<Progress> QuantizeJob::step() { return impl_->step(); }
+
+Model QuantizeJob::take_model() {
+  Model model = Model::from_graph(impl_->quantized ? *impl_->quantized : Graph(), impl_->context.notes);
+  return model;
+}
+
+// ---- the report ----
+
+namespace {
+
+Json number(const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); }
+
+// "folded into node 'conv1'" -> "conv1"
+std::string named_node(const std::string& what) {
+  const std::size_t first = what.find('\'');
+  const std::size_t last = what.rfind('\'');
+  return first == std::string::npos || last <= first ? std::string() : what.substr(first + 1, last - first - 1);
+}
+
+}  // namespace
+
+Json QuantizeJob::Impl::nodes_json() const {
+  std::map<std::string, std::pair<std::string, std::string>> fates;  // node -> fate, reason
+  for (std::size_t i = 0; i < graph.nodes.size(); ++i)
+    fates[graph.nodes[i].name] = {plan.nodes[i].int8 ? "int8" : "float", plan.nodes[i].reason};
+  for (const passes::Note& note : context.notes) {
+    if (note.what.starts_with("folded into")) fates[note.node] = {"folded", note.what};
+    if (note.what.starts_with("fused into")) fates[note.node] = {"fused", note.what};
+  }
+  for (const passes::Note& note : lowering_notes) {
+    if (note.pass != "lower_to_int8") continue;
+    fates[note.node] = {note.what.starts_with("fused into") ? "fused" : "float", note.what};
+  }
+  Json out = Json::array();
+  for (const Node& node : normalized.nodes) {
+    const auto found = fates.find(node.name);
+    Json entry{{"name", node.name}, {"op", node.op}};
+    entry["fate"] = found == fates.end() ? "removed" : found->second.first;
+    entry["reason"] = found == fates.end() ? "nothing reads its result" : found->second.second;
+    if (found != fates.end() && (found->second.first == "folded" || found->second.first == "fused"))
+      entry["into"] = named_node(found->second.second);
+    out.push_back(std::move(entry));
+  }
+  return out;
+}
+
+Json QuantizeJob::Impl::batch_norm_json(const Json& nodes) const {
+  Json out = Json::array();
+  for (const Json& node : nodes) {
+    if (node["op"] != "BatchNormalization") continue;
+    Json entry{{"name", node["name"]}, {"fate", node["fate"]}, {"reason", node["reason"]}};
+    for (const passes::Note& note : context.notes) {
+      // Why it could not be folded tells more than that it has an integer form.
+      if (node["fate"] == "int8" && note.pass == "fold_batch_norm" && note.node == node["name"].get<std::string>())
+        entry["reason"] = note.what;
+    }
+    out.push_back(std::move(entry));
+  }
+  return out;
+}
+
+Json QuantizeJob::Impl::tensors_json() const {
+  // Grids as they stand in the quantized graph, by the name of the tensor.
+  std::map<std::string, const Node*> quantizers;
+  for (const Node& node : quantized->nodes) {
+    if (!passes::is_quantize(node)) continue;
+    std::string name = quantized->value(node.outputs[0]).name;
+    constexpr std::string_view kSuffix = "_quantized";
+    if (name.ends_with(kSuffix)) name.resize(name.size() - kSuffix.size());
+    quantizers.emplace(std::move(name), &node);
+  }
+  Json out = Json::array();
+  for (const Watched& tensor : watched) {
+    const calib::Range seen = tensor.extremes->range();
+    Json entry{{"name", tensor.name}, {"node", tensor.node}, {"op", tensor.op}};
+    entry["dtype"] = options.qdq.activation == DType::kInt8 ? "int8" : "uint8";
+    if (const auto found = quantizers.find(tensor.name); found != quantizers.end()) {
+      const auto params = passes::params_of(*quantized, *found->second);
+      const std::int32_t lowest = options.qdq.activation == DType::kInt8 ? -128 : 0;
+      if (params) {
+        const float scale = params->scale[0];
+        const std::int32_t zero = params->zero_point[0];
+        entry["scale"] = scale;
+        entry["zeroPoint"] = zero;
+        entry["min"] = scale * static_cast<float>(lowest - zero);
+        entry["max"] = scale * static_cast<float>(lowest + 255 - zero);
+      }
+    }
+    entry["observedMin"] = seen.min;
+    entry["observedMax"] = seen.max;
+    entry["observer"] = options.observer;
+    entry["sqnr"] = number(tensor.sums.sqnr());
+    if (evaluated > 0) {
+      entry["histogram"] = {{"min", seen.min}, {"max", seen.max}, {"counts", tensor.histogram}};
+    } else {
+      entry["histogram"] = nullptr;
+    }
+    out.push_back(std::move(entry));
+  }
+  return out;
+}
+
+std::string QuantizeJob::report_json() const {
+  const Impl& impl = *impl_;
+  if (!impl.quantized) return "{}";
+  Json out{{"version", 1}};
+  out["model"] = {{"name", impl.model_name}, {"floatBytes", impl.float_bytes}, {"int8Bytes", impl.int8_bytes}};
+  out["options"] = effective_options(impl.options);
+  out["samples"] = impl.samples;
+  out["nodes"] = impl.nodes_json();
+  out["batchNorm"] = impl.batch_norm_json(out["nodes"]);
+  out["tensors"] = impl.tensors_json();
+  out["weights"] = Json::array();
+  for (const WeightError& weight : impl.weights) {
+    out["weights"].push_back({{"name", weight.name}, {"node", weight.node}, {"scheme", weight.scheme}, {"sqnr", number(weight.sums.sqnr())}});
+  }
+  out["outputs"] = Json::array();
+  for (const OutputError& output : impl.outputs) {
+    out["outputs"].push_back({{"name", output.name}, {"sqnr", number(output.sums.sqnr())}, {"relativeRms", output.sums.relative_rms()}});
+  }
+  out["top1Agreement"] = impl.rows > 0 ? Json(static_cast<double>(impl.equal_rows) / static_cast<double>(impl.rows)) : Json(nullptr);
+  out["evaluatedSamples"] = impl.evaluated;
+  out["latency"] = {{"floatMs", median(impl.float_ms)}, {"int8Ms", median(impl.int8_ms)}};
+  return dump(out);
+}
+
+}  // namespace octavo::quantize

@@ -1,0 +1,118 @@
+#include "quantize/measure.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "base/text.h"
+
+namespace octavo::quantize {
+
+namespace {
+
+template <class T>
+void to_reals(std::span<const std::byte> bytes, const std::optional<QuantParams>& quant, std::vector<float>& out) {
+  const auto* codes = reinterpret_cast<const T*>(bytes.data());
+  const float scale = quant ? quant->scale[0] : 1.0F;
+  const std::int32_t zero = quant ? quant->zero_point[0] : 0;
+  for (std::size_t i = 0; i < out.size(); ++i) out[i] = scale * static_cast<float>(static_cast<std::int32_t>(codes[i]) - zero);
+}
+
+// Memory order -> row-major.
+std::vector<float> to_row_major(const std::vector<float>& values, const Shape& shape, Layout layout) {
+  if (layout == Layout::kRowMajor || shape.rank() < 3 || values.empty()) return values;
+  const auto batch = static_cast<std::size_t>(shape[0]);
+  const auto channels = static_cast<std::size_t>(shape[1]);
+  const std::size_t pixels = values.size() / (batch * channels);
+  std::vector<float> out(values.size());
+  for (std::size_t n = 0; n < batch; ++n) {
+    const float* from = values.data() + n * channels * pixels;
+    float* to = out.data() + n * channels * pixels;
+    for (std::size_t p = 0; p < pixels; ++p) {
+      for (std::size_t c = 0; c < channels; ++c) to[c * pixels + p] = from[p * channels + c];
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+std::vector<float> read_real(const runtime::Session& session, ValueId id) {
+  const Value& value = session.graph().value(id);
+  const std::span<const std::byte> bytes = session.value(id);
+  if (bytes.empty() || !value.shape) return {};
+  if (value.quant && !value.quant->is_per_tensor()) return {};
+  std::vector<float> reals(static_cast<std::size_t>(value.shape->elements()));
+  switch (value.dtype) {
+    case DType::kFloat32: {
+      const auto* floats = reinterpret_cast<const float*>(bytes.data());
+      std::copy(floats, floats + reals.size(), reals.begin());
+      break;
+    }
+    case DType::kUint8: to_reals<std::uint8_t>(bytes, value.quant, reals); break;
+    case DType::kInt8: to_reals<std::int8_t>(bytes, value.quant, reals); break;
+    default: return {};
+  }
+  return to_row_major(reals, *value.shape, value.layout);
+}
+
+std::optional<ValueId> find_tensor(const Graph& graph, const std::string& name) {
+  std::optional<ValueId> plain;
+  std::optional<ValueId> behind;
+  const std::string quantized = text(name, "_quantized");
+  for (std::size_t i = 0; i < graph.values.size(); ++i) {
+    const Value& value = graph.values[i];
+    const bool codes = is_quantized_code(value.dtype) && value.quant;
+    if (value.name == name && codes) return static_cast<ValueId>(i);
+    if (value.name == name && value.dtype == DType::kFloat32) plain = static_cast<ValueId>(i);
+    if (value.name == quantized && codes && !value.is_constant()) behind = static_cast<ValueId>(i);
+  }
+  return behind ? behind : plain;
+}
+
+void ErrorSums::add(std::span<const float> reference, std::span<const float> other) {
+  const std::size_t n = std::min(reference.size(), other.size());
+  for (std::size_t i = 0; i < n; ++i) {
+    const double a = static_cast<double>(reference[i]);
+    const double difference = a - static_cast<double>(other[i]);
+    signal += a * a;
+    noise += difference * difference;
+    max_error = std::max(max_error, std::fabs(difference));
+  }
+}
+
+std::vector<std::int64_t> top1_rows(std::span<const float> values, const Shape& shape) {
+  const std::int64_t width = shape.rank() > 0 ? shape[shape.rank() - 1] : 1;
+  if (width < 2) return {};
+  std::vector<std::int64_t> best;
+  for (std::size_t row = 0; row + static_cast<std::size_t>(width) <= values.size(); row += static_cast<std::size_t>(width)) {
+    const auto first = values.begin() + static_cast<std::ptrdiff_t>(row);
+    best.push_back(std::max_element(first, first + width) - first);
+  }
+  return best;
+}
+
+bool in_top(std::span<const float> row, std::int64_t label, std::size_t k) {
+  if (label < 0 || label >= static_cast<std::int64_t>(row.size())) return false;
+  const float own = row[static_cast<std::size_t>(label)];
+  // Of equal values the first counts as larger.
+  std::size_t above = 0;
+  for (std::size_t i = 0; i < row.size(); ++i) {
+    if (row[i] > own || (row[i] == own && static_cast<std::int64_t>(i) < label)) ++above;
+  }
+  return above < k;
+}
+
+double median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  const std::size_t middle = values.size() / 2;
+  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(middle), values.end());
+  return values[middle];
+}
+
+double timed_run(runtime::Session& session) {
+  const auto start = std::chrono::steady_clock::now();
+  session.run();
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace octavo::quantize

@@ -1,0 +1,47 @@
+// How far one tensor is from another.
+#pragma once
+
+#include <chrono>
+#include <cmath>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "runtime/session.h"
+
+namespace octavo::quantize {
+
+// The value after run() as real numbers in row-major order: codes dequantized, layout undone. Empty where the session
+// does not keep it or it is no float or code.
+std::vector<float> read_real(const runtime::Session& session, ValueId id);
+
+// The value of a (possibly lowered) session that stands for float tensor `name`: codes of that name, codes behind its
+// QuantizeLinear, or the float tensor itself.
+std::optional<ValueId> find_tensor(const Graph& graph, const std::string& name);
+
+// Sums over any number of tensors.
+struct ErrorSums {
+  double signal = 0, noise = 0, max_error = 0;
+
+  void add(std::span<const float> reference, std::span<const float> other);
+  // 10 log10(sum a^2 / sum (a - b)^2); nothing when equal.
+  std::optional<double> sqnr() const {
+    if (noise == 0) return std::nullopt;
+    return 10 * std::log10(signal / noise);
+  }
+  double relative_rms() const { return signal > 0 ? std::sqrt(noise / signal) : noise > 0 ? INFINITY : 0; }
+};
+
+// Indices of the largest elements along the last axis, one a row; empty where that axis has fewer than 2 elements.
+std::vector<std::int64_t> top1_rows(std::span<const float> values, const Shape& shape);
+// Whether `label` is among the `k` largest of one row.
+bool in_top(std::span<const float> row, std::int64_t label, std::size_t k);
+
+double median(std::vector<double> values);  // 0 for none
+
+// Runs and returns the milliseconds it took.
+double timed_run(runtime::Session& session);
+
+}  // namespace octavo::quantize

@@ -1,0 +1,99 @@
+#include "quantize/options.h"
+
+#include <vector>
+
+#include "ops/op.h"
+
+namespace octavo::quantize {
+
+namespace {
+constexpr std::string_view kCodeTypes[] = {"quint8", "qint8"};
+constexpr std::string_view kWeightSchemes[] = {"per_channel_symmetric", "per_tensor_symmetric"};
+constexpr std::string_view kBatchNorms[] = {"auto", "fold", "quantized", "float"};
+
+Status read_activation(const OptionReader& options, JobOptions& out) {
+  const Json* json = options.find("activation");
+  if (json == nullptr) return ok_status();
+  const OptionReader activation(*json, options.path("activation"));
+  constexpr std::string_view kKeys[] = {"observer", "percentile", "averagingConstant", "dtype"};
+  OCTAVO_CHECK_OK(activation.check(kKeys));
+  std::vector<std::string_view> observers;
+  for (const calib::ObserverDef& row : calib::all_observers()) observers.push_back(row.name);
+  OCTAVO_CHECK_OK(activation.read("observer", out.observer, observers));
+  OCTAVO_CHECK_OK(activation.read("percentile", out.observer_options.percentile, 50, 100));
+  OCTAVO_CHECK_OK(activation.read("averagingConstant", out.observer_options.averaging_constant, 1e-6, 1));
+  std::string dtype = "quint8";
+  OCTAVO_CHECK_OK(activation.read("dtype", dtype, kCodeTypes));
+  out.qdq.activation = dtype == "qint8" ? DType::kInt8 : DType::kUint8;
+  return ok_status();
+}
+
+Status read_weight(const OptionReader& options, JobOptions& out) {
+  const Json* json = options.find("weight");
+  if (json == nullptr) return ok_status();
+  const OptionReader weight(*json, options.path("weight"));
+  constexpr std::string_view kKeys[] = {"scheme", "reduceRange"};
+  OCTAVO_CHECK_OK(weight.check(kKeys));
+  std::string scheme = "per_channel_symmetric";
+  OCTAVO_CHECK_OK(weight.read("scheme", scheme, kWeightSchemes));
+  out.qdq.per_channel = scheme == "per_channel_symmetric";
+  return weight.read("reduceRange", out.qdq.reduce_range);
+}
+
+Status read_exclude(const OptionReader& options, JobOptions& out) {
+  const Json* json = options.find("exclude");
+  if (json == nullptr) return ok_status();
+  const std::string hint = "Use an array of node names (* and ? stand for any characters) and { opType: 'Softmax' } objects.";
+  if (!json->is_array()) return invalid_option(options.path("exclude"), "It is not an array.", hint);
+  for (std::size_t i = 0; i < json->size(); ++i) {
+    const Json& item = (*json)[i];
+    const std::string path = text(options.path("exclude"), "[", i, "]");
+    if (item.is_string()) {
+      out.qdq.exclude_names.push_back(item.get<std::string>());
+    } else if (item.is_object() && item.size() == 1 && item.contains("opType") && item["opType"].is_string()) {
+      out.qdq.exclude_ops.push_back(item["opType"].get<std::string>());
+    } else {
+      return invalid_option(path, text(dump(item), " is not allowed."), hint);
+    }
+  }
+  return ok_status();
+}
+}  // namespace
+
+Result<JobOptions> parse_job_options(std::string_view json) {
+  OCTAVO_TRY(const Json parsed, parse_options(json));
+  const OptionReader options(parsed, "");
+  constexpr std::string_view kKeys[] = {"activation", "weight", "batchNorm", "exclude", "inputShapes", "evaluateSamples"};
+  OCTAVO_CHECK_OK(options.check(kKeys));
+  JobOptions out;
+  OCTAVO_CHECK_OK(read_activation(options, out));
+  OCTAVO_CHECK_OK(read_weight(options, out));
+  OCTAVO_CHECK_OK(read_exclude(options, out));
+  OCTAVO_CHECK_OK(options.read("batchNorm", out.batch_norm, kBatchNorms));
+  OCTAVO_TRY(out.input_shapes, parse_input_shapes(options, "inputShapes"));
+  OCTAVO_CHECK_OK(options.read("evaluateSamples", out.evaluate_samples, 0, 100000));
+  out.qdq.quantize_batch_norm = out.batch_norm == "auto" || out.batch_norm == "quantized";
+  return out;
+}
+
+Json effective_options(const JobOptions& options) {
+  Json exclude = Json::array();
+  for (const std::string& name : options.qdq.exclude_names) exclude.push_back(name);
+  for (const std::string& op : options.qdq.exclude_ops) exclude.push_back({{"opType", op}});
+  Json shapes = Json::object();
+  for (const auto& [name, shape] : options.input_shapes.by_name) shapes[name] = shape.dims();
+  return {{"activation",
+           {{"observer", options.observer},
+            {"percentile", options.observer_options.percentile},
+            {"averagingConstant", options.observer_options.averaging_constant},
+            {"dtype", options.qdq.activation == DType::kInt8 ? "qint8" : "quint8"}}},
+          {"weight",
+           {{"scheme", options.qdq.per_channel ? "per_channel_symmetric" : "per_tensor_symmetric"},
+            {"reduceRange", options.qdq.reduce_range}}},
+          {"batchNorm", options.batch_norm},
+          {"exclude", std::move(exclude)},
+          {"inputShapes", std::move(shapes)},
+          {"evaluateSamples", options.evaluate_samples}};
+}
+
+}  // namespace octavo::quantize
