@@ -26,7 +26,15 @@ constexpr std::int64_t kMaxPartial = 64;
 
 class Inference {
  public:
-  Inference(Graph& graph, const InferOptions& options) : graph_(graph), options_(options) {}
+  Inference(Graph& graph, const InferOptions& options)
+      : graph_(graph), options_(options), readers_(graph.values.size(), 0) {
+    for (const Node& node : graph.nodes) {
+      for (const ValueId id : node.inputs) {
+        if (id != kNoValue) ++readers_[static_cast<std::size_t>(id)];
+      }
+    }
+    for (const ValueId id : graph.outputs) ++readers_[static_cast<std::size_t>(id)];
+  }
 
   Status run() {
     std::vector<Error> findings;
@@ -107,11 +115,15 @@ class Inference {
   bool fold(const ops::OpDef& op, const Node& node) {
     // Weights in codes with their DequantizeLinear are what makes a quantized model one.
     if (op.name == "DequantizeLinear" || op.name == "QuantizeLinear") return false;
-    std::size_t in_bytes = 0, out_bytes = 0;
+    std::size_t freed_bytes = 0, out_bytes = 0;
+    std::vector<ValueId> freed;  // constants that only this node reads
     for (const ValueId id : node.inputs) {
       if (id == kNoValue) continue;
       if (!graph_.value(id).constant) return false;
-      in_bytes += graph_.value(id).constant->bytes();
+      if (std::count(node.inputs.begin(), node.inputs.end(), id) != readers_[static_cast<std::size_t>(id)]) continue;
+      if (std::find(freed.begin(), freed.end(), id) != freed.end()) continue;
+      freed.push_back(id);
+      freed_bytes += graph_.value(id).constant->bytes();
     }
     for (const ValueId id : node.outputs) {
       if (id == kNoValue) continue;
@@ -119,13 +131,17 @@ class Inference {
       if (!value.shape || !value.shape->checked_elements()) return false;
       out_bytes += static_cast<std::size_t>(value.shape->elements()) * dtype_size(value.dtype);
     }
-    const std::size_t growth = out_bytes > in_bytes ? out_bytes - in_bytes : 0;
+    const std::size_t growth = out_bytes > freed_bytes ? out_bytes - freed_bytes : 0;
     if (growth > options_.max_folded_bytes - grown_) return false;
     Result<std::vector<Tensor>> results = ops::evaluate(graph_, node);
     if (!results.ok()) return false;  // it stays a node; preparing it will tell what is wrong
     grown_ += growth;
     for (std::size_t i = 0; i < node.outputs.size(); ++i) {
       if (node.outputs[i] != kNoValue) graph_.value(node.outputs[i]).constant = std::move((*results)[i]);
+    }
+    for (const ValueId id : freed) graph_.value(id).constant.reset();
+    for (const ValueId id : node.inputs) {
+      if (id != kNoValue) --readers_[static_cast<std::size_t>(id)];
     }
     return true;
   }
@@ -268,6 +284,7 @@ class Inference {
 
   Graph& graph_;
   const InferOptions& options_;
+  std::vector<std::ptrdiff_t> readers_;  // by value; graph outputs count, folded nodes do not
   std::size_t grown_ = 0;
   std::unordered_map<std::uint32_t, PartialInts> partials_;
 };

@@ -9,8 +9,8 @@
 namespace octavo::passes {
 
 struct InferOptions {
-  // Folding stops where the folded results would weigh more than this in all, so that a small file cannot
-  // ask for a huge constant.
+  // Folding stops where the folded results would weigh more than this beyond the constants that they replace, so that
+  // a small file cannot ask for a huge constant.
   std::size_t max_folded_bytes = std::size_t{16} << 20;
   // Replace nodes whose result is known by constants. Off: only shapes and dtypes are set.
   bool fold = true;
@@ -21,7 +21,8 @@ struct InferOptions {
 // only, Shape of a known shape, and integer arithmetic on shapes whose elements are all known
 // (Gather, Slice, Concat, Unsqueeze, Cast, ... of a partially known Shape).
 //
-// Nodes must be canonical (passes/canonicalize). Folded nodes are removed; their inputs may be left unread.
+// Nodes must be canonical (passes/canonicalize). Folded nodes are removed, and constants that only
+// they read lose their data (Graph::compact_values drops the values).
 // Errors: all nodes whose inputs cannot go together (SHAPE_MISMATCH, INVALID_MODEL, ...), at once.
 Status infer_and_fold(Graph& graph, const InferOptions& options = {});
 

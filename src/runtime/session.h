@@ -16,7 +16,7 @@
 namespace octavo::runtime {
 
 struct SessionOptions {
-  kernels::Policy policy;
+  kernels::Policy policy{};
   int threads = 1;
   // Keeps every value in memory of its own, so that all can be read after run() (calibration, comparison).
   bool keep_values = false;

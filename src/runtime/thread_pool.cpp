@@ -2,8 +2,10 @@
 
 #if !defined(__EMSCRIPTEN__) || defined(OCTAVO_THREADS)
 #define OCTAVO_HAS_THREADS 1
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <cstdint>
 #include <mutex>
 #include <system_error>
 #include <thread>
@@ -24,14 +26,14 @@ struct ThreadPool::Shared {
   // The step at hand; written before the generation changes, read after it has.
   Work work = nullptr;
   void* context = nullptr;
-  int blocks = 0;
+  int blocks = 0, chunk = 1;
   std::atomic<int> next{0};
 
   void take_blocks(int thread) {
     while (true) {
-      const int block = next.fetch_add(1, std::memory_order_relaxed);
-      if (block >= blocks) return;
-      work(context, block, block + 1, thread);
+      const int first = next.fetch_add(chunk, std::memory_order_relaxed);
+      if (first >= blocks) return;
+      work(context, first, std::min(first + chunk, blocks), thread);
     }
   }
 
@@ -73,7 +75,9 @@ ThreadPool::~ThreadPool() {
 int ThreadPool::threads() const { return static_cast<int>(shared_->helpers.size()) + 1; }
 
 void ThreadPool::run(int blocks, Work work, void* context) {
-  if (shared_->helpers.empty() || blocks <= 1) {
+  // Beyond that the counter could overflow.
+  constexpr int kMostBlocks = 1 << 30;
+  if (shared_->helpers.empty() || blocks <= 1 || blocks > kMostBlocks) {
     work(context, 0, blocks, 0);
     return;
   }
@@ -82,6 +86,8 @@ void ThreadPool::run(int blocks, Work work, void* context) {
     shared_->work = work;
     shared_->context = context;
     shared_->blocks = blocks;
+    // Eight pieces a thread: enough to even out, few enough that handing out costs nothing.
+    shared_->chunk = std::clamp(blocks / (threads() * 8), 1, 1 << 16);
     shared_->next.store(0, std::memory_order_relaxed);
     shared_->busy = static_cast<int>(shared_->helpers.size());
     ++shared_->generation;
