@@ -1,0 +1,289 @@
+#include "runtime/session.h"
+
+#include <doctest/doctest.h>
+
+#include <cstring>
+#include <map>
+
+#include "support/buffers.h"
+#include "support/graph_builder.h"
+
+namespace octavo::runtime {
+namespace {
+
+using test::GraphBuilder;
+using Bytes = std::vector<std::byte>;
+
+Session make(const Graph& graph, const SessionOptions& options = {}) {
+  auto session = Session::create(graph, options);
+  REQUIRE_MESSAGE(session.ok(), session.error().message());
+  return std::move(session).value();
+}
+
+Code code_of(const Graph& graph, const SessionOptions& options = {}) {
+  const auto session = Session::create(graph, options);
+  REQUIRE_FALSE(session.ok());
+  return session.error().code;
+}
+
+void write(Session& session, std::size_t i, const std::vector<float>& values) {
+  REQUIRE(session.input(i).size() == values.size() * sizeof(float));
+  if (!values.empty()) std::memcpy(session.input(i).data(), values.data(), session.input(i).size());
+}
+
+std::vector<float> floats(std::span<const std::byte> bytes) {
+  std::vector<float> values(bytes.size() / sizeof(float));
+  if (!values.empty()) std::memcpy(values.data(), bytes.data(), bytes.size());
+  return values;
+}
+
+void write_random(Session& session, std::uint32_t seed) {
+  for (std::size_t i = 0; i < session.graph().inputs.size(); ++i) {
+    write(session, i, test::random_floats(session.input(i).size() / sizeof(float), seed + static_cast<std::uint32_t>(i), -2, 2));
+  }
+}
+
+std::vector<Bytes> outputs(const Session& session) {
+  std::vector<Bytes> all;
+  for (std::size_t i = 0; i < session.graph().outputs.size(); ++i) all.emplace_back(session.output(i).begin(), session.output(i).end());
+  return all;
+}
+
+// A graph of ops that copy, alias, and may work in place, all on tensors of 1 x 4 x 6 (and reshapes of it).
+Graph random_graph(std::uint32_t seed) {
+  test::Random random(seed);
+  GraphBuilder b;
+  std::vector<ValueId> pool{b.input("x", {1, 4, 6}), b.input("y", {1, 4, 6}), b.constant(Tensor::of<float>({1, 4, 6}, test::random_floats(24, seed, -1, 1)))};
+  const auto any = [&] { return pool[static_cast<std::size_t>(random.range(0, static_cast<int>(pool.size()) - 1))]; };
+  const std::vector<std::int64_t> swap{0, 2, 1};
+  for (int i = 0; i < 30; ++i) {
+    switch (random.range(0, 6)) {
+      case 0: pool.push_back(b.node("Relu", {any()})); break;
+      case 1: pool.push_back(b.node("Add", {any(), any()})); break;
+      case 2: pool.push_back(b.node("Identity", {any()})); break;
+      case 3: {  // a free view and back, with a true copy between
+        const ValueId flat = b.node("Reshape", {any(), b.ints({1, 6, 4})});
+        pool.push_back(b.node("Transpose", {flat}, {{"perm", swap}}));
+        break;
+      }
+      case 4: {
+        const auto halves = b.nodes("Split", {any()}, 2, {{"axis", std::int64_t{2}}});
+        pool.push_back(b.node("Concat", {halves[1], halves[0]}, {{"axis", std::int64_t{2}}}));
+        break;
+      }
+      case 5: pool.push_back(b.node("Mul", {any(), any()})); break;
+      default: {  // both a view and the tensor itself are read after the view was made
+        const ValueId x = any();
+        const ValueId view = b.node("Reshape", {x, b.ints({1, 4, 6})});
+        pool.push_back(b.node("Add", {view, x}));
+        break;
+      }
+    }
+  }
+  for (int i = 0; i < 3; ++i) b.output(any());
+  return b.graph;
+}
+
+TEST_CASE("a small graph computes what it says") {
+  GraphBuilder b;
+  const ValueId x = b.input("x", {1, 2, 2});
+  const ValueId sum = b.node("Add", {x, b.constant(Tensor::of<float>({2}, {10, 20}))});
+  b.output(b.node("Concat", {sum, x}, {{"axis", std::int64_t{1}}}));
+  Session session = make(b.graph);
+  write(session, 0, {1, 2, 3, 4});
+  session.run();
+  CHECK(floats(session.output(0)) == std::vector<float>{11, 22, 13, 24, 1, 2, 3, 4});
+  CHECK(session.steps().size() == 2);
+  CHECK(session.steps()[1].op == "Concat");
+  CHECK(session.steps()[1].kernel == "concat/copy");
+}
+
+TEST_CASE("planned memory gives what separate memory gives, for every value and every number of threads") {
+  for (std::uint32_t seed = 0; seed < 40; ++seed) {
+    const Graph graph = random_graph(seed);
+    Session apart = make(graph, {.keep_values = true});
+    write_random(apart, seed);
+    apart.run();
+    const std::vector<Bytes> expected = outputs(apart);
+    for (const int threads : {1, 2, 3, 4}) {
+      Session planned = make(graph, {.threads = threads});
+      CHECK(planned.arena_bytes() >= planned.lower_bound_bytes());
+      CHECK(planned.arena_bytes() <= apart.arena_bytes());
+      write_random(planned, seed);
+      bool all_equal = true;
+      planned.on_step([&](NodeId node, std::span<const std::byte* const> out) {
+        const Node& made = graph.node(node);
+        for (std::size_t i = 0; i < made.outputs.size(); ++i) {
+          const auto kept = apart.value(made.outputs[i]);
+          all_equal = all_equal && std::memcmp(out[i], kept.data(), kept.size()) == 0;
+        }
+      });
+      planned.run();
+      CHECK(all_equal);
+      CHECK(outputs(planned) == expected);
+      planned.on_step(nullptr);
+      write_random(planned, seed);
+      planned.run();
+      CHECK(outputs(planned) == expected);
+    }
+  }
+}
+
+TEST_CASE("a chain of in-place and alias steps lives in one buffer") {
+  GraphBuilder b;
+  ValueId x = b.input("x", {1, 1000});
+  for (int i = 0; i < 5; ++i) x = b.node("Reshape", {b.node("Relu", {x}), b.ints({1, 1000})});
+  b.output(x);
+  Session session = make(b.graph);
+  CHECK(session.arena_bytes() == 4032);  // 1000 floats, rounded up to 64 bytes
+  CHECK(session.lower_bound_bytes() == 4032);
+  Session kept = make(b.graph, {.keep_values = true});
+  CHECK(kept.arena_bytes() == 6 * 4032);
+  std::vector<float> values = test::random_floats(1000, 1, -1, 1);
+  write(session, 0, values);
+  session.run();
+  for (float& value : values) value = std::max(value, 0.0F);
+  CHECK(floats(session.output(0)) == values);
+}
+
+TEST_CASE("run_some makes the steps of run, a few at a time") {
+  const Graph graph = random_graph(7);
+  Session whole = make(graph), parts = make(graph);
+  for (int round = 0; round < 2; ++round) {
+    write_random(whole, 3);
+    write_random(parts, 3);
+    whole.run();
+    int calls = 1;
+    while (parts.run_some(7)) ++calls;
+    CHECK(calls == (static_cast<int>(graph.nodes.size()) + 6) / 7);
+    CHECK(outputs(whole) == outputs(parts));
+  }
+}
+
+TEST_CASE("a profiled run gives the same results and a time for each step") {
+  Session session = make(random_graph(9));
+  write_random(session, 1);
+  session.run();
+  const std::vector<Bytes> expected = outputs(session);
+  write_random(session, 1);
+  session.run_profiled();
+  CHECK(outputs(session) == expected);
+  double total = 0;
+  for (const StepInfo& step : session.steps()) {
+    CHECK(step.milliseconds >= 0);
+    total += step.milliseconds;
+  }
+  CHECK(total > 0);
+}
+
+TEST_CASE("outputs may be inputs, constants, views of constants, or named twice") {
+  GraphBuilder b;
+  const ValueId x = b.input("x", {2});
+  const ValueId c = b.constant(Tensor::of<float>({2}, {5, 6}));
+  const ValueId view = b.node("Identity", {c});
+  const ValueId sum = b.node("Add", {x, view});
+  for (const ValueId id : {x, c, view, sum, sum}) b.output(id);
+  Session session = make(b.graph);
+  write(session, 0, {1, 2});
+  session.run();
+  CHECK(floats(session.output(0)) == std::vector<float>{1, 2});
+  CHECK(floats(session.output(1)) == std::vector<float>{5, 6});
+  CHECK(floats(session.output(2)) == std::vector<float>{5, 6});
+  CHECK(floats(session.output(3)) == std::vector<float>{6, 8});
+  CHECK(floats(session.output(4)) == std::vector<float>{6, 8});
+}
+
+TEST_CASE("values are readable where they last: constants, borders, or all when kept") {
+  GraphBuilder b;
+  const ValueId x = b.input("x", {2});
+  const ValueId c = b.constant(Tensor::of<float>({2}, {5, 6}));
+  const ValueId middle = b.node("Add", {x, c});
+  b.output(b.node("Mul", {middle, c}));
+  Session planned = make(b.graph);
+  CHECK(planned.value(middle).empty());
+  CHECK(floats(planned.value(c)) == std::vector<float>{5, 6});
+  CHECK(planned.value(x).size() == 8);
+  Session kept = make(b.graph, {.keep_values = true});
+  write(kept, 0, {1, 2});
+  kept.run();
+  CHECK(floats(kept.value(middle)) == std::vector<float>{6, 8});
+  CHECK(floats(kept.value(x)) == std::vector<float>{1, 2});
+}
+
+TEST_CASE("tensors without elements pass through") {
+  GraphBuilder b;
+  const ValueId x = b.input("x", {0, 3});
+  const ValueId relu = b.node("Relu", {x});
+  const ValueId joined = b.node("Concat", {relu, b.constant(Tensor::of<float>({1, 3}, {1, 2, 3}))}, {{"axis", std::int64_t{0}}});
+  b.output(joined);
+  b.output(relu);
+  Session session = make(b.graph);
+  CHECK(session.input(0).empty());
+  session.run();
+  CHECK(floats(session.output(0)) == std::vector<float>{1, 2, 3});
+  CHECK(session.output(1).empty());
+}
+
+TEST_CASE("an input that nobody reads can still be written") {
+  GraphBuilder b;
+  b.input("unused", {100});
+  const ValueId x = b.input("x", {100});
+  b.output(b.node("Relu", {x}));
+  Session session = make(b.graph);
+  const std::vector<float> values(100, 3);
+  write(session, 1, values);
+  write(session, 0, std::vector<float>(100, -1));
+  session.run();
+  CHECK(floats(session.output(0)) == values);
+}
+
+TEST_CASE("a memory limit is checked before the memory is taken, and the error tells the need") {
+  GraphBuilder b;
+  b.output(b.node("Identity", {b.node("Relu", {b.input("x", {1 << 20})})}));
+  CHECK(code_of(b.graph, {.memory_limit = 1 << 20}) == Code::kLimitExceeded);
+  const auto session = Session::create(b.graph, {.memory_limit = 1 << 20});
+  CHECK(session.error().what.find("4194304 for activations") != std::string::npos);
+  CHECK(Session::create(b.graph, {.memory_limit = 5 << 20}).ok());
+  // Far beyond any machine: refused by the limit, not by the allocator.
+  GraphBuilder huge;
+  huge.output(huge.node("Concat", {huge.input("x", {std::int64_t{1} << 30}), huge.input("y", {std::int64_t{1} << 30})}, {{"axis", std::int64_t{0}}}));
+  CHECK(code_of(huge.graph, {.memory_limit = std::size_t{1} << 30}) == Code::kLimitExceeded);
+}
+
+TEST_CASE("graphs that break the contract are refused, not run") {
+  GraphBuilder b;
+  const ValueId x = b.input("x", {1, 2, 3});
+  const ValueId y = b.node("Relu", {x});
+  b.output(y);
+  Graph graph = b.graph;
+  graph.value(x).shape = Shape{1, kUnknownDim, 3};
+  CHECK(code_of(graph) == Code::kDynamicDimension);
+  graph = b.graph;
+  graph.value(y).shape.reset();
+  CHECK(code_of(graph) == Code::kDynamicDimension);
+  graph = b.graph;
+  graph.value(y).layout = Layout::kChannelsLast;
+  CHECK(code_of(graph) == Code::kInternal);
+  graph = b.graph;
+  graph.inputs.clear();
+  CHECK(code_of(graph) == Code::kMissingInitializer);
+  graph = b.graph;
+  graph.nodes.push_back(graph.nodes[0]);
+  CHECK(code_of(graph) == Code::kInvalidModel);
+  graph = b.graph;
+  graph.nodes[0].op = "NoSuchOp";
+  CHECK(code_of(graph) == Code::kUnsupportedOp);
+}
+
+TEST_CASE("a session can be moved") {
+  GraphBuilder b;
+  b.output(b.node("Relu", {b.input("x", {2})}));
+  Session first = make(b.graph);
+  write(first, 0, {-1, 2});
+  Session second = std::move(first);
+  second.run();
+  CHECK(floats(second.output(0)) == std::vector<float>{0, 2});
+}
+
+}  // namespace
+}  // namespace octavo::runtime
