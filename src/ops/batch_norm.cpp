@@ -1,6 +1,8 @@
 // BatchNormalization (inference): one multiplication and one addition a channel.
 //
 // On codes it is PyTorch's quantized::batch_norm2d (kernels/qbatchnorm), the operator that Octavo is named after.
+#include <algorithm>
+
 #include "base/text.h"
 #include "kernels/fbatchnorm/fbatchnorm.h"
 #include "kernels/qbatchnorm/qbatchnorm.h"
@@ -10,7 +12,8 @@ namespace octavo::ops {
 
 namespace {
 
-constexpr AttrDef kAttrs[] = {{"epsilon", AttrType::kFloat}, {"momentum", AttrType::kFloat}, {"training_mode", AttrType::kInt}};
+constexpr AttrDef kAttrs[] = {{"epsilon", AttrType::kFloat}, {"momentum", AttrType::kFloat}, {"training_mode", AttrType::kInt},
+                              kActivationAttrs[0], kActivationAttrs[1], kActivationAttrs[2]};
 constexpr std::int64_t kPixelsOfBlock = 1024;
 
 Status infer_batch_norm(InferContext& context) {
@@ -53,11 +56,23 @@ Result<Step> prepare_batch_norm(const PrepareContext& context) {
     spec.beta = fused.beta;
     spec.zero_in = x.quant->zero_point[0];
     spec.zero_out = out.quant->zero_point[0];
+    // Bounds other than the saturation's and a Relu's are clamped to afterwards.
+    const CodeBounds range = code_range(out.dtype);
+    const CodeBounds bounds = code_bounds(context.attrs(), out);
+    spec.relu = bounds.lo == spec.zero_out && bounds.lo != range.lo;
+    const bool clamps = (bounds.lo != range.lo && !spec.relu) || bounds.hi != range.hi;
     kernels::QBatchNormPlan plan = kernels::QBatchNormPlan::make(spec, kernels::ChannelOrder::kChannelsLast, context.policy());
     step.kernel = plan.kernel();
-    step.run = [plan = std::move(plan), pixels](const StepArgs& args, int first, int last) {
+    step.run = [plan = std::move(plan), pixels, channels, clamps, bounds, code = out.dtype](const StepArgs& args, int first, int last) {
+      const std::int64_t from = first * kPixelsOfBlock;
+      const std::int64_t to = std::min(last * kPixelsOfBlock, pixels);
       plan.run_pixels(reinterpret_cast<const std::uint8_t*>(args.in[0]), reinterpret_cast<std::uint8_t*>(args.out[0]),
-                      static_cast<std::size_t>(first * kPixelsOfBlock), static_cast<std::size_t>(std::min(last * kPixelsOfBlock, pixels)));
+                      static_cast<std::size_t>(from), static_cast<std::size_t>(to));
+      if (!clamps) return;
+      for (std::byte* y = args.out[0] + from * channels; y != args.out[0] + to * channels; ++y) {
+        const std::int32_t q = code == DType::kInt8 ? static_cast<std::int8_t>(*y) : static_cast<std::uint8_t>(*y);
+        *y = static_cast<std::byte>(std::clamp(q, bounds.lo, bounds.hi) & 255);
+      }
     };
     return step;
   }
@@ -65,11 +80,14 @@ Result<Step> prepare_batch_norm(const PrepareContext& context) {
   const kernels::FBatchNormKernel& kernel = kernels::best_row(kernels::fbatchnorm_kernels(), context.policy());
   step.kernel = kernel.name;
   step.run = [affine = kernels::fold_batch_norm(parameter(1), parameter(2), parameter(3), parameter(4), epsilon), run = kernel.channels_last, pixels,
-              channels](const StepArgs& args, int first, int last) {
+              channels, bounds = real_bounds(context.attrs()), clamps = context.attrs().has("octavo_activation")](const StepArgs& args, int first, int last) {
     const std::int64_t from = first * kPixelsOfBlock;
     const std::int64_t count = std::min(last * kPixelsOfBlock, pixels) - from;
     run(reinterpret_cast<const float*>(args.in[0]) + from * channels, reinterpret_cast<float*>(args.out[0]) + from * channels,
         static_cast<std::size_t>(count), static_cast<std::size_t>(channels), affine.a.data(), affine.b.data());
+    if (!clamps) return;
+    auto* y = reinterpret_cast<float*>(args.out[0]) + from * channels;
+    for (std::int64_t i = 0; i < count * channels; ++i) y[i] = y[i] < bounds.lo ? bounds.lo : bounds.hi < y[i] ? bounds.hi : y[i];
   };
   return step;
 }
