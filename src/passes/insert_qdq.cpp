@@ -68,8 +68,15 @@ std::string weight_obstacle(const Graph& graph, const Node& node) {
   return {};
 }
 
+// Have tables on codes, for models that were quantized elsewhere; a quantizer leaves them alone because their slope or
+// their jumps make one code's error large (ONNX Runtime leaves them float too).
+constexpr std::string_view kSteep[] = {"Ceil", "Cos",  "Exp", "Floor", "Log", "Reciprocal",
+                                       "Round", "Sign", "Sin", "Sqrt"};
+
 std::string stays_float(const Graph& graph, const Node& node, const QdqOptions& options) {
   const ops::OpDef* def = ops::find_op(node);
+  if (node.domain.empty() && std::find(std::begin(kSteep), std::end(kSteep), node.op) != std::end(kSteep))
+    return text("float: 8 bits are too few for ", node.op);
   if (def == nullptr || def->quant == ops::QuantRule::kFloat)
     return text("float: ", node.op, " has no integer form");
   for (const std::string& op : options.exclude_ops) {
@@ -95,7 +102,13 @@ std::string stays_float(const Graph& graph, const Node& node, const QdqOptions& 
   if (std::string obstacle = weight_obstacle(graph, node); !obstacle.empty()) return text("float: ", obstacle);
   if (node.op == "Gemm" && node.attrs.get_int("transA", 0) != 0) return "float: transA = 1 has no integer form";
   if (is_batch_norm(node) && !batch_norm_affine(graph, node)) return "float: its parameters are not float constants";
-  if (def->int8 != nullptr && !def->int8(graph, node)) return "float: this form of it has no integer kernel";
+  // Gemm's alpha and beta go into the parameters on the way.
+  Node plain = node;
+  if (node.op == "Gemm") {
+    plain.attrs.erase("alpha");
+    plain.attrs.erase("beta");
+  }
+  if (def->int8 != nullptr && !def->int8(graph, plain)) return "float: this form of it has no integer kernel";
   return {};
 }
 
