@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "base/text.h"
+#include "passes/canonicalize.h"
 #include "passes/infer_shapes.h"
 #include "passes/pipelines.h"
 
@@ -95,6 +96,9 @@ Status fix_shapes(Graph& graph, const InputShapes& shapes) {
   }
   if (!findings.empty()) return combine(std::move(findings));
 
+  OCTAVO_CHECK_OK(infer_and_fold(graph));
+  // The Softmax of old opsets whose rank was not known before.
+  OCTAVO_CHECK_OK(resolve_flattened_softmax(graph));
   OCTAVO_CHECK_OK(infer_and_fold(graph));
   for (const Node& node : graph.nodes) {
     for (const ValueId id : node.outputs) {
