@@ -1,8 +1,9 @@
 // transpose: a matrix of small elements turned around.
 //
-//   dst[c * dst_row + r] = src[r * src_row + c]   for r < rows, c < columns; src_row and dst_row in elements
+//   dst[c * dst_row + r] = src[r * src_row + c]   for r < rows, c < columns
 //
-// One image NCHW -> NHWC: rows = channels, columns = H * W; back: rows = H * W, columns = channels. Any sizes, no alignment.
+// src_row and dst_row count elements. One image NCHW -> NHWC: rows = channels, columns = H * W;
+// back: rows = H * W, columns = channels. Any sizes, no alignment.
 #pragma once
 
 #include <cstddef>

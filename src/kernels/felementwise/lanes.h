@@ -1,7 +1,8 @@
 // lanes: the same f32 arithmetic on one float and on four.
 //
-// A formula written once over a Lanes type gives the same bits in every row: both types offer only operations that
-// IEEE 754 defines exactly (no fused multiply-add, no approximations), and a tail runs the scalar type.
+// A formula written once over a Lanes type gives the same bits in every row: both types offer only
+// operations that IEEE 754 defines exactly (no fused multiply-add, no approximations), and a tail
+// runs the scalar type.
 #pragma once
 
 #include <bit>

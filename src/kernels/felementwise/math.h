@@ -1,8 +1,8 @@
 // math: exp, log, tanh, sigmoid, erf, pow, sin, cos of our own.
 //
-// libm differs from one library to the next in the last bit; these use only operations that IEEE 754
-// defines exactly, in a fixed order, so native, wasm, scalar and vector builds return the same bits.
-// Largest error against the true value, in units of the last place of the f32 result
+// libm differs from one library to the next in the last bit; these use only operations that IEEE
+// 754 defines exactly, in a fixed order, so native, wasm, scalar and vector builds return the same
+// bits. Largest error against the true value, in units of the last place of the f32 result
 // (tests/kernels/felementwise/math_test.cpp measures it):
 //
 //   exp 1, log 0.9, tanh 1.5, sigmoid 2.2; erf, pow, sin and cos (|x| <= 1e6) 0.51
@@ -24,12 +24,14 @@ namespace octavo::kernels {
 template <class L>
 typename L::F exp_f32(typename L::F x) {
   using F = typename L::F;
-  // x = n ln 2 + r, |r| <= ln(2) / 2. Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
+  // x = n ln 2 + r, |r| <= ln(2) / 2. Adding 1.5 * 2^23 rounds to an integer and leaves it in the
+  // low bits.
   const F magic = L::splat(12582912.0F);
   const F clamped = L::max(L::splat(-104.0F), L::min(L::splat(89.0F), x));
   const F shifted = L::add(L::mul(clamped, L::splat(0x1.715476p+0F)), magic);
   const F n = L::sub(shifted, magic);
-  F r = L::sub(clamped, L::mul(n, L::splat(0x1.62ep-1F)));  // 12 bits of ln 2: n times them is exact
+  F r =
+      L::sub(clamped, L::mul(n, L::splat(0x1.62ep-1F)));  // 12 bits of ln 2: n times them is exact
   r = L::sub(r, L::mul(n, L::splat(0x1.0bfbe8p-15F)));
   // Taylor: the first term left out is below 5e-9.
   F p = L::splat(1.0F / 5040.0F);
@@ -61,7 +63,8 @@ typename L::F log_f32(typename L::F x) {
   const auto exponent = L::template sar<23>(L::sub_int(L::bits(normal), sqrt_half));
   const F m = L::from_bits(L::sub_int(L::bits(normal), L::template shl<23>(exponent)));
   const F e = L::sub(L::to_float(exponent), L::select(tiny, L::splat(23.0F), L::splat(0.0F)));
-  // log(m) = 2 atanh(s), s = (m - 1) / (m + 1); written as f - s * (f - s^2 * series) to keep f = m - 1 exact.
+  // log(m) = 2 atanh(s), s = (m - 1) / (m + 1); written as f - s * (f - s^2 * series) to keep f = m
+  // - 1 exact.
   const F f = L::sub(m, L::splat(1.0F));
   const F s = L::div(f, L::add(f, L::splat(2.0F)));
   const F z = L::mul(s, s);
@@ -119,14 +122,16 @@ typename L::F softplus_f32(typename L::F x) {
   return L::add(L::max(x, L::splat(0.0F)), log_f32<L>(L::add(L::splat(1.0F), e)));
 }
 
-// In double, within a few of its last places; the arguments of the formulas below never leave the normal range.
+// In double, within a few of its last places; the arguments of the formulas below never leave the
+// normal range.
 constexpr double exp_f64(double x) {
   if (x != x) return x;
   if (x > 709.0) return std::numeric_limits<double>::infinity();
   if (x < -708.0) return 0.0;
   const double scaled = x * 1.4426950408889634;
   const auto n = static_cast<std::int64_t>(scaled < 0 ? scaled - 0.5 : scaled + 0.5);
-  const double r = (x - static_cast<double>(n) * 0x1.62e42feep-1) - static_cast<double>(n) * 0x1.a39ef35793c76p-33;
+  const double r = (x - static_cast<double>(n) * 0x1.62e42feep-1) -
+                   static_cast<double>(n) * 0x1.a39ef35793c76p-33;
   double p = 1.0;
   for (int k = 14; k > 0; --k) p = 1.0 + p * r / k;
   return p * std::bit_cast<double>(static_cast<std::uint64_t>(n + 1023) << 52);

@@ -1,7 +1,7 @@
 // fpool: pooling of floats, channels-last.
 //
-// max:      the largest value in the window; padding never wins; NaN is passed over; an empty window
-//           gives the lowest finite float.
+// max:      the largest value in the window; padding never wins; NaN is passed over; an empty
+//           window gives the lowest finite float.
 // average:  (sum over the window, row by row) / count, in f32
 //           count = taps inside the image, or inside image and padding with count_include_pad
 // global:   (sum over the pixels in order) / n, in f32

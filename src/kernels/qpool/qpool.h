@@ -1,6 +1,6 @@
 // qpool: pooling on codes, channels-last.
 //
-// max:      the largest code in the window; padding never wins; an empty window gives the lowest code.
+// max:      the largest code in the window; padding never wins; an empty window gives the lowest.
 // average:  clamp(rint(mean / scale_out + zero_out), lo, hi)
 //           mean = (sum of scale_in * (q - zero_in)) / count, all in f32, the sum row by row
 //           count = taps inside the image, or inside image and padding with count_include_pad

@@ -37,7 +37,8 @@ std::int32_t quantize_torch_value<std::int32_t>(float x, Grid grid) {
   if (!(std::fabs(t) < 0x1p63F)) return kLowest<std::int32_t>;
   // A float below 2^63 is at most 2^63 - 2^39: the sum cannot overflow.
   const std::int64_t q = static_cast<std::int64_t>(t) + grid.zero_point;
-  return static_cast<std::int32_t>(std::clamp<std::int64_t>(q, kLowest<std::int32_t>, kHighest<std::int32_t>));
+  return static_cast<std::int32_t>(
+      std::clamp<std::int64_t>(q, kLowest<std::int32_t>, kHighest<std::int32_t>));
 }
 
 namespace {

@@ -1,8 +1,8 @@
 // Where each output index of a Resize along one axis reads the input: ONNX's coordinate
 // transformations.
 //
-// In f32, as ONNX Runtime computes them; scale = output / input as the model states it (the `scales` input, or sizes
-// divided):
+// In f32, as ONNX Runtime computes them; scale = output / input as the model states it (the
+// `scales` input, or sizes divided):
 //
 //   half_pixel            (x + 0.5) / scale - 0.5
 //   half_pixel_symmetric  in / 2 * (1 - out / (scale * in)) + (x + 0.5) / scale - 0.5
@@ -30,10 +30,11 @@ enum class Coordinates : std::uint8_t {
 enum class NearestMode : std::uint8_t { kRoundPreferFloor, kRoundPreferCeil, kFloor, kCeil };
 
 // For each of the `out` outputs, the index of its input: 0 <= index < in. in, out >= 1; scale > 0.
-std::vector<std::int32_t> nearest_indices(int in, int out, float scale, Coordinates coordinates, NearestMode mode);
+std::vector<std::int32_t> nearest_indices(int in, int out, float scale, Coordinates coordinates,
+                                          NearestMode mode);
 
-// out[i] = in[lower] * weight_lower + in[upper] * weight_upper; upper is lower + 1, or lower at the far edge (then both
-// weights are one half).
+// out[i] = in[lower] * weight_lower + in[upper] * weight_upper; upper is lower + 1, or lower at the
+// far edge (then both weights are one half).
 struct LinearTap {
   std::int32_t lower, upper;
   float weight_lower, weight_upper;

@@ -39,9 +39,12 @@ struct ResizeGeometry {
 struct ResizeKernel {
   std::string_view name;
   simd::Level level;
-  void (*linear_f32)(const float* in, float* out, const ResizeGeometry& geometry, int first_row, int last_row);
-  void (*linear_u8)(const std::uint8_t* in, std::uint8_t* out, const ResizeGeometry& geometry, int first_row, int last_row);
-  void (*linear_s8)(const std::int8_t* in, std::int8_t* out, const ResizeGeometry& geometry, int first_row, int last_row);
+  void (*linear_f32)(const float* in, float* out, const ResizeGeometry& geometry, int first_row,
+                     int last_row);
+  void (*linear_u8)(const std::uint8_t* in, std::uint8_t* out, const ResizeGeometry& geometry,
+                    int first_row, int last_row);
+  void (*linear_s8)(const std::int8_t* in, std::int8_t* out, const ResizeGeometry& geometry,
+                    int first_row, int last_row);
 };
 
 std::span<const ResizeKernel> resize_kernels();  // weakest first: front() is the reference
