@@ -50,7 +50,8 @@ std::optional<Affine> affine_of(const Graph& graph, const Node& node) {
 }
 
 // Why this BatchNormalization stays, or nothing when `maker` can take it.
-std::string reason_to_stay(const Graph& graph, const Uses& uses, const Node& node) {
+std::string reason_to_stay(const Graph& graph, const Uses& uses, NodeId id) {
+  const Node& node = graph.node(id);
   const ValueId input = node.input(0);
   const auto producer = uses.producer_of(input);
   if (!producer) {
@@ -63,7 +64,7 @@ std::string reason_to_stay(const Graph& graph, const Uses& uses, const Node& nod
   if (maker.outputs.size() != 1 || maker.attrs.has("octavo_activation"))
     return text("standalone: an activation stands between it and ", describe(maker));
   for (const NodeId reader : uses.readers_of(input)) {
-    if (&graph.node(reader) != &node)
+    if (reader != id)
       return text("standalone: the output of node '", maker.name, "' is also read by ", describe(graph.node(reader)));
   }
   if (graph.is_output(input)) return text("standalone: the output of node '", maker.name, "' is a graph output");
@@ -132,7 +133,7 @@ Result<int> fold_batch_norm(Graph& graph, PassContext& context) {
   for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
     if (graph.nodes[i].op != "BatchNormalization" || !graph.nodes[i].domain.empty()) continue;
     const Node node = graph.nodes[i];
-    std::string what = reason_to_stay(graph, uses, node);
+    std::string what = reason_to_stay(graph, uses, static_cast<NodeId>(i));
     if (what.empty()) {
       const auto maker = static_cast<std::size_t>(*uses.producer_of(node.input(0)));
       const std::optional<Affine> bn = affine_of(graph, node);
