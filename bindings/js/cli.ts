@@ -1,0 +1,511 @@
+#!/usr/bin/env node
+// The command line: octavo quantize | run | inspect | compare | bench.
+//
+// Exit codes: 0 ok, 1 usage, 2 unsupported or bad input, 3 budget missed.
+
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { basename, extname, join } from 'node:path';
+import { performance } from 'node:perf_hooks';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import {
+  compare,
+  createEngine,
+  type Engine,
+  type EngineOptions,
+  type Feeds,
+  type ImageOptions,
+  InferenceSession,
+  images,
+  Model,
+  OctavoError,
+  type QuantizeOptions,
+  quantizeStatic,
+  Tensor,
+} from './index.js';
+import { decodePicture, isPicture } from './pictures-node.js';
+
+const exit = { ok: 0, usage: 1, badInput: 2, budgetMissed: 3 } as const;
+
+// ---- options shared by commands ----
+
+interface PictureFlags {
+  preset: string;
+  size?: number[];
+  resize?: number;
+  mean?: number[];
+  std?: number[];
+  range?: number[];
+  channels?: string;
+  layout: 'NCHW' | 'NHWC';
+  samples?: number;
+}
+
+interface EngineFlags {
+  isa?: 'simd' | 'relaxed';
+  json?: boolean;
+}
+
+const numbers = (text: string): number[] => {
+  const list = text.split(/[,x]/).map(Number);
+  if (list.length === 0 || list.some(Number.isNaN)) throw new InvalidArgumentError('Give numbers separated by commas.');
+  return list;
+};
+const positive = (text: string): number => {
+  const n = Number(text);
+  if (!Number.isInteger(n) || n <= 0) throw new InvalidArgumentError('Give a whole number above 0.');
+  return n;
+};
+const collect = (text: string, list: string[]): string[] => [...list, ...text.split(',')];
+
+/** --preset fills what the other flags leave open; they are the usual ways of turning bytes into a network's input. */
+const presets: Record<string, { range: [number, number]; mean?: number[]; std?: number[] }> = {
+  imagenet: { range: [0, 1], mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] },
+  unit: { range: [0, 1] },
+  signed: { range: [-1, 1] },
+  raw: { range: [0, 255] },
+};
+
+function withPictures(command: Command): Command {
+  return command
+    .addOption(new Option('--preset <name>', 'how bytes become numbers').choices(Object.keys(presets)).default('imagenet'))
+    .option('--size <h,w>', "height and width, where the model leaves them open or to check the model's", numbers)
+    .option('--resize <n>', 'resize the short side to n, then crop the centre', positive)
+    .option('--mean <list>', 'subtracted per channel, after scaling to --range', numbers)
+    .option('--std <list>', 'divided by per channel', numbers)
+    .option('--range <low,high>', 'what bytes 0 and 255 become before mean and std', numbers)
+    .addOption(new Option('--channels <order>', 'colour order').choices(['RGB', 'BGR', 'GRAY']))
+    .addOption(new Option('--layout <order>', "order of the model's input").choices(['NCHW', 'NHWC']).default('NCHW'))
+    .option('--samples <n>', 'use at most n pictures', positive);
+}
+
+const withEngine = (command: Command): Command =>
+  command
+    .addOption(new Option('--isa <level>', 'force an instruction set').choices(['simd', 'relaxed']))
+    .option('--json', 'print machine-readable JSON on standard output');
+
+async function openEngine(flags: EngineFlags): Promise<Engine> {
+  const options: EngineOptions = { worker: false, ...(flags.isa ? { isa: flags.isa } : {}) };
+  return createEngine(options);
+}
+
+// ---- input ----
+
+async function loadModel(path: string, engine: Engine): Promise<{ model: Model; size: number }> {
+  const bytes = await readBytes(path);
+  const size = bytes.length;
+  return { model: await Model.load(bytes, { engine }), size };
+}
+
+async function readBytes(path: string): Promise<Uint8Array> {
+  try {
+    return new Uint8Array(await readFile(path));
+  } catch (error) {
+    const reason = (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'There is no such file.' : String(error);
+    throw new OctavoError({ code: 'FETCH_FAILED', what: reason, where: path, hint: 'Give the path of a readable file.' });
+  }
+}
+
+/** The pictures of a folder (or the one file), sorted by name. */
+async function listPictures(path: string, limit?: number): Promise<string[]> {
+  const info = await stat(path).catch(() => undefined);
+  if (!info) {
+    throw new OctavoError({ code: 'NO_SAMPLES', what: 'There is no such file or folder.', where: path, hint: 'Give a folder of JPEG or PNG pictures.' });
+  }
+  const files = info.isDirectory() ? (await readdir(path)).sort().map((name) => join(path, name)) : [path];
+  const pictures = files.filter(isPicture).slice(0, limit);
+  if (pictures.length === 0) {
+    throw new OctavoError({ code: 'NO_SAMPLES', what: 'No pictures found.', where: path, hint: 'Give a folder of JPEG or PNG pictures.' });
+  }
+  return pictures;
+}
+
+/** [1, C, H, W] (or NHWC) of the model's first input with --size filled in. */
+function inputShape(model: Model, flags: PictureFlags): number[] {
+  const input = model.inputs[0];
+  if (!input || input.shape.length !== 4) {
+    throw new OctavoError({
+      code: 'SAMPLE_SHAPE',
+      what: `The model's first input is ${input ? `[${input.shape.join(', ')}]` : 'missing'}, not a batch of pictures.`,
+      where: input?.name ?? 'model',
+      hint: 'Pictures need an input of four dimensions; use the JS API for other tensors.',
+    });
+  }
+  const spatial = flags.layout === 'NCHW' ? [2, 3] : [1, 2];
+  const channel = flags.layout === 'NCHW' ? 1 : 3;
+  return input.shape.map((dim, axis) => {
+    if (axis === 0) return typeof dim === 'number' && dim > 0 ? dim : 1;
+    const given = spatial.includes(axis) ? flags.size?.[spatial.indexOf(axis)] ?? flags.size?.[0] : undefined;
+    if (typeof dim === 'number' && dim > 0) {
+      if (given !== undefined && given !== dim) {
+        throw new OctavoError({ code: 'SAMPLE_SHAPE', what: `--size says ${given}, the model has ${dim}.`, where: `input '${input.name}', axis ${axis}`, hint: 'Leave --size out: the model fixes it.' });
+      }
+      return dim;
+    }
+    if (axis === channel) return flags.channels === 'GRAY' ? 1 : 3;
+    if (given === undefined) {
+      throw new OctavoError({ code: 'DYNAMIC_DIMENSION', what: `Dimension '${dim}' of the input has no number.`, where: `input '${input.name}', axis ${axis}`, hint: 'Give --size HEIGHT,WIDTH.' });
+    }
+    return given;
+  });
+}
+
+function imageOptions(shape: number[], flags: PictureFlags): ImageOptions {
+  const [height, width] = flags.layout === 'NCHW' ? [shape[2], shape[3]] : [shape[1], shape[2]];
+  const depth = flags.layout === 'NCHW' ? shape[1] : shape[3];
+  const preset = presets[flags.preset] ?? { range: [0, 1] as [number, number] };
+  const grey = depth === 1;
+  const fit = (list: number[] | undefined): number[] | undefined =>
+    list && grey && list.length > 1 ? [list.reduce((a, b) => a + b, 0) / list.length] : list;
+  const mean = fit(flags.mean ?? preset.mean);
+  const std = fit(flags.std ?? preset.std);
+  return {
+    size: [height ?? 1, width ?? 1],
+    range: flags.range ? [flags.range[0] ?? 0, flags.range[1] ?? 1] : preset.range,
+    layout: flags.layout,
+    channels: grey ? 'GRAY' : flags.channels === 'BGR' ? 'BGR' : 'RGB',
+    ...(flags.resize ? { resize: flags.resize } : {}),
+    ...(mean ? { mean } : {}),
+    ...(std ? { std } : {}),
+  };
+}
+
+async function* pictureFeeds(model: Model, paths: string[], shape: number[], flags: PictureFlags): AsyncGenerator<Feeds> {
+  const name = model.inputs[0]?.name ?? '';
+  const options = imageOptions(shape, flags);
+  for (const path of paths) {
+    for await (const tensor of images([decodePicture(await readBytes(path), path)], options)) yield { [name]: tensor };
+  }
+}
+
+/** labels: `file<TAB>number` lines, or JSON { file: number }. One label for each picture, by file name. */
+async function readLabels(path: string, pictures: string[]): Promise<number[]> {
+  const text = new TextDecoder().decode(await readBytes(path));
+  const entries: [string, number][] = text.trimStart().startsWith('{')
+    ? Object.entries(JSON.parse(text) as Record<string, number>)
+    : text.split('\n').filter(Boolean).map((line) => line.split(/[\t,]/)).map(([file, label]) => [file ?? '', Number(label)]);
+  const table = new Map(entries);
+  return pictures.map((picture) => {
+    const label = table.get(basename(picture));
+    if (label === undefined || !Number.isInteger(label)) {
+      throw new OctavoError({ code: 'INVALID_OPTION', what: `No label for '${basename(picture)}'.`, where: path, hint: 'Give a line `file<TAB>class index` for each picture.' });
+    }
+    return label;
+  });
+}
+
+// ---- output ----
+
+/** A bar on a terminal, a line a stage otherwise; on standard error, so that --json stays clean. */
+function progressPrinter(): { show: (stage: string, done: number, total?: number) => void; end: () => void } {
+  const terminal = process.stderr.isTTY === true;
+  let stageShown = '';
+  return {
+    show(stage, done, total) {
+      if (terminal) {
+        const width = 30;
+        const filled = total ? Math.round((width * done) / total) : 0;
+        const amount = total ? `${done}/${total}` : `${done}`;
+        process.stderr.write(`\r${stage.padEnd(10)} [${'#'.repeat(filled)}${' '.repeat(width - filled)}] ${amount}\u001b[K`);
+      } else if (stage !== stageShown) {
+        process.stderr.write(`${stage}\n`);
+      }
+      stageShown = stage;
+    },
+    end() {
+      if (terminal && stageShown) process.stderr.write('\n');
+    },
+  };
+}
+
+const kilobytes = (n: number): string => `${(n / 1000).toFixed(1)} kB`;
+const percent = (x: number): string => `${(100 * x).toFixed(2)} %`;
+const decibels = (x: number | null): string => (x === null ? 'exact' : `${x.toFixed(1)} dB`);
+const print = (line: string): void => void process.stdout.write(`${line}\n`);
+
+function printTable(head: string[], rows: (string | number)[][]): void {
+  const all = [head, ...rows.map((row) => row.map(String))];
+  const widths = head.map((_, i) => Math.max(...all.map((row) => row[i]?.length ?? 0)));
+  for (const row of all) print(row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  ').trimEnd());
+}
+
+// ---- commands ----
+
+interface QuantizeFlags extends PictureFlags, EngineFlags {
+  calib: string;
+  out: string;
+  report?: string;
+  observer: string;
+  percentile?: number;
+  perTensor?: boolean;
+  reduceRange?: boolean;
+  bn: string;
+  bnExport: string;
+  opset?: number;
+  exclude: string[];
+  excludeOp: string[];
+  minAgreement?: number;
+}
+
+async function quantizeCommand(path: string, flags: QuantizeFlags): Promise<number> {
+  await using engine = await openEngine(flags);
+  const { model, size } = await loadModel(path, engine);
+  const pictures = await listPictures(flags.calib, flags.samples);
+  const shape = inputShape(model, flags);
+  const options: QuantizeOptions = {
+    activation: {
+      observer: flags.observer as 'minmax',
+      ...(flags.percentile ? { percentile: flags.percentile } : {}),
+    },
+    weight: { scheme: flags.perTensor ? 'per_tensor_symmetric' : 'per_channel_symmetric', reduceRange: flags.reduceRange ?? false },
+    batchNorm: flags.bn as 'auto',
+    exclude: [...flags.exclude, ...flags.excludeOp.map((opType) => ({ opType }))],
+    inputShapes: { [model.inputs[0]?.name ?? '']: shape },
+    total: pictures.length,
+  };
+  const bar = progressPrinter();
+  const job = quantizeStatic(model, pictureFeeds(model, pictures, shape, flags), options);
+  for await (const progress of job) bar.show(progress.stage, progress.done, progress.total);
+  bar.end();
+  const { model: int8, report } = await job.result;
+  const bytes = await int8.toONNX({
+    batchNorm: flags.bnExport as 'depthwise',
+    ...(flags.opset ? { opset: flags.opset } : {}),
+  });
+  await writeFile(flags.out, bytes);
+  if (flags.report) await writeFile(flags.report, extname(flags.report) === '.json' ? JSON.stringify(report, null, 2) : report.toHTML());
+  if (flags.json) {
+    print(JSON.stringify({ out: flags.out, bytes: { float: size, int8: bytes.length }, report }));
+  } else {
+    const fates = new Map<string, number>();
+    for (const node of report.nodes) fates.set(node.fate, (fates.get(node.fate) ?? 0) + 1);
+    print(`${flags.out}: ${kilobytes(size)} -> ${kilobytes(bytes.length)}; nodes: ${[...fates].map(([fate, n]) => `${n} ${fate}`).join(', ')}`);
+    for (const output of report.outputs) print(`output ${output.name}: ${decibels(output.sqnr)} against float`);
+    if (report.top1Agreement !== null) print(`same top-1 as float: ${percent(report.top1Agreement)} of ${report.evaluatedSamples} samples`);
+    if (flags.report) print(`report: ${flags.report}`);
+  }
+  if (flags.minAgreement !== undefined && (report.top1Agreement ?? 1) < flags.minAgreement / 100) {
+    process.stderr.write(`budget missed: agreement ${percent(report.top1Agreement ?? 1)} is below ${flags.minAgreement} %\n`);
+    return exit.budgetMissed;
+  }
+  return exit.ok;
+}
+
+async function runCommand(path: string, picturePath: string, flags: PictureFlags & EngineFlags & { top: number }): Promise<number> {
+  await using engine = await openEngine(flags);
+  const { model } = await loadModel(path, engine);
+  const pictures = await listPictures(picturePath, flags.samples);
+  const shape = inputShape(model, flags);
+  const session = await InferenceSession.create(model, { engine, inputShapes: { [model.inputs[0]?.name ?? '']: shape } });
+  const results: unknown[] = [];
+  let i = 0;
+  for await (const feed of pictureFeeds(model, pictures, shape, flags)) {
+    const outputs = await session.run(feed);
+    const picture = pictures[i++] ?? '';
+    if (flags.json) {
+      results.push({ picture, outputs: Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [name, { shape: tensor.shape, data: Array.from(tensor.data, Number) }])) });
+      continue;
+    }
+    for (const [name, tensor] of Object.entries(outputs)) {
+      const values = Array.from(tensor.data, Number);
+      const top = values.map((value, index) => ({ value, index })).sort((a, b) => b.value - a.value).slice(0, flags.top);
+      const words = tensor.shape.length <= 2
+        ? `top ${top.length}: ${top.map(({ index, value }) => `${index} (${value.toPrecision(4)})`).join(', ')}`
+        : `[${tensor.shape.join(', ')}], ${Math.min(...values).toPrecision(4)} to ${Math.max(...values).toPrecision(4)}`;
+      print(`${basename(picture)}  ${name}  ${words}`);
+    }
+  }
+  if (flags.json) print(JSON.stringify(results));
+  return exit.ok;
+}
+
+async function inspectCommand(path: string, flags: EngineFlags): Promise<number> {
+  await using engine = await openEngine(flags);
+  const { model, size } = await loadModel(path, engine);
+  const summary = await model.summary();
+  if (flags.json) {
+    print(JSON.stringify(summary));
+    return exit.ok;
+  }
+  const tensors = (list: { name: string; type: string; shape: (number | string)[] }[]): string =>
+    list.map((t) => `${t.name} ${t.type} [${t.shape.join(', ')}]`).join('; ');
+  print(`${path}: ${kilobytes(size)}, opset ${summary.opset}, ${summary.producer || 'producer unknown'}${summary.quantized ? ', quantized' : ''}`);
+  print(`inputs:  ${tensors(summary.inputs)}`);
+  print(`outputs: ${tensors(summary.outputs)}`);
+  print(`parameters ${summary.parameters.toLocaleString('en')}, multiply-accumulates ${summary.macs.toLocaleString('en')}`);
+  printTable(['node', 'op', 'output', 'plan', 'why'], summary.nodes.map((node) => [node.name, node.op, `[${node.shape?.join(', ') ?? '?'}]`, node.plan, node.reason ?? '']));
+  return exit.ok;
+}
+
+interface CompareFlags extends PictureFlags, EngineFlags {
+  data: string;
+  labels?: string;
+  maxDrop?: number;
+}
+
+async function compareCommand(pathA: string, pathB: string, flags: CompareFlags): Promise<number> {
+  await using engine = await openEngine(flags);
+  const a = await loadModel(pathA, engine);
+  const b = await loadModel(pathB, engine);
+  const pictures = await listPictures(flags.data, flags.samples);
+  const shape = inputShape(a.model, flags);
+  const labels = flags.labels ? await readLabels(flags.labels, pictures) : undefined;
+  const result = await compare(a.model, b.model, pictureFeeds(a.model, pictures, shape, flags), {
+    inputShapes: { [a.model.inputs[0]?.name ?? '']: shape },
+    layers: true,
+    ...(labels ? { labels } : {}),
+  });
+  if (flags.json) {
+    print(JSON.stringify(result));
+  } else {
+    print(`${result.samples} pictures; bytes ${a.size} / ${b.size}`);
+    if (result.top1Agreement !== null) print(`same top-1: ${percent(result.top1Agreement)}`);
+    if (result.top1) print(`top-1: ${percent(result.top1.a)} / ${percent(result.top1.b)}`);
+    if (result.top5) print(`top-5: ${percent(result.top5.a)} / ${percent(result.top5.b)}`);
+    for (const output of result.outputs) print(`output ${output.name}: ${decibels(output.sqnr)}, largest difference ${output.maxError.toPrecision(3)}`);
+    printTable(['layer', 'op', 'type', 'SQNR'], result.layers.map((layer) => [layer.node, layer.op, layer.type, decibels(layer.sqnr)]));
+  }
+  if (flags.maxDrop !== undefined) {
+    const drop = result.top1 ? 100 * (result.top1.a - result.top1.b) : 100 * (1 - (result.top1Agreement ?? 1));
+    if (drop > flags.maxDrop) {
+      process.stderr.write(`budget missed: ${result.top1 ? 'top-1 dropped' : 'answers changed'} by ${drop.toFixed(2)} points, allowed ${flags.maxDrop}\n`);
+      return exit.budgetMissed;
+    }
+  }
+  return exit.ok;
+}
+
+async function benchCommand(path: string, flags: PictureFlags & EngineFlags & { runs: number }): Promise<number> {
+  await using engine = await openEngine(flags);
+  const { model, size } = await loadModel(path, engine);
+  const shapes = Object.fromEntries(
+    model.inputs.map((input) => [
+      input.name,
+      input.shape.map((dim, axis) => {
+        if (typeof dim === 'number' && dim > 0) return dim;
+        return axis === 0 ? 1 : (flags.size?.[axis - (input.shape.length - 2)] ?? flags.size?.[0] ?? 224);
+      }),
+    ]),
+  );
+  const session = await InferenceSession.create(model, { engine, inputShapes: shapes });
+  // Seeded numbers of a normal size: denormal or constant data would flatter or slow the kernels.
+  let seed = 1;
+  const random = (): number => {
+    seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
+    return seed / 2 ** 31 - 1;
+  };
+  const feeds: Feeds = Object.fromEntries(
+    Object.entries(shapes).map(([name, shape]) => [name, new Tensor('float32', Float32Array.from({ length: shape.reduce((x, y) => x * y, 1) }, random), shape)]),
+  );
+  for (let i = 0; i < 3; i++) await session.run(feeds);
+  const times: number[] = [];
+  for (let i = 0; i < flags.runs; i++) {
+    const start = performance.now();
+    await session.run(feeds);
+    times.push(performance.now() - start);
+  }
+  times.sort((x, y) => x - y);
+  const median = times[Math.floor(times.length / 2)] ?? 0;
+  const profile = await session.profile(feeds);
+  const steps = profile.steps;
+  if (flags.json) {
+    print(JSON.stringify({ model: path, bytes: size, features: engine.features, runs: flags.runs, milliseconds: { min: times[0], median, max: times.at(-1) }, memory: profile.memory, steps }));
+    return exit.ok;
+  }
+  print(`${path}: median ${median.toFixed(3)} ms of ${flags.runs} runs (best ${times[0]?.toFixed(3)}, worst ${times.at(-1)?.toFixed(3)}); ${engine.features.isa}, ${engine.features.engineClass}`);
+  print(`activations ${kilobytes(profile.memory.arenaBytes)} (lower bound ${kilobytes(profile.memory.lowerBoundBytes)}), weights ${kilobytes(profile.memory.weightBytes)}`);
+  printTable(
+    ['node', 'op', 'kernel', 'ms', 'GMAC/s'],
+    steps.map((step) => [step.node, step.op, step.kernel, step.milliseconds.toFixed(4), step.macs > 0 ? (step.macs / step.milliseconds / 1e6).toFixed(1) : '']),
+  );
+  return exit.ok;
+}
+
+// ---- the program ----
+
+async function program(argv: string[]): Promise<number> {
+  let code: number = exit.ok;
+  const end = <Args extends unknown[]>(command: (...args: Args) => Promise<number>) => async (...args: Args): Promise<void> => {
+    code = await command(...args);
+  };
+  const { version } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8')) as { version: string };
+  const octavo = new Command('octavo')
+    .description('Quantize ONNX networks to int8 and run them.')
+    .version(version)
+    .exitOverride()
+    .configureHelp({ sortSubcommands: false })
+    .addHelpText('after', '\nExit codes: 0 ok, 1 usage, 2 unsupported or bad input, 3 budget missed.');
+
+  withEngine(
+    withPictures(
+      octavo
+        .command('quantize')
+        .description('quantize a float model with calibration pictures; writes a QDQ ONNX file')
+        .argument('<model>', 'float ONNX file')
+        .requiredOption('--calib <dir>', 'folder of calibration pictures (JPEG, PNG)')
+        .requiredOption('--out <file>', 'where to write the int8 ONNX file')
+        .option('--report <file>', 'write a report: .html or .json')
+        .addOption(new Option('--observer <name>', 'how ranges are found').choices(['minmax', 'movingAverage', 'histogram', 'percentile']).default('minmax'))
+        .option('--percentile <p>', 'for --observer percentile', Number)
+        .option('--per-tensor', 'one scale for all weights of a layer')
+        .option('--reduce-range', '7-bit weights')
+        .addOption(new Option('--bn <fate>', 'batch normalization').choices(['auto', 'fold', 'quantized', 'float']).default('auto'))
+        .addOption(new Option('--bn-export <form>', 'how int8 batch normalization is written').choices(['depthwise', 'batchnorm', 'muladd']).default('depthwise'))
+        .option('--opset <n>', 'opset of the file, 13 or later', positive)
+        .option('--exclude <glob>', 'keep these nodes in float (repeatable)', collect, [])
+        .option('--exclude-op <type>', 'keep nodes of this kind in float (repeatable)', collect, [])
+        .option('--min-agreement <percent>', 'exit 3 when fewer answers equal the float ones', Number),
+    ),
+  ).action(end((model: string, flags: QuantizeFlags) => quantizeCommand(model, flags)));
+
+  withEngine(
+    withPictures(
+      octavo
+        .command('run')
+        .description('run a float or int8 model on pictures and print its outputs')
+        .argument('<model>')
+        .argument('<pictures>', 'a picture or a folder')
+        .option('--top <n>', 'how many classes to print', positive, 5),
+    ),
+  ).action(end((model: string, pictures: string, flags: PictureFlags & EngineFlags & { top: number }) => runCommand(model, pictures, flags)));
+
+  withEngine(octavo.command('inspect').description("a model's nodes and what quantization would make of each").argument('<model>')).action(
+    end((model: string, flags: EngineFlags) => inspectCommand(model, flags)),
+  );
+
+  withEngine(
+    withPictures(
+      octavo
+        .command('compare')
+        .description('two models on the same pictures: agreement, accuracy, error by layer')
+        .argument('<a>', 'the reference, usually float')
+        .argument('<b>')
+        .requiredOption('--data <dir>', 'folder of pictures')
+        .option('--labels <file>', 'lines `file<TAB>class`, or JSON { file: class }')
+        .option('--max-drop <points>', 'exit 3 when top-1 (or agreement, without labels) drops by more', Number),
+    ),
+  ).action(end((a: string, b: string, flags: CompareFlags) => compareCommand(a, b, flags)));
+
+  withEngine(
+    octavo
+      .command('bench')
+      .description("time a model, layer by layer, with each layer's kernel")
+      .argument('<model>')
+      .option('--size <h,w>', 'height and width, where the model leaves them open', numbers)
+      .option('--runs <n>', 'timed runs', positive, 30),
+  ).action(end((model: string, flags: PictureFlags & EngineFlags & { runs: number }) => benchCommand(model, flags)));
+
+  try {
+    await octavo.parseAsync(argv);
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? exit.ok : exit.usage;
+    if (error instanceof OctavoError) {
+      process.stderr.write(`error ${error.code}: ${error.message}\n`);
+      for (const one of (error.all ?? []).slice(1)) process.stderr.write(`  also ${one.where}: ${one.what}\n`);
+      return error.code === 'INVALID_OPTION' ? exit.usage : exit.badInput;
+    }
+    throw error;
+  }
+  return code;
+}
+
+process.exitCode = await program(process.argv);
