@@ -1,7 +1,7 @@
 // Cast: elements converted to another dtype.
 //
-// Floats to integers are cut toward zero; what does not fit saturates and NaN gives 0 (ONNX leaves both open).
-// Integers to narrower integers wrap. To bool: is it not zero.
+// Floats to integers are cut toward zero; what does not fit saturates and NaN gives 0 (ONNX leaves
+// both open). Integers to narrower integers wrap. To bool: is it not zero.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -40,34 +40,50 @@ void cast_elements(const std::byte* in, std::byte* out, std::int64_t first, std:
 template <class From>
 void cast_to_bool(const std::byte* in, std::byte* out, std::int64_t first, std::int64_t last) {
   const auto* from = reinterpret_cast<const From*>(in);
-  for (std::int64_t i = first; i < last; ++i) out[i] = static_cast<std::byte>(from[i] != From{0} ? 1 : 0);
+  for (std::int64_t i = first; i < last; ++i)
+    out[i] = static_cast<std::byte>(from[i] != From{0} ? 1 : 0);
 }
 
 template <class From>
 CastFn cast_from(DType to) {
   switch (to) {
-    case DType::kFloat32: return cast_elements<From, float>;
-    case DType::kFloat64: return cast_elements<From, double>;
-    case DType::kUint8: return cast_elements<From, std::uint8_t>;
-    case DType::kInt8: return cast_elements<From, std::int8_t>;
-    case DType::kInt32: return cast_elements<From, std::int32_t>;
-    case DType::kInt64: return cast_elements<From, std::int64_t>;
-    case DType::kBool: return cast_to_bool<From>;
-    default: return nullptr;
+    case DType::kFloat32:
+      return cast_elements<From, float>;
+    case DType::kFloat64:
+      return cast_elements<From, double>;
+    case DType::kUint8:
+      return cast_elements<From, std::uint8_t>;
+    case DType::kInt8:
+      return cast_elements<From, std::int8_t>;
+    case DType::kInt32:
+      return cast_elements<From, std::int32_t>;
+    case DType::kInt64:
+      return cast_elements<From, std::int64_t>;
+    case DType::kBool:
+      return cast_to_bool<From>;
+    default:
+      return nullptr;
   }
 }
 
 // nullptr where the pair is not supported.
 CastFn cast_function(DType from, DType to) {
   switch (from) {
-    case DType::kFloat32: return cast_from<float>(to);
-    case DType::kFloat64: return cast_from<double>(to);
+    case DType::kFloat32:
+      return cast_from<float>(to);
+    case DType::kFloat64:
+      return cast_from<double>(to);
     case DType::kBool:
-    case DType::kUint8: return cast_from<std::uint8_t>(to);
-    case DType::kInt8: return cast_from<std::int8_t>(to);
-    case DType::kInt32: return cast_from<std::int32_t>(to);
-    case DType::kInt64: return cast_from<std::int64_t>(to);
-    default: return nullptr;
+    case DType::kUint8:
+      return cast_from<std::uint8_t>(to);
+    case DType::kInt8:
+      return cast_from<std::int8_t>(to);
+    case DType::kInt32:
+      return cast_from<std::int32_t>(to);
+    case DType::kInt64:
+      return cast_from<std::int64_t>(to);
+    default:
+      return nullptr;
   }
 }
 
@@ -76,8 +92,9 @@ Status infer(InferContext& context) {
   const DType from = context.input(0).dtype;
   const std::optional<DType> to = dtype_from_onnx(context.attrs().get_int("to", 0));
   if (!to || (from != *to && cast_function(from, *to) == nullptr)) {
-    return context.error(Code::kUnsupportedDtype, text("Cast from ", dtype_name(from), " to ",
-                                                       to ? dtype_name(*to) : "an unknown type", " is not supported."),
+    return context.error(Code::kUnsupportedDtype,
+                         text("Cast from ", dtype_name(from), " to ",
+                              to ? dtype_name(*to) : "an unknown type", " is not supported."),
                          "Supported: float32, float64, uint8, int8, int32, int64, bool.");
   }
   context.set_output(0, *to, std::move(shape));
@@ -104,8 +121,19 @@ Result<Step> prepare(const PrepareContext& context) {
 }  // namespace
 
 extern const OpDef kCast;
-const OpDef kCast{"Cast", "", 13, 1, 1, 1, 1, kAttrs,
-                  LayoutRule::kFollow, QuantRule::kFloat, infer, prepare,
-                  nullptr, "float32, float64, uint8, int8, int32, int64, bool"};
+const OpDef kCast{"Cast",
+                  "",
+                  13,
+                  1,
+                  1,
+                  1,
+                  1,
+                  kAttrs,
+                  LayoutRule::kFollow,
+                  QuantRule::kFloat,
+                  infer,
+                  prepare,
+                  nullptr,
+                  "float32, float64, uint8, int8, int32, int64, bool"};
 
 }  // namespace octavo::ops

@@ -1,7 +1,7 @@
 // Concat: tensors one after the other along an axis.
 //
-// On codes each input is brought to the output's grid by a table (ONNX Runtime's QLinearConcat: dequantize, then
-// divide by the output's scale); inputs that are on it already are copied.
+// On codes each input is brought to the output's grid by a table (ONNX Runtime's QLinearConcat:
+// dequantize, then divide by the output's scale); inputs that are on it already are copied.
 #include "base/text.h"
 #include "ops/move.h"
 
@@ -20,15 +20,17 @@ Status infer(InferContext& context) {
   for (std::size_t i = 1; i < context.input_count(); ++i) {
     OCTAVO_TRY(const Shape in, context.shape(i));
     if (context.input(i).dtype != context.input(0).dtype) {
-      return context.error(Code::kInvalidModel, text("Input 0 is ", dtype_name(context.input(0).dtype),
-                                                     " but input ", i, " is ", dtype_name(context.input(i).dtype), "."));
+      return context.error(Code::kInvalidModel,
+                           text("Input 0 is ", dtype_name(context.input(0).dtype), " but input ", i,
+                                " is ", dtype_name(context.input(i).dtype), "."));
     }
     bool fits = in.rank() == out.rank();
     for (int d = 0; fits && d < out.rank(); ++d) {
       if (d == *axis) {
         out[d] = out[d] < 0 || in[d] < 0 ? kUnknownDim : out[d] + in[d];
         // Sums of dimensions must not overflow before the product is checked.
-        if (out[d] > kMaxElements) return context.error(Code::kLimitExceeded, "The result is too large.");
+        if (out[d] > kMaxElements)
+          return context.error(Code::kLimitExceeded, "The result is too large.");
       } else if (out[d] < 0) {
         out[d] = in[d];
       } else {
@@ -36,9 +38,10 @@ Status infer(InferContext& context) {
       }
     }
     if (!fits) {
-      return context.error(Code::kShapeMismatch, text("Input 0 of shape ", context.input(0).shape->to_string(),
-                                                      " and input ", i, " of shape ", in.to_string(),
-                                                      " cannot be joined along axis ", *axis, "."));
+      return context.error(
+          Code::kShapeMismatch,
+          text("Input 0 of shape ", context.input(0).shape->to_string(), " and input ", i,
+               " of shape ", in.to_string(), " cannot be joined along axis ", *axis, "."));
     }
   }
   return set_output_checked(context, 0, context.input(0).dtype, std::move(out));
@@ -70,20 +73,24 @@ Result<Step> prepare(const PrepareContext& context) {
     position += (*in.shape)[*axis];
     if (is_quantized_code(in.dtype) && in.quant && out.quant && *in.quant != *out.quant) {
       if (!in.quant->is_per_tensor() || !out.quant->is_per_tensor()) {
-        return context.error(Code::kUnsupportedAttribute, "Scales per channel are not supported here.");
+        return context.error(Code::kUnsupportedAttribute,
+                             "Scales per channel are not supported here.");
       }
       move.table = table_between(in.dtype, *in.quant, *out.quant);
       tables = true;
     }
     moves.push_back(std::move(move));
   }
-  if (moves.size() == 1 && !tables && context.input(0).layout == out.layout) return alias_step(context);
-  return move_step(context, tables ? "concat/table" : "concat/copy", dtype_size(out.dtype), std::move(moves));
+  if (moves.size() == 1 && !tables && context.input(0).layout == out.layout)
+    return alias_step(context);
+  return move_step(context, tables ? "concat/table" : "concat/copy", dtype_size(out.dtype),
+                   std::move(moves));
 }
 }  // namespace
 
 extern const OpDef kConcat;
-const OpDef kConcat{"Concat", "", 13, 1, -1, 1, 1, kAttrs,
-                    LayoutRule::kFollow, QuantRule::kCompute, infer, prepare};
+const OpDef kConcat{
+    "Concat", "",     13, 1, -1, 1, 1, kAttrs, LayoutRule::kFollow, QuantRule::kCompute,
+    infer,    prepare};
 
 }  // namespace octavo::ops

@@ -16,7 +16,8 @@ Status infer(InferContext& context) {
   OCTAVO_TRY(const Shape indices, context.shape(1));
   const DType index_type = context.input(1).dtype;
   if (index_type != DType::kInt64 && index_type != DType::kInt32) {
-    return context.error(Code::kUnsupportedDtype, text("Indices are ", dtype_name(index_type), "."), "Use int64 or int32.");
+    return context.error(Code::kUnsupportedDtype, text("Indices are ", dtype_name(index_type), "."),
+                         "Use int64 or int32.");
   }
   const auto axis = normalize_axis(context.attrs().get_int("axis", 0), data.rank());
   if (!axis) {
@@ -47,7 +48,8 @@ void gather(const Geometry& g, const StepArgs& args) {
       if (index < 0 || index >= static_cast<std::int64_t>(g.axis)) {
         std::memset(out, 0, g.inner);
       } else {
-        std::memcpy(out, args.in[0] + (o * g.axis + static_cast<std::size_t>(index)) * g.inner, g.inner);
+        std::memcpy(out, args.in[0] + (o * g.axis + static_cast<std::size_t>(index)) * g.inner,
+                    g.inner);
       }
     }
   }
@@ -62,8 +64,9 @@ Result<Step> prepare(const PrepareContext& context) {
   if (const Tensor* indices = context.constant(1)) {
     for (const std::int64_t index : to_int64s(*indices)) {
       if (index < -size || index >= size) {
-        return context.error(Code::kInvalidModel, text("Index ", index, " is out of range for axis ", *axis, " of ",
-                                                       data.to_string(), "."));
+        return context.error(Code::kInvalidModel,
+                             text("Index ", index, " is out of range for axis ", *axis, " of ",
+                                  data.to_string(), "."));
       }
     }
   }
@@ -86,7 +89,8 @@ Result<Step> prepare(const PrepareContext& context) {
 }  // namespace
 
 extern const OpDef kGather;
-const OpDef kGather{"Gather", "", 13, 2, 2, 1, 1, kAttrs,
-                    LayoutRule::kRowMajor, QuantRule::kSameGrid, infer, prepare};
+const OpDef kGather{
+    "Gather", "",     13, 2, 2, 1, 1, kAttrs, LayoutRule::kRowMajor, QuantRule::kSameGrid,
+    infer,    prepare};
 
 }  // namespace octavo::ops

@@ -14,7 +14,8 @@ Result<Step> prepare(const PrepareContext& context) {
   OCTAVO_CHECK_OK(check_same_grid(context));
   const Value& in = context.input(0);
   const Value& out = context.output();
-  if (in.layout == out.layout || same_order(*in.shape, Layout::kChannelsLast)) return alias_step(context);
+  if (in.layout == out.layout || same_order(*in.shape, Layout::kChannelsLast))
+    return alias_step(context);
   // A constant is row-major whatever the rest is.
   Move move;
   move.dims = in.shape->dims();
@@ -25,7 +26,7 @@ Result<Step> prepare(const PrepareContext& context) {
 }  // namespace
 
 extern const OpDef kIdentity;
-const OpDef kIdentity{"Identity", "", 16, 1, 1, 1, 1, {},
-                      LayoutRule::kFollow, QuantRule::kSameGrid, infer, prepare};
+const OpDef kIdentity{"Identity",           "",    16,     1, 1, 1, 1, {}, LayoutRule::kFollow,
+                      QuantRule::kSameGrid, infer, prepare};
 
 }  // namespace octavo::ops

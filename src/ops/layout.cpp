@@ -16,7 +16,8 @@ Result<Step> prepare(const PrepareContext& context) {
   OCTAVO_CHECK_OK(check_same_grid(context));
   const Value& in = context.input(0);
   const Value& out = context.output();
-  if (in.layout == out.layout || same_order(*in.shape, Layout::kChannelsLast)) return alias_step(context);
+  if (in.layout == out.layout || same_order(*in.shape, Layout::kChannelsLast))
+    return alias_step(context);
   Move move;
   move.dims = in.shape->dims();
   move.from_strides = strides_of(in);
@@ -28,11 +29,13 @@ Result<Step> prepare(const PrepareContext& context) {
 }  // namespace
 
 extern const OpDef kToChannelsLast;
-const OpDef kToChannelsLast{"ToChannelsLast", "octavo", 1, 1, 1, 1, 1, {},
-                            LayoutRule::kChannelsLast, QuantRule::kSameGrid, infer, prepare};
+const OpDef kToChannelsLast{
+    "ToChannelsLast",     "octavo", 1,      1, 1, 1, 1, {}, LayoutRule::kChannelsLast,
+    QuantRule::kSameGrid, infer,    prepare};
 
 extern const OpDef kToRowMajor;
-const OpDef kToRowMajor{"ToRowMajor", "octavo", 1, 1, 1, 1, 1, {},
-                        LayoutRule::kAnyToRowMajor, QuantRule::kSameGrid, infer, prepare};
+const OpDef kToRowMajor{
+    "ToRowMajor",         "octavo", 1,      1, 1, 1, 1, {}, LayoutRule::kAnyToRowMajor,
+    QuantRule::kSameGrid, infer,    prepare};
 
 }  // namespace octavo::ops

@@ -11,8 +11,8 @@
 namespace octavo::ops {
 
 namespace {
-// A copy through a table: dimensions ordered by the output's memory, the innermost run through the lut kernel
-// where both sides are contiguous.
+// A copy through a table: dimensions ordered by the output's memory, the innermost run through the
+// lut kernel where both sides are contiguous.
 struct TablePlan {
   std::vector<std::int64_t> dims, from, to;  // outer loops
   std::int64_t rows = 0, n = 0, from_step = 0, to_step = 0;
@@ -47,8 +47,9 @@ TablePlan make_table_plan(const Move& move, const kernels::Policy& policy) {
   plan.lut = kernels::best_row(kernels::lut_kernels(), policy).run;
   std::vector<std::size_t> order(move.dims.size());
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return move.to_strides[a] > move.to_strides[b]; });
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return move.to_strides[a] > move.to_strides[b];
+  });
   for (const std::size_t d : order) {
     if (move.dims[d] == 1) continue;
     if (!plan.dims.empty() && plan.from.back() == move.dims[d] * move.from_strides[d] &&
@@ -100,17 +101,18 @@ Step move_step(const PrepareContext& context, std::string_view kernel, std::size
         std::accumulate(move.dims.begin(), move.dims.end(), std::int64_t{1}, std::multiplies<>());
     if (elements == 0) continue;
     const auto size = static_cast<std::ptrdiff_t>(element_size);
-    Ready item{move.input, move.output, move.from * size, move.to * size, {}, std::nullopt, 0, blocks, 0};
+    Ready item{
+        move.input, move.output, move.from * size, move.to * size, {}, std::nullopt, 0, blocks, 0};
     if (move.table) {
       item.table = make_table_plan(move, context.policy());
       item.units = item.table->rows;
     } else {
-      item.copy = kernels::CopyPlan::make(move.dims, move.from_strides, move.to_strides, element_size,
-                                          context.policy());
+      item.copy = kernels::CopyPlan::make(move.dims, move.from_strides, move.to_strides,
+                                          element_size, context.policy());
       item.units = item.copy.blocks();
     }
-    item.blocks = static_cast<int>(
-        std::clamp(elements * size / kBlockBytes, std::int64_t{1}, std::min(item.units, kMaxBlocks)));
+    item.blocks = static_cast<int>(std::clamp(elements * size / kBlockBytes, std::int64_t{1},
+                                              std::min(item.units, kMaxBlocks)));
     blocks += item.blocks;
     ready->push_back(std::move(item));
   }
@@ -138,8 +140,8 @@ Step move_step(const PrepareContext& context, std::string_view kernel, std::size
 }
 
 Step alias_step(const PrepareContext& context) {
-  const auto bytes = static_cast<std::size_t>(context.out_shape().elements()) *
-                     dtype_size(context.output().dtype);
+  const auto bytes =
+      static_cast<std::size_t>(context.out_shape().elements()) * dtype_size(context.output().dtype);
   Step step;
   step.kernel = "alias";
   step.alias = 0;
@@ -163,7 +165,8 @@ Status check_same_grid(const PrepareContext& context) {
     if (context.node().output(i) == kNoValue) continue;
     const std::optional<QuantParams>& out = context.output(i).quant;
     if (out && *out != *in) {
-      return context.error(Code::kInternal, "The scales of input and output differ in an op that moves codes.");
+      return context.error(Code::kInternal,
+                           "The scales of input and output differ in an op that moves codes.");
     }
   }
   return ok_status();
@@ -172,20 +175,21 @@ Status check_same_grid(const PrepareContext& context) {
 Status set_output_checked(InferContext& context, std::size_t i, DType dtype, Shape shape) {
   if (shape.known() && !shape.checked_elements()) {
     return context.error(Code::kLimitExceeded,
-                         text("The result would have shape ", shape.to_string(), ", more than ", kMaxElements,
-                              " elements."));
+                         text("The result would have shape ", shape.to_string(), ", more than ",
+                              kMaxElements, " elements."));
   }
   context.set_output(i, dtype, std::move(shape));
   return ok_status();
 }
 
-Result<std::optional<std::vector<std::int64_t>>> constant_ints(const InferContext& context, std::size_t i) {
+Result<std::optional<std::vector<std::int64_t>>> constant_ints(const InferContext& context,
+                                                               std::size_t i) {
   const Tensor* tensor = context.has_input(i) ? context.constant(i) : nullptr;
   if (tensor == nullptr) return std::optional<std::vector<std::int64_t>>();
   if (tensor->shape().rank() > 1 || tensor->dtype() == DType::kFloat32) {
-    return context.error(Code::kInvalidModel,
-                         text("Input ", i, " has to be a list of integers, not ",
-                              describe(context.input(i)), "."));
+    return context.error(
+        Code::kInvalidModel,
+        text("Input ", i, " has to be a list of integers, not ", describe(context.input(i)), "."));
   }
   return std::optional(to_int64s(*tensor));
 }

@@ -1,4 +1,5 @@
-// Steps that only move elements: Transpose, Slice, Concat, Split, Expand, Tile, layout conversions, ...
+// Steps that only move elements: Transpose, Slice, Concat, Split, Expand, Tile, layout conversions,
+// ...
 #pragma once
 
 #include <array>
@@ -13,7 +14,8 @@
 namespace octavo::ops {
 
 // A box of elements copied from an input to an output:
-//   out[to + sum_d i_d * to_strides[d]] = in[from + sum_d i_d * from_strides[d]]   for 0 <= i_d < dims[d]
+//   out[to + sum_d i_d * to_strides[d]] = in[from + sum_d i_d * from_strides[d]]   for 0 <= i_d <
+//   dims[d]
 // in elements; a from_stride may be 0 (the element is repeated) or negative.
 struct Move {
   std::size_t input = 0, output = 0;
@@ -44,15 +46,16 @@ Status check_same_grid(const PrepareContext& context);
 // Sets the shape and refuses one with too many elements.
 Status set_output_checked(InferContext& context, std::size_t i, DType dtype, Shape shape);
 
-// The elements of input i as int64, where it is a constant of an integer dtype; nothing where it is not constant.
-// An error when it is constant but no list of integers (rank above 1).
-Result<std::optional<std::vector<std::int64_t>>> constant_ints(const InferContext& context, std::size_t i);
+// The elements of input i as int64, where it is a constant of an integer dtype; nothing where it is
+// not constant. An error when it is constant but no list of integers (rank above 1).
+Result<std::optional<std::vector<std::int64_t>>> constant_ints(const InferContext& context,
+                                                               std::size_t i);
 
 // Where the shape that results has `rank` dimensions that are not known.
 Shape unknown_shape(int rank);
 
-// ONNX's multidirectional broadcasting of two shapes; unknown dimensions stay unknown unless the other side
-// is larger than 1. Nothing when they do not fit.
+// ONNX's multidirectional broadcasting of two shapes; unknown dimensions stay unknown unless the
+// other side is larger than 1. Nothing when they do not fit.
 std::optional<Shape> broadcast_shapes(const Shape& a, const Shape& b);
 
 // Strides of `value` along the axes of `out` when broadcast to it (0 where it repeats).

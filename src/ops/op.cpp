@@ -65,7 +65,8 @@ const OpDef* find_op(std::string_view name, std::string_view domain) {
 Result<std::vector<Tensor>> evaluate(const Graph& graph, const Node& node) {
   const OpDef* op = find_op(node);
   if (op == nullptr) {
-    return node_error(node, Code::kUnsupportedOp, text("The operator ", node.op, " is not supported."), "");
+    return node_error(node, Code::kUnsupportedOp,
+                      text("The operator ", node.op, " is not supported."), "");
   }
   // A graph of this node alone, so that neither inference nor layouts of the whole are disturbed.
   Graph alone;
@@ -79,10 +80,12 @@ Result<std::vector<Tensor>> evaluate(const Graph& graph, const Node& node) {
     }
     Value value = graph.value(id);
     if (!value.constant) {
-      return node_error(node, Code::kInternal, text("Input '", value.name, "' is not constant."), "");
+      return node_error(node, Code::kInternal, text("Input '", value.name, "' is not constant."),
+                        "");
     }
     if (op->layout == LayoutRule::kChannelsLast && value.constant->shape().rank() >= 3) {
-      return node_error(node, Code::kInternal, "The operator does not run on row-major tensors.", "");
+      return node_error(node, Code::kInternal, "The operator does not run on row-major tensors.",
+                        "");
     }
     value.layout = Layout::kRowMajor;
     inputs.push_back(*value.constant);
@@ -106,7 +109,8 @@ Result<std::vector<Tensor>> evaluate(const Graph& graph, const Node& node) {
     }
     const Value& value = alone.value(id);
     if (!value.shape || !value.shape->checked_elements() || dtype_size(value.dtype) == 0) {
-      return node_error(node, Code::kInternal, text("The shape of '", value.name, "' is not known."), "");
+      return node_error(node, Code::kInternal,
+                        text("The shape of '", value.name, "' is not known."), "");
     }
     outputs.push_back(Tensor::make(value.dtype, *value.shape));
   }
@@ -114,7 +118,8 @@ Result<std::vector<Tensor>> evaluate(const Graph& graph, const Node& node) {
   const kernels::Policy policy{.engine = simd::EngineClass::kNone, .level = simd::Level::kScalar};
   OCTAVO_TRY(const Step step, op->prepare(PrepareContext(alone, copy, policy)));
 
-  // Steps may read a little past a buffer (StepArgs): the inputs are copied into tensors with slack.
+  // Steps may read a little past a buffer (StepArgs): the inputs are copied into tensors with
+  // slack.
   std::vector<const std::byte*> in;
   for (Tensor& input : inputs) {
     if (input.dtype() != DType::kUndefined) {
@@ -126,8 +131,8 @@ Result<std::vector<Tensor>> evaluate(const Graph& graph, const Node& node) {
   }
   std::vector<std::byte*> out;
   for (Tensor& output : outputs) out.push_back(output.mutable_data());
-  const Tensor scratch = Tensor::make(
-      DType::kUint8, Shape{static_cast<std::int64_t>(step.scratch_bytes) + 64});
+  const Tensor scratch =
+      Tensor::make(DType::kUint8, Shape{static_cast<std::int64_t>(step.scratch_bytes) + 64});
   auto address = reinterpret_cast<std::uintptr_t>(scratch.data());
   address = (address + 63) & ~std::uintptr_t{63};
   step.run({in, out, reinterpret_cast<std::byte*>(address)}, 0, step.blocks);

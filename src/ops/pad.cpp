@@ -1,7 +1,7 @@
 // Pad: elements added around (or, where a pad is negative, taken off) along each axis.
 //
-// constant: the given value, 0 by default; on codes the code of it. reflect: mirrored without the edge itself.
-// edge: the edge repeated.
+// constant: the given value, 0 by default; on codes the code of it. reflect: mirrored without the
+// edge itself. edge: the edge repeated.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -17,10 +17,12 @@ constexpr AttrDef kAttrs[] = {{"mode", AttrType::kString}};
 
 Status check_pads(const InferContext& context, const std::vector<std::int64_t>& pads, int rank) {
   if (pads.size() != static_cast<std::size_t>(rank) * 2) {
-    return context.error(Code::kShapeMismatch, text("pads has ", pads.size(), " entries for ", rank, " dimensions."));
+    return context.error(Code::kShapeMismatch,
+                         text("pads has ", pads.size(), " entries for ", rank, " dimensions."));
   }
   for (const std::int64_t pad : pads) {
-    if (pad < -kMaxElements || pad > kMaxElements) return context.error(Code::kLimitExceeded, text("A pad is ", pad, "."));
+    if (pad < -kMaxElements || pad > kMaxElements)
+      return context.error(Code::kLimitExceeded, text("A pad is ", pad, "."));
   }
   return ok_status();
 }
@@ -44,11 +46,13 @@ Status infer(InferContext& context) {
     const std::int64_t before = (*pads)[static_cast<std::size_t>(axis)];
     const std::int64_t after = (*pads)[static_cast<std::size_t>(axis + in.rank())];
     out[axis] = in[axis] + before + after;
-    const bool mirrored = mode == "reflect" && (before >= in[axis] || after >= in[axis]) && (before > 0 || after > 0);
+    const bool mirrored =
+        mode == "reflect" && (before >= in[axis] || after >= in[axis]) && (before > 0 || after > 0);
     const bool nothing_to_repeat = mode == "edge" && in[axis] == 0 && out[axis] > 0;
     if (out[axis] < 0 || mirrored || nothing_to_repeat) {
-      return context.error(Code::kShapeMismatch, text("Pads ", before, " and ", after, " do not fit dimension ", axis,
-                                                      " of ", in.to_string(), " in mode ", mode, "."));
+      return context.error(Code::kShapeMismatch,
+                           text("Pads ", before, " and ", after, " do not fit dimension ", axis,
+                                " of ", in.to_string(), " in mode ", mode, "."));
     }
   }
   return set_output_checked(context, 0, context.input(0).dtype, std::move(out));
@@ -60,10 +64,14 @@ Result<std::array<std::byte, 8>> fill_element(const PrepareContext& context) {
   const DType dtype = context.input(0).dtype;
   const std::optional<QuantParams>& quant = context.input(0).quant;
   const Tensor* value = context.has_input(2) ? context.constant(2) : nullptr;
-  if (context.has_input(2) && value == nullptr) return context.error(Code::kUnsupportedOp, "The value has to be constant.");
-  if (value != nullptr && value->elements() != 1) return context.error(Code::kInvalidModel, "The value has to be one element.");
+  if (context.has_input(2) && value == nullptr)
+    return context.error(Code::kUnsupportedOp, "The value has to be constant.");
+  if (value != nullptr && value->elements() != 1)
+    return context.error(Code::kInvalidModel, "The value has to be one element.");
   if (is_quantized_code(dtype) && quant) {
-    if (!quant->is_per_tensor()) return context.error(Code::kUnsupportedAttribute, "Scales per channel are not supported here.");
+    if (!quant->is_per_tensor())
+      return context.error(Code::kUnsupportedAttribute,
+                           "Scales per channel are not supported here.");
     const kernels::Grid grid{quant->scale[0], quant->zero_point[0]};
     // A value in codes is a code; a float is a real number.
     const bool is_code = value != nullptr && value->dtype() == dtype;
@@ -71,14 +79,16 @@ Result<std::array<std::byte, 8>> fill_element(const PrepareContext& context) {
     if (is_code) {
       element[0] = value->data()[0];
     } else {
-      element[0] = dtype == DType::kInt8 ? static_cast<std::byte>(kernels::quantize_value<std::int8_t>(real, grid))
-                                         : static_cast<std::byte>(kernels::quantize_value<std::uint8_t>(real, grid));
+      element[0] = dtype == DType::kInt8
+                       ? static_cast<std::byte>(kernels::quantize_value<std::int8_t>(real, grid))
+                       : static_cast<std::byte>(kernels::quantize_value<std::uint8_t>(real, grid));
     }
     return element;
   }
   if (value != nullptr) {
     if (value->dtype() != dtype) {
-      return context.error(Code::kInvalidModel, text("The value is ", dtype_name(value->dtype()), ", the tensor ", dtype_name(dtype), "."));
+      return context.error(Code::kInvalidModel, text("The value is ", dtype_name(value->dtype()),
+                                                     ", the tensor ", dtype_name(dtype), "."));
     }
     std::memcpy(element.data(), value->data(), dtype_size(dtype));
   }
@@ -86,7 +96,8 @@ Result<std::array<std::byte, 8>> fill_element(const PrepareContext& context) {
 }
 
 // For each index along an axis of the output: the input's index, or -1 for the fill.
-std::vector<std::int64_t> source_indices(std::int64_t in, std::int64_t out, std::int64_t before, const std::string& mode) {
+std::vector<std::int64_t> source_indices(std::int64_t in, std::int64_t out, std::int64_t before,
+                                         const std::string& mode) {
   std::vector<std::int64_t> source(static_cast<std::size_t>(out));
   for (std::int64_t i = 0; i < out; ++i) {
     std::int64_t index = i - before;
@@ -112,7 +123,8 @@ struct Geometry {
   std::array<std::byte, 8> fill{};
 };
 
-void pad_rows(const Geometry& g, const std::byte* in, std::byte* out, std::int64_t first, std::int64_t last) {
+void pad_rows(const Geometry& g, const std::byte* in, std::byte* out, std::int64_t first,
+              std::int64_t last) {
   const std::size_t size = g.element_size;
   const std::size_t row_bytes = g.inner.size() * size;
   for (std::int64_t row = first; row < last; ++row) {
@@ -131,13 +143,16 @@ void pad_rows(const Geometry& g, const std::byte* in, std::byte* out, std::int64
     }
     const std::byte* from = in + static_cast<std::size_t>(offset) * size;
     const auto single = [&](std::size_t i) {
-      const std::byte* source = g.inner[i] < 0 ? g.fill.data() : from + static_cast<std::size_t>(g.inner[i]) * size;
+      const std::byte* source =
+          g.inner[i] < 0 ? g.fill.data() : from + static_cast<std::size_t>(g.inner[i]) * size;
       std::memcpy(to + i * size, source, size);
     };
-    const auto begin = static_cast<std::size_t>(g.run_first), length = static_cast<std::size_t>(g.run_length);
+    const auto begin = static_cast<std::size_t>(g.run_first),
+               length = static_cast<std::size_t>(g.run_length);
     for (std::size_t i = 0; i < begin; ++i) single(i);
     if (length > 0) {
-      std::memcpy(to + begin * size, from + static_cast<std::size_t>(g.inner[begin]) * size, length * size);
+      std::memcpy(to + begin * size, from + static_cast<std::size_t>(g.inner[begin]) * size,
+                  length * size);
     }
     for (std::size_t i = begin + length; i < g.inner.size(); ++i) single(i);
   }
@@ -149,11 +164,13 @@ Result<Step> prepare(const PrepareContext& context) {
   const Value& out = context.output();
   const int rank = in.shape->rank();
   const Tensor* pads_tensor = context.constant(1);
-  if (pads_tensor == nullptr) return context.error(Code::kUnsupportedOp, "The pads have to be constant.");
+  if (pads_tensor == nullptr)
+    return context.error(Code::kUnsupportedOp, "The pads have to be constant.");
   const std::vector<std::int64_t> pads = to_int64s(*pads_tensor);
   const std::string mode = context.attrs().get_string("mode", "constant");
-  if (rank == 0 || (*in.shape == *out.shape && in.layout == out.layout &&
-                    std::all_of(pads.begin(), pads.end(), [](std::int64_t pad) { return pad == 0; }))) {
+  if (rank == 0 ||
+      (*in.shape == *out.shape && in.layout == out.layout &&
+       std::all_of(pads.begin(), pads.end(), [](std::int64_t pad) { return pad == 0; }))) {
     return alias_step(context);
   }
   Geometry g;
@@ -177,18 +194,22 @@ Result<Step> prepare(const PrepareContext& context) {
   for (const std::int64_t dim : g.dims) g.rows *= dim;
   if (g.inner.empty()) g.rows = 0;
   // The longest run of neighbours that starts where the input's own elements start.
-  const auto begin = static_cast<std::size_t>(
-      std::clamp<std::int64_t>(pads[static_cast<std::size_t>(out.layout == Layout::kChannelsLast && rank >= 3 ? 1 : rank - 1)],
-                               0, static_cast<std::int64_t>(g.inner.size())));
+  const auto begin = static_cast<std::size_t>(std::clamp<std::int64_t>(
+      pads[static_cast<std::size_t>(out.layout == Layout::kChannelsLast && rank >= 3 ? 1
+                                                                                     : rank - 1)],
+      0, static_cast<std::int64_t>(g.inner.size())));
   std::size_t end = begin;
-  while (end < g.inner.size() && g.inner[end] >= 0 && (end == begin || g.inner[end] == g.inner[end - 1] + 1)) ++end;
+  while (end < g.inner.size() && g.inner[end] >= 0 &&
+         (end == begin || g.inner[end] == g.inner[end - 1] + 1))
+    ++end;
   g.run_first = static_cast<std::int64_t>(begin);
   g.run_length = static_cast<std::int64_t>(end - begin);
 
   Step step;
   step.kernel = "copy/pad";
   const std::int64_t bytes = g.rows * static_cast<std::int64_t>(g.inner.size() * g.element_size);
-  step.blocks = static_cast<int>(std::clamp<std::int64_t>(bytes >> 15, 1, std::clamp<std::int64_t>(g.rows, 1, 64)));
+  step.blocks = static_cast<int>(
+      std::clamp<std::int64_t>(bytes >> 15, 1, std::clamp<std::int64_t>(g.rows, 1, 64)));
   step.run = [g = std::move(g), blocks = step.blocks](const StepArgs& args, int first, int last) {
     pad_rows(g, args.in[0], args.out[0], g.rows * first / blocks, g.rows * last / blocks);
   };
@@ -197,8 +218,19 @@ Result<Step> prepare(const PrepareContext& context) {
 }  // namespace
 
 extern const OpDef kPad;
-const OpDef kPad{"Pad", "", 13, 2, 3, 1, 1, kAttrs,
-                 LayoutRule::kFollow, QuantRule::kSameGrid, infer, prepare,
-                 nullptr, "constant, reflect, edge; constant pads"};
+const OpDef kPad{"Pad",
+                 "",
+                 13,
+                 2,
+                 3,
+                 1,
+                 1,
+                 kAttrs,
+                 LayoutRule::kFollow,
+                 QuantRule::kSameGrid,
+                 infer,
+                 prepare,
+                 nullptr,
+                 "constant, reflect, edge; constant pads"};
 
 }  // namespace octavo::ops

@@ -1,21 +1,26 @@
 // Resize: images made larger or smaller, by the nearest pixel or by bilinear interpolation.
 //
-// Of ranks 3 and 4, with batch and channels as they are. Codes are interpolated as they stand (ONNX Runtime's way).
+// Of ranks 3 and 4, with batch and channels as they are. Codes are interpolated as they stand (ONNX
+// Runtime's way).
+#include "kernels/resize/resize.h"
+
 #include <algorithm>
 #include <array>
 #include <cmath>
 
 #include "base/text.h"
-#include "kernels/resize/resize.h"
 #include "ops/move.h"
 
 namespace octavo::ops {
 
 namespace {
 constexpr AttrDef kAttrs[] = {
-    {"coordinate_transformation_mode", AttrType::kString}, {"cubic_coeff_a", AttrType::kFloat},
-    {"exclude_outside", AttrType::kInt},                   {"extrapolation_value", AttrType::kFloat},
-    {"mode", AttrType::kString},                           {"nearest_mode", AttrType::kString},
+    {"coordinate_transformation_mode", AttrType::kString},
+    {"cubic_coeff_a", AttrType::kFloat},
+    {"exclude_outside", AttrType::kInt},
+    {"extrapolation_value", AttrType::kFloat},
+    {"mode", AttrType::kString},
+    {"nearest_mode", AttrType::kString},
 };
 
 // Each side has a table of its length.
@@ -43,11 +48,13 @@ constexpr Named<bool> kModes[] = {{"nearest", false}, {"linear", true}};
 
 template <class Rows>
 auto find_named(const Rows& rows, std::string_view name) {
-  return std::find_if(std::begin(rows), std::end(rows), [&](const auto& row) { return row.name == name; });
+  return std::find_if(std::begin(rows), std::end(rows),
+                      [&](const auto& row) { return row.name == name; });
 }
 
 template <class Rows>
-Status check_named(const InferContext& context, const Rows& rows, std::string_view attr, std::string_view fallback) {
+Status check_named(const InferContext& context, const Rows& rows, std::string_view attr,
+                   std::string_view fallback) {
   const std::string name = context.attrs().get_string(attr, fallback);
   if (find_named(rows, name) != std::end(rows)) return ok_status();
   std::vector<std::string_view> names;
@@ -57,18 +64,24 @@ Status check_named(const InferContext& context, const Rows& rows, std::string_vi
 }
 
 // Input i where it is there and not empty: ONNX writes an empty tensor for "not given".
-const Tensor* given(const Tensor* tensor) { return tensor != nullptr && tensor->elements() > 0 ? tensor : nullptr; }
+const Tensor* given(const Tensor* tensor) {
+  return tensor != nullptr && tensor->elements() > 0 ? tensor : nullptr;
+}
 
 Status infer(InferContext& context) {
   OCTAVO_TRY(const Shape in, context.shape(0));
   OCTAVO_CHECK_OK(check_named(context, kModes, "mode", "nearest"));
-  OCTAVO_CHECK_OK(check_named(context, kCoordinates, "coordinate_transformation_mode", "half_pixel"));
+  OCTAVO_CHECK_OK(
+      check_named(context, kCoordinates, "coordinate_transformation_mode", "half_pixel"));
   OCTAVO_CHECK_OK(check_named(context, kNearestModes, "nearest_mode", "round_prefer_floor"));
   if (context.attrs().get_int("exclude_outside", 0) != 0) {
-    return context.error(Code::kUnsupportedAttribute, "exclude_outside = 1 is not supported.", "Use 0.");
+    return context.error(Code::kUnsupportedAttribute, "exclude_outside = 1 is not supported.",
+                         "Use 0.");
   }
   if (in.rank() != 3 && in.rank() != 4) {
-    return context.error(Code::kUnsupportedOp, text("Tensors of rank ", in.rank(), " are not supported."), "Use rank 3 or 4.");
+    return context.error(Code::kUnsupportedOp,
+                         text("Tensors of rank ", in.rank(), " are not supported."),
+                         "Use rank 3 or 4.");
   }
   const Tensor* scales = given(context.has_input(2) ? context.constant(2) : nullptr);
   const Tensor* sizes = given(context.has_input(3) ? context.constant(3) : nullptr);
@@ -84,19 +97,24 @@ Status infer(InferContext& context) {
   }
   const Tensor& list = scales != nullptr ? *scales : *sizes;
   if (list.elements() != in.rank()) {
-    return context.error(Code::kInvalidModel, text("There are ", list.elements(), " scales or sizes for ", in.rank(), " dimensions."));
+    return context.error(
+        Code::kInvalidModel,
+        text("There are ", list.elements(), " scales or sizes for ", in.rank(), " dimensions."));
   }
   for (int axis = 0; axis < in.rank(); ++axis) {
     if (scales != nullptr) {
       const float scale = to_floats(*scales)[static_cast<std::size_t>(axis)];
-      if (!(scale > 0) || !std::isfinite(scale)) return context.error(Code::kInvalidModel, text("A scale is ", scale, "."));
+      if (!(scale > 0) || !std::isfinite(scale))
+        return context.error(Code::kInvalidModel, text("A scale is ", scale, "."));
       if (in[axis] < 0) continue;
       const double size = std::floor(static_cast<double>(static_cast<float>(in[axis]) * scale));
-      if (size > static_cast<double>(kMaxElements)) return context.error(Code::kLimitExceeded, text("Scale ", scale, " is too large."));
+      if (size > static_cast<double>(kMaxElements))
+        return context.error(Code::kLimitExceeded, text("Scale ", scale, " is too large."));
       out[axis] = static_cast<std::int64_t>(size);
     } else {
       out[axis] = to_int64s(*sizes)[static_cast<std::size_t>(axis)];
-      if (out[axis] < 0 || (out[axis] > 0 && in[axis] == 0)) return context.error(Code::kInvalidModel, text("A size is ", out[axis], "."));
+      if (out[axis] < 0 || (out[axis] > 0 && in[axis] == 0))
+        return context.error(Code::kInvalidModel, text("A size is ", out[axis], "."));
     }
     if (axis < 2 && in[axis] >= 0 && out[axis] != in[axis]) {
       return context.error(Code::kUnsupportedOp, "Only the spatial dimensions can be resized.",
@@ -105,7 +123,8 @@ Status infer(InferContext& context) {
   }
   for (int axis = 2; axis < in.rank(); ++axis) {
     if (in[axis] > kMaxSide || out[axis] > kMaxSide) {
-      return context.error(Code::kLimitExceeded, text("A side of ", std::max(in[axis], out[axis]), " is too large."));
+      return context.error(Code::kLimitExceeded,
+                           text("A side of ", std::max(in[axis], out[axis]), " is too large."));
     }
   }
   return set_output_checked(context, 0, context.input(0).dtype, std::move(out));
@@ -122,14 +141,16 @@ struct Tables {
 };
 
 // ONNX: with scales, they are what coordinates are computed with; with sizes, their quotient is.
-std::array<float, 2> spatial_scales(const PrepareContext& context, const Shape& in, const Shape& out) {
+std::array<float, 2> spatial_scales(const PrepareContext& context, const Shape& in,
+                                    const Shape& out) {
   const Tensor* scales = given(context.has_input(2) ? context.constant(2) : nullptr);
   std::array<float, 2> result{1.0F, 1.0F};
   for (int i = 0; i < 2; ++i) {
     const int axis = in.rank() - 2 + i;
     if (axis < 2) continue;
-    result[static_cast<std::size_t>(i)] = scales != nullptr ? to_floats(*scales)[static_cast<std::size_t>(axis)]
-                                                            : static_cast<float>(out[axis]) / static_cast<float>(in[axis]);
+    result[static_cast<std::size_t>(i)] =
+        scales != nullptr ? to_floats(*scales)[static_cast<std::size_t>(axis)]
+                          : static_cast<float>(out[axis]) / static_cast<float>(in[axis]);
   }
   return result;
 }
@@ -144,7 +165,8 @@ Step make_step(std::string_view kernel, std::shared_ptr<const Tables> tables, Ru
       const int image = block / tables->strips, strip = block % tables->strips;
       const std::byte* in = args.in[0] + static_cast<std::size_t>(image) * tables->in_bytes;
       std::byte* out = args.out[0] + static_cast<std::size_t>(image) * tables->out_bytes;
-      run(*tables, in, out, tables->out_h * strip / tables->strips, tables->out_h * (strip + 1) / tables->strips);
+      run(*tables, in, out, tables->out_h * strip / tables->strips,
+          tables->out_h * (strip + 1) / tables->strips);
     }
   };
   return step;
@@ -153,9 +175,11 @@ Step make_step(std::string_view kernel, std::shared_ptr<const Tables> tables, Ru
 template <class T>
 Step linear_step(std::string_view kernel, std::shared_ptr<const Tables> tables,
                  void (*run)(const T*, T*, const kernels::ResizeGeometry&, int, int)) {
-  return make_step(kernel, std::move(tables), [run](const Tables& t, const std::byte* in, std::byte* out, int first, int last) {
-    run(reinterpret_cast<const T*>(in), reinterpret_cast<T*>(out), t.geometry, first, last);
-  });
+  return make_step(
+      kernel, std::move(tables),
+      [run](const Tables& t, const std::byte* in, std::byte* out, int first, int last) {
+        run(reinterpret_cast<const T*>(in), reinterpret_cast<T*>(out), t.geometry, first, last);
+      });
 }
 
 Result<Step> prepare(const PrepareContext& context) {
@@ -164,9 +188,12 @@ Result<Step> prepare(const PrepareContext& context) {
   const Shape& in = *value.shape;
   const Shape& out = context.out_shape();
   const std::array<float, 2> scales = spatial_scales(context, in, out);
-  if (in == out && scales[0] == 1.0F && scales[1] == 1.0F && value.layout == context.output().layout) return alias_step(context);
+  if (in == out && scales[0] == 1.0F && scales[1] == 1.0F &&
+      value.layout == context.output().layout)
+    return alias_step(context);
   const bool last = value.layout == Layout::kChannelsLast;
-  if (value.layout != context.output().layout) return context.error(Code::kInternal, "Input and output have different layouts.");
+  if (value.layout != context.output().layout)
+    return context.error(Code::kInternal, "Input and output have different layouts.");
 
   // Rank 3 is an image of one row. Row-major planes are images of one channel.
   const bool flat = in.rank() == 3;
@@ -178,40 +205,62 @@ Result<Step> prepare(const PrepareContext& context) {
   const int channels = last ? static_cast<int>(in[1]) : 1;
   tables->images = out.elements() == 0 ? 0 : static_cast<int>(planes);
   tables->pixel_bytes = static_cast<std::size_t>(channels) * dtype_size(value.dtype);
-  tables->in_bytes = static_cast<std::size_t>(in_h) * static_cast<std::size_t>(in_w) * tables->pixel_bytes;
-  tables->out_bytes = static_cast<std::size_t>(tables->out_h) * static_cast<std::size_t>(tables->out_w) * tables->pixel_bytes;
+  tables->in_bytes =
+      static_cast<std::size_t>(in_h) * static_cast<std::size_t>(in_w) * tables->pixel_bytes;
+  tables->out_bytes = static_cast<std::size_t>(tables->out_h) *
+                      static_cast<std::size_t>(tables->out_w) * tables->pixel_bytes;
   if (tables->images == 0) return alias_step(context);
   const auto strips = static_cast<std::int64_t>(tables->out_bytes >> 15);
-  tables->strips = static_cast<int>(std::clamp<std::int64_t>(strips, 1, std::min(16, tables->out_h)));
+  tables->strips =
+      static_cast<int>(std::clamp<std::int64_t>(strips, 1, std::min(16, tables->out_h)));
 
   const kernels::Coordinates coordinates =
-      find_named(kCoordinates, context.attrs().get_string("coordinate_transformation_mode", "half_pixel"))->value;
+      find_named(kCoordinates,
+                 context.attrs().get_string("coordinate_transformation_mode", "half_pixel"))
+          ->value;
   if (context.attrs().get_string("mode", "nearest") == "nearest") {
     const kernels::NearestMode mode =
-        find_named(kNearestModes, context.attrs().get_string("nearest_mode", "round_prefer_floor"))->value;
-    tables->rows = flat ? std::vector<std::int32_t>{0}
-                        : kernels::nearest_indices(in_h, tables->out_h, scales[0], coordinates, mode);
+        find_named(kNearestModes, context.attrs().get_string("nearest_mode", "round_prefer_floor"))
+            ->value;
+    tables->rows =
+        flat ? std::vector<std::int32_t>{0}
+             : kernels::nearest_indices(in_h, tables->out_h, scales[0], coordinates, mode);
     tables->columns = kernels::nearest_indices(in_w, tables->out_w, scales[1], coordinates, mode);
-    return make_step("resize/nearest", tables, [in_w](const Tables& t, const std::byte* from, std::byte* to, int first, int end) {
-      kernels::resize_nearest(from, to, t.pixel_bytes, in_w, t.rows, t.columns, first, end);
-    });
+    return make_step(
+        "resize/nearest", tables,
+        [in_w](const Tables& t, const std::byte* from, std::byte* to, int first, int end) {
+          kernels::resize_nearest(from, to, t.pixel_bytes, in_w, t.rows, t.columns, first, end);
+        });
   }
   tables->row_taps = kernels::linear_taps(in_h, tables->out_h, flat ? 1.0F : scales[0],
-                                           flat ? kernels::Coordinates::kAsymmetric : coordinates);
+                                          flat ? kernels::Coordinates::kAsymmetric : coordinates);
   tables->column_taps = kernels::linear_taps(in_w, tables->out_w, scales[1], coordinates);
   tables->geometry = {in_h, in_w, channels, tables->row_taps, tables->column_taps};
-  const kernels::ResizeKernel& kernel = kernels::best_row(kernels::resize_kernels(), context.policy());
+  const kernels::ResizeKernel& kernel =
+      kernels::best_row(kernels::resize_kernels(), context.policy());
   if (value.dtype == DType::kFloat32) return linear_step(kernel.name, tables, kernel.linear_f32);
   if (value.dtype == DType::kUint8) return linear_step(kernel.name, tables, kernel.linear_u8);
   if (value.dtype == DType::kInt8) return linear_step(kernel.name, tables, kernel.linear_s8);
-  return context.error(Code::kUnsupportedDtype, text("mode = linear on ", dtype_name(value.dtype), " is not supported."),
+  return context.error(Code::kUnsupportedDtype,
+                       text("mode = linear on ", dtype_name(value.dtype), " is not supported."),
                        "Use float32.");
 }
 }  // namespace
 
 extern const OpDef kResize;
-const OpDef kResize{"Resize", "", 13, 1, 4, 1, 1, kAttrs,
-                    LayoutRule::kChannelsLast, QuantRule::kSameGrid, infer, prepare,
-                    nullptr, "nearest, linear; rank 3 and 4; spatial dimensions only"};
+const OpDef kResize{"Resize",
+                    "",
+                    13,
+                    1,
+                    4,
+                    1,
+                    1,
+                    kAttrs,
+                    LayoutRule::kChannelsLast,
+                    QuantRule::kSameGrid,
+                    infer,
+                    prepare,
+                    nullptr,
+                    "nearest, linear; rank 3 and 4; spatial dimensions only"};
 
 }  // namespace octavo::ops

@@ -1,4 +1,5 @@
-// Shape, ConstantOfShape, Range, Expand, Tile: what exporters write to compute shapes and to repeat tensors.
+// Shape, ConstantOfShape, Range, Expand, Tile: what exporters write to compute shapes and to repeat
+// tensors.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -29,14 +30,16 @@ std::vector<std::int64_t> shape_slice(const Attrs& attrs, const Shape& shape) {
 
 Status infer_shape(InferContext& context) {
   OCTAVO_TRY(const Shape in, context.shape(0));
-  context.set_output(0, DType::kInt64, Shape{static_cast<std::int64_t>(shape_slice(context.attrs(), in).size())});
+  context.set_output(0, DType::kInt64,
+                     Shape{static_cast<std::int64_t>(shape_slice(context.attrs(), in).size())});
   return ok_status();
 }
 
 Result<Step> prepare_shape(const PrepareContext& context) {
   Step step;
   step.kernel = "shape";
-  step.run = [dims = shape_slice(context.attrs(), context.in_shape(0))](const StepArgs& args, int, int) {
+  step.run = [dims = shape_slice(context.attrs(), context.in_shape(0))](const StepArgs& args, int,
+                                                                        int) {
     if (!dims.empty()) std::memcpy(args.out[0], dims.data(), dims.size() * sizeof(std::int64_t));
   };
   return step;
@@ -45,11 +48,14 @@ Result<Step> prepare_shape(const PrepareContext& context) {
 // ---- ConstantOfShape ----
 
 // The value that fills, by default the float 0.
-Tensor fill_value(const Attrs& attrs) { return attrs.get_tensor("value").value_or(Tensor::of<float>(Shape{1}, {0.0F})); }
+Tensor fill_value(const Attrs& attrs) {
+  return attrs.get_tensor("value").value_or(Tensor::of<float>(Shape{1}, {0.0F}));
+}
 
 Status infer_constant_of_shape(InferContext& context) {
   const Tensor value = fill_value(context.attrs());
-  if (value.elements() != 1) return context.error(Code::kInvalidModel, "The value has to be one element.");
+  if (value.elements() != 1)
+    return context.error(Code::kInvalidModel, "The value has to be one element.");
   OCTAVO_TRY(const auto dims, constant_ints(context, 0));
   if (!dims) return ok_status();
   if (std::any_of(dims->begin(), dims->end(), [](std::int64_t dim) { return dim < 0; })) {
@@ -61,7 +67,8 @@ Status infer_constant_of_shape(InferContext& context) {
 Result<Step> prepare_constant_of_shape(const PrepareContext& context) {
   Step step;
   step.kernel = "fill";
-  step.run = [value = fill_value(context.attrs()), count = static_cast<std::size_t>(context.out_shape().elements())](
+  step.run = [value = fill_value(context.attrs()),
+              count = static_cast<std::size_t>(context.out_shape().elements())](
                  const StepArgs& args, int, int) {
     kernels::fill(args.out[0], value.data(), dtype_size(value.dtype()), count);
   };
@@ -72,7 +79,8 @@ Result<Step> prepare_constant_of_shape(const PrepareContext& context) {
 
 template <class T>
 std::optional<std::int64_t> range_length(T start, T limit, T delta) {
-  const double length = std::ceil((static_cast<double>(limit) - static_cast<double>(start)) / static_cast<double>(delta));
+  const double length = std::ceil((static_cast<double>(limit) - static_cast<double>(start)) /
+                                  static_cast<double>(delta));
   if (std::isnan(length) || length > static_cast<double>(kMaxElements)) return std::nullopt;
   return length <= 0 ? 0 : static_cast<std::int64_t>(length);
 }
@@ -87,8 +95,11 @@ Status infer_range(InferContext& context) {
   const Tensor* parts[3];
   for (std::size_t i = 0; i < 3; ++i) {
     parts[i] = context.constant(i);
-    if (context.input(i).dtype != dtype) return context.error(Code::kInvalidModel, "start, limit and delta differ in type.");
-    if (parts[i] != nullptr && parts[i]->elements() != 1) return context.error(Code::kInvalidModel, "start, limit and delta have to be single numbers.");
+    if (context.input(i).dtype != dtype)
+      return context.error(Code::kInvalidModel, "start, limit and delta differ in type.");
+    if (parts[i] != nullptr && parts[i]->elements() != 1)
+      return context.error(Code::kInvalidModel,
+                           "start, limit and delta have to be single numbers.");
   }
   if (parts[0] == nullptr || parts[1] == nullptr || parts[2] == nullptr) {
     context.set_output(0, dtype, Shape{kUnknownDim});
@@ -96,13 +107,18 @@ Status infer_range(InferContext& context) {
   }
   std::optional<std::int64_t> length;
   if (dtype == DType::kInt64) {
-    length = range_length(first_of<std::int64_t>(*parts[0]), first_of<std::int64_t>(*parts[1]), first_of<std::int64_t>(*parts[2]));
+    length = range_length(first_of<std::int64_t>(*parts[0]), first_of<std::int64_t>(*parts[1]),
+                          first_of<std::int64_t>(*parts[2]));
   } else if (dtype == DType::kInt32) {
-    length = range_length(first_of<std::int32_t>(*parts[0]), first_of<std::int32_t>(*parts[1]), first_of<std::int32_t>(*parts[2]));
+    length = range_length(first_of<std::int32_t>(*parts[0]), first_of<std::int32_t>(*parts[1]),
+                          first_of<std::int32_t>(*parts[2]));
   } else if (dtype == DType::kFloat32) {
-    length = range_length(first_of<float>(*parts[0]), first_of<float>(*parts[1]), first_of<float>(*parts[2]));
+    length = range_length(first_of<float>(*parts[0]), first_of<float>(*parts[1]),
+                          first_of<float>(*parts[2]));
   } else {
-    return context.error(Code::kUnsupportedDtype, text("Range of ", dtype_name(dtype), " is not supported."), "Use int64, int32 or float32.");
+    return context.error(Code::kUnsupportedDtype,
+                         text("Range of ", dtype_name(dtype), " is not supported."),
+                         "Use int64, int32 or float32.");
   }
   if (!length) return context.error(Code::kInvalidModel, "delta is 0 or the range is too long.");
   return set_output_checked(context, 0, dtype, Shape{*length});
@@ -120,7 +136,8 @@ Step range_step(std::int64_t length) {
     if constexpr (std::is_integral_v<T>) {
       // The last sum may go past the limit, and past the type: unsigned numbers may.
       std::uint64_t next = static_cast<std::uint64_t>(start);
-      for (std::int64_t i = 0; i < length; ++i, next += static_cast<std::uint64_t>(delta)) out[i] = static_cast<T>(next);
+      for (std::int64_t i = 0; i < length; ++i, next += static_cast<std::uint64_t>(delta))
+        out[i] = static_cast<T>(next);
     } else {
       for (std::int64_t i = 0; i < length; ++i) out[i] = start + static_cast<T>(i) * delta;
     }
@@ -143,15 +160,19 @@ Status infer_expand(InferContext& context) {
   if (!dims) {
     OCTAVO_TRY(const Shape list, context.shape(1));
     if (list.rank() == 1 && list[0] >= 0 && list[0] <= 64) {
-      context.set_output(0, context.input(0).dtype, unknown_shape(std::max(in.rank(), static_cast<int>(list[0]))));
+      context.set_output(0, context.input(0).dtype,
+                         unknown_shape(std::max(in.rank(), static_cast<int>(list[0]))));
     }
     return ok_status();
   }
   const Shape wanted(*dims);
-  const bool negative = std::any_of(wanted.begin(), wanted.end(), [](std::int64_t dim) { return dim < 0; });
+  const bool negative =
+      std::any_of(wanted.begin(), wanted.end(), [](std::int64_t dim) { return dim < 0; });
   std::optional<Shape> out = negative ? std::nullopt : broadcast_shapes(in, wanted);
   if (!out) {
-    return context.error(Code::kShapeMismatch, text("Shape ", in.to_string(), " cannot be expanded to [", join(*dims, ", "), "]."));
+    return context.error(
+        Code::kShapeMismatch,
+        text("Shape ", in.to_string(), " cannot be expanded to [", join(*dims, ", "), "]."));
   }
   return set_output_checked(context, 0, context.input(0).dtype, std::move(*out));
 }
@@ -175,11 +196,13 @@ Status infer_tile(InferContext& context) {
   Shape out = unknown_shape(in.rank());
   if (repeats) {
     if (repeats->size() != static_cast<std::size_t>(in.rank())) {
-      return context.error(Code::kInvalidModel, text("There are ", repeats->size(), " repeats for ", in.rank(), " dimensions."));
+      return context.error(Code::kInvalidModel, text("There are ", repeats->size(), " repeats for ",
+                                                     in.rank(), " dimensions."));
     }
     for (int axis = 0; axis < in.rank(); ++axis) {
       const std::int64_t repeat = (*repeats)[static_cast<std::size_t>(axis)];
-      if (repeat < 0 || repeat > kMaxElements) return context.error(Code::kInvalidModel, text("A repeat is ", repeat, "."));
+      if (repeat < 0 || repeat > kMaxElements)
+        return context.error(Code::kInvalidModel, text("A repeat is ", repeat, "."));
       if (in[axis] >= 0) out[axis] = in[axis] * repeat;
     }
   }
@@ -191,7 +214,8 @@ Result<Step> prepare_tile(const PrepareContext& context) {
   const Shape& in = context.in_shape(0);
   const Shape& out = context.out_shape();
   if (in == out) return alias_step(context);
-  const std::vector<std::int64_t> from = strides_of(context.input(0)), to = strides_of(context.output());
+  const std::vector<std::int64_t> from = strides_of(context.input(0)),
+                                  to = strides_of(context.output());
   // Each axis is a pair: which copy (the source stands still), and the place inside it.
   Move move;
   for (int axis = 0; axis < in.rank(); ++axis) {
@@ -208,27 +232,81 @@ Result<Step> prepare_tile(const PrepareContext& context) {
 }  // namespace
 
 extern const OpDef kShape;
-const OpDef kShape{"Shape", "", 15, 1, 1, 1, 1, kShapeAttrs,
-                   LayoutRule::kAnyToRowMajor, QuantRule::kFloat, infer_shape, prepare_shape};
+const OpDef kShape{"Shape",
+                   "",
+                   15,
+                   1,
+                   1,
+                   1,
+                   1,
+                   kShapeAttrs,
+                   LayoutRule::kAnyToRowMajor,
+                   QuantRule::kFloat,
+                   infer_shape,
+                   prepare_shape};
 
 extern const OpDef kConstantOfShape;
-const OpDef kConstantOfShape{"ConstantOfShape", "", 9, 1, 1, 1, 1, kConstantOfShapeAttrs,
-                             LayoutRule::kRowMajor, QuantRule::kFloat, infer_constant_of_shape, prepare_constant_of_shape,
-                             nullptr, "constant shape"};
+const OpDef kConstantOfShape{"ConstantOfShape",
+                             "",
+                             9,
+                             1,
+                             1,
+                             1,
+                             1,
+                             kConstantOfShapeAttrs,
+                             LayoutRule::kRowMajor,
+                             QuantRule::kFloat,
+                             infer_constant_of_shape,
+                             prepare_constant_of_shape,
+                             nullptr,
+                             "constant shape"};
 
 extern const OpDef kRange;
-const OpDef kRange{"Range", "", 11, 3, 3, 1, 1, {},
-                   LayoutRule::kRowMajor, QuantRule::kFloat, infer_range, prepare_range,
-                   nullptr, "constant bounds; int64, int32, float32"};
+const OpDef kRange{"Range",
+                   "",
+                   11,
+                   3,
+                   3,
+                   1,
+                   1,
+                   {},
+                   LayoutRule::kRowMajor,
+                   QuantRule::kFloat,
+                   infer_range,
+                   prepare_range,
+                   nullptr,
+                   "constant bounds; int64, int32, float32"};
 
 extern const OpDef kExpand;
-const OpDef kExpand{"Expand", "", 13, 2, 2, 1, 1, {},
-                    LayoutRule::kRowMajor, QuantRule::kSameGrid, infer_expand, prepare_expand,
-                    nullptr, "constant shape"};
+const OpDef kExpand{"Expand",
+                    "",
+                    13,
+                    2,
+                    2,
+                    1,
+                    1,
+                    {},
+                    LayoutRule::kRowMajor,
+                    QuantRule::kSameGrid,
+                    infer_expand,
+                    prepare_expand,
+                    nullptr,
+                    "constant shape"};
 
 extern const OpDef kTile;
-const OpDef kTile{"Tile", "", 13, 2, 2, 1, 1, {},
-                  LayoutRule::kRowMajor, QuantRule::kSameGrid, infer_tile, prepare_tile,
-                  nullptr, "constant repeats"};
+const OpDef kTile{"Tile",
+                  "",
+                  13,
+                  2,
+                  2,
+                  1,
+                  1,
+                  {},
+                  LayoutRule::kRowMajor,
+                  QuantRule::kSameGrid,
+                  infer_tile,
+                  prepare_tile,
+                  nullptr,
+                  "constant repeats"};
 
 }  // namespace octavo::ops

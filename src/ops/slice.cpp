@@ -12,7 +12,8 @@ struct Range {
   std::int64_t start, step, length;
 };
 
-// ONNX Slice-13: negative starts and ends count from the end, both are clamped, steps may be negative.
+// ONNX Slice-13: negative starts and ends count from the end, both are clamped, steps may be
+// negative.
 Range clamp_range(std::int64_t start, std::int64_t end, std::int64_t step, std::int64_t size) {
   const auto from_end = [size](std::int64_t index) { return index < 0 ? index + size : index; };
   if (step > 0) {
@@ -26,7 +27,10 @@ Range clamp_range(std::int64_t start, std::int64_t end, std::int64_t step, std::
   const std::int64_t span = start - end;
   // -(step + 1) + 1 without the overflow that -INT64_MIN would be.
   const std::uint64_t magnitude = static_cast<std::uint64_t>(-(step + 1)) + 1;
-  return {start, step, span <= 0 ? 0 : static_cast<std::int64_t>(static_cast<std::uint64_t>(span - 1) / magnitude) + 1};
+  return {start, step,
+          span <= 0
+              ? 0
+              : static_cast<std::int64_t>(static_cast<std::uint64_t>(span - 1) / magnitude) + 1};
 }
 
 struct Bounds {
@@ -66,8 +70,10 @@ Status infer(InferContext& context) {
     context.set_output(0, dtype, unknown_shape(in.rank()));
     return ok_status();
   }
-  Bounds bounds{*starts, *ends, axes.value_or(std::vector<std::int64_t>{}), steps.value_or(std::vector<std::int64_t>{})};
-  if (std::string wrong = complete(bounds, axes.has_value(), steps.has_value(), in.rank()); !wrong.empty()) {
+  Bounds bounds{*starts, *ends, axes.value_or(std::vector<std::int64_t>{}),
+                steps.value_or(std::vector<std::int64_t>{})};
+  if (std::string wrong = complete(bounds, axes.has_value(), steps.has_value(), in.rank());
+      !wrong.empty()) {
     return context.error(Code::kInvalidModel, std::move(wrong));
   }
   Shape out = in;
@@ -87,10 +93,14 @@ Result<Step> prepare(const PrepareContext& context) {
   for (std::size_t i = 0; i < 4; ++i) {
     if (!context.has_input(i + 1)) continue;
     const Tensor* list = context.constant(i + 1);
-    if (list == nullptr) return context.error(Code::kUnsupportedOp, "Starts, ends, axes and steps have to be constant.");
+    if (list == nullptr)
+      return context.error(Code::kUnsupportedOp,
+                           "Starts, ends, axes and steps have to be constant.");
     *lists[i] = to_int64s(*list);
   }
-  if (std::string wrong = complete(bounds, context.has_input(3), context.has_input(4), in.shape->rank()); !wrong.empty()) {
+  if (std::string wrong =
+          complete(bounds, context.has_input(3), context.has_input(4), in.shape->rank());
+      !wrong.empty()) {
     return context.error(Code::kInvalidModel, std::move(wrong));
   }
   Move move;
@@ -115,8 +125,19 @@ Result<Step> prepare(const PrepareContext& context) {
 }  // namespace
 
 extern const OpDef kSlice;
-const OpDef kSlice{"Slice", "", 13, 3, 5, 1, 1, {},
-                   LayoutRule::kFollow, QuantRule::kSameGrid, infer, prepare,
-                   nullptr, "constant bounds"};
+const OpDef kSlice{"Slice",
+                   "",
+                   13,
+                   3,
+                   5,
+                   1,
+                   1,
+                   {},
+                   LayoutRule::kFollow,
+                   QuantRule::kSameGrid,
+                   infer,
+                   prepare,
+                   nullptr,
+                   "constant bounds"};
 
 }  // namespace octavo::ops

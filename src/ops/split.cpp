@@ -29,13 +29,15 @@ Status infer(InferContext& context) {
       if (valid) sum += part;
     }
     if (!valid || (size >= 0 && sum != size)) {
-      return context.error(Code::kShapeMismatch, text("split = [", join(parts, ", "), "] does not cut the ", size,
-                                                      " of axis ", *axis, " into ", pieces, " outputs."));
+      return context.error(Code::kShapeMismatch,
+                           text("split = [", join(parts, ", "), "] does not cut the ", size,
+                                " of axis ", *axis, " into ", pieces, " outputs."));
     }
   } else if (!context.has_input(1) && size >= 0) {
     if (size % pieces != 0) {
-      return context.error(Code::kShapeMismatch, text("Axis ", *axis, " of ", in.to_string(),
-                                                      " cannot be cut into ", pieces, " equal parts."));
+      return context.error(Code::kShapeMismatch,
+                           text("Axis ", *axis, " of ", in.to_string(), " cannot be cut into ",
+                                pieces, " equal parts."));
     }
     for (std::int64_t& part : parts) part = size / pieces;
   }
@@ -52,11 +54,15 @@ Result<Step> prepare(const PrepareContext& context) {
   const Value& in = context.input(0);
   const auto axis = normalize_axis(context.attrs().get_int("axis", 0), in.shape->rank());
   if (!axis) return context.error(Code::kInvalidModel, "The axis is out of range.");
-  // An output that nobody names still takes its place: with a given split by its length, else by the even one.
-  std::vector<std::int64_t> parts(context.output_count(), (*in.shape)[*axis] / static_cast<std::int64_t>(context.output_count()));
+  // An output that nobody names still takes its place: with a given split by its length, else by
+  // the even one.
+  std::vector<std::int64_t> parts(
+      context.output_count(),
+      (*in.shape)[*axis] / static_cast<std::int64_t>(context.output_count()));
   if (context.has_input(1)) {
     const Tensor* given = context.constant(1);
-    if (given == nullptr) return context.error(Code::kUnsupportedOp, "The lengths have to be constant.");
+    if (given == nullptr)
+      return context.error(Code::kUnsupportedOp, "The lengths have to be constant.");
     parts = to_int64s(*given);
   }
   const std::vector<std::int64_t> strides = strides_of(in);
@@ -79,8 +85,19 @@ Result<Step> prepare(const PrepareContext& context) {
 }  // namespace
 
 extern const OpDef kSplit;
-const OpDef kSplit{"Split", "", 13, 1, 2, 1, -1, kAttrs,
-                   LayoutRule::kFollow, QuantRule::kSameGrid, infer, prepare,
-                   nullptr, "constant lengths"};
+const OpDef kSplit{"Split",
+                   "",
+                   13,
+                   1,
+                   2,
+                   1,
+                   -1,
+                   kAttrs,
+                   LayoutRule::kFollow,
+                   QuantRule::kSameGrid,
+                   infer,
+                   prepare,
+                   nullptr,
+                   "constant lengths"};
 
 }  // namespace octavo::ops

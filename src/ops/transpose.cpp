@@ -20,7 +20,8 @@ std::optional<std::vector<int>> permutation(const Attrs& attrs, int rank) {
   if (given.size() != perm.size()) return std::nullopt;
   std::vector<bool> seen(perm.size(), false);
   for (std::size_t i = 0; i < perm.size(); ++i) {
-    if (given[i] < 0 || given[i] >= rank || seen[static_cast<std::size_t>(given[i])]) return std::nullopt;
+    if (given[i] < 0 || given[i] >= rank || seen[static_cast<std::size_t>(given[i])])
+      return std::nullopt;
     seen[static_cast<std::size_t>(given[i])] = true;
     perm[i] = static_cast<int>(given[i]);
   }
@@ -31,8 +32,9 @@ Status infer(InferContext& context) {
   OCTAVO_TRY(const Shape in, context.shape(0));
   const auto perm = permutation(context.attrs(), in.rank());
   if (!perm) {
-    return context.error(Code::kInvalidModel, text("perm = [", join(context.attrs().get_ints("perm"), ", "),
-                                                   "] is no permutation of the ", in.rank(), " axes."));
+    return context.error(Code::kInvalidModel,
+                         text("perm = [", join(context.attrs().get_ints("perm"), ", "),
+                              "] is no permutation of the ", in.rank(), " axes."));
   }
   Shape out = in;
   for (int i = 0; i < in.rank(); ++i) out[i] = in[(*perm)[static_cast<std::size_t>(i)]];
@@ -60,7 +62,8 @@ Result<Step> prepare(const PrepareContext& context) {
 }  // namespace
 
 extern const OpDef kTranspose;
-const OpDef kTranspose{"Transpose", "", 13, 1, 1, 1, 1, kAttrs,
-                       LayoutRule::kAnyToRowMajor, QuantRule::kSameGrid, infer, prepare};
+const OpDef kTranspose{
+    "Transpose",          "",    13,     1, 1, 1, 1, kAttrs, LayoutRule::kAnyToRowMajor,
+    QuantRule::kSameGrid, infer, prepare};
 
 }  // namespace octavo::ops

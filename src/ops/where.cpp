@@ -43,7 +43,8 @@ Walk<Operands> make_walk(const PrepareContext& context) {
     const std::vector<std::int64_t> logical = broadcast_strides(context.input(k), out);
     walk.strides[k].resize(logical.size());
     for (int axis = 0; axis < out.rank(); ++axis) {
-      walk.strides[k][static_cast<std::size_t>(physical_axis(axis, out.rank(), layout))] = logical[static_cast<std::size_t>(axis)];
+      walk.strides[k][static_cast<std::size_t>(physical_axis(axis, out.rank(), layout))] =
+          logical[static_cast<std::size_t>(axis)];
     }
   }
   return walk;
@@ -55,7 +56,9 @@ Result<Shape> broadcast_inputs(const InferContext& context) {
     OCTAVO_TRY(const Shape in, context.shape(i));
     std::optional<Shape> both = broadcast_shapes(out, in);
     if (!both) {
-      return context.error(Code::kShapeMismatch, text("Shapes ", out.to_string(), " and ", in.to_string(), " cannot be broadcast together."));
+      return context.error(Code::kShapeMismatch,
+                           text("Shapes ", out.to_string(), " and ", in.to_string(),
+                                " cannot be broadcast together."));
     }
     out = std::move(*both);
   }
@@ -64,15 +67,17 @@ Result<Shape> broadcast_inputs(const InferContext& context) {
 
 Status same_dtype(const InferContext& context, std::size_t a, std::size_t b) {
   if (context.input(a).dtype == context.input(b).dtype) return ok_status();
-  return context.error(Code::kInvalidModel, text("Input ", a, " is ", dtype_name(context.input(a).dtype), " but input ", b,
-                                                 " is ", dtype_name(context.input(b).dtype), "."));
+  return context.error(Code::kInvalidModel,
+                       text("Input ", a, " is ", dtype_name(context.input(a).dtype), " but input ",
+                            b, " is ", dtype_name(context.input(b).dtype), "."));
 }
 
 // ---- Where ----
 
 Status infer_where(InferContext& context) {
   OCTAVO_CHECK_OK(same_dtype(context, 1, 2));
-  if (context.input(0).dtype != DType::kBool) return context.error(Code::kInvalidModel, "The condition is not bool.");
+  if (context.input(0).dtype != DType::kBool)
+    return context.error(Code::kInvalidModel, "The condition is not bool.");
   OCTAVO_TRY(Shape out, broadcast_inputs(context));
   return set_output_checked(context, 0, context.input(1).dtype, std::move(out));
 }
@@ -80,10 +85,12 @@ Status infer_where(InferContext& context) {
 Result<Step> prepare_where(const PrepareContext& context) {
   Step step;
   step.kernel = "where";
-  step.run = [walk = make_walk<3>(context), size = dtype_size(context.output().dtype)](const StepArgs& args, int, int) {
+  step.run = [walk = make_walk<3>(context), size = dtype_size(context.output().dtype)](
+                 const StepArgs& args, int, int) {
     walk.run([&](std::int64_t i, const std::array<std::int64_t, 3>& offsets) {
       const std::size_t k = args.in[0][offsets[0]] != std::byte{0} ? 1 : 2;
-      std::memcpy(args.out[0] + static_cast<std::size_t>(i) * size, args.in[k] + static_cast<std::size_t>(offsets[k]) * size, size);
+      std::memcpy(args.out[0] + static_cast<std::size_t>(i) * size,
+                  args.in[k] + static_cast<std::size_t>(offsets[k]) * size, size);
     });
   };
   return step;
@@ -93,26 +100,35 @@ Result<Step> prepare_where(const PrepareContext& context) {
 
 struct Equal {
   template <class T>
-  bool operator()(T a, T b) const { return a == b; }
+  bool operator()(T a, T b) const {
+    return a == b;
+  }
 };
 struct Less {
   template <class T>
-  bool operator()(T a, T b) const { return a < b; }
+  bool operator()(T a, T b) const {
+    return a < b;
+  }
 };
 struct Greater {
   template <class T>
-  bool operator()(T a, T b) const { return a > b; }
+  bool operator()(T a, T b) const {
+    return a > b;
+  }
 };
 
 bool is_comparable(DType dtype) {
-  return dtype == DType::kFloat32 || dtype == DType::kInt64 || dtype == DType::kInt32 || dtype == DType::kBool;
+  return dtype == DType::kFloat32 || dtype == DType::kInt64 || dtype == DType::kInt32 ||
+         dtype == DType::kBool;
 }
 
 Status infer_comparison(InferContext& context) {
   OCTAVO_CHECK_OK(same_dtype(context, 0, 1));
   if (!is_comparable(context.input(0).dtype)) {
-    return context.error(Code::kUnsupportedDtype, text("Comparing ", dtype_name(context.input(0).dtype), " is not supported."),
-                         "Use float32, int64, int32 or bool.");
+    return context.error(
+        Code::kUnsupportedDtype,
+        text("Comparing ", dtype_name(context.input(0).dtype), " is not supported."),
+        "Use float32, int64, int32 or bool.");
   }
   OCTAVO_TRY(Shape out, broadcast_inputs(context));
   return set_output_checked(context, 0, DType::kBool, std::move(out));
@@ -135,28 +151,63 @@ Step comparison_step(const PrepareContext& context) {
 template <class Compare>
 Result<Step> prepare_comparison(const PrepareContext& context) {
   switch (context.input(0).dtype) {
-    case DType::kFloat32: return comparison_step<float, Compare>(context);
-    case DType::kInt64: return comparison_step<std::int64_t, Compare>(context);
-    case DType::kInt32: return comparison_step<std::int32_t, Compare>(context);
-    default: return comparison_step<std::uint8_t, Compare>(context);
+    case DType::kFloat32:
+      return comparison_step<float, Compare>(context);
+    case DType::kInt64:
+      return comparison_step<std::int64_t, Compare>(context);
+    case DType::kInt32:
+      return comparison_step<std::int32_t, Compare>(context);
+    default:
+      return comparison_step<std::uint8_t, Compare>(context);
   }
 }
 }  // namespace
 
 extern const OpDef kWhere;
-const OpDef kWhere{"Where", "", 16, 3, 3, 1, 1, {},
-                   LayoutRule::kFollow, QuantRule::kFloat, infer_where, prepare_where};
+const OpDef kWhere{
+    "Where",           "",          16,           3, 3, 1, 1, {}, LayoutRule::kFollow,
+    QuantRule::kFloat, infer_where, prepare_where};
 
 extern const OpDef kEqual;
-const OpDef kEqual{"Equal", "", 13, 2, 2, 1, 1, {},
-                   LayoutRule::kFollow, QuantRule::kFloat, infer_comparison, prepare_comparison<Equal>};
+const OpDef kEqual{"Equal",
+                   "",
+                   13,
+                   2,
+                   2,
+                   1,
+                   1,
+                   {},
+                   LayoutRule::kFollow,
+                   QuantRule::kFloat,
+                   infer_comparison,
+                   prepare_comparison<Equal>};
 
 extern const OpDef kLess;
-const OpDef kLess{"Less", "", 13, 2, 2, 1, 1, {},
-                  LayoutRule::kFollow, QuantRule::kFloat, infer_comparison, prepare_comparison<Less>};
+const OpDef kLess{"Less",
+                  "",
+                  13,
+                  2,
+                  2,
+                  1,
+                  1,
+                  {},
+                  LayoutRule::kFollow,
+                  QuantRule::kFloat,
+                  infer_comparison,
+                  prepare_comparison<Less>};
 
 extern const OpDef kGreater;
-const OpDef kGreater{"Greater", "", 13, 2, 2, 1, 1, {},
-                     LayoutRule::kFollow, QuantRule::kFloat, infer_comparison, prepare_comparison<Greater>};
+const OpDef kGreater{"Greater",
+                     "",
+                     13,
+                     2,
+                     2,
+                     1,
+                     1,
+                     {},
+                     LayoutRule::kFollow,
+                     QuantRule::kFloat,
+                     infer_comparison,
+                     prepare_comparison<Greater>};
 
 }  // namespace octavo::ops

@@ -1,7 +1,8 @@
 // The layout pass: which memory order each value has, and the conversions between them.
 //
-// Channels-last begins where an op needs it (Conv, pools, ...), is carried on by ops that follow their inputs, and
-// ends where an op needs row-major. Each value is converted at most once in each direction.
+// Channels-last begins where an op needs it (Conv, pools, ...), is carried on by ops that follow
+// their inputs, and ends where an op needs row-major. Each value is converted at most once in each
+// direction.
 #include <algorithm>
 #include <map>
 #include <set>
@@ -47,7 +48,9 @@ class Assigner {
     return value.shape ? value.shape->rank() : 0;
   }
   Layout layout(ValueId id) const { return graph_.value(id).layout; }
-  bool is_activation(ValueId id) const { return id != kNoValue && !graph_.value(id).is_constant() && rank(id) >= 3; }
+  bool is_activation(ValueId id) const {
+    return id != kNoValue && !graph_.value(id).is_constant() && rank(id) >= 3;
+  }
 
   void set_layout(ValueId id, Layout layout) {
     Value& value = graph_.value(id);
@@ -92,7 +95,8 @@ class Assigner {
 
   // A conversion of an earlier run of this pass.
   void keep_conversion(const Node& node) {
-    set_layout(node.outputs[0], node.op == kToChannelsLast ? Layout::kChannelsLast : Layout::kRowMajor);
+    set_layout(node.outputs[0],
+               node.op == kToChannelsLast ? Layout::kChannelsLast : Layout::kRowMajor);
     remember(node.inputs[0], node.outputs[0]);
   }
 
@@ -117,14 +121,16 @@ class Assigner {
         convert_all(node, Layout::kRowMajor, 1);
         set_outputs(node, Layout::kChannelsLast);
         return;
-      case ops::LayoutRule::kFollow: return follow(node);
+      case ops::LayoutRule::kFollow:
+        return follow(node);
       case ops::LayoutRule::kRowMajor:
         convert_all(node, Layout::kRowMajor, 0);
         set_outputs(node, Layout::kRowMajor);
         return;
       case ops::LayoutRule::kAnyToRowMajor:
-        set_outputs(node, node.op == "Transpose" && is_free_as_channels_last(node) ? Layout::kChannelsLast
-                                                                                  : Layout::kRowMajor);
+        set_outputs(node, node.op == "Transpose" && is_free_as_channels_last(node)
+                              ? Layout::kChannelsLast
+                              : Layout::kRowMajor);
         return;
     }
   }
@@ -146,8 +152,8 @@ class Assigner {
     set_outputs(node, wanted);
   }
 
-  // Would the transposed tensor, stored channels-last, have the bytes of the input? (NHWC -> NCHW of models that
-  // came from TensorFlow.)
+  // Would the transposed tensor, stored channels-last, have the bytes of the input? (NHWC -> NCHW
+  // of models that came from TensorFlow.)
   bool is_free_as_channels_last(const Node& node) const {
     const Value& in = graph_.value(node.inputs[0]);
     const int in_rank = rank(node.inputs[0]);

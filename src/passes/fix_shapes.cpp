@@ -15,7 +15,9 @@ std::string declared(const Value& value) {
   for (int axis = 0; axis < value.shape->rank(); ++axis) {
     const auto i = static_cast<std::size_t>(axis);
     const bool named = i < value.dim_names.size() && !value.dim_names[i].empty();
-    parts.push_back((*value.shape)[axis] >= 0 ? text((*value.shape)[axis]) : named ? value.dim_names[i] : "?");
+    parts.push_back((*value.shape)[axis] >= 0 ? text((*value.shape)[axis])
+                    : named                   ? value.dim_names[i]
+                                              : "?");
   }
   return text("[", join(parts, ", "), "]");
 }
@@ -24,16 +26,23 @@ std::string declared(const Value& value) {
 Status apply(Value& value, const Shape& given) {
   const std::string where = text("input '", value.name, "'");
   if (!given.checked_elements()) {
-    return Error{Code::kInvalidOption, text("Shape ", given.to_string(), " is not complete or too large."), where,
-                 "Every dimension has to be a number.", {}};
+    return Error{Code::kInvalidOption,
+                 text("Shape ", given.to_string(), " is not complete or too large."),
+                 where,
+                 "Every dimension has to be a number.",
+                 {}};
   }
   bool fits = !value.shape || value.shape->rank() == given.rank();
   for (int axis = 0; fits && value.shape && axis < given.rank(); ++axis) {
     fits = (*value.shape)[axis] < 0 || (*value.shape)[axis] == given[axis];
   }
   if (!fits) {
-    return Error{Code::kShapeMismatch, text("Shape ", given.to_string(), " was given, but the model takes ", declared(value), "."),
-                 where, "Only dimensions that the model leaves open can be chosen.", {}};
+    return Error{
+        Code::kShapeMismatch,
+        text("Shape ", given.to_string(), " was given, but the model takes ", declared(value), "."),
+        where,
+        "Only dimensions that the model leaves open can be chosen.",
+        {}};
   }
   value.shape = given;
   return ok_status();
@@ -47,7 +56,8 @@ void apply_by_name(Graph& graph, const std::map<std::string, std::int64_t>& name
     for (int axis = 0; axis < value.shape->rank(); ++axis) {
       const auto i = static_cast<std::size_t>(axis);
       if ((*value.shape)[axis] >= 0 || i >= value.dim_names.size()) continue;
-      if (const auto it = named.find(value.dim_names[i]); it != named.end()) (*value.shape)[axis] = it->second;
+      if (const auto it = named.find(value.dim_names[i]); it != named.end())
+        (*value.shape)[axis] = it->second;
     }
   }
 }
@@ -57,13 +67,17 @@ Status fix_shapes(Graph& graph, const InputShapes& shapes) {
   std::vector<Error> findings;
   std::map<std::string, std::int64_t> named;
   for (const auto& [name, given] : shapes.by_name) {
-    const auto it = std::find_if(graph.inputs.begin(), graph.inputs.end(),
-                                 [&, &wanted = name](ValueId id) { return graph.value(id).name == wanted; });
+    const auto it =
+        std::find_if(graph.inputs.begin(), graph.inputs.end(),
+                     [&, &wanted = name](ValueId id) { return graph.value(id).name == wanted; });
     if (it == graph.inputs.end()) {
       std::vector<std::string> names;
       for (const ValueId id : graph.inputs) names.push_back(text("'", graph.value(id).name, "'"));
-      findings.push_back({Code::kInvalidOption, text("A shape was given for '", name, "', which is no input."), "",
-                          text("The inputs are ", join(names, ", "), "."), {}});
+      findings.push_back({Code::kInvalidOption,
+                          text("A shape was given for '", name, "', which is no input."),
+                          "",
+                          text("The inputs are ", join(names, ", "), "."),
+                          {}});
       continue;
     }
     Value& value = graph.value(*it);
@@ -89,10 +103,12 @@ Status fix_shapes(Graph& graph, const InputShapes& shapes) {
   for (const ValueId id : graph.inputs) {
     const Value& value = graph.value(id);
     if (value.shape && value.shape->known()) continue;
-    findings.push_back({Code::kDynamicDimension,
-                        text("The model takes ", declared(value), " and leaves the size open."),
-                        text("input '", value.name, "'"),
-                        text("Give the shape, e.g. inputShapes: { \"", value.name, "\": [1, 3, 224, 224] }."), {}});
+    findings.push_back(
+        {Code::kDynamicDimension,
+         text("The model takes ", declared(value), " and leaves the size open."),
+         text("input '", value.name, "'"),
+         text("Give the shape, e.g. inputShapes: { \"", value.name, "\": [1, 3, 224, 224] }."),
+         {}});
   }
   if (!findings.empty()) return combine(std::move(findings));
 
@@ -103,9 +119,12 @@ Status fix_shapes(Graph& graph, const InputShapes& shapes) {
   for (const Node& node : graph.nodes) {
     for (const ValueId id : node.outputs) {
       if (id == kNoValue || (graph.value(id).shape && graph.value(id).shape->known())) continue;
-      findings.push_back({Code::kDynamicDimension,
-                          text("The shape of '", graph.value(id).name, "' depends on the values of a tensor."),
-                          describe(node), "Shapes have to follow from the shapes of the inputs.", {}});
+      findings.push_back(
+          {Code::kDynamicDimension,
+           text("The shape of '", graph.value(id).name, "' depends on the values of a tensor."),
+           describe(node),
+           "Shapes have to follow from the shapes of the inputs.",
+           {}});
       break;
     }
   }

@@ -11,13 +11,15 @@
 namespace octavo::passes {
 
 namespace {
-// A list of integers (or a single one) of which some are not known: what a Shape of a partly known shape gives.
+// A list of integers (or a single one) of which some are not known: what a Shape of a partly known
+// shape gives.
 struct PartialInts {
   std::vector<std::optional<std::int64_t>> items;
   bool scalar = false;
 
   bool known() const {
-    return std::all_of(items.begin(), items.end(), [](const auto& item) { return item.has_value(); });
+    return std::all_of(items.begin(), items.end(),
+                       [](const auto& item) { return item.has_value(); });
   }
 };
 
@@ -68,7 +70,9 @@ class Inference {
     // What a file says about the results is not to be trusted.
     forget_outputs(node);
     for (const ValueId id : node.inputs) {
-      if (id != kNoValue && (!graph_.value(id).shape || graph_.value(id).dtype == DType::kUndefined)) return false;
+      if (id != kNoValue &&
+          (!graph_.value(id).shape || graph_.value(id).dtype == DType::kUndefined))
+        return false;
     }
     ops::InferContext context(graph_, node);
     OCTAVO_CHECK_OK(op->infer(context));
@@ -79,19 +83,25 @@ class Inference {
 
   Status check_arity(const ops::OpDef& op, const Node& node) const {
     const auto bad = [&](std::string_view what, std::size_t count) {
-      return Error{Code::kInvalidModel, text("The node has ", count, " ", what, ", which ", op.name, " does not take."),
-                   describe(node), "", {}};
+      return Error{Code::kInvalidModel,
+                   text("The node has ", count, " ", what, ", which ", op.name, " does not take."),
+                   describe(node),
+                   "",
+                   {}};
     };
     const std::size_t in = node.inputs.size(), out = node.outputs.size();
     if (in < static_cast<std::size_t>(op.min_inputs)) return bad("inputs", in);
-    if (op.max_inputs >= 0 && in > static_cast<std::size_t>(op.max_inputs)) return bad("inputs", in);
+    if (op.max_inputs >= 0 && in > static_cast<std::size_t>(op.max_inputs))
+      return bad("inputs", in);
     if (out < static_cast<std::size_t>(op.min_outputs)) return bad("outputs", out);
-    if (op.max_outputs >= 0 && out > static_cast<std::size_t>(op.max_outputs)) return bad("outputs", out);
+    if (op.max_outputs >= 0 && out > static_cast<std::size_t>(op.max_outputs))
+      return bad("outputs", out);
     // A variadic op has no optional inputs.
     const std::size_t required = op.max_inputs < 0 ? in : static_cast<std::size_t>(op.min_inputs);
     for (std::size_t i = 0; i < required; ++i) {
       if (node.inputs[i] == kNoValue) {
-        return Error{Code::kInvalidModel, text("Input ", i, " is missing."), describe(node), "", {}};
+        return Error{
+            Code::kInvalidModel, text("Input ", i, " is missing."), describe(node), "", {}};
       }
     }
     return ok_status();
@@ -101,11 +111,13 @@ class Inference {
     for (const ValueId id : context.node().outputs) {
       if (id == kNoValue || !graph_.value(id).shape) continue;
       const Shape& shape = *graph_.value(id).shape;
-      const bool negative = std::any_of(shape.begin(), shape.end(), [](auto dim) { return dim < kUnknownDim; });
+      const bool negative =
+          std::any_of(shape.begin(), shape.end(), [](auto dim) { return dim < kUnknownDim; });
       if (negative || (shape.known() && !shape.checked_elements())) {
-        return context.error(Code::kLimitExceeded, text("The result '", graph_.value(id).name, "' would have shape ",
-                                                        shape.to_string(), "; no tensor may have more than ",
-                                                        kMaxElements, " elements."));
+        return context.error(
+            Code::kLimitExceeded,
+            text("The result '", graph_.value(id).name, "' would have shape ", shape.to_string(),
+                 "; no tensor may have more than ", kMaxElements, " elements."));
       }
     }
     return ok_status();
@@ -120,7 +132,9 @@ class Inference {
     for (const ValueId id : node.inputs) {
       if (id == kNoValue) continue;
       if (!graph_.value(id).constant) return false;
-      if (std::count(node.inputs.begin(), node.inputs.end(), id) != readers_[static_cast<std::size_t>(id)]) continue;
+      if (std::count(node.inputs.begin(), node.inputs.end(), id) !=
+          readers_[static_cast<std::size_t>(id)])
+        continue;
       if (std::find(freed.begin(), freed.end(), id) != freed.end()) continue;
       freed.push_back(id);
       freed_bytes += graph_.value(id).constant->bytes();
@@ -137,7 +151,8 @@ class Inference {
     if (!results.ok()) return false;  // it stays a node; preparing it will tell what is wrong
     grown_ += growth;
     for (std::size_t i = 0; i < node.outputs.size(); ++i) {
-      if (node.outputs[i] != kNoValue) graph_.value(node.outputs[i]).constant = std::move((*results)[i]);
+      if (node.outputs[i] != kNoValue)
+        graph_.value(node.outputs[i]).constant = std::move((*results)[i]);
     }
     for (const ValueId id : freed) graph_.value(id).constant.reset();
     for (const ValueId id : node.inputs) {
@@ -151,8 +166,10 @@ class Inference {
   std::optional<PartialInts> partial(const ops::InferContext& context, std::size_t i) const {
     if (!context.has_input(i)) return std::nullopt;
     if (const Tensor* constant = context.constant(i)) {
-      const bool integers = constant->dtype() == DType::kInt64 || constant->dtype() == DType::kInt32;
-      if (!integers || constant->shape().rank() > 1 || constant->elements() > kMaxPartial) return std::nullopt;
+      const bool integers =
+          constant->dtype() == DType::kInt64 || constant->dtype() == DType::kInt32;
+      if (!integers || constant->shape().rank() > 1 || constant->elements() > kMaxPartial)
+        return std::nullopt;
       PartialInts list;
       for (const std::int64_t item : to_int64s(*constant)) list.items.emplace_back(item);
       list.scalar = constant->shape().rank() == 0;
@@ -162,7 +179,8 @@ class Inference {
     return it == partials_.end() ? std::nullopt : std::optional(it->second);
   }
 
-  // Carries partly known lists through shape arithmetic; true when the node's output came out fully known.
+  // Carries partly known lists through shape arithmetic; true when the node's output came out fully
+  // known.
   bool follow_partial(const ops::InferContext& context) {
     const Node& node = context.node();
     if (node.domain != "" || node.outputs.size() != 1 || node.output(0) == kNoValue) return false;
@@ -181,7 +199,8 @@ class Inference {
       if (value.dtype == DType::kInt64) {
         value.constant = Tensor::of<std::int64_t>(shape, items);
       } else {
-        value.constant = Tensor::of<std::int32_t>(shape, std::vector<std::int32_t>(items.begin(), items.end()));
+        value.constant =
+            Tensor::of<std::int32_t>(shape, std::vector<std::int32_t>(items.begin(), items.end()));
       }
       return true;
     }
@@ -232,7 +251,8 @@ class Inference {
     return out;
   }
 
-  std::optional<PartialInts> gather_partial(const ops::InferContext& context, const PartialInts& in) const {
+  std::optional<PartialInts> gather_partial(const ops::InferContext& context,
+                                            const PartialInts& in) const {
     const std::optional<PartialInts> indices = partial(context, 1);
     if (!indices || !indices->known() || in.scalar) return std::nullopt;
     PartialInts out;
@@ -245,7 +265,8 @@ class Inference {
     return out;
   }
 
-  std::optional<PartialInts> slice_partial(const ops::InferContext& context, const PartialInts& in) const {
+  std::optional<PartialInts> slice_partial(const ops::InferContext& context,
+                                           const PartialInts& in) const {
     const auto size = static_cast<std::int64_t>(in.items.size());
     std::int64_t bounds[4] = {0, 0, 0, 1};  // start, end, axis, step
     for (std::size_t i = 0; i < 4; ++i) {
@@ -275,7 +296,8 @@ class Inference {
     Shape out;
     for (std::size_t i = 0; i < list->items.size(); ++i) {
       std::int64_t dim = list->items[i].value_or(kUnknownDim);
-      if (dim == 0 && !allow_zero) dim = static_cast<int>(i) < in.rank() ? in[static_cast<int>(i)] : kUnknownDim;
+      if (dim == 0 && !allow_zero)
+        dim = static_cast<int>(i) < in.rank() ? in[static_cast<int>(i)] : kUnknownDim;
       out.dims().push_back(std::clamp(dim, kUnknownDim, kMaxElements));
     }
     if (out.known() && !out.checked_elements()) return;
@@ -290,6 +312,8 @@ class Inference {
 };
 }  // namespace
 
-Status infer_and_fold(Graph& graph, const InferOptions& options) { return Inference(graph, options).run(); }
+Status infer_and_fold(Graph& graph, const InferOptions& options) {
+  return Inference(graph, options).run();
+}
 
 }  // namespace octavo::passes

@@ -9,17 +9,17 @@
 namespace octavo::passes {
 
 struct InferOptions {
-  // Folding stops where the folded results would weigh more than this beyond the constants that they replace, so that
-  // a small file cannot ask for a huge constant.
+  // Folding stops where the folded results would weigh more than this beyond the constants that
+  // they replace, so that a small file cannot ask for a huge constant.
   std::size_t max_folded_bytes = std::size_t{16} << 20;
   // Replace nodes whose result is known by constants. Off: only shapes and dtypes are set.
   bool fold = true;
 };
 
-// Walks the nodes in order; sets dtype and shape of their outputs as far as known (kUnknownDim where a
-// dimension is not; no shape where not even the rank is), and turns into constants: nodes with constant inputs
-// only, Shape of a known shape, and integer arithmetic on shapes whose elements are all known
-// (Gather, Slice, Concat, Unsqueeze, Cast, ... of a partially known Shape).
+// Walks the nodes in order; sets dtype and shape of their outputs as far as known (kUnknownDim
+// where a dimension is not; no shape where not even the rank is), and turns into constants: nodes
+// with constant inputs only, Shape of a known shape, and integer arithmetic on shapes whose
+// elements are all known (Gather, Slice, Concat, Unsqueeze, Cast, ... of a partially known Shape).
 //
 // Nodes must be canonical (passes/canonicalize). Folded nodes are removed, and constants that only
 // they read lose their data (Graph::compact_values drops the values).

@@ -8,7 +8,9 @@
 namespace octavo::runtime {
 
 namespace {
-bool alive_together(const Lifetime& a, const Lifetime& b) { return a.first <= b.last && b.first <= a.last; }
+bool alive_together(const Lifetime& a, const Lifetime& b) {
+  return a.first <= b.last && b.first <= a.last;
+}
 
 // Places the buffers in the given order, each into the smallest gap that takes it.
 Plan place(std::span<const Lifetime> buffers, std::span<const std::size_t> order) {
@@ -43,7 +45,9 @@ Plan place(std::span<const Lifetime> buffers, std::span<const std::size_t> order
 
 Plan plan_memory(std::span<const Lifetime> buffers) {
   using Before = std::function<bool(const Lifetime&, const Lifetime&)>;
-  const auto steps = [](const Lifetime& buffer) { return static_cast<std::size_t>(buffer.last - buffer.first) + 1; };
+  const auto steps = [](const Lifetime& buffer) {
+    return static_cast<std::size_t>(buffer.last - buffer.first) + 1;
+  };
   const Before orders[] = {
       [](const Lifetime& a, const Lifetime& b) { return a.bytes > b.bytes; },
       [&](const Lifetime& a, const Lifetime& b) { return a.bytes * steps(a) > b.bytes * steps(b); },
@@ -85,7 +89,8 @@ std::size_t lower_bound(std::span<const Lifetime> buffers) {
             [&](std::size_t a, std::size_t b) { return buffers[a].last < buffers[b].last; });
   std::size_t alive = 0, most = 0, gone = 0;
   for (const std::size_t id : by_first) {
-    while (buffers[by_last[gone]].last < buffers[id].first) alive -= round_up(buffers[by_last[gone++]].bytes);
+    while (buffers[by_last[gone]].last < buffers[id].first)
+      alive -= round_up(buffers[by_last[gone++]].bytes);
     alive += round_up(buffers[id].bytes);
     most = std::max(most, alive);
   }

@@ -1,8 +1,8 @@
 // Where buffers lie in one arena, so that buffers alive at the same time never overlap.
 //
-// Offline memory planning is NP-hard; greedy by size into the best gap is within a few percent of the lower bound
-// for CNNs (Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020). Several
-// orders are tried and the smallest plan wins.
+// Offline memory planning is NP-hard; greedy by size into the best gap is within a few percent of
+// the lower bound for CNNs (Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net
+// Inference", 2020). Several orders are tried and the smallest plan wins.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,8 @@ namespace octavo::runtime {
 
 // Every buffer starts at a multiple of this.
 inline constexpr std::size_t kArenaAlignment = 64;
-// Readable bytes past the last buffer: a step may read that far past the end of any (ops/op.h, StepArgs).
+// Readable bytes past the last buffer: a step may read that far past the end of any (ops/op.h,
+// StepArgs).
 inline constexpr std::size_t kArenaSlack = 64;
 
 constexpr std::size_t round_up(std::size_t bytes) {

@@ -16,12 +16,14 @@ namespace {
 constexpr int kNone = -1;
 
 struct ArenaDelete {
-  void operator()(std::byte* bytes) const { ::operator delete(bytes, std::align_val_t{kArenaAlignment}); }
+  void operator()(std::byte* bytes) const {
+    ::operator delete (bytes, std::align_val_t{kArenaAlignment});
+  }
 };
 using Arena = std::unique_ptr<std::byte, ArenaDelete>;
 
 Arena make_arena(std::size_t bytes) {
-  Arena arena(static_cast<std::byte*>(::operator new(bytes, std::align_val_t{kArenaAlignment})));
+  Arena arena(static_cast<std::byte*>(::operator new (bytes, std::align_val_t{kArenaAlignment})));
   std::memset(arena.get(), 0, bytes);
   return arena;
 }
@@ -43,7 +45,9 @@ struct ReadyStep {
 class Buffers {
  public:
   Buffers(const Graph& graph, const std::vector<ReadyStep>& steps, bool keep_values)
-      : graph_(graph), group_(graph.values.size(), kNone), constant_(graph.values.size(), kNoValue) {
+      : graph_(graph),
+        group_(graph.values.size(), kNone),
+        constant_(graph.values.size(), kNoValue) {
     for (const ValueId id : graph.inputs) {
       if (group_[index(id)] == kNone) group_[index(id)] = add(id, 0);
     }
@@ -77,7 +81,8 @@ class Buffers {
         const ValueId source = alias ? node.input(static_cast<std::size_t>(*alias)) : kNoValue;
         if (source != kNoValue && bytes_of(graph_.value(source)) == bytes_of(graph_.value(out))) {
           group_[index(out)] = group_[index(source)];
-          constant_[index(out)] = graph_.value(source).is_constant() ? source : constant_[index(source)];
+          constant_[index(out)] =
+              graph_.value(source).is_constant() ? source : constant_[index(source)];
         } else {
           group_[index(out)] = add(out, static_cast<int>(i));
         }
@@ -115,9 +120,11 @@ class Buffers {
       const Lifetime& out = lifetimes_[static_cast<std::size_t>(own)];
       if (place.last != static_cast<int>(i) || place.bytes != out.bytes) continue;
       // Another view of the same memory may be read in another order.
-      const bool read_elsewhere = std::any_of(node.inputs.begin(), node.inputs.end(), [&](ValueId id) {
-        return id != in && buffer(id) != kNone && merged_into[static_cast<std::size_t>(buffer(id))] == from;
-      });
+      const bool read_elsewhere =
+          std::any_of(node.inputs.begin(), node.inputs.end(), [&](ValueId id) {
+            return id != in && buffer(id) != kNone &&
+                   merged_into[static_cast<std::size_t>(buffer(id))] == from;
+          });
       if (read_elsewhere) continue;
       place.last = out.last;
       merged_into[static_cast<std::size_t>(own)] = from;
@@ -144,7 +151,8 @@ class Buffers {
   std::vector<Lifetime> lifetimes_;
 };
 
-// What the contract promises of the graph; a graph that breaks it would read or write out of bounds.
+// What the contract promises of the graph; a graph that breaks it would read or write out of
+// bounds.
 Status check(const Graph& graph) {
   for (const Value& value : graph.values) {
     if (value.is_constant() && value.layout != Layout::kRowMajor) {
@@ -155,8 +163,11 @@ Status check(const Graph& graph) {
     if (id == kNoValue) return ok_status();
     const Value& value = graph.value(id);
     if (!value.shape || !value.shape->checked_elements() || dtype_size(value.dtype) == 0) {
-      return Error{Code::kDynamicDimension, text("The shape or type of ", describe(value), " is not known."), where,
-                   "Give the shapes of the model's inputs.", {}};
+      return Error{Code::kDynamicDimension,
+                   text("The shape or type of ", describe(value), " is not known."),
+                   where,
+                   "Give the shapes of the model's inputs.",
+                   {}};
     }
     return ok_status();
   };
@@ -164,21 +175,30 @@ Status check(const Graph& graph) {
   for (std::size_t i = 0; i < graph.values.size(); ++i) made[i] = graph.values[i].is_constant();
   for (const ValueId id : graph.inputs) {
     OCTAVO_CHECK_OK(known(id, text("input '", graph.value(id).name, "'")));
-    if (graph.value(id).is_constant()) return Error{Code::kInternal, "An input is a constant.", describe(graph.value(id)), "", {}};
+    if (graph.value(id).is_constant())
+      return Error{Code::kInternal, "An input is a constant.", describe(graph.value(id)), "", {}};
     made[static_cast<std::size_t>(id)] = true;
   }
   for (const Node& node : graph.nodes) {
     for (const ValueId id : node.inputs) {
       OCTAVO_CHECK_OK(known(id, describe(node)));
       if (id != kNoValue && !made[static_cast<std::size_t>(id)]) {
-        return Error{Code::kMissingInitializer, text("Nothing makes ", describe(graph.value(id)), "."), describe(node), "", {}};
+        return Error{Code::kMissingInitializer,
+                     text("Nothing makes ", describe(graph.value(id)), "."),
+                     describe(node),
+                     "",
+                     {}};
       }
     }
     for (const ValueId id : node.outputs) {
       OCTAVO_CHECK_OK(known(id, describe(node)));
       if (id == kNoValue) continue;
       if (made[static_cast<std::size_t>(id)]) {
-        return Error{Code::kInvalidModel, text("Made twice: ", describe(graph.value(id)), "."), describe(node), "", {}};
+        return Error{Code::kInvalidModel,
+                     text("Made twice: ", describe(graph.value(id)), "."),
+                     describe(node),
+                     "",
+                     {}};
       }
       made[static_cast<std::size_t>(id)] = true;
     }
@@ -187,10 +207,12 @@ Status check(const Graph& graph) {
     const Value& value = graph.value(id);
     OCTAVO_CHECK_OK(known(id, text("output '", value.name, "'")));
     if (!made[static_cast<std::size_t>(id)]) {
-      return Error{Code::kMissingInitializer, text("Nothing makes ", describe(value), "."), "", "", {}};
+      return Error{
+          Code::kMissingInitializer, text("Nothing makes ", describe(value), "."), "", "", {}};
     }
     if (value.layout != Layout::kRowMajor) {
-      return Error{Code::kInternal, "An input or output is not row-major.", describe(value), "", {}};
+      return Error{
+          Code::kInternal, "An input or output is not row-major.", describe(value), "", {}};
     }
     return ok_status();
   };
@@ -231,7 +253,8 @@ struct Session::Impl {
           ready.step.blocks,
           [](void* opaque, int first, int last, int thread) {
             const auto& [impl, step] = *static_cast<Context*>(opaque);
-            std::byte* own = impl->scratch.get() + static_cast<std::size_t>(thread) * impl->scratch_stride;
+            std::byte* own =
+                impl->scratch.get() + static_cast<std::size_t>(thread) * impl->scratch_stride;
             step->step.run({step->in, step->out, own}, first, last);
           },
           &context);
@@ -246,7 +269,11 @@ Status Session::Impl::prepare(const SessionOptions& options) {
   for (const Node& node : graph.nodes) {
     const ops::OpDef* op = ops::find_op(node);
     if (op == nullptr) {
-      findings.push_back({Code::kUnsupportedOp, text("The operator ", node.op, " is not supported."), describe(node), "", {}});
+      findings.push_back({Code::kUnsupportedOp,
+                          text("The operator ", node.op, " is not supported."),
+                          describe(node),
+                          "",
+                          {}});
       continue;
     }
     Result<ops::Step> step = op->prepare(ops::PrepareContext(graph, node, options.policy));
@@ -263,7 +290,8 @@ Status Session::Impl::prepare(const SessionOptions& options) {
   if (!findings.empty()) return combine(std::move(findings));
 
   const Buffers buffers(graph, steps, options.keep_values);
-  const Plan plan = options.keep_values ? plan_apart(buffers.lifetimes()) : plan_memory(buffers.lifetimes());
+  const Plan plan =
+      options.keep_values ? plan_apart(buffers.lifetimes()) : plan_memory(buffers.lifetimes());
   bound_bytes = lower_bound(buffers.lifetimes());
   arena_bytes = plan.bytes;
   scratch_stride = round_up(scratch_bytes + kArenaSlack);
@@ -271,9 +299,11 @@ Status Session::Impl::prepare(const SessionOptions& options) {
   const std::size_t needed = packed_bytes + arena_bytes + kArenaSlack + scratch_stride * threads;
   if (options.memory_limit != 0 && needed > options.memory_limit) {
     return Error{Code::kLimitExceeded,
-                 text("The session needs ", needed, " bytes (", packed_bytes, " for weights, ", arena_bytes,
-                      " for activations); the limit is ", options.memory_limit, "."),
-                 "", "Raise the memory limit, or give a smaller input shape.", {}};
+                 text("The session needs ", needed, " bytes (", packed_bytes, " for weights, ",
+                      arena_bytes, " for activations); the limit is ", options.memory_limit, "."),
+                 "",
+                 "Raise the memory limit, or give a smaller input shape.",
+                 {}};
   }
   pool = std::make_unique<ThreadPool>(static_cast<int>(threads));
   arena = make_arena(arena_bytes + kArenaSlack);
@@ -344,7 +374,9 @@ std::span<std::byte> Session::input(std::size_t i) {
   return {impl_->memory[static_cast<std::size_t>(id)], bytes_of(impl_->graph.value(id))};
 }
 
-std::span<const std::byte> Session::output(std::size_t i) const { return value(impl_->graph.outputs[i]); }
+std::span<const std::byte> Session::output(std::size_t i) const {
+  return value(impl_->graph.outputs[i]);
+}
 
 std::span<const std::byte> Session::value(ValueId id) const {
   const Value& value = impl_->graph.value(id);
@@ -373,7 +405,8 @@ void Session::run_profiled() {
   for (std::size_t i = 0; i < impl_->steps.size(); ++i) {
     const Clock::time_point start = Clock::now();
     impl_->run_step(i);
-    impl_->steps[i].milliseconds = std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+    impl_->steps[i].milliseconds =
+        std::chrono::duration<double, std::milli>(Clock::now() - start).count();
   }
   impl_->cursor = 0;
 }

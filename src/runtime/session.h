@@ -18,7 +18,8 @@ namespace octavo::runtime {
 struct SessionOptions {
   kernels::Policy policy{};
   int threads = 1;
-  // Keeps every value in memory of its own, so that all can be read after run() (calibration, comparison).
+  // Keeps every value in memory of its own, so that all can be read after run() (calibration,
+  // comparison).
   bool keep_values = false;
   // Upper bound for plan + packed weights in bytes; 0: no bound of ours.
   std::size_t memory_limit = 0;
@@ -33,7 +34,8 @@ struct StepInfo {
 
 class Session {
  public:
-  // `graph` is canonical, all shapes known, layouts assigned (passes/pipelines.h: prepare_for_session).
+  // `graph` is canonical, all shapes known, layouts assigned (passes/pipelines.h:
+  // prepare_for_session).
   static Result<Session> create(Graph graph, const SessionOptions& options);
 
   Session(Session&&) noexcept;
@@ -41,8 +43,8 @@ class Session {
   ~Session();
 
   const Graph& graph() const;
-  // Where to write input i / read output i (order of Graph::inputs / outputs), row-major, whole tensor.
-  // Inputs are not kept by run(): write all of them before each run.
+  // Where to write input i / read output i (order of Graph::inputs / outputs), row-major, whole
+  // tensor. Inputs are not kept by run(): write all of them before each run.
   std::span<std::byte> input(std::size_t i);
   std::span<const std::byte> output(std::size_t i) const;
   // Any value after run(); empty unless it is a constant, an input, an output or keep_values is on.
@@ -50,17 +52,19 @@ class Session {
   std::span<const std::byte> value(ValueId id) const;
 
   void run();
-  // run() in pieces, for jobs that report progress and can be aborted: true while there is more to do.
+  // run() in pieces, for jobs that report progress and can be aborted: true while there is more to
+  // do.
   bool run_some(int max_steps);
   void run_profiled();
-  // Called after each step of run() with the step's node; for calibration without keep_values: outputs are
-  // valid during the call. Pass nullptr to remove.
+  // Called after each step of run() with the step's node; for calibration without keep_values:
+  // outputs are valid during the call. Pass nullptr to remove.
   void on_step(std::function<void(NodeId, std::span<const std::byte* const> outputs)> callback);
 
   std::vector<StepInfo> steps() const;
-  std::size_t arena_bytes() const;        // activations, after planning
-  std::size_t lower_bound_bytes() const;  // largest sum of values alive at once: no plan can be smaller
-  std::size_t weight_bytes() const;       // packed
+  std::size_t arena_bytes() const;  // activations, after planning
+  std::size_t lower_bound_bytes()
+      const;                         // largest sum of values alive at once: no plan can be smaller
+  std::size_t weight_bytes() const;  // packed
 
  private:
   struct Impl;

@@ -16,8 +16,9 @@ class ThreadPool {
 
   int threads() const;
 
-  // Calls work(context, first, last, thread) until the pieces cover [0, blocks), then returns. Pieces are handed
-  // out one by one, so their order and thread vary; 0 <= thread < threads(), the caller is 0.
+  // Calls work(context, first, last, thread) until the pieces cover [0, blocks), then returns.
+  // Pieces are handed out one by one, so their order and thread vary; 0 <= thread < threads(), the
+  // caller is 0.
   using Work = void (*)(void* context, int first, int last, int thread);
   void run(int blocks, Work work, void* context);
 

@@ -49,11 +49,14 @@ void check_rules(const Graph& graph) {
     REQUIRE(op != nullptr);
     if (node.domain == "octavo") continue;
     for (const ValueId id : node.inputs) {
-      if (id == kNoValue || graph.value(id).is_constant() || graph.value(id).shape->rank() < 3) continue;
+      if (id == kNoValue || graph.value(id).is_constant() || graph.value(id).shape->rank() < 3)
+        continue;
       const Layout layout = graph.value(id).layout;
       if (op->layout == ops::LayoutRule::kRowMajor) CHECK(layout == Layout::kRowMajor);
-      if (op->layout == ops::LayoutRule::kChannelsLast && id == node.inputs[0]) CHECK(layout == Layout::kChannelsLast);
-      if (op->layout == ops::LayoutRule::kFollow && graph.value(id).shape->rank() == graph.value(node.outputs[0]).shape->rank()) {
+      if (op->layout == ops::LayoutRule::kChannelsLast && id == node.inputs[0])
+        CHECK(layout == Layout::kChannelsLast);
+      if (op->layout == ops::LayoutRule::kFollow &&
+          graph.value(id).shape->rank() == graph.value(node.outputs[0]).shape->rank()) {
         CHECK(layout == graph.value(node.outputs[0]).layout);
       }
     }
@@ -86,7 +89,8 @@ TEST_CASE("a value is converted once for all its readers") {
   CHECK(std::count(names.begin(), names.end(), "ToRowMajor") == 2);
 }
 
-TEST_CASE("ops that follow stay row-major where nothing is channels-last, and join where something is") {
+TEST_CASE(
+    "ops that follow stay row-major where nothing is channels-last, and join where something is") {
   GraphBuilder b;
   const ValueId x = b.input("x", {1, 3, 4, 4});
   const ValueId padded = b.node("Pad", {x, b.ints({0, 0, 2, 2, 0, 0, 2, 2})});
@@ -96,7 +100,8 @@ TEST_CASE("ops that follow stay row-major where nothing is channels-last, and jo
   assign(b.graph);
   check_rules(b.graph);
   // x and the padded x are converted; the padded x itself is an output as it is.
-  CHECK(ops_of(b.graph) == Names{"Pad", "ToChannelsLast", "Resize", "ToChannelsLast", "Concat", "ToRowMajor"});
+  CHECK(ops_of(b.graph) ==
+        Names{"Pad", "ToChannelsLast", "Resize", "ToChannelsLast", "Concat", "ToRowMajor"});
 }
 
 TEST_CASE("constants are never converted for ops that follow") {

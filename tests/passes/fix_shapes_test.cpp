@@ -20,7 +20,8 @@ TEST_CASE("an open batch becomes 1, other shapes follow") {
 
 TEST_CASE("open sizes are taken from the given shapes, under their name for all inputs") {
   GraphBuilder b;
-  const ValueId x = b.input("x", {kUnknownDim, 3, kUnknownDim}, DType::kFloat32, {"N", "", "width"});
+  const ValueId x =
+      b.input("x", {kUnknownDim, 3, kUnknownDim}, DType::kFloat32, {"N", "", "width"});
   const ValueId y = b.input("y", {kUnknownDim, kUnknownDim}, DType::kFloat32, {"N", "width"});
   b.output(b.node("Transpose", {x}));
   b.output(b.node("Transpose", {y}));

@@ -57,12 +57,14 @@ TEST_CASE("folding can be turned off") {
 }
 
 TEST_CASE("the shape arithmetic of exporters folds as far as dimensions are known") {
-  // Flatten as PyTorch writes it, with a batch that is not known: Reshape(x, Concat(Shape(x)[0], -1)).
+  // Flatten as PyTorch writes it, with a batch that is not known: Reshape(x, Concat(Shape(x)[0],
+  // -1)).
   GraphBuilder b;
   const ValueId x = b.input("x", {kUnknownDim, 3, 4, 5});
   const ValueId shape = b.node("Shape", {x});
   const ValueId batch = b.node("Gather", {shape, b.constant(Tensor::scalar<std::int64_t>(0))});
-  const ValueId list = b.node("Concat", {b.node("Unsqueeze", {batch, b.ints({0})}), b.ints({60})}, {{"axis", std::int64_t{0}}});
+  const ValueId list = b.node("Concat", {b.node("Unsqueeze", {batch, b.ints({0})}), b.ints({60})},
+                              {{"axis", std::int64_t{0}}});
   const ValueId flat = b.node("Reshape", {x, list});
   b.output(flat);
   // And a size that is known: Shape(x)[2:4].

@@ -46,8 +46,10 @@ TEST_CASE("a plan never lets buffers overlap that are alive together") {
       CHECK(plan.offsets[i] % kArenaAlignment == 0);
       CHECK(plan.offsets[i] + buffers[i].bytes <= plan.bytes);
       for (std::size_t k = 0; k < i; ++k) {
-        const bool together = buffers[i].first <= buffers[k].last && buffers[k].first <= buffers[i].last;
-        CHECK_FALSE((together && overlaps(plan.offsets[i], buffers[i].bytes, plan.offsets[k], buffers[k].bytes)));
+        const bool together =
+            buffers[i].first <= buffers[k].last && buffers[k].first <= buffers[i].last;
+        CHECK_FALSE((together && overlaps(plan.offsets[i], buffers[i].bytes, plan.offsets[k],
+                                          buffers[k].bytes)));
       }
     }
   }

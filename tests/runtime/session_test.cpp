@@ -39,28 +39,42 @@ std::vector<float> floats(std::span<const std::byte> bytes) {
 
 void write_random(Session& session, std::uint32_t seed) {
   for (std::size_t i = 0; i < session.graph().inputs.size(); ++i) {
-    write(session, i, test::random_floats(session.input(i).size() / sizeof(float), seed + static_cast<std::uint32_t>(i), -2, 2));
+    write(session, i,
+          test::random_floats(session.input(i).size() / sizeof(float),
+                              seed + static_cast<std::uint32_t>(i), -2, 2));
   }
 }
 
 std::vector<Bytes> outputs(const Session& session) {
   std::vector<Bytes> all;
-  for (std::size_t i = 0; i < session.graph().outputs.size(); ++i) all.emplace_back(session.output(i).begin(), session.output(i).end());
+  for (std::size_t i = 0; i < session.graph().outputs.size(); ++i)
+    all.emplace_back(session.output(i).begin(), session.output(i).end());
   return all;
 }
 
-// A graph of ops that copy, alias, and may work in place, all on tensors of 1 x 4 x 6 (and reshapes of it).
+// A graph of ops that copy, alias, and may work in place, all on tensors of 1 x 4 x 6 (and reshapes
+// of it).
 Graph random_graph(std::uint32_t seed) {
   test::Random random(seed);
   GraphBuilder b;
-  std::vector<ValueId> pool{b.input("x", {1, 4, 6}), b.input("y", {1, 4, 6}), b.constant(Tensor::of<float>({1, 4, 6}, test::random_floats(24, seed, -1, 1)))};
-  const auto any = [&] { return pool[static_cast<std::size_t>(random.range(0, static_cast<int>(pool.size()) - 1))]; };
+  std::vector<ValueId> pool{
+      b.input("x", {1, 4, 6}), b.input("y", {1, 4, 6}),
+      b.constant(Tensor::of<float>({1, 4, 6}, test::random_floats(24, seed, -1, 1)))};
+  const auto any = [&] {
+    return pool[static_cast<std::size_t>(random.range(0, static_cast<int>(pool.size()) - 1))];
+  };
   const std::vector<std::int64_t> swap{0, 2, 1};
   for (int i = 0; i < 30; ++i) {
     switch (random.range(0, 6)) {
-      case 0: pool.push_back(b.node("Relu", {any()})); break;
-      case 1: pool.push_back(b.node("Add", {any(), any()})); break;
-      case 2: pool.push_back(b.node("Identity", {any()})); break;
+      case 0:
+        pool.push_back(b.node("Relu", {any()}));
+        break;
+      case 1:
+        pool.push_back(b.node("Add", {any(), any()}));
+        break;
+      case 2:
+        pool.push_back(b.node("Identity", {any()}));
+        break;
       case 3: {  // a free view and back, with a true copy between
         const ValueId flat = b.node("Reshape", {any(), b.ints({1, 6, 4})});
         pool.push_back(b.node("Transpose", {flat}, {{"perm", swap}}));
@@ -71,7 +85,9 @@ Graph random_graph(std::uint32_t seed) {
         pool.push_back(b.node("Concat", {halves[1], halves[0]}, {{"axis", std::int64_t{2}}}));
         break;
       }
-      case 5: pool.push_back(b.node("Mul", {any(), any()})); break;
+      case 5:
+        pool.push_back(b.node("Mul", {any(), any()}));
+        break;
       default: {  // both a view and the tensor itself are read after the view was made
         const ValueId x = any();
         const ValueId view = b.node("Reshape", {x, b.ints({1, 4, 6})});
@@ -98,7 +114,9 @@ TEST_CASE("a small graph computes what it says") {
   CHECK(session.steps()[1].kernel == "concat/copy");
 }
 
-TEST_CASE("planned memory gives what separate memory gives, for every value and every number of threads") {
+TEST_CASE(
+    "planned memory gives what separate memory gives, for every value and every number of "
+    "threads") {
   for (std::uint32_t seed = 0; seed < 40; ++seed) {
     const Graph graph = random_graph(seed);
     Session apart = make(graph, {.keep_values = true});
@@ -214,7 +232,8 @@ TEST_CASE("tensors without elements pass through") {
   GraphBuilder b;
   const ValueId x = b.input("x", {0, 3});
   const ValueId relu = b.node("Relu", {x});
-  const ValueId joined = b.node("Concat", {relu, b.constant(Tensor::of<float>({1, 3}, {1, 2, 3}))}, {{"axis", std::int64_t{0}}});
+  const ValueId joined = b.node("Concat", {relu, b.constant(Tensor::of<float>({1, 3}, {1, 2, 3}))},
+                                {{"axis", std::int64_t{0}}});
   b.output(joined);
   b.output(relu);
   Session session = make(b.graph);
@@ -246,7 +265,10 @@ TEST_CASE("a memory limit is checked before the memory is taken, and the error t
   CHECK(Session::create(b.graph, {.memory_limit = 5 << 20}).ok());
   // Far beyond any machine: refused by the limit, not by the allocator.
   GraphBuilder huge;
-  huge.output(huge.node("Concat", {huge.input("x", {std::int64_t{1} << 30}), huge.input("y", {std::int64_t{1} << 30})}, {{"axis", std::int64_t{0}}}));
+  huge.output(huge.node(
+      "Concat",
+      {huge.input("x", {std::int64_t{1} << 30}), huge.input("y", {std::int64_t{1} << 30})},
+      {{"axis", std::int64_t{0}}}));
   CHECK(code_of(huge.graph, {.memory_limit = std::size_t{1} << 30}) == Code::kLimitExceeded);
 }
 

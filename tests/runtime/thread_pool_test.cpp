@@ -23,7 +23,8 @@ TEST_CASE("a pool runs every block exactly once, again and again") {
             blocks,
             [](void* opaque, int first, int last, int thread) {
               auto& shared = *static_cast<Context*>(opaque);
-              for (int block = first; block < last; ++block) ++shared.counts[static_cast<std::size_t>(block)];
+              for (int block = first; block < last; ++block)
+                ++shared.counts[static_cast<std::size_t>(block)];
               int worst = shared.worst_thread;
               while (thread > worst && !shared.worst_thread.compare_exchange_weak(worst, thread)) {
               }

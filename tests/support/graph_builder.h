@@ -11,7 +11,8 @@ namespace octavo::test {
 
 class GraphBuilder {
  public:
-  ValueId input(std::string name, Shape shape, DType dtype = DType::kFloat32, std::vector<std::string> dim_names = {}) {
+  ValueId input(std::string name, Shape shape, DType dtype = DType::kFloat32,
+                std::vector<std::string> dim_names = {}) {
     Value value;
     value.name = std::move(name);
     value.dtype = dtype;
@@ -20,14 +21,18 @@ class GraphBuilder {
     graph.inputs.push_back(graph.add_value(std::move(value)));
     return graph.inputs.back();
   }
-  ValueId constant(Tensor tensor) { return graph.add_constant(graph.fresh_value_name("c"), std::move(tensor)); }
+  ValueId constant(Tensor tensor) {
+    return graph.add_constant(graph.fresh_value_name("c"), std::move(tensor));
+  }
   ValueId ints(const std::vector<std::int64_t>& values) {
-    return constant(Tensor::of<std::int64_t>(Shape{static_cast<std::int64_t>(values.size())}, values));
+    return constant(
+        Tensor::of<std::int64_t>(Shape{static_cast<std::int64_t>(values.size())}, values));
   }
 
   // A node and its outputs; shapes are inferred where they can be.
   std::vector<ValueId> nodes(std::string op, std::vector<ValueId> inputs, std::size_t outputs,
-                             std::vector<std::pair<std::string, Attr>> attrs = {}, std::string domain = "") {
+                             std::vector<std::pair<std::string, Attr>> attrs = {},
+                             std::string domain = "") {
     Node node;
     node.name = graph.fresh_node_name("n_" + op);
     node.op = std::move(op);
@@ -48,8 +53,8 @@ class GraphBuilder {
     graph.nodes.push_back(node);
     return node.outputs;
   }
-  ValueId node(std::string op, std::vector<ValueId> inputs, std::vector<std::pair<std::string, Attr>> attrs = {},
-               std::string domain = "") {
+  ValueId node(std::string op, std::vector<ValueId> inputs,
+               std::vector<std::pair<std::string, Attr>> attrs = {}, std::string domain = "") {
     return nodes(std::move(op), std::move(inputs), 1, std::move(attrs), std::move(domain))[0];
   }
   void output(ValueId id) { graph.outputs.push_back(id); }

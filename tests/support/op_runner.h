@@ -1,4 +1,5 @@
-// Runs one node by itself: infers, prepares and runs it on row-major tensors, in either memory layout.
+// Runs one node by itself: infers, prepares and runs it on row-major tensors, in either memory
+// layout.
 #pragma once
 
 #include <cstring>
@@ -18,7 +19,8 @@ struct Operand {
 };
 inline Operand constant(Tensor tensor) { return {std::move(tensor), true, std::nullopt}; }
 inline Operand constant_ints(const std::vector<std::int64_t>& values) {
-  return constant(Tensor::of<std::int64_t>(Shape{static_cast<std::int64_t>(values.size())}, values));
+  return constant(
+      Tensor::of<std::int64_t>(Shape{static_cast<std::int64_t>(values.size())}, values));
 }
 
 struct OpRun {
@@ -29,7 +31,8 @@ struct OpRun {
 };
 
 // All coordinates of a shape, in row-major order.
-inline void each_index(const Shape& shape, const std::function<void(const std::vector<std::int64_t>&)>& body) {
+inline void each_index(const Shape& shape,
+                       const std::function<void(const std::vector<std::int64_t>&)>& body) {
   std::vector<std::int64_t> index(static_cast<std::size_t>(shape.rank()), 0);
   for (std::int64_t i = 0; i < shape.elements(); ++i) {
     body(index);
@@ -41,7 +44,8 @@ inline void each_index(const Shape& shape, const std::function<void(const std::v
 }
 
 // Elements between the start and `index`, in the memory order of `layout`, by Horner's rule.
-inline std::size_t offset_of(const Shape& shape, const std::vector<std::int64_t>& index, Layout layout) {
+inline std::size_t offset_of(const Shape& shape, const std::vector<std::int64_t>& index,
+                             Layout layout) {
   std::vector<std::size_t> order(index.size());
   for (std::size_t d = 0; d < order.size(); ++d) order[d] = d;
   if (layout == Layout::kChannelsLast && order.size() >= 3) {
@@ -50,19 +54,22 @@ inline std::size_t offset_of(const Shape& shape, const std::vector<std::int64_t>
   }
   std::size_t offset = 0;
   for (const std::size_t d : order) {
-    offset = offset * static_cast<std::size_t>(shape[static_cast<int>(d)]) + static_cast<std::size_t>(index[d]);
+    offset = offset * static_cast<std::size_t>(shape[static_cast<int>(d)]) +
+             static_cast<std::size_t>(index[d]);
   }
   return offset;
 }
 
-inline void reorder(const Shape& shape, std::size_t size, const std::byte* from, Layout from_layout, std::byte* to,
-                    Layout to_layout) {
+inline void reorder(const Shape& shape, std::size_t size, const std::byte* from, Layout from_layout,
+                    std::byte* to, Layout to_layout) {
   each_index(shape, [&](const std::vector<std::int64_t>& index) {
-    std::memcpy(to + offset_of(shape, index, to_layout) * size, from + offset_of(shape, index, from_layout) * size, size);
+    std::memcpy(to + offset_of(shape, index, to_layout) * size,
+                from + offset_of(shape, index, from_layout) * size, size);
   });
 }
 
-inline Result<std::vector<Tensor>> run_op(Node node, const std::vector<std::optional<Operand>>& operands,
+inline Result<std::vector<Tensor>> run_op(Node node,
+                                          const std::vector<std::optional<Operand>>& operands,
                                           const OpRun& how = {}) {
   Graph graph;
   node.name = "node";
@@ -93,10 +100,12 @@ inline Result<std::vector<Tensor>> run_op(Node node, const std::vector<std::opti
   if (op == nullptr) return Error{Code::kUnsupportedOp, "There is no such op.", node.op, "", {}};
   ops::InferContext infer(graph, node);
   OCTAVO_CHECK_OK(op->infer(infer));
-  const bool follows = op->layout == ops::LayoutRule::kFollow || op->layout == ops::LayoutRule::kChannelsLast;
+  const bool follows =
+      op->layout == ops::LayoutRule::kFollow || op->layout == ops::LayoutRule::kChannelsLast;
   for (const ValueId id : node.outputs) {
     Value& value = graph.value(id);
-    if (!value.shape || !value.shape->known()) return Error{Code::kDynamicDimension, "A shape is not known.", node.op, "", {}};
+    if (!value.shape || !value.shape->known())
+      return Error{Code::kDynamicDimension, "A shape is not known.", node.op, "", {}};
     if (follows && value.shape->rank() >= 3) value.layout = how.layout;
   }
   if (node.op == "ToChannelsLast") graph.value(node.outputs[0]).layout = Layout::kChannelsLast;
@@ -115,37 +124,42 @@ inline Result<std::vector<Tensor>> run_op(Node node, const std::vector<std::opti
     }
     const Tensor& tensor = operands[i]->tensor;
     in_bytes.back().resize(tensor.bytes() + kGuard);
-    reorder(tensor.shape(), dtype_size(tensor.dtype()), tensor.data(), Layout::kRowMajor, in_bytes.back().data(),
-            graph.value(node.inputs[i]).layout);
+    reorder(tensor.shape(), dtype_size(tensor.dtype()), tensor.data(), Layout::kRowMajor,
+            in_bytes.back().data(), graph.value(node.inputs[i]).layout);
     in.push_back(in_bytes.back().data());
   }
   for (const ValueId id : node.outputs) {
     const Value& value = graph.value(id);
-    out_bytes.emplace_back(static_cast<std::size_t>(value.shape->elements()) * dtype_size(value.dtype) + 2 * kGuard,
-                           std::byte{0xA5});
+    out_bytes.emplace_back(
+        static_cast<std::size_t>(value.shape->elements()) * dtype_size(value.dtype) + 2 * kGuard,
+        std::byte{0xA5});
     out.push_back(out_bytes.back().data() + kGuard);
   }
   std::vector<std::byte> scratch(step.scratch_bytes + kGuard);
   // Blocks are independent: last one first must do.
-  auto* aligned = reinterpret_cast<std::byte*>((reinterpret_cast<std::uintptr_t>(scratch.data()) + 63) & ~std::uintptr_t{63});
+  auto* aligned = reinterpret_cast<std::byte*>(
+      (reinterpret_cast<std::uintptr_t>(scratch.data()) + 63) & ~std::uintptr_t{63});
   for (int block = step.blocks; block-- > 0;) step.run({in, out, aligned}, block, block + 1);
 
   std::vector<Tensor> results;
   for (std::size_t i = 0; i < node.outputs.size(); ++i) {
     const Value& value = graph.value(node.outputs[i]);
     for (std::size_t k = 0; k < kGuard; ++k) {
-      if (out_bytes[i][k] != std::byte{0xA5} || out_bytes[i][out_bytes[i].size() - 1 - k] != std::byte{0xA5}) {
+      if (out_bytes[i][k] != std::byte{0xA5} ||
+          out_bytes[i][out_bytes[i].size() - 1 - k] != std::byte{0xA5}) {
         return Error{Code::kInternal, "The op wrote outside of its output.", node.op, "", {}};
       }
     }
     Tensor result = Tensor::make(value.dtype, *value.shape);
-    reorder(*value.shape, dtype_size(value.dtype), out[i], value.layout, result.mutable_data(), Layout::kRowMajor);
+    reorder(*value.shape, dtype_size(value.dtype), out[i], value.layout, result.mutable_data(),
+            Layout::kRowMajor);
     results.push_back(std::move(result));
   }
   return results;
 }
 
-inline Node make_node(std::string op, std::vector<std::pair<std::string, Attr>> attrs = {}, std::string domain = "") {
+inline Node make_node(std::string op, std::vector<std::pair<std::string, Attr>> attrs = {},
+                      std::string domain = "") {
   Node node;
   node.op = std::move(op);
   node.domain = std::move(domain);
@@ -172,8 +186,9 @@ inline Tensor counting(DType dtype, Shape shape) {
 }
 
 // out[index] = in[source(index)], the specification of every op that only moves elements.
-inline Tensor moved(const Tensor& in, Shape shape,
-                    const std::function<std::vector<std::int64_t>(const std::vector<std::int64_t>&)>& source) {
+inline Tensor moved(
+    const Tensor& in, Shape shape,
+    const std::function<std::vector<std::int64_t>(const std::vector<std::int64_t>&)>& source) {
   Tensor out = Tensor::make(in.dtype(), std::move(shape));
   const std::size_t size = dtype_size(in.dtype());
   each_index(out.shape(), [&](const std::vector<std::int64_t>& index) {
@@ -184,7 +199,8 @@ inline Tensor moved(const Tensor& in, Shape shape,
 }
 
 inline bool same(const Tensor& a, const Tensor& b) {
-  return a.dtype() == b.dtype() && a.shape() == b.shape() && (a.bytes() == 0 || std::memcmp(a.data(), b.data(), a.bytes()) == 0);
+  return a.dtype() == b.dtype() && a.shape() == b.shape() &&
+         (a.bytes() == 0 || std::memcmp(a.data(), b.data(), a.bytes()) == 0);
 }
 
 }  // namespace octavo::test
