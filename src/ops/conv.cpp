@@ -202,6 +202,7 @@ Result<Step> prepare_float(const PrepareContext& context, const Windows& p, std:
     const kernels::FDwConvKernel& kernel = kernels::best_row(kernels::fdwconv_kernels(), context.policy());
     step.kernel = kernel.name;
     auto packed = kernels::pack_fdwconv(static_cast<int>(m), static_cast<int>(taps), weight.span<float>(), bias);
+    step.packed_bytes = packed.bytes();
     step.run = [p, packed = std::move(packed), run = kernel.run, offsets = tap_offsets(p), bounds](const StepArgs& args, int first, int last) {
       for (std::int64_t block = first; block < last; ++block) {
         const BlockView view = view_of(p, block, args.in[0], sizeof(float), 0, args.scratch);
@@ -233,6 +234,7 @@ Result<Step> prepare_float(const PrepareContext& context, const Windows& p, std:
     const kernels::FConvSpec spec{static_cast<int>(of_group), static_cast<int>(segments.offsets.size()), segments.length};
     packed.push_back(kernel.pack(spec, std::span(inside).subspan(static_cast<std::size_t>(g) * weights_of_group, weights_of_group),
                                  bias.empty() ? bias : bias.subspan(static_cast<std::size_t>(g * of_group), static_cast<std::size_t>(of_group))));
+    step.packed_bytes += packed.back().bytes();
   }
   step.run = [p, packed = std::move(packed), run = kernel.run, offsets = segments.offsets, bounds, m, of_group, depth = w[1]](const StepArgs& args, int first, int last) {
     for (std::int64_t block = first; block < last; ++block) {
@@ -281,6 +283,7 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
     step.scratch_bytes = p.scratch_elements() + (p.padded ? 64 : 0);
     const kernels::QDwConvSpec spec{static_cast<int>(m), static_cast<int>(taps), x_signed, zero_x};
     auto packed = kernel.pack(spec, weights.codes, bias, scale);
+    step.packed_bytes = packed.bytes();
     step.run = [p, packed = std::move(packed), run = kernel.run, offsets = tap_offsets(p), form, fill](const StepArgs& args, int first, int last) {
       for (std::int64_t block = first; block < last; ++block) {
         const BlockView view = view_of(p, block, args.in[0], 1, fill, args.scratch);
@@ -317,6 +320,7 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
     packed.push_back(kernel.pack(spec, std::span(inside).subspan(static_cast<std::size_t>(g) * weights_of_group, weights_of_group),
                                  bias.empty() ? std::span<const std::int32_t>{} : std::span(bias).subspan(from, count), std::span(scale).subspan(from, count)));
     kernel_scratch = std::max(kernel_scratch, packed.back().scratch_bytes);
+    step.packed_bytes += packed.back().bytes();
   }
   // The bordered rows, slack for kernels that read past a segment, then the kernel's own scratch.
   const std::size_t image_bytes = p.padded ? (p.scratch_elements() + 64 + 63) / 64 * 64 : 0;

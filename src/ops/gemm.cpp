@@ -132,7 +132,9 @@ Result<Step> prepare_rows(const PrepareContext& context, const RightSide& right,
   step.kernel = kernel.name;
   step.macs = right.rows * right.n * right.k;
   step.blocks = static_cast<int>((right.rows + kRowsOfBlock - 1) / kRowsOfBlock);
-  step.run = [packed = kernel.pack(spec, weights, bias), run = kernel.run, right, bounds](const StepArgs& args, int first, int last) {
+  kernels::FConvPacked packed = kernel.pack(spec, weights, bias);
+  step.packed_bytes = packed.bytes();
+  step.run = [packed = std::move(packed), run = kernel.run, right, bounds](const StepArgs& args, int first, int last) {
     const std::int64_t from = first * kRowsOfBlock;
     kernels::FConvCall call;
     call.x = reinterpret_cast<const float*>(args.in[0]) + from * right.k;
@@ -167,6 +169,7 @@ Result<Step> prepare_codes(const PrepareContext& context) {
   step.macs = right->rows * right->n * right->k;
   step.blocks = static_cast<int>((right->rows + kRowsOfBlock - 1) / kRowsOfBlock);
   step.scratch_bytes = packed.scratch_bytes;
+  step.packed_bytes = packed.bytes();
   step.run = [packed = std::move(packed), run = kernel.run, right = *right, form = output_form(context)](const StepArgs& args, int first, int last) {
     const std::int64_t from = first * kRowsOfBlock;
     kernels::QConvCall call;
