@@ -100,9 +100,11 @@ Step move_step(const PrepareContext& context, std::string_view kernel, std::size
     const std::int64_t elements =
         std::accumulate(move.dims.begin(), move.dims.end(), std::int64_t{1}, std::multiplies<>());
     if (elements == 0) continue;
-    const auto size = static_cast<std::ptrdiff_t>(element_size);
+    const auto byte_offset = [element_size](std::int64_t element) {
+      return static_cast<std::ptrdiff_t>(element) * static_cast<std::ptrdiff_t>(element_size);
+    };
     Ready item{
-        move.input, move.output, move.from * size, move.to * size, {}, std::nullopt, 0, blocks, 0};
+        move.input, move.output, byte_offset(move.from), byte_offset(move.to), {}, std::nullopt, 0, blocks, 0};
     if (move.table) {
       item.table = make_table_plan(move, context.policy());
       item.units = item.table->rows;

@@ -47,7 +47,7 @@ void run_scalar(const FConvPacked& packed, const FConvCall& call) {
       }
       acc = acc < call.lo ? call.lo : acc;  // a NaN passes, so that it can be reported
       acc = call.hi < acc ? call.hi : acc;
-      call.out[static_cast<std::ptrdiff_t>(m) * call.out_stride + n] = acc;
+      call.out[static_cast<std::int64_t>(m) * call.out_stride + n] = acc;
     }
   }
 }
@@ -119,7 +119,7 @@ void run_simd128(const FConvPacked& packed, const FConvCall& call) {
         }
         const int valid = std::min(kColumns, spec.channels - n);
         for (int r = 0; r < kRows; ++r) {
-          float* out = call.out + static_cast<std::ptrdiff_t>(std::min(m + r, call.pixels - 1)) * call.out_stride + n;
+          float* out = call.out + static_cast<std::int64_t>(std::min(m + r, call.pixels - 1)) * call.out_stride + n;
           // pmax(a, b) is a < b ? b : a, pmin(a, b) is b < a ? b : a: a NaN passes.
           const v128_t y0 = wasm_f32x4_pmin(wasm_f32x4_pmax(acc[r][0], lo), hi);
           const v128_t y1 = wasm_f32x4_pmin(wasm_f32x4_pmax(acc[r][1], lo), hi);

@@ -37,12 +37,12 @@ struct FConvPacked {
 
 struct FConvCall {
   const float* x = nullptr;
-  std::ptrdiff_t pixel_stride = 0, row_stride = 0;  // floats
+  std::int64_t pixel_stride = 0, row_stride = 0;  // floats
   std::int64_t width = 1;
   std::int64_t pixels = 0;
   const std::int32_t* segment_offset = nullptr;  // floats
   float* out = nullptr;
-  std::ptrdiff_t out_stride = 0;  // floats between output pixels
+  std::int64_t out_stride = 0;  // floats between output pixels
   float lo = 0, hi = 0;           // -infinity, infinity: no clamp
 };
 

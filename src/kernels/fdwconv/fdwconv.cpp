@@ -40,7 +40,7 @@ void channels_scalar(const FDwConvPacked& packed, const FDwConvCall& call, const
 
 void run_scalar(const FDwConvPacked& packed, const FDwConvCall& call) {
   for (std::int64_t m = 0; m < call.pixels; ++m) {
-    channels_scalar(packed, call, pixel_at(call, m), call.out + static_cast<std::ptrdiff_t>(m) * call.out_stride, 0);
+    channels_scalar(packed, call, pixel_at(call, m), call.out + static_cast<std::int64_t>(m) * call.out_stride, 0);
   }
 }
 
@@ -49,7 +49,7 @@ void run_simd128(const FDwConvPacked& packed, const FDwConvCall& call) {
   const v128_t hi = wasm_f32x4_splat(call.hi);
   for (std::int64_t m = 0; m < call.pixels; ++m) {
     const float* pixel = pixel_at(call, m);
-    float* out = call.out + static_cast<std::ptrdiff_t>(m) * call.out_stride;
+    float* out = call.out + static_cast<std::int64_t>(m) * call.out_stride;
     int c = 0;
     for (; c + 8 <= packed.channels; c += 8) {
       v128_t acc0 = wasm_v128_load(packed.bias.data() + c);

@@ -27,12 +27,12 @@ FDwConvPacked pack_fdwconv(int channels, int taps, std::span<const float> weight
 
 struct FDwConvCall {
   const float* x = nullptr;
-  std::ptrdiff_t pixel_stride = 0, row_stride = 0;  // floats
+  std::int64_t pixel_stride = 0, row_stride = 0;  // floats
   std::int64_t width = 1;
   std::int64_t pixels = 0;
   const std::int32_t* tap_offset = nullptr;  // floats, one a tap
   float* out = nullptr;
-  std::ptrdiff_t out_stride = 0;  // floats
+  std::int64_t out_stride = 0;  // floats
   float lo = 0, hi = 0;           // -infinity, infinity: no clamp
 };
 

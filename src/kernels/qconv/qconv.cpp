@@ -103,7 +103,7 @@ void run_scalar(const QConvPacked& packed, const QConvCall& call) {
       }
       const auto sum = static_cast<std::int32_t>(acc);
       const float scale = packed.scale[static_cast<std::size_t>(n)];
-      const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(m) * call.out_stride + n;
+      const std::int64_t at = static_cast<std::int64_t>(m) * call.out_stride + n;
       switch (call.output) {
         case QConvOutput::kUint8:
           reinterpret_cast<std::uint8_t*>(call.out)[at] = static_cast<std::uint8_t>(requantize_one(sum, scale, requantize));
@@ -182,9 +182,9 @@ inline void store_tile(const v128_t (&acc)[kRows][2], const QConvPacked& packed,
                        const RequantizeVectors& k, std::int64_t m0, int n) {
   const int valid = std::min(kColumns, packed.spec.channels - n);
   const float* scale = packed.scale.data() + n;
-  std::ptrdiff_t place[kRows];  // a tile that hangs over the last pixel writes that one several times
+  std::int64_t place[kRows];  // a tile that hangs over the last pixel writes that one several times
   for (int r = 0; r < kRows; ++r) {
-    place[r] = static_cast<std::ptrdiff_t>(std::min(m0 + r, call.pixels - 1)) * call.out_stride + n;
+    place[r] = static_cast<std::int64_t>(std::min(m0 + r, call.pixels - 1)) * call.out_stride + n;
   }
   const auto codes = [&]<class Code>(Code* base) {
     Code* out[kRows];

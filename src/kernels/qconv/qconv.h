@@ -53,13 +53,13 @@ enum class QConvOutput : std::uint8_t { kUint8, kInt8, kFloat32, kInt32 };
 
 struct QConvCall {
   const std::byte* x = nullptr;
-  std::ptrdiff_t pixel_stride = 0;  // bytes
-  std::ptrdiff_t row_stride = 0;    // bytes
+  std::int64_t pixel_stride = 0;  // bytes
+  std::int64_t row_stride = 0;    // bytes
   std::int64_t width = 1;           // pixels in a row, > 0
   std::int64_t pixels = 0;
   const std::int32_t* segment_offset = nullptr;  // bytes, one a segment
   std::byte* out = nullptr;
-  std::ptrdiff_t out_stride = 0;    // elements between output pixels, >= channels
+  std::int64_t out_stride = 0;    // elements between output pixels, >= channels
   QConvOutput output = QConvOutput::kUint8;
   std::int32_t zero_y = 0, lo = 0, hi = 255;
   std::byte* scratch = nullptr;     // QConvPacked::scratch_bytes

@@ -61,7 +61,7 @@ void scalar_rows(const QDwConvPacked& packed, const QDwConvCall& call) {
   const Requantize requantize{call.zero_y, call.lo, call.hi};
   for (std::int64_t m = 0; m < call.pixels; ++m) {
     const std::byte* pixel = pixel_at(call, m);
-    auto* out = reinterpret_cast<Code*>(call.out) + static_cast<std::ptrdiff_t>(m) * call.out_stride;
+    auto* out = reinterpret_cast<Code*>(call.out) + static_cast<std::int64_t>(m) * call.out_stride;
     const std::int16_t* w = packed.weights.data();
     for (int c = 0; c < spec.channels; ++c) {
       auto acc = static_cast<std::uint32_t>(packed.bias[static_cast<std::size_t>(c)]);
@@ -103,7 +103,7 @@ void simd_rows(const QDwConvPacked& packed, const QDwConvCall& call) {
     for (int r = 0; r < kPixels; ++r) {
       const std::int64_t place = std::min(m + r, call.pixels - 1);  // the last pixel may be done twice
       pixel[r] = pixel_at(call, place);
-      out[r] = reinterpret_cast<Code*>(call.out) + static_cast<std::ptrdiff_t>(place) * call.out_stride;
+      out[r] = reinterpret_cast<Code*>(call.out) + static_cast<std::int64_t>(place) * call.out_stride;
     }
     const std::int16_t* w = packed.weights.data();
     for (int c = 0; c < spec.channels; c += kLanes) {

@@ -42,12 +42,12 @@ struct QDwConvPacked {
 // The output has the byte form of x.
 struct QDwConvCall {
   const std::byte* x = nullptr;
-  std::ptrdiff_t pixel_stride = 0, row_stride = 0;  // bytes
+  std::int64_t pixel_stride = 0, row_stride = 0;  // bytes
   std::int64_t width = 1;
   std::int64_t pixels = 0;
   const std::int32_t* tap_offset = nullptr;  // bytes, one a tap
   std::byte* out = nullptr;
-  std::ptrdiff_t out_stride = 0;  // bytes between output pixels
+  std::int64_t out_stride = 0;  // bytes between output pixels
   std::int32_t zero_y = 0, lo = 0, hi = 255;
 };
 
