@@ -113,7 +113,7 @@ Step move_step(const PrepareContext& context, std::string_view kernel, std::size
                                           element_size, context.policy());
       item.units = item.copy.blocks();
     }
-    item.blocks = static_cast<int>(std::clamp(elements * size / kBlockBytes, std::int64_t{1},
+    item.blocks = static_cast<int>(std::clamp(elements * static_cast<std::int64_t>(element_size) / kBlockBytes, std::int64_t{1},
                                               std::min(item.units, kMaxBlocks)));
     blocks += item.blocks;
     ready->push_back(std::move(item));

@@ -81,12 +81,14 @@ void ErrorSums::add(std::span<const float> reference, std::span<const float> oth
 }
 
 std::vector<std::int64_t> top1_rows(std::span<const float> values, const Shape& shape) {
-  const std::int64_t width = shape.rank() > 0 ? shape[shape.rank() - 1] : 1;
+  // [1, 1000, 1, 1] ends in 1000 classes.
+  std::int64_t width = 1;
+  for (int axis = shape.rank() - 1; axis >= 0 && width == 1; --axis) width = shape[axis];
   if (width < 2) return {};
   std::vector<std::int64_t> best;
   for (std::size_t row = 0; row + static_cast<std::size_t>(width) <= values.size(); row += static_cast<std::size_t>(width)) {
     const auto first = values.begin() + static_cast<std::ptrdiff_t>(row);
-    best.push_back(std::max_element(first, first + width) - first);
+    best.push_back(std::max_element(first, first + static_cast<std::ptrdiff_t>(width)) - first);
   }
   return best;
 }
