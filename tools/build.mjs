@@ -1,0 +1,91 @@
+// Builds what the page and the package are made of: two WebAssembly modules, the TypeScript, the page.
+// A stage whose inputs have not changed is skipped. `npm run build`
+
+import { copyFileSync, mkdirSync } from 'node:fs';
+import {
+  buildEnvironment,
+  emscriptenRoot,
+  fail,
+  fingerprint,
+  inRoot,
+  isMain,
+  jobs,
+  mustRun,
+  node24,
+  seconds,
+  unlessDone,
+} from './project.mjs';
+
+const generated = (path) => path.startsWith('bindings/js/octavo.'); // written by the wasm stages
+
+/** Configures build/<preset> where that has not been done with these presets yet. */
+export async function configure(preset) {
+  const print = () => fingerprint(['CMakePresets.json'], emscriptenRoot());
+  await unlessDone(`configure ${preset}`, print, [`build/${preset}/build.ninja`], () =>
+    mustRun(['cmake', '--preset', preset], { env: buildEnvironment() }),
+  );
+}
+
+/** Builds `targets` (all of them when none is named) of a preset. */
+export async function ninja(preset, ...targets) {
+  await configure(preset);
+  await mustRun(['cmake', '--build', `build/${preset}`, '-j', String(jobs), ...(targets.length ? ['--target', ...targets] : [])], {
+    env: buildEnvironment(),
+  });
+}
+
+function wasm(level) {
+  const preset = `wasm-${level}`;
+  const module = `octavo.${level}`;
+  return {
+    name: preset,
+    print: () =>
+      fingerprint(['src', 'bindings/embind', 'cmake', 'CMakeLists.txt', 'CMakePresets.json'], emscriptenRoot(), (path) =>
+        path.endsWith('.md'),
+      ),
+    outputs: [`dist/${module}.wasm`, `dist/${module}.mjs`, `dist/${module}.d.mts`, `bindings/js/${module}.d.mts`],
+    async work() {
+      await ninja(preset, 'octavo_module');
+      mkdirSync(inRoot('dist'), { recursive: true });
+      for (const end of ['wasm', 'mjs', 'd.mts']) copyFileSync(inRoot(`build/${preset}/${module}.${end}`), inRoot(`dist/${module}.${end}`));
+      copyFileSync(inRoot(`build/${preset}/${module}.d.mts`), inRoot(`bindings/js/${module}.d.mts`)); // tsc reads it
+    },
+  };
+}
+
+const wasmStages = [wasm('simd'), wasm('relaxed')];
+
+const typescript = {
+  name: 'typescript',
+  print: () => fingerprint(['bindings/js', 'tsconfig.json', 'package-lock.json']),
+  outputs: ['dist/index.js', 'dist/index.d.ts', 'dist/worker.js', 'dist/cli.js'],
+  work: () => mustRun([node24(), 'node_modules/typescript/bin/tsc', '-p', '.']),
+};
+
+const samples = {
+  name: 'samples',
+  print: () => fingerprint(['tools/make-sample.mjs', 'package-lock.json']),
+  outputs: ['web/public/samples/digits_train.bin', 'web/public/samples/digits_test.bin'],
+  work: () => mustRun([node24(), 'tools/make-sample.mjs']),
+};
+
+const page = {
+  name: 'page',
+  print: () => fingerprint(['web', 'dist', 'package-lock.json'], '', (path) => path.startsWith('dist/web/')),
+  outputs: ['dist/web/index.html', 'dist/web/sw.js'],
+  work: () => mustRun([node24(), 'node_modules/vite/bin/vite.js', 'build', 'web', '--logLevel', 'warn']),
+};
+
+/** All stages, or only those of the package (`page: false`); `say` gets a line for each that had to run. */
+export async function build({ page: withPage = true, say = console.log } = {}) {
+  for (const stage of [...wasmStages, typescript, ...(withPage ? [samples, page] : [])]) {
+    const from = performance.now();
+    const worked = await unlessDone(stage.name, stage.print, stage.outputs, stage.work);
+    if (worked) say(`build: ${stage.name.padEnd(14)} ${seconds(from).padStart(8)}`);
+  }
+}
+
+if (isMain(import.meta.url)) {
+  const { setup } = await import('./setup.mjs');
+  await setup().then(() => build()).catch(fail);
+}

@@ -1,0 +1,53 @@
+// How the page is built: plain files below dist/web, every address relative, so that any folder of any server will do.
+
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { defineConfig, type Plugin } from 'vite';
+import { isolationHeaders } from '../tools/serve.mjs';
+
+const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+
+function filesBelow(folder: string, prefix = ''): string[] {
+  return readdirSync(folder).flatMap((name) => {
+    const path = join(folder, name);
+    return statSync(path).isDirectory() ? filesBelow(path, `${prefix}${name}/`) : [`${prefix}${name}`];
+  });
+}
+
+/** Writes sw.js with the list of the page's files in front, and a hash of their contents as the cache's version. */
+function offline(): Plugin {
+  return {
+    name: 'octavo-offline',
+    apply: 'build',
+    writeBundle({ dir }) {
+      const folder = dir ?? here('../dist/web');
+      const files = filesBelow(folder).filter((file) => file !== 'sw.js').sort();
+      const hash = createHash('sha256');
+      for (const file of files) hash.update(file).update(readFileSync(join(folder, file)));
+      const precache = { version: hash.digest('hex').slice(0, 16), files: ['./', ...files.map((file) => `./${file}`)] };
+      writeFileSync(
+        join(folder, 'sw.js'),
+        `self.OCTAVO_PRECACHE = ${JSON.stringify(precache)};\n${readFileSync(here('./sw.js'), 'utf8')}`,
+      );
+    },
+  };
+}
+
+export default defineConfig({
+  root: here('.'),
+  base: './',
+  resolve: { alias: { octavo: here('../dist/index.js') } },
+  worker: { format: 'es' },
+  build: {
+    outDir: here('../dist/web'),
+    emptyOutDir: true,
+    target: 'es2022',
+    assetsInlineLimit: 0, // wasm and icons stay files: a data: address would need a laxer Content-Security-Policy
+    modulePreload: { polyfill: false },
+  },
+  optimizeDeps: { exclude: ['octavo'] },
+  server: { host: '127.0.0.1', headers: isolationHeaders, fs: { allow: [here('..')] } },
+  plugins: [offline()],
+});
