@@ -17,6 +17,8 @@ Result<int> fold_batch_norm(Graph& graph, PassContext& context);
 Result<int> fuse_activation(Graph& graph, PassContext& context);
 // Nodes between DequantizeLinear and QuantizeLinear onto codes.
 Result<int> lower_to_int8(Graph& graph, PassContext& context);
+// Constants behind a DequantizeLinear that no integer node took, to float.
+Result<int> fold_dequantize(Graph& graph, PassContext& context);
 // Memory layouts of all values, with explicit conversions.
 Result<int> assign_layouts(Graph& graph, PassContext& context);
 

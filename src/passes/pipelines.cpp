@@ -22,7 +22,7 @@ Status optimize_float(Graph& graph, PassContext& context) {
 }
 
 Status prepare_for_session(Graph& graph, const LoweringOptions& options, PassContext& context) {
-  OCTAVO_CHECK_OK(run_all(graph, context, {&fuse_activation, &lower_to_int8, &eliminate_dead}));
+  OCTAVO_CHECK_OK(run_all(graph, context, {&fuse_activation, &lower_to_int8, &eliminate_dead, &fold_dequantize}));
   if (Result<int> shifted = set_activation_form(graph, options.activation); !shifted.ok())
     return std::move(shifted).error();
   return run_all(graph, context, {&eliminate_dead, &assign_layouts});

@@ -34,7 +34,7 @@ struct ErrorSums {
   double relative_rms() const { return signal > 0 ? std::sqrt(noise / signal) : noise > 0 ? INFINITY : 0; }
 };
 
-// Indices of the largest elements along the last axis, one a row; empty where that axis has fewer than 2 elements.
+// Indices of the largest elements along the last axis that is longer than 1, one a row; empty where there is none.
 std::vector<std::int64_t> top1_rows(std::span<const float> values, const Shape& shape);
 // Whether `label` is among the `k` largest of one row.
 bool in_top(std::span<const float> row, std::int64_t label, std::size_t k);

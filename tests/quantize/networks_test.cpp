@@ -141,7 +141,7 @@ TEST_CASE("real networks: int8 answers like float, and the exported file gives t
     auto job = QuantizeJob::create(*model, options, {});
     REQUIRE_MESSAGE(job.ok(), (job.ok() ? std::string() : job.error().message()));
     const Shape shape = *job->graph().value(job->graph().inputs[0]).shape;
-    const auto calibration = pictures_for(network, shape, true, 100);
+    const auto calibration = pictures_for(network, shape, true, 200);
     const auto test_pictures = pictures_for(network, shape, false, picture_count());
     if (calibration.empty() || test_pictures.empty()) {
       MESSAGE("skipped: the pictures for ", network.file, " are not there");

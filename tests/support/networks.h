@@ -1,0 +1,137 @@
+// Networks with random weights and the ways to run them, for tests of the facade.
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "passes/passes.h"
+#include "passes/pipelines.h"
+#include "quantize/job.h"
+#include "quantize/measure.h"
+#include "quantize/model.h"
+#include "support/graph_builder.h"
+
+namespace octavo::test {
+
+// Leaves a test with the error's text where a Result holds one.
+template <class T>
+T take(Result<T> result) {
+  if (!result.ok()) FAIL(result.error().message());
+  return std::move(result).value();
+}
+inline void take(Status status) {
+  if (!status.ok()) FAIL(status.error().message());
+}
+
+class RandomNetwork : public GraphBuilder {
+ public:
+  explicit RandomNetwork(unsigned seed) : random_(seed) {}
+
+  ValueId floats(Shape shape, float spread) {
+    std::normal_distribution<float> normal(0, spread);
+    std::vector<float> values(static_cast<std::size_t>(shape.elements()));
+    for (float& value : values) value = normal(random_);
+    return constant(Tensor::of<float>(std::move(shape), values));
+  }
+  ValueId positive(Shape shape) {
+    std::uniform_real_distribution<float> uniform(0.5F, 2.0F);
+    std::vector<float> values(static_cast<std::size_t>(shape.elements()));
+    for (float& value : values) value = uniform(random_);
+    return constant(Tensor::of<float>(std::move(shape), values));
+  }
+  ValueId batch_norm(ValueId x, std::int64_t channels) {
+    const Shape c{channels};
+    return node("BatchNormalization", {x, floats(c, 1), floats(c, 0.3F), floats(c, 0.3F), positive(c)});
+  }
+  ValueId conv(ValueId x, std::int64_t in, std::int64_t out, std::int64_t kernel, std::int64_t group = 1) {
+    const Shape shape{out, in / group, kernel, kernel};
+    const float spread = 1.0F / static_cast<float>(kernel * (in / group));
+    const std::int64_t pad = kernel / 2;
+    return node("Conv", {x, floats(shape, spread), floats(Shape{out}, 0.1F)},
+                {{"group", group}, {"pads", std::vector<std::int64_t>{pad, pad, pad, pad}}});
+  }
+  ValueId clip6(ValueId x) {
+    return node("Clip", {x, constant(Tensor::scalar(0.0F)), constant(Tensor::scalar(6.0F))});
+  }
+
+ private:
+  std::mt19937 random_;
+};
+
+// What the sample networks are made of: a BatchNormalization on the input, folded ones, depthwise, a residual sum with a
+// BatchNormalization and a Relu behind it, Concat, MaxPool, Sigmoid * x, pooling and a Gemm.
+inline Graph mixed_network(unsigned seed, std::int64_t batch = 1) {
+  RandomNetwork b(seed);
+  const ValueId x = b.input("image", Shape{batch, 3, 12, 12});
+  ValueId y = b.batch_norm(x, 3);
+  y = b.clip6(b.batch_norm(b.conv(y, 3, 8, 3), 8));
+  const ValueId before = y;
+  y = b.clip6(b.batch_norm(b.conv(y, 8, 8, 3, 8), 8));
+  y = b.node("Add", {before, b.conv(y, 8, 8, 1)});
+  y = b.node("Relu", {b.batch_norm(y, 8)});
+  y = b.node("MaxPool", {y}, {{"kernel_shape", std::vector<std::int64_t>{2, 2}}, {"strides", std::vector<std::int64_t>{2, 2}}});
+  const ValueId branch = b.conv(y, 8, 4, 1);
+  y = b.node("Concat", {y, branch}, {{"axis", std::int64_t{1}}});
+  y = b.node("Mul", {y, b.node("Sigmoid", {y})});
+  y = b.node("GlobalAveragePool", {y});
+  y = b.node("Flatten", {y});
+  y = b.node("Gemm", {y, b.floats(Shape{5, 12}, 0.4F), b.floats(Shape{5}, 0.1F)}, {{"transB", std::int64_t{1}}});
+  b.output(y);
+  b.graph.value(y).name = "logits";
+  b.graph.name = "mixed";
+  return b.graph;
+}
+
+inline std::vector<float> random_values(std::size_t n, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(n);
+  for (float& value : values) value = normal(random);
+  return values;
+}
+
+inline void set_input(std::span<std::byte> to, const std::vector<float>& values) {
+  REQUIRE(to.size() == values.size() * sizeof(float));
+  std::memcpy(to.data(), values.data(), to.size());
+}
+
+// Output i of one run on `input`.
+inline std::vector<float> run(runtime::Session& session, const std::vector<float>& input, std::size_t output = 0) {
+  set_input(session.input(0), input);
+  session.run();
+  return quantize::read_real(session, session.graph().outputs[output]);
+}
+
+// The graph as it is, DequantizeLinear and QuantizeLinear computed in float: nothing lowered.
+inline runtime::Session unlowered_session(Graph graph, bool keep_values) {
+  take(passes::fix_shapes(graph, {}));
+  passes::PassContext context;
+  take(passes::fold_dequantize(graph, context));
+  take(passes::assign_layouts(graph, context));
+  runtime::SessionOptions options;
+  options.keep_values = keep_values;
+  return take(runtime::Session::create(std::move(graph), options));
+}
+
+inline void finish(quantize::QuantizeJob& job) {
+  for (std::string_view stage; stage != "done";) stage = take(job.step()).stage;
+}
+
+// A job that has seen `samples` random inputs and is done.
+inline quantize::QuantizeJob quantized(const quantize::Model& model, const std::string& options, int samples = 6) {
+  quantize::QuantizeJob job = take(quantize::QuantizeJob::create(model, options, {}));
+  for (int i = 0; i < samples; ++i) {
+    set_input(job.input(0), random_values(job.input(0).size() / sizeof(float), 100 + static_cast<unsigned>(i)));
+    take(job.begin_sample());
+    while (!job.sample_finished()) take(job.step());
+  }
+  take(job.end_samples());
+  finish(job);
+  return job;
+}
+
+}  // namespace octavo::test
