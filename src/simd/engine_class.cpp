@@ -37,54 +37,64 @@ struct Answer {
   EngineClass engine_class;
   std::array<std::int32_t, 5> sums;
 };
-// Where both SDOT and WRAP fit (wrapping shows in no sum of the first four), row 5 of the probe decides.
 constexpr std::array kAnswers{
     Answer{EngineClass::kSdot, {-128, 65536, 256, -508, 1128}},
     Answer{EngineClass::kUsdot, {128, -65536, -65280, 129540, 1128}},
     Answer{EngineClass::kMaddubs, {128, -65536, -32768, 65534, 1128}},
+    // -128 * -128 twice is 32768: one more than 16 bits hold.
+    Answer{EngineClass::kWrap, {-128, -65536, 256, -508, 1128}},
 };
-// -128 * -128 twice is 32768: one more than 16 bits hold.
-constexpr Vector kWrapVector{{-128, -128, 0, 0}, {0x80, 0x80, 0, 0}};
 
-std::int32_t machine_dot(const Vector& vector) {
-  // volatile: the compiler must not fold what the machine is asked for.
-  volatile std::int8_t a[16] = {};
-  volatile std::uint8_t b[16] = {};
+// One group of four products, the same in all lanes; 0 (no class's answer) where lanes differ.
+std::int32_t answer_to(const Vector& vector, DotFn dot) {
+  std::int8_t a[16];
+  std::uint8_t b[16];
   for (std::size_t i = 0; i < 16; ++i) {
     a[i] = vector.a[i % 4];
     b[i] = vector.b[i % 4];
   }
+  std::int32_t sums[4] = {kAccumulator, kAccumulator, kAccumulator, kAccumulator};
+  dot(a, b, sums);
+  if (sums[1] != sums[0] || sums[2] != sums[0] || sums[3] != sums[0]) return 0;
+  return sums[0] - kAccumulator;
+}
+
+[[maybe_unused]] void machine_dot(const std::int8_t* a, const std::uint8_t* b, std::int32_t* sums) {
+  // volatile: the compiler must not fold what the machine is asked for.
+  volatile std::int8_t volatile_a[16];
+  volatile std::uint8_t volatile_b[16];
   std::int8_t signed_bytes[16];
   std::uint8_t bytes[16];
   for (std::size_t i = 0; i < 16; ++i) {
-    signed_bytes[i] = a[i];
-    bytes[i] = b[i];
+    volatile_a[i] = a[i];
+    volatile_b[i] = b[i];
+    signed_bytes[i] = volatile_a[i];
+    bytes[i] = volatile_b[i];
   }
   v128_t w;
   v128_t x;
+  v128_t acc;
   std::memcpy(&w, signed_bytes, 16);
   std::memcpy(&x, bytes, 16);
-  const v128_t sums = relaxed_dot<EngineClass::kSdot>(w, x, wasm_i32x4_splat(kAccumulator));
-  std::int32_t lanes[4];
-  std::memcpy(lanes, &sums, 16);
-  if (lanes[1] != lanes[0] || lanes[2] != lanes[0] || lanes[3] != lanes[0]) return 0;
-  return lanes[0] - kAccumulator;
+  std::memcpy(&acc, sums, 16);
+  acc = relaxed_dot<EngineClass::kSdot>(w, x, acc);
+  std::memcpy(sums, &acc, 16);
 }
 
 }  // namespace
 
-EngineClass probe_engine_class() {
-  if constexpr (!kHasRelaxed) return EngineClass::kNone;
+EngineClass classify_engine(DotFn dot) {
   std::array<std::int32_t, kVectors.size()> sums{};
-  for (std::size_t i = 0; i < sums.size(); ++i) sums[i] = machine_dot(kVectors[i]);
+  for (std::size_t i = 0; i < sums.size(); ++i) sums[i] = answer_to(kVectors[i], dot);
   for (const Answer& answer : kAnswers) {
-    if (answer.sums != sums) continue;
-    if (answer.engine_class != EngineClass::kSdot) return answer.engine_class;
-    const std::int32_t pair = machine_dot(kWrapVector);
-    if (pair == 32768) return EngineClass::kSdot;
-    if (pair == -32768) return EngineClass::kWrap;
+    if (answer.sums == sums) return answer.engine_class;
   }
   return EngineClass::kNone;
+}
+
+EngineClass probe_engine_class() {
+  if constexpr (!kHasRelaxed) return EngineClass::kNone;
+  return classify_engine(&machine_dot);
 }
 
 }  // namespace octavo::simd

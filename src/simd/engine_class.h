@@ -21,7 +21,12 @@ enum class EngineClass : std::uint8_t {
 std::string_view engine_class_name(EngineClass engine_class);  // "SDOT", "USDOT", "MADDUBS", "WRAP", "none"
 std::string_view level_name(Level level);                      // "scalar", "simd128", "relaxed"
 
-// Runs known-answer vectors through this build's relaxed dot product. kNone where there is none.
+// sums[i] += sum over j < 4 of a[4i + j] * b[4i + j], i < 4, in the manner of some engine.
+using DotFn = void (*)(const std::int8_t* a, const std::uint8_t* b, std::int32_t* sums);
+// The class whose answers to known vectors are those of `dot`; kNone where no class has them.
+EngineClass classify_engine(DotFn dot);
+
+// The class of this build's relaxed dot product. kNone where there is none.
 EngineClass probe_engine_class();
 
 }  // namespace octavo::simd

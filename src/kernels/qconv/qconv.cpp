@@ -348,7 +348,7 @@ void run_dot4(const QConvPacked& packed, const QConvCall& call) {
           acc[r][0] = bias0;
           acc[r][1] = bias1;
         }
-        for (int s = 0; s < segments; ++s) {
+        for (int s = 0; s < (groups > 0 ? segments : 0); ++s) {
           const std::byte* x[kDirectRows];
           for (int r = 0; r < kDirectRows; ++r) x[r] = pixel[r] + call.segment_offset[s];
           // A real branch after each group: in one basic block LLVM would hoist the loads and chain the sums of each

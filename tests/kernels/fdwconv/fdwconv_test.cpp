@@ -1,0 +1,98 @@
+#include "kernels/fdwconv/fdwconv.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "support/buffers.h"
+#include "support/conv_windows.h"
+
+namespace octavo::kernels {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+struct Problem {
+  int channels, taps;
+  test::Windows windows;  // a tap is a segment of `channels` floats
+  std::vector<float> x, weights, bias;
+  std::int64_t out_stride = 0;
+  float lo = -kInfinity, hi = kInfinity;
+};
+
+Problem make_problem(std::int64_t pixels, int channels, int taps, std::uint32_t seed) {
+  Problem p{channels, taps, test::make_windows(pixels, taps, channels), {}, {}, {}};
+  p.x = test::random_floats(p.windows.elements, seed, -3.0F, 3.0F);
+  p.weights = test::random_floats(static_cast<std::size_t>(channels * taps), seed + 1, -1.0F, 1.0F);
+  p.bias = test::random_floats(static_cast<std::size_t>(channels), seed + 2, -1.0F, 1.0F);
+  p.out_stride = channels + static_cast<std::int64_t>(seed % 3);
+  return p;
+}
+
+void check(const Problem& p) {
+  const FDwConvPacked packed = pack_fdwconv(p.channels, p.taps, p.weights, p.bias);
+  std::vector<float> reference;
+  for (const FDwConvKernel& kernel : fdwconv_kernels()) {
+    CAPTURE(kernel.name);
+    test::Guarded<float> out(p.windows.pixels == 0 ? 0 : static_cast<std::size_t>((p.windows.pixels - 1) * p.out_stride + p.channels));
+    FDwConvCall call;
+    call.x = p.x.data();
+    call.pixel_stride = p.windows.pixel_stride;
+    call.row_stride = p.windows.row_stride;
+    call.width = p.windows.width;
+    call.pixels = p.windows.pixels;
+    call.tap_offset = p.windows.offsets.data();
+    call.out = out.data();
+    call.out_stride = p.out_stride;
+    call.lo = p.lo;
+    call.hi = p.hi;
+    kernel.run(packed, call);
+    CHECK(out.intact());
+    if (&kernel == &fdwconv_kernels().front()) reference = out.values();
+    CHECK(test::same_bits(out.values(), reference));
+  }
+  for (std::int64_t m = 0; m < p.windows.pixels; ++m) {
+    for (int c = 0; c < p.channels; ++c) {
+      double acc = p.bias.empty() ? 0.0 : static_cast<double>(p.bias[static_cast<std::size_t>(c)]);
+      for (int t = 0; t < p.taps; ++t) {
+        acc += static_cast<double>(p.x[p.windows.at(m, static_cast<std::size_t>(t), c)]) * static_cast<double>(p.weights[static_cast<std::size_t>(c * p.taps + t)]);
+      }
+      const double expected = std::isnan(acc) ? acc : std::fmin(std::fmax(acc, static_cast<double>(p.lo)), static_cast<double>(p.hi));
+      const auto y = static_cast<double>(reference[static_cast<std::size_t>(m * p.out_stride + c)]);
+      if (std::isnan(expected)) {
+        CHECK(std::isnan(y));
+      } else {
+        CHECK(y == doctest::Approx(expected).epsilon(1e-5));
+      }
+    }
+  }
+}
+
+TEST_CASE("fdwconv: every row gives the formula, in the same bits, at sizes around its tiles") {
+  std::uint32_t seed = 1;
+  for (const std::int64_t pixels : {0, 1, 2, 5, 13}) {
+    for (const int channels : {1, 3, 4, 7, 8, 9, 16, 33}) {
+      for (const int taps : {1, 3, 9, 25}) {
+        CAPTURE(pixels);
+        CAPTURE(channels);
+        CAPTURE(taps);
+        check(make_problem(pixels, channels, taps, seed++));
+      }
+    }
+  }
+}
+
+TEST_CASE("fdwconv: bounds hold, a NaN passes them, a bias may be absent") {
+  Problem p = make_problem(5, 19, 9, 40);
+  p.lo = 0.0F;
+  p.hi = 1.0F;
+  check(p);
+  p.x[p.windows.at(2, 4, 3)] = std::numeric_limits<float>::quiet_NaN();
+  check(p);
+  p.bias.clear();
+  check(p);
+}
+
+}  // namespace
+}  // namespace octavo::kernels

@@ -1,0 +1,254 @@
+#include "kernels/qconv/qconv.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "support/buffers.h"
+#include "support/conv_windows.h"
+
+namespace octavo::kernels {
+namespace {
+
+struct Problem {
+  QConvSpec spec;
+  test::Windows windows;
+  std::vector<std::uint8_t> x;  // bytes of either sign, the slack at the end
+  std::vector<std::int8_t> weights;
+  std::vector<std::int32_t> bias;
+  std::vector<float> scale;
+  std::int64_t out_stride = 0;
+  std::int32_t zero_y = 0, lo = 0, hi = 255;
+};
+
+Problem make_problem(bool x_signed, std::int64_t pixels, int channels, int segments, int length, std::uint32_t seed) {
+  Problem p;
+  p.spec = {channels, segments, length, x_signed, x_signed ? -13 : 121};
+  p.windows = test::make_windows(pixels, segments, length);
+  p.x = test::random_codes<std::uint8_t>(p.windows.elements + 16, seed);
+  const auto n = static_cast<std::size_t>(channels);
+  p.weights = test::random_codes<std::int8_t>(n * static_cast<std::size_t>(segments * length), seed + 1);
+  test::Random random(seed + 2);
+  for (std::size_t i = 0; i < n; ++i) {
+    p.bias.push_back(random.range(-5000, 5000));
+    p.scale.push_back(random.uniform(0.1F, 2.0F) / (100.0F * std::sqrt(static_cast<float>(segments * length))));
+  }
+  p.out_stride = channels + static_cast<std::int64_t>(seed % 3);
+  p.zero_y = x_signed ? 5 : 130;
+  p.lo = x_signed ? -128 : 0;
+  p.hi = x_signed ? 127 : 255;
+  return p;
+}
+
+// The formula of qconv.h in 64-bit integers and doubles.
+std::int32_t sum_of(const Problem& p, std::int64_t m, int n) {
+  std::int64_t acc = p.bias.empty() ? 0 : p.bias[static_cast<std::size_t>(n)];
+  for (int s = 0; s < p.spec.segments; ++s) {
+    for (int k = 0; k < p.spec.length; ++k) {
+      const std::uint8_t byte = p.x[p.windows.at(m, static_cast<std::size_t>(s), k)];
+      const std::int64_t code = p.spec.x_signed && byte > 127 ? byte - 256 : byte;
+      acc += (code - p.spec.zero_x) * p.weights[static_cast<std::size_t>((n * p.spec.segments + s) * p.spec.length + k)];
+    }
+  }
+  return static_cast<std::int32_t>(static_cast<std::uint64_t>(acc));
+}
+std::int32_t code_of(const Problem& p, std::int32_t sum, int n) {
+  const float product = static_cast<float>(sum) * p.scale[static_cast<std::size_t>(n)];
+  if (std::isnan(product)) return p.lo;
+  return static_cast<std::int32_t>(std::clamp(std::nearbyint(static_cast<double>(product)) + p.zero_y, static_cast<double>(p.lo), static_cast<double>(p.hi)));
+}
+
+// Elements of the output in memory order; those between two pixels are left as they were.
+template <class T, class Element>
+std::vector<T> naive(const Problem& p, const std::vector<T>& untouched, Element element) {
+  std::vector<T> out = untouched;
+  for (std::int64_t m = 0; m < p.windows.pixels; ++m) {
+    for (int n = 0; n < p.spec.channels; ++n) out[static_cast<std::size_t>(m * p.out_stride + n)] = element(sum_of(p, m, n), n);
+  }
+  return out;
+}
+
+template <class T, class Element>
+void check_output(const QConvKernel& kernel, const Problem& p, QConvOutput output, Element element) {
+  const QConvPacked packed = kernel.pack(p.spec, p.weights, p.bias, p.scale);
+  std::vector<std::max_align_t> scratch(packed.scratch_bytes / sizeof(std::max_align_t) + 1);
+  const auto size = p.windows.pixels == 0 ? 0 : static_cast<std::size_t>((p.windows.pixels - 1) * p.out_stride + p.spec.channels);
+  test::Guarded<T> out(size);
+  QConvCall call;
+  call.x = reinterpret_cast<const std::byte*>(p.x.data());
+  call.pixel_stride = p.windows.pixel_stride;
+  call.row_stride = p.windows.row_stride;
+  call.width = p.windows.width;
+  call.pixels = p.windows.pixels;
+  call.segment_offset = p.windows.offsets.data();
+  call.out = reinterpret_cast<std::byte*>(out.data());
+  call.out_stride = p.out_stride;
+  call.output = output;
+  call.zero_y = p.zero_y;
+  call.lo = p.lo;
+  call.hi = p.hi;
+  call.scratch = reinterpret_cast<std::byte*>(scratch.data());
+  const std::vector<T> untouched = out.values();
+  kernel.run(packed, call);
+  CHECK(test::same_bits(out.values(), naive<T>(p, untouched, element)));
+  CHECK(out.intact());
+}
+
+void check_codes(const QConvKernel& kernel, const Problem& p) {
+  if (p.spec.x_signed) {
+    check_output<std::int8_t>(kernel, p, QConvOutput::kInt8, [&](std::int32_t sum, int n) { return static_cast<std::int8_t>(code_of(p, sum, n)); });
+  } else {
+    check_output<std::uint8_t>(kernel, p, QConvOutput::kUint8, [&](std::int32_t sum, int n) { return static_cast<std::uint8_t>(code_of(p, sum, n)); });
+  }
+}
+
+template <class Check>
+void each_row(Check check) {
+  for (const QConvKernel& kernel : qconv_kernels()) {
+    if (!test::runs_here(kernel.engine)) continue;
+    CAPTURE(kernel.name);
+    check(kernel);
+  }
+}
+
+TEST_CASE("qconv: every row gives the formula's codes at sizes around its tiles") {
+  each_row([](const QConvKernel& kernel) {
+    std::uint32_t seed = 1;
+    for (const std::int64_t pixels : {0, 1, 5, 6, 7, 13}) {
+      for (const int channels : {1, 3, 7, 8, 9, 16, 33}) {
+        for (const int segments : {1, 3, 9}) {
+          for (const int length : {1, 2, 3, 4, 5, 7, 8, 16, 27, 64}) {
+            CAPTURE(pixels);
+            CAPTURE(channels);
+            CAPTURE(segments);
+            CAPTURE(length);
+            check_codes(kernel, make_problem(kernel.x_signed, pixels, channels, segments, length, seed++));
+          }
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("qconv: every row gives sums and floats where they are asked for") {
+  each_row([](const QConvKernel& kernel) {
+    for (const int channels : {1, 7, 8, 20}) {
+      CAPTURE(channels);
+      const Problem p = make_problem(kernel.x_signed, 7, channels, 3, 27, 77);
+      check_output<std::int32_t>(kernel, p, QConvOutput::kInt32, [](std::int32_t sum, int) { return sum; });
+      check_output<float>(kernel, p, QConvOutput::kFloat32, [&](std::int32_t sum, int n) { return static_cast<float>(sum) * p.scale[static_cast<std::size_t>(n)]; });
+    }
+  });
+}
+
+TEST_CASE("qconv: the byte form of the output is free") {
+  each_row([](const QConvKernel& kernel) {
+    Problem p = make_problem(kernel.x_signed, 9, 17, 3, 12, 5);
+    p.zero_y = 0;
+    p.lo = -128;
+    p.hi = 127;
+    check_output<std::int8_t>(kernel, p, QConvOutput::kInt8, [&](std::int32_t sum, int n) { return static_cast<std::int8_t>(code_of(p, sum, n)); });
+    p.zero_y = 255;
+    p.lo = 0;
+    p.hi = 255;
+    check_output<std::uint8_t>(kernel, p, QConvOutput::kUint8, [&](std::int32_t sum, int n) { return static_cast<std::uint8_t>(code_of(p, sum, n)); });
+  });
+}
+
+TEST_CASE("qconv: the bounds of a fused activation hold") {
+  each_row([](const QConvKernel& kernel) {
+    Problem p = make_problem(kernel.x_signed, 9, 17, 3, 12, 6);
+    p.lo = p.zero_y;
+    p.hi = p.zero_y + 60;
+    check_codes(kernel, p);
+  });
+}
+
+TEST_CASE("qconv: extreme codes and weights are exact") {
+  each_row([](const QConvKernel& kernel) {
+    for (const int weight : {-128, -127, 127}) {
+      for (const int byte : {0, 127, 128, 255}) {
+        CAPTURE(weight);
+        CAPTURE(byte);
+        Problem p = make_problem(kernel.x_signed, 7, 9, 2, 33, 8);
+        std::fill(p.x.begin(), p.x.end(), static_cast<std::uint8_t>(byte));
+        std::fill(p.weights.begin(), p.weights.end(), static_cast<std::int8_t>(weight));
+        check_codes(kernel, p);
+        check_output<std::int32_t>(kernel, p, QConvOutput::kInt32, [](std::int32_t sum, int) { return sum; });
+      }
+    }
+  });
+}
+
+TEST_CASE("qconv: scales whose products leave the range of the rounding trick saturate") {
+  each_row([](const QConvKernel& kernel) {
+    Problem p = make_problem(kernel.x_signed, 13, 24, 3, 16, 9);
+    CHECK(kernel.pack(p.spec, p.weights, p.bias, p.scale).bounded);
+    for (std::size_t i = 0; i < p.scale.size(); ++i) p.scale[i] = i % 3 == 0 ? 1e6F : i % 3 == 1 ? 0.002F : std::numeric_limits<float>::infinity();
+    CHECK(!kernel.pack(p.spec, p.weights, p.bias, p.scale).bounded);
+    check_codes(kernel, p);
+    // A sum of 0 times infinity is NaN, which is the lowest code.
+    std::fill(p.weights.begin(), p.weights.end(), std::int8_t{0});
+    std::fill(p.bias.begin(), p.bias.end(), 0);
+    check_codes(kernel, p);
+  });
+}
+
+TEST_CASE("qconv: products close to the end of the rounding trick's range round as the formula") {
+  each_row([](const QConvKernel& kernel) {
+    Problem p = make_problem(kernel.x_signed, 13, 9, 1, 4, 10);
+    // |acc| <= 255 * 4 * 128 + |bias|; ties and their neighbours, near 2^22 and near 0.
+    for (const float scale : {31.0F, 32.5F, 0.5F, 0.25F}) {
+      CAPTURE(scale);
+      std::fill(p.scale.begin(), p.scale.end(), scale);
+      check_codes(kernel, p);
+    }
+  });
+}
+
+TEST_CASE("qconv: sums wrap modulo 2^32") {
+  each_row([](const QConvKernel& kernel) {
+    Problem p = make_problem(kernel.x_signed, 7, 9, 3, 16, 11);
+    for (std::size_t i = 0; i < p.bias.size(); ++i) p.bias[i] = i % 2 == 0 ? std::numeric_limits<std::int32_t>::max() : std::numeric_limits<std::int32_t>::min();
+    check_output<std::int32_t>(kernel, p, QConvOutput::kInt32, [](std::int32_t sum, int) { return sum; });
+    check_codes(kernel, p);
+  });
+}
+
+TEST_CASE("qconv: without a bias it is zero") {
+  each_row([](const QConvKernel& kernel) {
+    Problem p = make_problem(kernel.x_signed, 7, 9, 3, 16, 12);
+    p.bias.clear();
+    check_codes(kernel, p);
+  });
+}
+
+TEST_CASE("qconv: weights that fill several blocks of the cache are all used") {
+  each_row([](const QConvKernel& kernel) { check_codes(kernel, make_problem(kernel.x_signed, 7, 100, 9, 160, 13)); });
+}
+
+TEST_CASE("qconv: segments without bytes leave the bias") {
+  each_row([](const QConvKernel& kernel) { check_codes(kernel, make_problem(kernel.x_signed, 7, 9, 3, 0, 14)); });
+}
+
+TEST_CASE("qconv: the chosen row fits engine, level and byte form") {
+  using simd::EngineClass;
+  using simd::Level;
+  CHECK(choose_qconv({EngineClass::kNone, Level::kScalar}, false).name == "qconv/scalar-u8");
+  CHECK(choose_qconv({EngineClass::kUsdot, Level::kScalar}, true).name == "qconv/scalar-s8");
+  CHECK(choose_qconv({EngineClass::kNone, Level::kBest}, false).name == "qconv/simd128-dot16-u8");
+  CHECK(choose_qconv({EngineClass::kMaddubs, Level::kBest}, false).name == "qconv/simd128-dot16-u8");
+  CHECK(choose_qconv({EngineClass::kWrap, Level::kBest}, true).name == "qconv/simd128-dot16-s8");
+  CHECK(choose_qconv({EngineClass::kUsdot, Level::kSimd128}, false).name == "qconv/simd128-dot16-u8");
+  if (simd::kHasRelaxedRows) {
+    CHECK(choose_qconv({EngineClass::kUsdot, Level::kBest}, false).name == "qconv/relaxed-usdot-6x8");
+    CHECK(choose_qconv({EngineClass::kSdot, Level::kBest}, true).name == "qconv/relaxed-sdot-6x8");
+  }
+  // Signed codes on a USDOT engine take the row that is right there.
+  CHECK(choose_qconv({EngineClass::kUsdot, Level::kBest}, true).name == "qconv/simd128-dot16-s8");
+}
+
+}  // namespace
+}  // namespace octavo::kernels

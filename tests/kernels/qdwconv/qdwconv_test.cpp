@@ -1,0 +1,147 @@
+#include "kernels/qdwconv/qdwconv.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "support/buffers.h"
+#include "support/conv_windows.h"
+
+namespace octavo::kernels {
+namespace {
+
+struct Problem {
+  QDwConvSpec spec;
+  test::Windows windows;  // a tap is a segment of `channels` bytes
+  std::vector<std::uint8_t> x;
+  std::vector<std::int8_t> weights;
+  std::vector<std::int32_t> bias;
+  std::vector<float> scale;
+  std::int64_t out_stride = 0;
+  std::int32_t zero_y = 0, lo = 0, hi = 255;
+};
+
+Problem make_problem(bool x_signed, std::int64_t pixels, int channels, int taps, std::uint32_t seed) {
+  Problem p;
+  p.spec = {channels, taps, x_signed, x_signed ? 9 : 100};
+  p.windows = test::make_windows(pixels, taps, channels);
+  p.x = test::random_codes<std::uint8_t>(p.windows.elements + 16, seed);
+  p.weights = test::random_codes<std::int8_t>(static_cast<std::size_t>(channels * taps), seed + 1);
+  test::Random random(seed + 2);
+  for (int c = 0; c < channels; ++c) {
+    p.bias.push_back(random.range(-5000, 5000));
+    p.scale.push_back(random.uniform(0.1F, 2.0F) / (100.0F * std::sqrt(static_cast<float>(taps))));
+  }
+  p.out_stride = channels + static_cast<std::int64_t>(seed % 3);
+  p.zero_y = x_signed ? 5 : 130;
+  p.lo = x_signed ? -128 : 0;
+  p.hi = x_signed ? 127 : 255;
+  return p;
+}
+
+// The formula of qdwconv.h in 64-bit integers and doubles.
+std::int32_t naive(const Problem& p, std::int64_t m, int c) {
+  std::int64_t acc = p.bias.empty() ? 0 : p.bias[static_cast<std::size_t>(c)];
+  for (int t = 0; t < p.spec.taps; ++t) {
+    const std::uint8_t byte = p.x[p.windows.at(m, static_cast<std::size_t>(t), c)];
+    const std::int64_t code = p.spec.x_signed && byte > 127 ? byte - 256 : byte;
+    acc += (code - p.spec.zero_x) * p.weights[static_cast<std::size_t>(c * p.spec.taps + t)];
+  }
+  const auto sum = static_cast<std::int32_t>(static_cast<std::uint64_t>(acc));
+  const float product = static_cast<float>(sum) * p.scale[static_cast<std::size_t>(c)];
+  if (std::isnan(product)) return p.lo;
+  return static_cast<std::int32_t>(std::clamp(std::nearbyint(static_cast<double>(product)) + p.zero_y, static_cast<double>(p.lo), static_cast<double>(p.hi)));
+}
+
+void check(const Problem& p) {
+  const auto size = p.windows.pixels == 0 ? 0 : static_cast<std::size_t>((p.windows.pixels - 1) * p.out_stride + p.spec.channels);
+  for (const QDwConvKernel& kernel : qdwconv_kernels()) {
+    CAPTURE(kernel.name);
+    const QDwConvPacked packed = kernel.pack(p.spec, p.weights, p.bias, p.scale);
+    test::Guarded<std::uint8_t> out(size);
+    std::vector<std::uint8_t> expected = out.values();
+    for (std::int64_t m = 0; m < p.windows.pixels; ++m) {
+      for (int c = 0; c < p.spec.channels; ++c) expected[static_cast<std::size_t>(m * p.out_stride + c)] = static_cast<std::uint8_t>(naive(p, m, c));
+    }
+    QDwConvCall call;
+    call.x = reinterpret_cast<const std::byte*>(p.x.data());
+    call.pixel_stride = p.windows.pixel_stride;
+    call.row_stride = p.windows.row_stride;
+    call.width = p.windows.width;
+    call.pixels = p.windows.pixels;
+    call.tap_offset = p.windows.offsets.data();
+    call.out = reinterpret_cast<std::byte*>(out.data());
+    call.out_stride = p.out_stride;
+    call.zero_y = p.zero_y;
+    call.lo = p.lo;
+    call.hi = p.hi;
+    kernel.run(packed, call);
+    CHECK(out.values() == expected);
+    CHECK(out.intact());
+  }
+}
+
+TEST_CASE("qdwconv: every row gives the formula's codes at sizes around its tiles") {
+  std::uint32_t seed = 1;
+  for (const bool x_signed : {false, true}) {
+    for (const std::int64_t pixels : {0, 1, 2, 3, 5, 6, 7, 13}) {
+      for (const int channels : {1, 3, 7, 8, 9, 15, 16, 17, 33}) {
+        for (const int taps : {1, 2, 3, 4, 9, 25}) {
+          CAPTURE(x_signed);
+          CAPTURE(pixels);
+          CAPTURE(channels);
+          CAPTURE(taps);
+          check(make_problem(x_signed, pixels, channels, taps, seed++));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("qdwconv: extreme codes and weights are exact") {
+  for (const bool x_signed : {false, true}) {
+    for (const int weight : {-128, 127}) {
+      for (const int byte : {0, 127, 128, 255}) {
+        Problem p = make_problem(x_signed, 5, 11, 9, 3);
+        std::fill(p.x.begin(), p.x.end(), static_cast<std::uint8_t>(byte));
+        std::fill(p.weights.begin(), p.weights.end(), static_cast<std::int8_t>(weight));
+        check(p);
+      }
+    }
+  }
+}
+
+TEST_CASE("qdwconv: the bounds of a fused activation hold") {
+  for (const bool x_signed : {false, true}) {
+    Problem p = make_problem(x_signed, 5, 17, 9, 4);
+    p.lo = p.zero_y;
+    p.hi = p.zero_y + 50;
+    check(p);
+  }
+}
+
+TEST_CASE("qdwconv: scales whose products leave the range of the rounding trick saturate") {
+  for (const bool x_signed : {false, true}) {
+    Problem p = make_problem(x_signed, 5, 17, 9, 5);
+    for (const QDwConvKernel& kernel : qdwconv_kernels()) CHECK(kernel.pack(p.spec, p.weights, p.bias, p.scale).bounded);
+    for (std::size_t i = 0; i < p.scale.size(); ++i) p.scale[i] = i % 3 == 0 ? 1e6F : i % 3 == 1 ? 0.002F : std::numeric_limits<float>::infinity();
+    for (const QDwConvKernel& kernel : qdwconv_kernels()) CHECK(!kernel.pack(p.spec, p.weights, p.bias, p.scale).bounded);
+    check(p);
+    std::fill(p.weights.begin(), p.weights.end(), std::int8_t{0});
+    std::fill(p.bias.begin(), p.bias.end(), 0);
+    check(p);
+  }
+}
+
+TEST_CASE("qdwconv: sums wrap modulo 2^32, and without a bias it is zero") {
+  Problem p = make_problem(false, 5, 17, 9, 6);
+  for (std::size_t i = 0; i < p.bias.size(); ++i) p.bias[i] = i % 2 == 0 ? std::numeric_limits<std::int32_t>::max() : std::numeric_limits<std::int32_t>::min();
+  check(p);
+  p.bias.clear();
+  check(p);
+}
+
+}  // namespace
+}  // namespace octavo::kernels
