@@ -1,0 +1,186 @@
+// The engine: a wasm module in a worker (or in this thread), and the one that is made when nobody makes one.
+
+import { type Remote, wrap } from 'comlink';
+import { OctavoError } from './errors.js';
+import { type Features, isNode } from './features.js';
+import { Host, type Outcome } from './host.js';
+import type { LoadOptions } from './load.js';
+
+export interface EngineOptions extends LoadOptions {
+  /** Run in a worker, so that the caller's thread stays free. Default true. */
+  worker?: boolean;
+}
+
+type HostMethods = {
+  [K in keyof Host as Host[K] extends (...args: never[]) => Promise<Outcome<unknown>> ? K : never]: Host[K];
+};
+export type HostMethod = keyof HostMethods;
+type Args<M extends HostMethod> = Parameters<HostMethods[M]>;
+type Value<M extends HostMethod> = Awaited<ReturnType<HostMethods[M]>> extends Outcome<infer T> ? T : never;
+
+interface Connection {
+  host: Host | Remote<Host>;
+  features: Features;
+  terminate: () => void;
+  /** Rejects when the worker dies. */
+  died: Promise<never>;
+  ref: () => void;
+  unref: () => void;
+}
+
+/** What belongs to an engine knows the start of it that it was made in. */
+export interface Owner {
+  engine: Engine;
+  generation: number;
+}
+
+async function connect(options: EngineOptions): Promise<Connection> {
+  const { worker = true, ...load } = options;
+  let reject: (error: OctavoError) => void = () => {};
+  const died = new Promise<never>((_, fail) => {
+    reject = fail;
+  });
+  died.catch(() => {}); // nobody may be waiting when it happens
+  const onDeath = (reason: string): void =>
+    reject(new OctavoError({ code: 'ENGINE_FAILED', what: `The engine's worker ended: ${reason}.`, where: 'engine', hint: 'Load the model again; a new worker starts by itself.' }));
+  const nothing = (): void => {};
+
+  let connection: Omit<Connection, 'features'>;
+  if (!worker) {
+    connection = { host: new Host(), terminate: nothing, died, ref: nothing, unref: nothing };
+  } else if (isNode()) {
+    const path = './node-worker.js'; // not a literal import: bundlers for browsers must not follow it
+    const { startNodeWorker } = (await import(/* @vite-ignore */ /* webpackIgnore: true */ path)) as typeof import('./node-worker.js');
+    const { remote, ...rest } = startNodeWorker(onDeath);
+    connection = { host: remote, died, ...rest };
+  } else {
+    const thread = new Worker(new URL('./worker.js', import.meta.url), { type: 'module', name: 'octavo' });
+    thread.addEventListener('error', (event) => onDeath(event.message || 'it could not be loaded'));
+    connection = { host: wrap<Host>(thread), terminate: () => thread.terminate(), died, ref: nothing, unref: nothing };
+  }
+  try {
+    const started = await Promise.race([connection.host.start(load), died]);
+    if (!started.ok) throw new OctavoError(started.error);
+    connection.unref(); // an idle engine does not keep Node alive
+    return { ...connection, features: { ...started.value, worker } };
+  } catch (error) {
+    connection.terminate();
+    throw error;
+  }
+}
+
+/**
+ * Runs models. Made by createEngine(); after a failure inside the module it starts anew with the next model, and what was made
+ * before answers ENGINE_FAILED.
+ */
+export class Engine {
+  readonly #options: EngineOptions;
+  #connection: Connection | undefined;
+  #starting: Promise<Connection> | undefined;
+  #features: Features;
+  #generation = 0;
+  #pending = 0;
+  #closed = false;
+  #nextCall = -1;
+
+  private constructor(options: EngineOptions, connection: Connection) {
+    this.#options = options;
+    this.#connection = connection;
+    this.#features = connection.features;
+    this.#watch(connection);
+  }
+
+  static async start(options: EngineOptions = {}): Promise<Engine> {
+    return new Engine(options, await connect(options));
+  }
+
+  /** What runs: instruction set, engine class of the dot product, worker. */
+  get features(): Features {
+    return this.#features;
+  }
+  get closed(): boolean {
+    return this.#closed;
+  }
+  get generation(): number {
+    return this.#generation;
+  }
+  /** An id for abort() of a run; negative, so that it meets no object's. */
+  nextCallId(): number {
+    return this.#nextCall--;
+  }
+
+  /** Stops everything and frees the memory. Models and sessions of this engine answer CLOSED from then on. */
+  close(): Promise<void> {
+    this.#closed = true;
+    this.#connection?.terminate();
+    this.#connection = undefined;
+    return Promise.resolve();
+  }
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** Calls the host; a failure that leaves the module broken ends this start of the engine. */
+  async call<M extends HostMethod>(method: M, args: Args<M>, owner?: Owner): Promise<Value<M>> {
+    const connection = await this.#connected(owner);
+    const generation = this.#generation;
+    connection.ref();
+    this.#pending++;
+    try {
+      const target = connection.host as unknown as Record<M, (...args: Args<M>) => Promise<Outcome<Value<M>>>>;
+      const outcome = await Promise.race([target[method](...args), connection.died]);
+      if (outcome.ok) return outcome.value;
+      if (outcome.fatal) this.#drop(connection, generation);
+      throw new OctavoError(outcome.error);
+    } catch (error) {
+      if (this.#closed) throw this.#closedError();
+      throw error;
+    } finally {
+      this.#pending--;
+      if (this.#pending === 0) connection.unref();
+    }
+  }
+
+  async #connected(owner: Owner | undefined): Promise<Connection> {
+    if (this.#closed) throw this.#closedError();
+    if (owner && owner.generation !== this.#generation) {
+      throw new OctavoError({ code: 'ENGINE_FAILED', what: 'The engine was replaced after a failure; this object went with it.', where: 'engine', hint: 'Load the model again.' });
+    }
+    if (this.#connection) return this.#connection;
+    this.#starting ??= connect(this.#options).finally(() => {
+      this.#starting = undefined;
+    });
+    const connection = await this.#starting;
+    if (this.#connection !== connection) {
+      this.#connection = connection;
+      this.#features = connection.features;
+      this.#watch(connection);
+    }
+    return connection;
+  }
+
+  #watch(connection: Connection): void {
+    const generation = this.#generation;
+    connection.died.catch(() => this.#drop(connection, generation));
+  }
+  #drop(connection: Connection, generation: number): void {
+    connection.terminate();
+    if (generation !== this.#generation || this.#connection !== connection) return;
+    this.#connection = undefined;
+    this.#generation++;
+  }
+  #closedError(): OctavoError {
+    return new OctavoError({ code: 'CLOSED', what: 'This engine was closed.', where: 'engine', hint: 'Make a new one with createEngine().' });
+  }
+}
+
+/** Starts an engine. Everything that takes `engine` uses the default one when it is left out. */
+export const createEngine = (options: EngineOptions = {}): Promise<Engine> => Engine.start(options);
+
+let shared: Promise<Engine> | undefined;
+/** The engine that is made on first use. */
+export async function defaultEngine(): Promise<Engine> {
+  const current = await shared?.catch(() => undefined);
+  if (!current || current.closed) shared = Engine.start();
+  return shared as Promise<Engine>;
+}

@@ -1,0 +1,80 @@
+// Errors: what is wrong, where, and what would work.
+
+/** Codes that the engine gives; the table with their meanings is docs/reference/errors.md. */
+export type EngineErrorCode =
+  | 'INVALID_MODEL'
+  | 'TRUNCATED_MODEL'
+  | 'UNSUPPORTED_OP'
+  | 'UNSUPPORTED_ATTRIBUTE'
+  | 'UNSUPPORTED_OPSET'
+  | 'UNSUPPORTED_DTYPE'
+  | 'MISSING_INITIALIZER'
+  | 'EXTERNAL_DATA'
+  | 'SHAPE_MISMATCH'
+  | 'NON_FINITE_WEIGHT'
+  | 'DYNAMIC_DIMENSION'
+  | 'SAMPLE_SHAPE'
+  | 'SAMPLE_DTYPE'
+  | 'SAMPLE_MISSING'
+  | 'NO_SAMPLES'
+  | 'NON_FINITE_SAMPLE'
+  | 'INVALID_OPTION'
+  | 'INVALID_STATE'
+  | 'LIMIT_EXCEEDED'
+  | 'OUT_OF_MEMORY'
+  | 'INTERNAL';
+
+/** Codes that only JavaScript gives, with their meanings. */
+export const hostErrorCodes = {
+  ABORTED: 'The caller aborted the work.',
+  BAD_IMAGE: 'A picture cannot be decoded.',
+  CLOSED: 'The object was closed before the call.',
+  ENGINE_FAILED: 'The engine could not be loaded, or it was replaced after a failure.',
+  FETCH_FAILED: 'A file or URL could not be read.',
+  NO_SIMD: 'This JavaScript engine has no WebAssembly SIMD.',
+} as const;
+export type HostErrorCode = keyof typeof hostErrorCodes;
+export type ErrorCode = EngineErrorCode | HostErrorCode;
+
+/** An error as plain data: how it crosses from the engine and from the worker. */
+export interface ErrorData {
+  code: ErrorCode;
+  /** One sentence: what is wrong, with the values. */
+  what: string;
+  /** "node 'conv1' (Conv)", "input 'image'", a file name, or empty. */
+  where: string;
+  /** What would work, or empty. */
+  hint: string;
+  /** Every finding when there is more than one, the first included. */
+  all?: ErrorData[];
+}
+
+/** Everything that Octavo throws. `message` is "where: what hint". */
+export class OctavoError extends Error {
+  readonly code: ErrorCode;
+  readonly what: string;
+  readonly where: string;
+  readonly hint: string;
+  readonly all: ErrorData[];
+
+  constructor(data: Omit<ErrorData, 'where' | 'hint'> & Partial<ErrorData>, options?: ErrorOptions) {
+    const where = data.where ?? '';
+    const hint = data.hint ?? '';
+    super(`${where ? `${where}: ` : ''}${data.what}${hint ? ` ${hint}` : ''}`, options);
+    this.name = 'OctavoError';
+    this.code = data.code;
+    this.what = data.what;
+    this.where = where;
+    this.hint = hint;
+    this.all = data.all ?? [];
+  }
+}
+
+/** Throws ABORTED when the signal says so. */
+export function throwIfAborted(signal: AbortSignal | undefined, where: string): void {
+  if (signal?.aborted) throw abortError(where, signal.reason);
+}
+
+export function abortError(where: string, reason?: unknown): OctavoError {
+  return new OctavoError({ code: 'ABORTED', what: 'The work was aborted.', where }, { cause: reason });
+}

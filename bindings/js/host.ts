@@ -1,0 +1,373 @@
+// The engine's side of the border: owns the module and everything made in it. Runs in a worker, or in the caller's thread.
+//
+// Every method takes and gives structured-cloneable data and returns an Outcome; nothing is thrown across. Long work is cut
+// into slices of some milliseconds with a turn of the event loop between them, so that abort() is heard.
+
+import { type ErrorData, OctavoError } from './errors.js';
+import { type Features, hasRelaxedSimd, hasSimd, hasThreads } from './features.js';
+import { chooseIsa, type LoadOptions, loadModule, type WasmModule } from './load.js';
+import type { Comparison, Model, QuantizeJob, Session } from './octavo.simd.mjs';
+
+export type Outcome<T> = { ok: true; value: T } | { ok: false; error: ErrorData; fatal?: boolean };
+
+export interface TensorInfo {
+  name: string;
+  /** 'float32', 'uint8', ... */
+  type: string;
+  /** A name or '?' where the dimension is open. */
+  shape: (number | string)[];
+}
+export interface ModelInfo {
+  id: number;
+  inputs: TensorInfo[];
+  outputs: TensorInfo[];
+  quantized: boolean;
+}
+export interface SessionInfo {
+  id: number;
+  inputs: TensorInfo[];
+  outputs: TensorInfo[];
+}
+export interface Memory {
+  /** Activations, as planned. */
+  arenaBytes: number;
+  /** What any plan needs at least. */
+  lowerBoundBytes: number;
+  /** Packed weights. */
+  weightBytes: number;
+}
+export interface StepProfile {
+  node: string;
+  op: string;
+  kernel: string;
+  macs: number;
+  milliseconds: number;
+}
+/** A tensor as it crosses: its bytes, in row-major order. */
+export interface RawTensor {
+  type: string;
+  bytes: Uint8Array;
+  shape: number[];
+}
+export type RawFeeds = Record<string, RawTensor>;
+export interface RawProgress {
+  stage: string;
+  done: number;
+  total: number;
+}
+
+type Kinds = { model: Model; session: Session; job: QuantizeJob; comparison: Comparison };
+type Kind = keyof Kinds;
+interface Deletable {
+  delete(): void;
+}
+
+const sliceMilliseconds = 8;
+const stepsOfSlice = 4;
+
+/** A turn of the event loop; setTimeout would be held back to 4 ms in browsers. */
+const turn = (): Promise<void> =>
+  new Promise((resolve) => {
+    if (typeof setImmediate === 'function') {
+      setImmediate(resolve);
+      return;
+    }
+    const { port1, port2 } = new MessageChannel();
+    port2.onmessage = () => {
+      port1.close();
+      resolve();
+    };
+    port1.postMessage(undefined);
+  });
+
+/** Takes the value out of what the module's functions give, or throws its error. */
+function unwrap<T>(outcome: unknown): T {
+  const result = outcome as Outcome<T>;
+  if (result.ok) return result.value;
+  throw new OctavoError(result.error);
+}
+
+const closed = (kind: string): OctavoError =>
+  new OctavoError({ code: 'CLOSED', what: `This ${kind} was closed.`, where: kind, hint: 'Make a new one.' });
+
+export class Host {
+  #module: WasmModule | undefined;
+  #objects = new Map<number, { kind: Kind; object: Deletable }>();
+  #aborted = new Set<number>();
+  #busy = new Set<number>();
+  #doomed = new Set<number>();
+  #nextId = 1;
+
+  start(options: LoadOptions): Promise<Outcome<Features>> {
+    return this.#outcome(async () => {
+      const isa = chooseIsa(options.isa);
+      this.#module = await loadModule(isa, options);
+      return {
+        isa,
+        engineClass: this.#module.engineClass(),
+        simd: hasSimd(),
+        relaxedSimd: hasRelaxedSimd(),
+        threads: hasThreads(),
+        worker: false,
+      };
+    });
+  }
+
+  operators(): Promise<Outcome<{ name: string; int8: boolean; notes: string }[]>> {
+    return this.#outcome(() => this.#wasm().operators());
+  }
+  errorCodes(): Promise<Outcome<{ code: string; meaning: string }[]>> {
+    return this.#outcome(() => this.#wasm().errorCodes());
+  }
+
+  // ---- models ----
+
+  loadModel(bytes: Uint8Array): Promise<Outcome<ModelInfo>> {
+    return this.#outcome(() => {
+      const wasm = this.#wasm();
+      const buffer = unwrap<ReturnType<typeof Object> & { view(): Uint8Array; delete(): void }>(wasm.Bytes.make(bytes.length));
+      try {
+        buffer.view().set(bytes);
+        return this.#describe(unwrap<Model>(wasm.Model.load(buffer as Parameters<typeof wasm.Model.load>[0])));
+      } finally {
+        buffer.delete();
+      }
+    });
+  }
+
+  summary(id: number): Promise<Outcome<string>> {
+    return this.#outcome(() => unwrap<string>(this.#get('model', id).summary()));
+  }
+  toONNX(id: number, options: string): Promise<Outcome<Uint8Array>> {
+    return this.#outcome(() => unwrap<Uint8Array>(this.#get('model', id).toONNX(options)));
+  }
+
+  // ---- sessions ----
+
+  createSession(modelId: number, inputShapes: Record<string, number[]>, memoryLimit: number): Promise<Outcome<SessionInfo>> {
+    return this.#outcome(() => {
+      const session = unwrap<Session>(this.#wasm().Session.create(this.#get('model', modelId), inputShapes, memoryLimit));
+      const id = this.#keep('session', session);
+      return { id, inputs: session.inputs() as TensorInfo[], outputs: session.outputs() as TensorInfo[] };
+    });
+  }
+
+  /** One run at a time for a session; `callId` is what abort() takes. */
+  run(id: number, feeds: RawFeeds, callId: number): Promise<Outcome<RawFeeds>> {
+    return this.#outcome(async () => {
+      const session = this.#get('session', id);
+      if (this.#busy.has(id)) {
+        throw new OctavoError({ code: 'INVALID_STATE', what: 'This session is running already.', where: 'session.run', hint: 'Await the run before, or create a second session.' });
+      }
+      this.#busy.add(id);
+      try {
+        writeFeeds(session, session.inputs() as TensorInfo[], feeds);
+        await this.#inSlices(callId, 'session.run', () => session.runSome(stepsOfSlice), () => this.#doomed.has(id));
+        return Object.fromEntries(
+          (session.outputs() as TensorInfo[]).map((info, i) => [
+            info.name,
+            { type: info.type, bytes: (session.output(i) as Uint8Array).slice(), shape: info.shape as number[] },
+          ]),
+        );
+      } finally {
+        this.#busy.delete(id);
+        if (this.#doomed.has(id)) this.#remove(id);
+      }
+    });
+  }
+
+  profile(id: number, feeds: RawFeeds): Promise<Outcome<{ steps: StepProfile[]; memory: Memory }>> {
+    return this.#outcome(() => {
+      const session = this.#get('session', id);
+      writeFeeds(session, session.inputs() as TensorInfo[], feeds);
+      return { steps: unwrap<StepProfile[]>(session.profile()), memory: session.memory() as Memory };
+    });
+  }
+
+  // ---- quantization ----
+
+  createJob(modelId: number, options: string): Promise<Outcome<{ id: number; inputs: TensorInfo[] }>> {
+    return this.#outcome(() => {
+      const job = unwrap<QuantizeJob>(this.#wasm().QuantizeJob.create(this.#get('model', modelId), options));
+      return { id: this.#keep('job', job), inputs: job.inputs() as TensorInfo[] };
+    });
+  }
+
+  /** One sample through the calibration. */
+  jobSample(id: number, feeds: RawFeeds): Promise<Outcome<RawProgress>> {
+    return this.#outcome(async () => {
+      const job = this.#get('job', id);
+      writeFeeds(job, job.inputs() as TensorInfo[], feeds);
+      unwrap(job.beginSample());
+      let progress: RawProgress = { stage: 'calibrate', done: 0, total: 0 };
+      await this.#inSlices(id, 'quantizeStatic', () => {
+        progress = unwrap<RawProgress>(job.step());
+        return !job.sampleFinished();
+      });
+      return progress;
+    });
+  }
+
+  jobEndSamples(id: number): Promise<Outcome<null>> {
+    return this.#outcome(() => {
+      unwrap(this.#get('job', id).endSamples());
+      return null;
+    });
+  }
+
+  /** Works for one slice; the stage is 'done' at the end. */
+  jobStep(id: number): Promise<Outcome<RawProgress>> {
+    return this.#outcome(async () => {
+      const job = this.#get('job', id);
+      const end = performance.now() + 4 * sliceMilliseconds;
+      let progress: RawProgress;
+      do {
+        progress = unwrap<RawProgress>(job.step());
+      } while (progress.stage !== 'done' && performance.now() < end);
+      await turn();
+      this.#checkAbort(id, 'quantizeStatic');
+      return progress;
+    });
+  }
+
+  jobResult(id: number): Promise<Outcome<{ model: ModelInfo; report: string }>> {
+    return this.#outcome(() => {
+      const job = this.#get('job', id);
+      const report = unwrap<string>(job.report());
+      const model = this.#describe(unwrap<Model>(job.takeModel()));
+      return { model, report };
+    });
+  }
+
+  // ---- comparison ----
+
+  createComparison(a: number, b: number, options: string): Promise<Outcome<{ id: number; inputs: TensorInfo[] }>> {
+    return this.#outcome(() => {
+      const comparison = unwrap<Comparison>(this.#wasm().Comparison.create(this.#get('model', a), this.#get('model', b), options));
+      return { id: this.#keep('comparison', comparison), inputs: comparison.inputs() as TensorInfo[] };
+    });
+  }
+  compareSample(id: number, feeds: RawFeeds, label: number): Promise<Outcome<null>> {
+    return this.#outcome(async () => {
+      const comparison = this.#get('comparison', id);
+      writeFeeds(comparison, comparison.inputs() as TensorInfo[], feeds);
+      unwrap(comparison.runSample(label));
+      await turn();
+      this.#checkAbort(id, 'compare');
+      return null;
+    });
+  }
+  compareReport(id: number): Promise<Outcome<string>> {
+    return this.#outcome(() => unwrap<string>(this.#get('comparison', id).report()));
+  }
+
+  // ---- life ----
+
+  /** Frees an object; one that is running goes when its slice ends. Unknown ids are ignored: closing twice is fine. */
+  release(id: number): Promise<Outcome<null>> {
+    return this.#outcome(() => {
+      if (this.#busy.has(id)) this.#doomed.add(id);
+      else this.#remove(id);
+      return null;
+    });
+  }
+  /** Ends the job, comparison or run of that id at its next slice. */
+  abort(id: number): Promise<Outcome<null>> {
+    this.#aborted.add(id);
+    return Promise.resolve({ ok: true, value: null });
+  }
+  /** How many objects live in the module: a test holds it at 0 after closing. */
+  liveObjects(): Promise<Outcome<number>> {
+    return this.#outcome(() => this.#objects.size);
+  }
+  heapBytes(): Promise<Outcome<number>> {
+    return this.#outcome(() => this.#wasm().HEAPU8.length as number);
+  }
+
+  #wasm(): WasmModule {
+    if (!this.#module) throw new OctavoError({ code: 'ENGINE_FAILED', what: 'The engine has not started.', where: 'engine', hint: '' });
+    return this.#module;
+  }
+
+  #keep<K extends Kind>(kind: K, object: Kinds[K]): number {
+    const id = this.#nextId++;
+    this.#objects.set(id, { kind, object });
+    return id;
+  }
+  #get<K extends Kind>(kind: K, id: number): Kinds[K] {
+    const entry = this.#objects.get(id);
+    if (entry?.kind !== kind) throw closed(kind);
+    return entry.object as Kinds[K];
+  }
+  #remove(id: number): void {
+    this.#objects.get(id)?.object.delete();
+    this.#objects.delete(id);
+    this.#aborted.delete(id);
+    this.#doomed.delete(id);
+  }
+  #describe(model: Model): ModelInfo {
+    const id = this.#keep('model', model);
+    return { id, inputs: model.inputs() as TensorInfo[], outputs: model.outputs() as TensorInfo[], quantized: model.quantized() };
+  }
+
+  #checkAbort(id: number, where: string): void {
+    if (this.#aborted.delete(id)) throw new OctavoError({ code: 'ABORTED', what: 'The work was aborted.', where, hint: '' });
+  }
+
+  /** Calls step() until it gives false, in slices; between slices aborts and closings are seen. */
+  async #inSlices(id: number, where: string, step: () => boolean, isClosed: () => boolean = () => false): Promise<void> {
+    let end = performance.now() + sliceMilliseconds;
+    while (step()) {
+      if (performance.now() < end) continue;
+      await turn();
+      this.#checkAbort(id, where);
+      if (isClosed()) throw closed('session');
+      end = performance.now() + sliceMilliseconds;
+    }
+    this.#checkAbort(id, where);
+  }
+
+  async #outcome<T>(work: () => T | Promise<T>): Promise<Outcome<T>> {
+    try {
+      return { ok: true, value: await work() };
+    } catch (error) {
+      if (error instanceof OctavoError) {
+        const { code, what, where, hint, all } = error;
+        return { ok: false, error: { code, what, where, hint, all } };
+      }
+      // A trap leaves the module in an unknown state: the engine is replaced.
+      return {
+        ok: false,
+        fatal: true,
+        error: {
+          code: 'INTERNAL',
+          what: `The engine stopped: ${error instanceof Error ? error.message : String(error)}.`,
+          where: 'engine',
+          hint: 'Please report it with the model. The engine starts anew with the next model.',
+          all: [],
+        },
+      };
+    }
+  }
+}
+
+interface HasInputs {
+  input(i: number): unknown;
+}
+/** Copies feeds that were checked (samples.ts) into the module's memory. */
+function writeFeeds(target: HasInputs, inputs: TensorInfo[], feeds: RawFeeds): void {
+  inputs.forEach((info, i) => {
+    const feed = feeds[info.name];
+    const view = target.input(i) as Uint8Array;
+    if (!feed) throw new OctavoError({ code: 'SAMPLE_MISSING', what: `Input '${info.name}' is missing.`, where: `input '${info.name}'`, hint: '' });
+    if (feed.bytes.length !== view.length) {
+      throw new OctavoError({
+        code: 'SAMPLE_SHAPE',
+        what: `It has ${feed.bytes.length} bytes, the input takes ${view.length} ([${info.shape.join(', ')}]).`,
+        where: `input '${info.name}'`,
+        hint: 'Give the shape with `inputShapes` when the model is made ready.',
+      });
+    }
+    view.set(feed.bytes);
+  });
+}

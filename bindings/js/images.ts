@@ -1,0 +1,197 @@
+// Pictures as tensors: decode, resize, crop, normalize.
+//
+// Browsers decode; the resizing is ours, so that Chromium, Firefox and Node make the same numbers of the same pixels.
+
+import { OctavoError } from './errors.js';
+import { Tensor } from './tensor.js';
+
+/** RGBA bytes, row by row: ImageData is one, a decoder's result in Node is another. */
+export interface Pixels {
+  data: Uint8Array | Uint8ClampedArray;
+  width: number;
+  height: number;
+  name?: string;
+}
+export type ImageSource = Blob | Pixels | ImageBitmap | HTMLImageElement | HTMLCanvasElement | OffscreenCanvas;
+
+export interface ImageOptions {
+  /** Height and width of the tensor; the picture's own where it is left out. */
+  size?: readonly [number, number];
+  /** First resize the short side to this, then cut `size` out; without it the whole picture is squeezed into `size`. */
+  resize?: number;
+  /** What is cut out after `resize`. */
+  crop?: 'center';
+  /** What bytes 0 and 255 become, before mean and std. Default [0, 1]. */
+  range?: readonly [number, number];
+  /** Subtracted, one number a channel (or one for all). Default 0. */
+  mean?: readonly number[];
+  /** Divided by, one number a channel (or one for all). Default 1. */
+  std?: readonly number[];
+  /** Default 'NCHW'. */
+  layout?: 'NCHW' | 'NHWC';
+  /** Default 'RGB'. Grey is 0.299 R + 0.587 G + 0.114 B. */
+  channels?: 'RGB' | 'BGR' | 'GRAY';
+}
+
+/** The usual normalizations by name; spread one into ImageOptions. */
+export const imagePresets = {
+  imagenet: { range: [0, 1], mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] },
+  mnist: { range: [0, 1], channels: 'GRAY', size: [28, 28] },
+  signed: { range: [-1, 1] },
+  raw: { range: [0, 255] },
+} as const satisfies Record<string, ImageOptions>;
+
+const isA = (name: string, value: unknown): boolean => {
+  const constructor = (globalThis as Record<string, unknown>)[name];
+  return typeof constructor === 'function' && value instanceof constructor;
+};
+const isPixels = (value: unknown): value is Pixels => {
+  if (typeof value !== 'object' || value === null) return false;
+  const { data, width, height } = value as Partial<Pixels>;
+  return (data instanceof Uint8Array || data instanceof Uint8ClampedArray) && typeof width === 'number' && typeof height === 'number';
+};
+const drawables = ['ImageBitmap', 'HTMLImageElement', 'HTMLCanvasElement', 'OffscreenCanvas'];
+
+export function isImageSource(value: unknown): value is ImageSource {
+  return isA('Blob', value) || drawables.some((name) => isA(name, value)) || isPixels(value);
+}
+
+const nameOf = (source: ImageSource, index: number): string => ('name' in source && typeof source.name === 'string' && source.name ? source.name : `picture ${index}`);
+
+async function decode(source: ImageSource, where: string): Promise<Pixels> {
+  if (isPixels(source)) {
+    if (source.data.length !== source.width * source.height * 4) {
+      throw new OctavoError({ code: 'BAD_IMAGE', what: `It has ${source.data.length} bytes for ${source.width} x ${source.height} RGBA pixels.`, where, hint: 'Give 4 bytes a pixel.' });
+    }
+    return source;
+  }
+  if (typeof createImageBitmap !== 'function' || typeof OffscreenCanvas !== 'function') {
+    throw new OctavoError({ code: 'BAD_IMAGE', what: 'This JavaScript engine does not decode pictures.', where, hint: 'Decode them with a package (jpeg-js, pngjs, sharp) and give { data, width, height } of RGBA bytes.' });
+  }
+  try {
+    // As stored: a page's colour profile or the file's gamma would make other numbers on other screens.
+    const bitmap = await createImageBitmap(source as ImageBitmapSource, { colorSpaceConversion: 'none', premultiplyAlpha: 'none' });
+    const { width, height } = bitmap;
+    const context = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true });
+    if (!context) throw new Error('no 2-d canvas');
+    context.fillStyle = '#fff'; // behind transparent parts
+    context.fillRect(0, 0, width, height);
+    context.drawImage(bitmap, 0, 0);
+    bitmap.close();
+    return context.getImageData(0, 0, width, height);
+  } catch (error) {
+    throw new OctavoError({ code: 'BAD_IMAGE', what: `The picture cannot be decoded: ${error instanceof Error ? error.message : String(error)}.`, where, hint: 'Give JPEG, PNG, WebP or another format that the browser shows.' }, { cause: error });
+  }
+}
+
+/** For each output place the input places it is made of, with weights that sum to 1: a triangle as wide as the shrinking. */
+function weights(from: number, to: number, first: number, count: number): { start: number; weights: Float64Array }[] {
+  const ratio = from / to;
+  const support = Math.max(1, ratio);
+  return Array.from({ length: count }, (_, i) => {
+    const centre = (first + i + 0.5) * ratio - 0.5;
+    const start = Math.max(0, Math.ceil(centre - support));
+    const end = Math.min(from - 1, Math.floor(centre + support));
+    const list = Float64Array.from({ length: Math.max(1, end - start + 1) }, (_, k) => Math.max(0, 1 - Math.abs(start + k - centre) / support));
+    const sum = list.reduce((a, b) => a + b, 0);
+    return { start: Math.min(start, from - 1), weights: sum > 0 ? list.map((w) => w / sum) : list.fill(1 / list.length) };
+  });
+}
+
+/** RGB floats 0..255 of the part [top, left, height, width] of the picture resized to [tall, wide]. */
+function resample(p: Pixels, tall: number, wide: number, top: number, left: number, height: number, width: number): Float32Array {
+  const columns = weights(p.width, wide, left, width);
+  const rows = weights(p.height, tall, top, height);
+  const firstRow = Math.min(...rows.map((row) => row.start));
+  const lastRow = Math.max(...rows.map((row) => row.start + row.weights.length));
+  const middle = new Float32Array((lastRow - firstRow) * width * 3);
+  for (let y = firstRow; y < lastRow; y++) {
+    for (let x = 0; x < width; x++) {
+      const column = columns[x];
+      if (!column) continue;
+      let [r, g, b] = [0, 0, 0];
+      for (let k = 0; k < column.weights.length; k++) {
+        const at = (y * p.width + column.start + k) * 4;
+        const w = column.weights[k] ?? 0;
+        r += w * (p.data[at] ?? 0);
+        g += w * (p.data[at + 1] ?? 0);
+        b += w * (p.data[at + 2] ?? 0);
+      }
+      middle.set([r, g, b], ((y - firstRow) * width + x) * 3);
+    }
+  }
+  const out = new Float32Array(height * width * 3);
+  for (let y = 0; y < height; y++) {
+    const row = rows[y];
+    if (!row) continue;
+    for (let k = 0; k < row.weights.length; k++) {
+      const w = row.weights[k] ?? 0;
+      const from = (row.start + k - firstRow) * width * 3;
+      for (let i = 0; i < width * 3; i++) out[y * width * 3 + i] = (out[y * width * 3 + i] ?? 0) + w * (middle[from + i] ?? 0);
+    }
+  }
+  return out;
+}
+
+function fit(p: Pixels, options: ImageOptions): { rgb: Float32Array; height: number; width: number } {
+  const [height, width] = options.size ?? [p.height, p.width];
+  if (options.resize === undefined) return { rgb: resample(p, height, width, 0, 0, height, width), height, width };
+  const scale = options.resize / Math.min(p.height, p.width);
+  const tall = Math.max(height, Math.round(p.height * scale));
+  const wide = Math.max(width, Math.round(p.width * scale));
+  return { rgb: resample(p, tall, wide, Math.floor((tall - height) / 2), Math.floor((wide - width) / 2), height, width), height, width };
+}
+
+function checkOptions(options: ImageOptions): void {
+  const bad = (what: string, hint: string): never => {
+    throw new OctavoError({ code: 'INVALID_OPTION', what, where: 'images', hint });
+  };
+  const { size, resize, mean, std, range, channels = 'RGB', layout = 'NCHW' } = options;
+  const depth = channels === 'GRAY' ? 1 : 3;
+  if (!['RGB', 'BGR', 'GRAY'].includes(channels)) bad(`channels = '${channels}' is not known.`, "Use 'RGB', 'BGR' or 'GRAY'.");
+  if (!['NCHW', 'NHWC'].includes(layout)) bad(`layout = '${layout}' is not known.`, "Use 'NCHW' or 'NHWC'.");
+  if (size && (size.length !== 2 || size.some((n) => !Number.isInteger(n) || n < 1 || n > 16384))) bad(`size = [${size.join(', ')}] is not a height and a width.`, 'Give [height, width] in pixels.');
+  if (resize !== undefined && (!Number.isInteger(resize) || resize < 1 || resize > 16384)) bad(`resize = ${resize} is not a number of pixels.`, 'Give the short side in pixels.');
+  for (const [name, list] of [['mean', mean], ['std', std]] as const) {
+    if (list && ((list.length !== 1 && list.length !== depth) || !list.every(Number.isFinite))) bad(`${name} has ${list.length} numbers for ${depth} channels.`, `Give 1 or ${depth} numbers.`);
+  }
+  if (std?.some((s) => s === 0)) bad('std holds 0.', 'Values are divided by it.');
+  if (range && (range.length !== 2 || !range.every(Number.isFinite))) bad('range is not two numbers.', 'Give what 0 and 255 become, e.g. [0, 1].');
+}
+
+/** One picture as a float32 tensor of [1, C, H, W] or [1, H, W, C]. */
+export async function imageToTensor(source: ImageSource, options: ImageOptions = {}, where = 'picture'): Promise<Tensor<'float32'>> {
+  checkOptions(options);
+  const { rgb, height, width } = fit(await decode(source, where), options);
+  const { channels = 'RGB', layout = 'NCHW', range: [low, high] = [0, 1], mean = [0], std = [1] } = options;
+  const depth = channels === 'GRAY' ? 1 : 3;
+  const plane = height * width;
+  const data = new Float32Array(depth * plane);
+  const scale = (high - low) / 255;
+  for (let c = 0; c < depth; c++) {
+    const m = mean[mean.length === 1 ? 0 : c] ?? 0;
+    const s = std[std.length === 1 ? 0 : c] ?? 1;
+    const from = channels === 'BGR' ? 2 - c : c;
+    for (let i = 0; i < plane; i++) {
+      const byte = depth === 1 ? 0.299 * (rgb[3 * i] ?? 0) + 0.587 * (rgb[3 * i + 1] ?? 0) + 0.114 * (rgb[3 * i + 2] ?? 0) : (rgb[3 * i + from] ?? 0);
+      data[layout === 'NCHW' ? c * plane + i : i * depth + c] = (byte * scale + low - m) / s;
+    }
+  }
+  return new Tensor('float32', data, layout === 'NCHW' ? [1, depth, height, width] : [1, height, width, depth]);
+}
+
+/**
+ * Pictures as tensors, one at a time: give it to quantizeStatic or compare.
+ *
+ * @throws OctavoError BAD_IMAGE naming the picture, INVALID_OPTION
+ */
+export async function* images(sources: Iterable<ImageSource> | AsyncIterable<ImageSource>, options: ImageOptions = {}): AsyncGenerator<Tensor<'float32'>> {
+  checkOptions(options);
+  let index = 0;
+  for await (const source of sources) {
+    if (!isImageSource(source)) {
+      throw new OctavoError({ code: 'BAD_IMAGE', what: 'This is not a picture.', where: `picture ${index}`, hint: 'Give Files, Blobs, ImageData, or { data, width, height } of RGBA bytes.' });
+    }
+    yield await imageToTensor(source, options, nameOf(source, index++));
+  }
+}

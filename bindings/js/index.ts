@@ -1,0 +1,15 @@
+// Octavo: quantize ONNX networks to int8 and run them, in the browser and in Node.
+
+export { type CompareOptions, type CompareResult, compare, type LayerError } from './compare.js';
+export { createEngine, type Engine, type EngineOptions } from './engine.js';
+export { type EngineErrorCode, type ErrorCode, type ErrorData, type HostErrorCode, hostErrorCodes, OctavoError } from './errors.js';
+export type { Features, Isa } from './features.js';
+export type { Memory, StepProfile, TensorInfo } from './host.js';
+export { type ImageOptions, type ImageSource, imagePresets, images, imageToTensor, type Pixels } from './images.js';
+export { Job, type Progress, type Stage } from './job.js';
+export { type ExportOptions, type LoadProgress, Model, type ModelLoadOptions, type ModelSource, type ModelSummary, type NodeSummary } from './model.js';
+export { type QuantizeOptions, type QuantizeResult, quantizeStatic } from './quantize.js';
+export { type Fate, type NodeReport, Report, type ReportData, type TensorReport } from './report.js';
+export type { Feed, Feeds, Sample, Samples } from './samples.js';
+export { InferenceSession, type Profile, type RunOptions, type SessionOptions } from './session.js';
+export { Tensor, type TensorData, type TensorType } from './tensor.js';

@@ -1,0 +1,179 @@
+// A loaded network.
+
+import { defaultEngine, type Engine, type Owner } from './engine.js';
+import { abortError, OctavoError, throwIfAborted } from './errors.js';
+import { isNode } from './features.js';
+import type { ModelInfo, TensorInfo } from './host.js';
+
+export type ModelSource = Uint8Array | ArrayBuffer | Blob | URL | string | Response | ReadableStream<Uint8Array>;
+
+/** Where loading is. `total` is absent where the size is not known. */
+export interface LoadProgress {
+  stage: 'load';
+  done: number;
+  total?: number;
+}
+export interface ModelLoadOptions {
+  engine?: Engine;
+  signal?: AbortSignal;
+  onProgress?: (progress: LoadProgress) => void;
+}
+
+export interface NodeSummary {
+  name: string;
+  op: string;
+  output: string;
+  shape: (number | string)[];
+  macs: number;
+  /** What quantizeStatic with default options would make of it. */
+  plan: 'int8' | 'float' | 'folded' | 'fused';
+  reason: string;
+}
+export interface ModelSummary {
+  name: string;
+  producer: string;
+  opset: number;
+  metadata: Record<string, string>;
+  quantized: boolean;
+  parameters: number;
+  bytes: number;
+  macs: number;
+  inputs: TensorInfo[];
+  outputs: TensorInfo[];
+  nodes: NodeSummary[];
+}
+
+export interface ExportOptions {
+  /** 13 or later; default 17. */
+  opset?: number;
+  /** How an int8 BatchNormalization of its own is written. Default 'depthwise', which every runtime computes in integers. */
+  batchNorm?: 'depthwise' | 'batchnorm' | 'muladd';
+}
+
+async function readStream(stream: ReadableStream<Uint8Array>, total: number | undefined, options: ModelLoadOptions): Promise<Uint8Array> {
+  const parts: Uint8Array[] = [];
+  let done = 0;
+  const reader = stream.getReader();
+  const cancel = (): void => void reader.cancel().catch(() => {});
+  options.signal?.addEventListener('abort', cancel);
+  try {
+    for (;;) {
+      const { value, done: atEnd } = await reader.read();
+      throwIfAborted(options.signal, 'Model.load');
+      if (atEnd) break;
+      parts.push(value);
+      done += value.length;
+      options.onProgress?.({ stage: 'load', done, ...(total === undefined ? {} : { total }) });
+    }
+  } finally {
+    options.signal?.removeEventListener('abort', cancel);
+    reader.releaseLock();
+  }
+  const bytes = new Uint8Array(done);
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return bytes;
+}
+
+async function readResponse(response: Response, options: ModelLoadOptions): Promise<Uint8Array> {
+  if (!response.ok) {
+    throw new OctavoError({ code: 'FETCH_FAILED', what: `The server answered ${response.status} ${response.statusText}.`, where: response.url, hint: 'Look at the URL.' });
+  }
+  const length = Number(response.headers.get('content-length'));
+  // With a content encoding the length counts compressed bytes.
+  const total = length > 0 && !response.headers.get('content-encoding') ? length : undefined;
+  return response.body ? readStream(response.body, total, options) : new Uint8Array(await response.arrayBuffer());
+}
+
+async function readSource(source: ModelSource, options: ModelLoadOptions): Promise<Uint8Array> {
+  if (source instanceof Uint8Array) return source;
+  if (source instanceof ArrayBuffer) return new Uint8Array(source);
+  if (source instanceof Blob) return readStream(source.stream(), source.size, options);
+  if (source instanceof ReadableStream) return readStream(source, undefined, options);
+  if (source instanceof Response) return readResponse(source, options);
+  if (typeof source !== 'string' && !(source instanceof URL)) {
+    throw new OctavoError({ code: 'INVALID_OPTION', what: 'The model is none of the things that can be read.', where: 'Model.load', hint: 'Give bytes, a URL, a Blob or File, a Response or a ReadableStream.' });
+  }
+  const base = typeof location === 'undefined' ? undefined : location.href;
+  let url: URL;
+  try {
+    url = new URL(source, base);
+  } catch {
+    throw new OctavoError({ code: 'FETCH_FAILED', what: 'This is not a URL.', where: String(source), hint: 'In Node give bytes: Model.load(await readFile(path)).' });
+  }
+  try {
+    if (url.protocol === 'file:' && isNode()) {
+      const { readFile } = await import(/* @vite-ignore */ 'node:fs/promises');
+      return new Uint8Array(await readFile(url, options.signal ? { signal: options.signal } : {}));
+    }
+    return await readResponse(await fetch(url, options.signal ? { signal: options.signal } : {}), options);
+  } catch (error) {
+    if (error instanceof OctavoError) throw error;
+    if (options.signal?.aborted) throw abortError('Model.load', options.signal.reason);
+    throw new OctavoError({ code: 'FETCH_FAILED', what: `It could not be read: ${error instanceof Error ? error.message : String(error)}.`, where: url.href, hint: 'Look at the URL, and at CORS when it is of another site.' }, { cause: error });
+  }
+}
+
+export class Model {
+  readonly inputs: TensorInfo[];
+  readonly outputs: TensorInfo[];
+  /** Whether it has integer codes already. */
+  readonly quantized: boolean;
+  /** @internal */
+  readonly owner: Owner;
+  /** @internal */
+  readonly id: number;
+  #closed = false;
+
+  /** @internal */
+  constructor(owner: Owner, info: ModelInfo) {
+    this.owner = owner;
+    this.id = info.id;
+    this.inputs = info.inputs;
+    this.outputs = info.outputs;
+    this.quantized = info.quantized;
+  }
+
+  /**
+   * Reads an ONNX file (opset 7 to 22).
+   *
+   * @param source bytes (copied), URL, Blob or File, Response, stream
+   * @throws OctavoError INVALID_MODEL, TRUNCATED_MODEL, UNSUPPORTED_OP (with all such nodes in `all`), FETCH_FAILED, ABORTED, ...
+   */
+  static async load(source: ModelSource, options: ModelLoadOptions = {}): Promise<Model> {
+    throwIfAborted(options.signal, 'Model.load');
+    const [engine, bytes] = await Promise.all([options.engine ?? defaultEngine(), readSource(source, options)]);
+    throwIfAborted(options.signal, 'Model.load');
+    options.onProgress?.({ stage: 'load', done: bytes.length, total: bytes.length });
+    const info = await engine.call('loadModel', [bytes]);
+    const model = new Model({ engine, generation: engine.generation }, info);
+    if (options.signal?.aborted) {
+      await model.close();
+      throw abortError('Model.load', options.signal.reason);
+    }
+    return model;
+  }
+
+  /** Inputs, outputs, every node with its size and what quantization would make of it. */
+  async summary(): Promise<ModelSummary> {
+    return JSON.parse(await this.owner.engine.call('summary', [this.id], this.owner)) as ModelSummary;
+  }
+
+  /** The model as an ONNX file. */
+  toONNX(options: ExportOptions = {}): Promise<Uint8Array> {
+    return this.owner.engine.call('toONNX', [this.id, JSON.stringify(options)], this.owner);
+  }
+
+  /** Frees its memory. Sessions made of it stay usable. */
+  async close(): Promise<void> {
+    if (this.#closed || this.owner.engine.closed || this.owner.generation !== this.owner.engine.generation) return;
+    this.#closed = true;
+    await this.owner.engine.call('release', [this.id], this.owner);
+  }
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}

@@ -1,0 +1,138 @@
+// Post-training quantization.
+
+import { abortError, OctavoError, throwIfAborted } from './errors.js';
+import type { ImageOptions } from './images.js';
+import { Job, type Progress, type Stage } from './job.js';
+import { Model } from './model.js';
+import { Report, type ReportData } from './report.js';
+import { type Samples, toFeeds } from './samples.js';
+
+export interface QuantizeOptions {
+  activation?: {
+    /** How ranges are found. Default 'minmax'. */
+    observer?: 'minmax' | 'movingAverage' | 'histogram' | 'percentile';
+    /** For 'percentile'. Default 99.999. */
+    percentile?: number;
+    /** For 'movingAverage'. Default 0.01. */
+    averagingConstant?: number;
+    /** Default 'quint8', the form that other runtimes compute in integers. */
+    dtype?: 'quint8' | 'qint8';
+  };
+  weight?: {
+    /** Default 'per_channel_symmetric'. */
+    scheme?: 'per_channel_symmetric' | 'per_tensor_symmetric';
+    /** 7-bit weights, for runtimes whose 16-bit sums saturate. Default false. */
+    reduceRange?: boolean;
+  };
+  /** Fate of BatchNormalization. Default 'auto': folded where possible, int8 elsewhere. */
+  batchNorm?: 'auto' | 'fold' | 'quantized' | 'float';
+  /** Nodes that stay float: names with * and ?, or { opType }. */
+  exclude?: (string | { opType: string })[];
+  /** Shapes of inputs that the model leaves open. */
+  inputShapes?: Record<string, number[]>;
+  /** On how many of the samples float and int8 are compared for the report. Default 8. */
+  evaluateSamples?: number;
+  /** How samples that are pictures become tensors. */
+  image?: ImageOptions;
+  /** How many samples there will be, for the progress; taken from arrays by itself. */
+  total?: number;
+  signal?: AbortSignal;
+}
+
+export interface QuantizeResult {
+  /** The int8 model. */
+  model: Model;
+  report: Report;
+}
+
+const notForTheEngine = ['image', 'total', 'signal'] as const satisfies (keyof QuantizeOptions)[];
+
+function lengthOf(samples: Samples): number | undefined {
+  if (Array.isArray(samples)) return samples.length;
+  if (samples instanceof Set || samples instanceof Map) return samples.size;
+  return undefined;
+}
+
+/** The iterator of either kind of iterable; INVALID_OPTION for anything else. */
+export function iterate<T>(samples: Iterable<T> | AsyncIterable<T>, where: string): AsyncIterator<T> | Iterator<T> {
+  const source = samples as Partial<Iterable<T> & AsyncIterable<T>> | null | undefined;
+  const iterator = source?.[Symbol.asyncIterator]?.() ?? (typeof source === 'string' ? undefined : source?.[Symbol.iterator]?.());
+  if (iterator) return iterator;
+  throw new OctavoError({ code: 'INVALID_OPTION', what: 'The samples are not iterable.', where, hint: 'Give an array, a generator, or any (async) iterable.' });
+}
+
+/** Closes the iterator of samples that are not all taken; its own failure there would hide the first one. */
+export async function endIteration(iterator: AsyncIterator<unknown> | Iterator<unknown>): Promise<void> {
+  try {
+    await iterator.return?.();
+  } catch {
+    // The error that ended the work is the one to report.
+  }
+}
+
+/**
+ * Makes a float model int8. Samples are pulled one at a time; none is kept but the few that the report is measured on.
+ *
+ * @param samples tensors, feeds by input name, pictures (see `image`), or raw arrays with a shape and layout
+ * @throws (from `result`) NO_SAMPLES, SAMPLE_SHAPE, SAMPLE_DTYPE, SAMPLE_MISSING, BAD_IMAGE, NON_FINITE_SAMPLE, INVALID_OPTION, ABORTED, ...;
+ *   what the samples' own iterator throws comes through as it is
+ */
+export function quantizeStatic(model: Model, samples: Samples, options: QuantizeOptions = {}): Job<QuantizeResult> {
+  return new Job((report, signal) => run(model, samples, options, report, signal), options.signal);
+}
+
+async function run(model: Model, samples: Samples, options: QuantizeOptions, report: (progress: Progress) => void, signal: AbortSignal): Promise<QuantizeResult> {
+  const where = 'quantizeStatic';
+  throwIfAborted(signal, where);
+  const iterator = iterate(samples, where);
+  const { owner } = model;
+  const { engine } = owner;
+  const forEngine = Object.fromEntries(Object.entries(options).filter(([key]) => !(notForTheEngine as readonly string[]).includes(key)));
+  const total = options.total ?? lengthOf(samples);
+  const rules = { inputShapes: options.inputShapes ?? {}, ...(options.image ? { image: options.image } : {}) };
+
+  let job: { id: number; inputs: Model['inputs'] };
+  try {
+    job = await engine.call('createJob', [model.id, JSON.stringify(forEngine)], owner);
+  } catch (error) {
+    await endIteration(iterator);
+    throw error;
+  }
+  const abort = (): void => void engine.call('abort', [job.id], owner).catch(() => {});
+  signal.addEventListener('abort', abort);
+  // A sample source that never answers must not hold an abort back.
+  const aborted = new Promise<never>((_, reject) => {
+    signal.addEventListener('abort', () => reject(abortError(where, signal.reason)), { once: true });
+  });
+  aborted.catch(() => {});
+  let taken = false;
+  try {
+    report({ stage: 'calibrate', done: 0, ...(total === undefined ? {} : { total }) });
+    for (let index = 0; ; index++) {
+      throwIfAborted(signal, where);
+      const next = await Promise.race([iterator.next(), aborted]);
+      if (next.done) break;
+      const feeds = await toFeeds(next.value, { inputs: job.inputs, ...rules }, `sample ${index}`);
+      await engine.call('jobSample', [job.id, feeds], owner);
+      report({ stage: 'calibrate', done: index + 1, ...(total === undefined ? {} : { total: Math.max(total, index + 1) }) });
+    }
+    taken = true;
+    await engine.call('jobEndSamples', [job.id], owner);
+    for (;;) {
+      throwIfAborted(signal, where);
+      const { stage, done, total: steps } = await engine.call('jobStep', [job.id], owner);
+      if (stage === 'done') break;
+      report({ stage: stage as Stage, done, ...(steps > 0 ? { total: steps } : {}) });
+    }
+    throwIfAborted(signal, where);
+    const result = await engine.call('jobResult', [job.id], owner);
+    return { model: new Model(owner, result.model), report: new Report(JSON.parse(result.report) as ReportData) };
+  } catch (error) {
+    if (signal.aborted && !(error instanceof OctavoError && error.code === 'ABORTED')) throw abortError(where, signal.reason);
+    throw error;
+  } finally {
+    signal.removeEventListener('abort', abort);
+    if (!taken) await endIteration(iterator);
+    if (!engine.closed) await engine.call('release', [job.id], owner).catch(() => {});
+  }
+}

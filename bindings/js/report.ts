@@ -1,0 +1,142 @@
+// What a quantization did and what it cost: an object, JSON, and one HTML file that needs nothing else.
+
+export type Fate = 'int8' | 'float' | 'folded' | 'fused' | 'removed';
+
+export interface NodeReport {
+  name: string;
+  op: string;
+  fate: Fate;
+  reason: string;
+  /** The node that it was folded or fused into. */
+  into?: string;
+}
+export interface TensorReport {
+  name: string;
+  /** Who makes it. */
+  node: string;
+  op: string;
+  dtype: string;
+  scale: number;
+  zeroPoint: number;
+  /** What the codes can express. */
+  min: number;
+  max: number;
+  observedMin: number;
+  observedMax: number;
+  observer: string;
+  /** Signal to noise against float in dB; null where equal or not measured. */
+  sqnr: number | null;
+  histogram: { min: number; max: number; counts: number[] } | null;
+}
+/** The shape is src/quantize/report.h's. */
+export interface ReportData {
+  version: number;
+  model: { name: string; floatBytes: number; int8Bytes: number };
+  options: Record<string, unknown>;
+  samples: number;
+  nodes: NodeReport[];
+  batchNorm: { name: string; fate: 'folded' | 'int8' | 'float'; reason: string }[];
+  tensors: TensorReport[];
+  weights: { name: string; node: string; scheme: string; sqnr: number | null }[];
+  outputs: { name: string; sqnr: number | null; relativeRms: number }[];
+  top1Agreement: number | null;
+  evaluatedSamples: number;
+  /** Medians over the evaluated samples, one thread. */
+  latency: { floatMs: number; int8Ms: number };
+}
+
+export interface Report extends ReportData {}
+export class Report {
+  constructor(data: ReportData) {
+    Object.assign(this, data);
+  }
+  toJSON(): ReportData {
+    return { ...this };
+  }
+  /** One self-contained page: no script, no request; every name from the model is escaped. */
+  toHTML(): string {
+    return renderHTML(this);
+  }
+}
+
+const escapes: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' };
+const escape = (text: unknown): string => String(text).replace(/[&<>"']/g, (c) => escapes[c] ?? c);
+const decibels = (x: number | null): string => (x === null ? 'exact' : `${x.toFixed(1)} dB`);
+const short = (x: number): string => (Math.abs(x) >= 1e-3 && Math.abs(x) < 1e6) || x === 0 ? String(Number(x.toPrecision(4))) : x.toExponential(2);
+const kilobytes = (n: number): string => (n < 1e6 ? `${(n / 1e3).toFixed(1)} kB` : `${(n / 1e6).toFixed(2)} MB`);
+
+const style = `
+:root{color-scheme:light dark;--paper:#fff;--ink:#1d2530;--soft:#57606d;--line:#d8d8d2;--bar:#7ba3c9;--low:#c8553d;--range:#2b7a4b}
+@media (prefers-color-scheme:dark){:root{--paper:#14181d;--ink:#e7e9ec;--soft:#a3adb8;--line:#38414b;--bar:#4d7aa5;--low:#e0806b;--range:#6fc792}}
+body{margin:0 auto;padding:1rem;max-width:70rem;background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,sans-serif}
+h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}code{font-size:.92em;overflow-wrap:anywhere}
+table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.25rem .6rem .25rem 0;border-bottom:1px solid var(--line);vertical-align:top}
+th{color:var(--soft)}.scroll{overflow-x:auto}.soft{color:var(--soft)}svg{display:block;max-width:100%}
+.tiles{display:flex;flex-wrap:wrap;gap:1.5rem}.tiles b{display:block;font-size:1.4rem}
+details{border-bottom:1px solid var(--line);padding:.2rem 0}summary{display:grid;grid-template-columns:minmax(0,1fr) 5rem;gap:0 .6rem;cursor:pointer}
+summary svg{grid-column:1/-1}.name{overflow:hidden;text-overflow:ellipsis;white-space:nowrap}.num{text-align:right;font-variant-numeric:tabular-nums}`;
+
+function histogram(tensor: TensorReport): string {
+  const { histogram: h } = tensor;
+  if (!h || h.counts.length === 0) return '';
+  const [width, height] = [640, 140];
+  const low = Math.min(h.min, tensor.min);
+  const high = Math.max(h.max, tensor.max);
+  const x = (value: number): number => (high > low ? ((value - low) / (high - low)) * width : width / 2);
+  const top = Math.log10(1 + Math.max(...h.counts));
+  const step = (h.max - h.min) / h.counts.length;
+  const bars = h.counts
+    .map((count, i) => {
+      const tall = top > 0 ? (Math.log10(1 + count) / top) * (height - 20) : 0;
+      const left = x(h.min + i * step);
+      return count === 0 ? '' : `<rect x="${left.toFixed(1)}" y="${(height - 16 - tall).toFixed(1)}" width="${Math.max(0.5, x(h.min + (i + 1) * step) - left).toFixed(2)}" height="${tall.toFixed(1)}"/>`;
+    })
+    .join('');
+  const edge = (value: number): string => `<rect x="${(x(value) - 1).toFixed(1)}" y="0" width="2" height="${height - 16}"/>`;
+  return `<svg viewBox="0 0 ${width} ${height}" role="img" aria-label="Histogram of values from ${short(h.min)} to ${short(h.max)}; int8 expresses ${short(tensor.min)} to ${short(tensor.max)}">
+<g fill="var(--range)" opacity=".12"><rect x="${x(tensor.min).toFixed(1)}" y="0" width="${(x(tensor.max) - x(tensor.min)).toFixed(1)}" height="${height - 16}"/></g>
+<g fill="var(--bar)">${bars}</g><g fill="var(--range)">${edge(tensor.min)}${edge(tensor.max)}</g>
+<text x="0" y="${height - 3}" font-size="12" fill="var(--soft)">${short(low)}</text><text x="${width}" y="${height - 3}" font-size="12" text-anchor="end" fill="var(--soft)">${short(high)}</text></svg>`;
+}
+
+function tensorRow(tensor: TensorReport, largest: number): string {
+  const share = Math.max(0.005, Math.min(1, (tensor.sqnr ?? largest) / largest));
+  const color = tensor.sqnr !== null && tensor.sqnr < 15 ? 'var(--low)' : 'var(--bar)';
+  return `<details><summary><span class="name"><code>${escape(tensor.name)}</code> <span class="soft">${escape(tensor.op)}</span></span><span class="num">${decibels(tensor.sqnr)}</span>
+<svg viewBox="0 0 100 3" preserveAspectRatio="none" width="100%" height="5" aria-hidden="true"><rect width="${(share * 100).toFixed(1)}" height="3" fill="${color}"/></svg></summary>
+<p>Seen ${short(tensor.observedMin)} to ${short(tensor.observedMax)}; int8 expresses ${short(tensor.min)} to ${short(tensor.max)} (${escape(tensor.dtype)}, scale ${short(tensor.scale)}, zero point ${tensor.zeroPoint}, ${escape(tensor.observer)}).</p>${histogram(tensor)}</details>`;
+}
+
+function table(head: string[], rows: string[][]): string {
+  return `<div class="scroll"><table><thead><tr>${head.map((cell) => `<th scope="col">${cell}</th>`).join('')}</tr></thead><tbody>${rows
+    .map((row) => `<tr>${row.map((cell) => `<td>${cell}</td>`).join('')}</tr>`)
+    .join('')}</tbody></table></div>`;
+}
+
+function renderHTML(report: ReportData): string {
+  const { model, latency } = report;
+  const largest = Math.max(1, ...report.tensors.map((tensor) => tensor.sqnr ?? 0));
+  const tile = (value: string, words: string): string => `<div><b>${value}</b><span class="soft">${words}</span></div>`;
+  const tiles = [
+    tile(`${kilobytes(model.floatBytes)} → ${kilobytes(model.int8Bytes)}`, 'size of the ONNX file'),
+    tile(`${latency.floatMs.toFixed(2)} → ${latency.int8Ms.toFixed(2)} ms`, 'median of a run, float → int8, one thread'),
+    ...report.outputs.map((output) => tile(decibels(output.sqnr), `signal to noise of output <code>${escape(output.name)}</code>`)),
+    ...(report.top1Agreement === null ? [] : [tile(`${(report.top1Agreement * 100).toFixed(1)} %`, `same answer as float, on ${report.evaluatedSamples} calibration samples`)]),
+  ];
+  const code = (text: string): string => `<code>${escape(text)}</code>`;
+  return `<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>Quantization report: ${escape(model.name)}</title><style>${style}</style></head><body>
+<h1>Quantization report: ${escape(model.name)}</h1>
+<p class="soft">Made by Octavo from ${report.samples} calibration samples.</p>
+<div class="tiles">${tiles.join('')}</div>
+<h2>Error by tensor</h2><p class="soft">Signal-to-noise ratio of int8 against float, in the order of the network; longer is better, and below 15 dB a layer is worth a look. Open one for its histogram (log scale) and the range of int8.</p>
+${report.tensors.map((tensor) => tensorRow(tensor, largest)).join('\n')}
+${report.batchNorm.length ? `<h2>Batch normalization</h2>${table(['Node', 'Fate', 'Why'], report.batchNorm.map((bn) => [code(bn.name), escape(bn.fate), escape(bn.reason)]))}` : ''}
+<h2>Weights</h2>${table(['Tensor', 'Node', 'Scheme', 'SQNR'], report.weights.map((w) => [code(w.name), code(w.node), escape(w.scheme), decibels(w.sqnr)]))}
+<h2>Operators</h2>${table(['Node', 'Operator', 'Fate', 'Why'], report.nodes.map((node) => [code(node.name), escape(node.op), escape(node.fate), escape(node.reason)]))}
+<h2>Options</h2><pre><code>${escape(JSON.stringify(report.options, null, 2))}</code></pre>
+</body></html>
+`;
+}

@@ -1,0 +1,109 @@
+// A model made ready to run.
+
+import type { Engine, Owner } from './engine.js';
+import { OctavoError, throwIfAborted } from './errors.js';
+import type { Memory, SessionInfo, StepProfile, TensorInfo } from './host.js';
+import { Model, type ModelSource } from './model.js';
+import { type Feeds, toFeeds } from './samples.js';
+import { type Tensor, tensorOfBytes } from './tensor.js';
+
+export interface SessionOptions {
+  /** Shapes of inputs that the model leaves open. The batch is 1 unless given. */
+  inputShapes?: Record<string, number[]>;
+  engine?: Engine;
+  signal?: AbortSignal;
+  /** Upper bound in bytes for activations and packed weights; LIMIT_EXCEEDED above it. */
+  memoryLimit?: number;
+}
+export interface RunOptions {
+  signal?: AbortSignal;
+}
+export interface Profile {
+  steps: StepProfile[];
+  memory: Memory;
+}
+
+export class InferenceSession {
+  /** With all dimensions as numbers. */
+  readonly inputs: TensorInfo[];
+  readonly outputs: TensorInfo[];
+  readonly inputNames: string[];
+  readonly outputNames: string[];
+  readonly #owner: Owner;
+  readonly #id: number;
+  #closed = false;
+
+  private constructor(owner: Owner, info: SessionInfo) {
+    this.#owner = owner;
+    this.#id = info.id;
+    this.inputs = info.inputs;
+    this.outputs = info.outputs;
+    this.inputNames = info.inputs.map(({ name }) => name);
+    this.outputNames = info.outputs.map(({ name }) => name);
+  }
+
+  /**
+   * Plans memory and packs weights. The model may be closed afterwards.
+   *
+   * @param model a Model, or anything that Model.load takes
+   * @throws OctavoError DYNAMIC_DIMENSION where a size is open, SHAPE_MISMATCH, OUT_OF_MEMORY, LIMIT_EXCEEDED, ...
+   */
+  static async create(model: Model | ModelSource, options: SessionOptions = {}): Promise<InferenceSession> {
+    throwIfAborted(options.signal, 'InferenceSession.create');
+    const own = !(model instanceof Model);
+    const loaded = own ? await Model.load(model, { ...(options.engine ? { engine: options.engine } : {}), ...(options.signal ? { signal: options.signal } : {}) }) : model;
+    try {
+      const { owner } = loaded;
+      const info = await owner.engine.call('createSession', [loaded.id, options.inputShapes ?? {}, options.memoryLimit ?? 0], owner);
+      return new InferenceSession(owner, info);
+    } finally {
+      if (own) await loaded.close();
+    }
+  }
+
+  /**
+   * Runs the network once.
+   *
+   * @param feeds a tensor for each input, by name; for one input it may stand alone
+   * @returns the outputs by name
+   */
+  async run(feeds: Feeds | Tensor, options: RunOptions = {}): Promise<Record<string, Tensor>> {
+    this.#check();
+    throwIfAborted(options.signal, 'session.run');
+    const raw = await toFeeds(feeds, { inputs: this.inputs, inputShapes: {} }, 'session.run');
+    const { engine } = this.#owner;
+    const call = engine.nextCallId();
+    const abort = (): void => void engine.call('abort', [call], this.#owner).catch(() => {});
+    options.signal?.addEventListener('abort', abort);
+    try {
+      const outputs = await engine.call('run', [this.#id, raw, call], this.#owner);
+      throwIfAborted(options.signal, 'session.run');
+      return Object.fromEntries(Object.entries(outputs).map(([name, { type, bytes, shape }]) => [name, tensorOfBytes(type, bytes, shape)]));
+    } finally {
+      options.signal?.removeEventListener('abort', abort);
+    }
+  }
+
+  /** Runs once and times each step; with the memory that the session uses. */
+  async profile(feeds: Feeds | Tensor): Promise<Profile> {
+    this.#check();
+    const raw = await toFeeds(feeds, { inputs: this.inputs, inputShapes: {} }, 'session.profile');
+    return this.#owner.engine.call('profile', [this.#id, raw], this.#owner);
+  }
+
+  /** Frees its memory; a run under way ends with CLOSED. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    const { engine, generation } = this.#owner;
+    if (engine.closed || generation !== engine.generation) return;
+    await engine.call('release', [this.#id], this.#owner);
+  }
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #check(): void {
+    if (this.#closed) throw new OctavoError({ code: 'CLOSED', what: 'This session was closed.', where: 'session', hint: 'Create a new one.' });
+  }
+}
