@@ -34,12 +34,12 @@ export interface ImageOptions {
 }
 
 /** The usual normalizations by name; spread one into ImageOptions. */
-export const imagePresets = {
+export const imagePresets: Readonly<Record<'imagenet' | 'mnist' | 'signed' | 'raw', ImageOptions>> = {
   imagenet: { range: [0, 1], mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] },
   mnist: { range: [0, 1], channels: 'GRAY', size: [28, 28] },
   signed: { range: [-1, 1] },
   raw: { range: [0, 255] },
-} as const satisfies Record<string, ImageOptions>;
+};
 
 const isA = (name: string, value: unknown): boolean => {
   const constructor = (globalThis as Record<string, unknown>)[name];
