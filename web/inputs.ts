@@ -5,7 +5,13 @@ import type { Picture } from './app.ts';
 import { digitTensor } from './sample.ts';
 import type { State } from './state.ts';
 
-const presets: Record<string, { label: string; range: [number, number]; mean?: number[]; std?: number[] }> = {
+interface Preset {
+  label: string;
+  range: [number, number];
+  mean?: number[];
+  std?: number[];
+}
+const presets: Record<string, Preset> = {
   imagenet: {
     label: 'ImageNet: 0..1, minus mean, divided by std',
     range: [0, 1],
@@ -39,7 +45,7 @@ export function inputShapes(model: Model): Record<string, number[]> {
 export function imageOptions(model: Model, state: State): ImageOptions {
   const geometry = inputGeometry(model);
   if (!geometry) throw new Error('This network does not take pictures.');
-  const preset = presets[state.preset] ?? { range: [0, 1] as [number, number] };
+  const preset: Preset = presets[state.preset] ?? { label: '', range: [0, 1] };
   const grey = geometry.channels === 1;
   const pick = (values?: number[]): number[] | undefined =>
     values && grey ? [values.reduce((a, b) => a + b, 0) / values.length] : values;
