@@ -3,7 +3,6 @@
 import { InferenceSession } from 'octavo';
 import { type App, errorNotice } from '../app.ts';
 import { byId, h } from '../dom.ts';
-import { milliseconds } from '../format.ts';
 import { digitTensor } from '../sample.ts';
 
 const side = 280;
@@ -115,9 +114,7 @@ export function drawPanel(app: App): { show: () => Promise<void>; hide: () => Pr
           if (!grey || sessions !== pair) break;
           const said: string[] = [];
           for (const [which, session] of pair.entries()) {
-            const before = performance.now();
             const output = (await session.run({ [session.inputNames[0] ?? 'image']: digitTensor(grey) }))[session.outputNames[0] ?? ''];
-            const spent = performance.now() - before;
             const logits = Array.from((output?.data ?? []) as ArrayLike<number>);
             const top = Math.max(...logits);
             const exps = logits.map((v) => Math.exp(v - top));
@@ -126,7 +123,7 @@ export function drawPanel(app: App): { show: () => Promise<void>; hide: () => Pr
               const meter = meters[which]?.[digit];
               if (meter) meter.value = v / sum;
             });
-            said.push(`${which === 0 ? 'Float' : 'Int8'} says ${logits.indexOf(top)} (${milliseconds(spent)})`);
+            said.push(`${which === 0 ? 'Float' : 'Int8'} says ${logits.indexOf(top)}`);
           }
           verdict.textContent = `${said.join('; ')}.`;
         } while (again);

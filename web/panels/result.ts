@@ -50,14 +50,15 @@ export function resultPanel(app: App): { show: () => Promise<void>; hide: () => 
     const tensors = report.tensors;
     const chart = h('div', { className: 'chart' });
     const facts = h('div', {});
-    const largest = Math.max(1, ...tensors.map((t) => t.sqnr ?? 0));
+    // Longer bars than this would all look alike; the graph input, which is merely rounded, can be far above it.
+    const largest = Math.min(60, Math.max(1, ...tensors.map((t) => t.sqnr ?? 0)));
     const rows = tensors.map((tensor) => {
       const sqnr = tensor.sqnr;
       const color = sqnr !== null && sqnr < 15 ? 'var(--bad)' : sqnr !== null && sqnr < 25 ? 'var(--warn)' : 'var(--bar)';
       const row = h(
         'button',
         { type: 'button', className: 'layer', aria: { pressed: 'false' }, on: { click: () => select(tensor.name) } },
-        h('span', { className: 'name mono', title: `${tensor.op} ${tensor.node}` }, `${tensor.op} · ${tensor.name}`),
+        h('span', { className: 'name mono', title: `${tensor.op} ${tensor.node}` }, `${tensor.op || 'Input'} · ${tensor.name}`),
         h('span', { className: 'value' }, decibels(sqnr)),
         h('span', { className: 'track' }, bar((sqnr ?? largest) / largest, color)),
       );
@@ -76,7 +77,7 @@ export function resultPanel(app: App): { show: () => Promise<void>; hide: () => 
           'dl',
           { className: 'facts' },
           h('dt', {}, 'Made by'),
-          h('dd', {}, `${tensor.op} `, h('span', { className: 'mono' }, tensor.node)),
+          tensor.op ? h('dd', {}, `${tensor.op} `, h('span', { className: 'mono' }, tensor.node)) : h('dd', {}, 'the caller: it is an input of the network'),
           h('dt', {}, 'Seen'),
           h('dd', {}, `${number(tensor.observedMin)} to ${number(tensor.observedMax)}`),
           h('dt', {}, 'Int8 range'),
@@ -132,7 +133,7 @@ export function resultPanel(app: App): { show: () => Promise<void>; hide: () => 
         if (!picture || !a || !b || a.shape.length !== 2 || a.data instanceof BigInt64Array || b.data instanceof BigInt64Array) return null;
         const x = best(a.data as ArrayLike<number>);
         const y = best(b.data as ArrayLike<number>);
-        const cell = (p: { index: number; share: number }): string => `class ${p.index} (${percent(p.share)})`;
+        const cell = (p: { index: number; share: number }): string => `${app.isSample ? 'a' : 'class'} ${p.index} (${percent(p.share)})`;
         rows.push([
           thumb(picture),
           picture.label === undefined ? picture.name : `a ${picture.label}`,
@@ -169,12 +170,13 @@ export function resultPanel(app: App): { show: () => Promise<void>; hide: () => 
         tile(`${bytes(report.model.floatBytes)} → ${bytes(report.model.int8Bytes)}`, `${(report.model.floatBytes / report.model.int8Bytes).toFixed(1)} times smaller`),
         tile(`${milliseconds(ms.a)} → ${milliseconds(ms.b)}`, `a picture, on one thread: ${(ms.a / ms.b).toFixed(1)} times ${ms.a >= ms.b ? 'as fast' : 'the float speed'}`),
       ];
-      if (comparison.top1Agreement !== null) {
+      const classifies = comparison.top1Agreement !== null && (result.float.outputs[0]?.shape.length ?? 0) <= 2;
+      if (classifies && comparison.top1Agreement !== null) {
         tiles.push(tile(percent(comparison.top1Agreement), `same answer as float, ${comparison.samples} pictures`));
       }
       if (comparison.top1) tiles.push(tile(`${percent(comparison.top1.a)} → ${percent(comparison.top1.b)}`, 'right answers, float → int8'));
       const output = comparison.outputs[0];
-      if (output) tiles.push(tile(decibels(output.sqnr), `signal to noise of ${output.name}`));
+      if (output) tiles.push(tile(decibels(output.sqnr), `signal to noise of output ${output.name}`));
       const folded = new Map<string, string>([
         ['folded', 'folded'],
         ['int8', 'int8 of its own'],
@@ -200,7 +202,7 @@ export function resultPanel(app: App): { show: () => Promise<void>; hide: () => 
               'details',
               { open: report.batchNorm.some((bn) => bn.fate !== 'folded') },
               h('summary', {}, `Batch normalization: ${[...folded].map(([fate, words]) => `${report.batchNorm.filter((bn) => bn.fate === fate).length} ${words}`).join(', ')}`),
-              table(['Node', 'Fate', 'Why'], report.batchNorm.map((bn) => [h('span', { className: 'mono' }, bn.name), folded.get(bn.fate) ?? bn.fate, bn.reason])),
+              table(['Node', 'Fate', 'Why'], [...report.batchNorm].sort((a, b) => Number(a.fate === 'folded') - Number(b.fate === 'folded')).map((bn) => [h('span', { className: 'mono' }, bn.name), folded.get(bn.fate) ?? bn.fate, bn.reason])),
             )
           : '',
         h(
