@@ -22,6 +22,7 @@ namespace octavo::ops {
 namespace {
 
 constexpr std::int64_t kPixelsOfBlock = 192;
+constexpr double kMaxScratchBytes = 512.0 * 1024 * 1024;
 
 std::vector<std::int64_t> kernel_of(const Node& node, const Shape& weight) {
   std::vector<std::int64_t> spatial(weight.dims().begin() + std::min<std::ptrdiff_t>(2, weight.rank()), weight.dims().end());
@@ -137,6 +138,13 @@ std::vector<std::int32_t> tap_offsets(const Windows& p) {
   return offsets;
 }
 
+// The same places once for each of IntegerWeights::parts.
+std::vector<std::int32_t> repeated(const std::vector<std::int32_t>& offsets, std::size_t times) {
+  std::vector<std::int32_t> all;
+  for (std::size_t i = 0; i < times; ++i) all.insert(all.end(), offsets.begin(), offsets.end());
+  return all;
+}
+
 // The segments of a window for one group: a kernel row in one piece where its bytes lie together.
 struct Segments {
   std::vector<std::int32_t> offsets;
@@ -177,8 +185,12 @@ std::vector<T> channels_inside(std::span<const T> weight, std::int64_t m, std::i
 Status check_extent(const PrepareContext& context, const Windows& p) {
   const double reach = static_cast<double>(p.h.kernel) * static_cast<double>(p.h.dilation) * static_cast<double>(p.row_pixels) *
                        static_cast<double>(p.channels) * 4.0;
-  if (reach < 2.0e9) return ok_status();
-  return context.error(Code::kLimitExceeded, "The window spans more than 2 GB.");
+  if (reach >= 2.0e9) return context.error(Code::kLimitExceeded, "The window spans more than 2 GB.");
+  const double scratch = static_cast<double>(p.scratch_rows()) * static_cast<double>(p.row_pixels) * static_cast<double>(p.channels) * 4.0;
+  if (p.padded && scratch >= kMaxScratchBytes) {
+    return context.error(Code::kLimitExceeded, "A bordered copy of the rows under its window takes more than 512 MB.", "Use smaller pads.");
+  }
+  return ok_status();
 }
 
 Result<Step> prepare_float(const PrepareContext& context, const Windows& p, std::int64_t group) {
@@ -281,10 +293,11 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
     const kernels::QDwConvKernel& kernel = kernels::best_row(kernels::qdwconv_kernels(), context.policy());
     step.kernel = kernel.name;
     step.scratch_bytes = p.scratch_elements() + (p.padded ? 64 : 0);
-    const kernels::QDwConvSpec spec{static_cast<int>(m), static_cast<int>(taps), x_signed, zero_x};
-    auto packed = kernel.pack(spec, weights.codes, bias, scale);
+    std::vector<std::int32_t> offsets = repeated(tap_offsets(p), weights.parts.size());
+    const kernels::QDwConvSpec spec{static_cast<int>(m), static_cast<int>(offsets.size()), x_signed, zero_x};
+    auto packed = kernel.pack(spec, join_rows(weights.parts, taps), bias, scale);
     step.packed_bytes = packed.bytes();
-    step.run = [p, packed = std::move(packed), run = kernel.run, offsets = tap_offsets(p), form, fill](const StepArgs& args, int first, int last) {
+    step.run = [p, packed = std::move(packed), run = kernel.run, offsets = std::move(offsets), form, fill](const StepArgs& args, int first, int last) {
       for (std::int64_t block = first; block < last; ++block) {
         const BlockView view = view_of(p, block, args.in[0], 1, fill, args.scratch);
         kernels::QDwConvCall call;
@@ -307,10 +320,13 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
 
   const kernels::QConvKernel& kernel = kernels::choose_qconv(context.policy(), x_signed);
   step.kernel = kernel.name;
-  const Segments segments = segments_of(p, group);
+  Segments segments = segments_of(p, group);
   const std::int64_t of_group = m / group;
-  const std::vector<std::int8_t> inside = channels_inside(std::span<const std::int8_t>(weights.codes), m, w[1], taps);
-  const auto weights_of_group = static_cast<std::size_t>(of_group * w[1] * taps);
+  std::vector<std::vector<std::int8_t>> parts;
+  for (const auto& part : weights.parts) parts.push_back(channels_inside(std::span<const std::int8_t>(part), m, w[1], taps));
+  const std::vector<std::int8_t> inside = join_rows(parts, w[1] * taps);
+  segments.offsets = repeated(segments.offsets, parts.size());
+  const std::size_t weights_of_group = inside.size() / static_cast<std::size_t>(group);
   std::vector<kernels::QConvPacked> packed;
   std::size_t kernel_scratch = 0;
   for (std::int64_t g = 0; g < group; ++g) {
@@ -364,6 +380,13 @@ Result<Step> prepare_conv(const PrepareContext& context) {
   const Windows windows = plan_windows(*x.shape, *two);
   OCTAVO_CHECK_OK(check_extent(context, windows));
   const std::int64_t group = context.attrs().get_int("group", 1);
+  if (x.shape->dims()[0] == 0) {
+    Step nothing;
+    nothing.kernel = "conv/empty";
+    nothing.blocks = 0;
+    nothing.run = [](const StepArgs&, int, int) {};
+    return nothing;
+  }
   if (context.out_shape().elements() == 0 || x.shape->elements() == 0) {
     return context.error(Code::kShapeMismatch, text("There is nothing to convolve: input ", x.shape->to_string(), "."), "Give an input without empty axes.");
   }

@@ -117,7 +117,7 @@ std::optional<std::vector<float>> bias_vector(const PrepareContext& context, std
   return bias;
 }
 
-constexpr std::int32_t kOneSegment[] = {0};
+constexpr std::int32_t kRowStart[] = {0, 0, 0};  // a segment for each of IntegerWeights::parts
 
 Result<Step> prepare_rows(const PrepareContext& context, const RightSide& right, std::span<const float> bias) {
   const kernels::FConvKernel& kernel = kernels::best_row(kernels::fconv_kernels(), context.policy());
@@ -141,7 +141,7 @@ Result<Step> prepare_rows(const PrepareContext& context, const RightSide& right,
     call.pixel_stride = right.k;
     call.pixels = std::min(last * kRowsOfBlock, right.rows) - from;
     call.width = std::max<std::int64_t>(1, call.pixels);
-    call.segment_offset = kOneSegment;
+    call.segment_offset = kRowStart;
     call.out = reinterpret_cast<float*>(args.out[0]) + from * right.n;
     call.out_stride = right.n;
     call.lo = bounds.lo;
@@ -161,8 +161,11 @@ Result<Step> prepare_codes(const PrepareContext& context) {
   OCTAVO_TRY(const std::vector<float> scale, output_scales(context, weights, right->n));
   const bool x_signed = x.dtype == DType::kInt8;
   const kernels::QConvKernel& kernel = kernels::choose_qconv(context.policy(), x_signed);
-  const std::vector<std::int8_t> rows = rows_of_weights(std::span<const std::int8_t>(weights.codes), *right);
-  const kernels::QConvSpec spec{static_cast<int>(right->n), 1, static_cast<int>(right->k), x_signed, x.quant->zero_point[0]};
+  std::vector<std::vector<std::int8_t>> parts;
+  for (const auto& part : weights.parts) parts.push_back(rows_of_weights(std::span<const std::int8_t>(part), *right));
+  const std::vector<std::int8_t> rows = join_rows(parts, right->k);
+  const auto segments = static_cast<int>(parts.size());
+  const kernels::QConvSpec spec{static_cast<int>(right->n), segments, static_cast<int>(right->k), x_signed, x.quant->zero_point[0]};
   kernels::QConvPacked packed = kernel.pack(spec, rows, bias, scale);
   Step step;
   step.kernel = kernel.name;
@@ -177,7 +180,7 @@ Result<Step> prepare_codes(const PrepareContext& context) {
     call.pixel_stride = right.k;
     call.pixels = std::min(last * kRowsOfBlock, right.rows) - from;
     call.width = std::max<std::int64_t>(1, call.pixels);
-    call.segment_offset = kOneSegment;
+    call.segment_offset = kRowStart;
     call.out = args.out[0] + from * right.n * form.element_bytes;
     call.out_stride = right.n;
     call.output = form.output;

@@ -1,6 +1,7 @@
 #include "ops/matrix.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "base/text.h"
 #include "ops/activation.h"
@@ -18,17 +19,46 @@ Result<IntegerWeights> integer_weights(const PrepareContext& context, std::size_
   if (quant.scale.size() != 1 && quant.scale.size() != count) {
     return context.error(Code::kShapeMismatch, text("Its weight has ", quant.scale.size(), " scales for ", channels, " output channels."));
   }
-  const std::int32_t zero = value.dtype == DType::kUint8 ? 128 : 0;
-  if (std::any_of(quant.zero_point.begin(), quant.zero_point.end(), [zero](std::int32_t z) { return z != zero; })) {
-    return context.error(Code::kUnsupportedAttribute, "The zero points of its weight are not the middle of the range.", "Quantize weights symmetrically.");
+  if (quant.zero_point.size() != quant.scale.size()) {
+    return context.error(Code::kShapeMismatch, text("Its weight has ", quant.scale.size(), " scales and ", quant.zero_point.size(), " zero points."));
+  }
+  // Element i lies at i / inner % channels along the quantized axis.
+  const int axis = quant.axis.value_or(0);
+  std::size_t inner = 1;
+  if (quant.zero_point.size() > 1) {
+    if (axis < 0 || axis >= tensor->shape().rank() || tensor->shape()[axis] != channels) {
+      return context.error(Code::kShapeMismatch, text("The scales of its weight lie along axis ", axis, " of ", tensor->shape().to_string(), "."));
+    }
+    for (int d = axis + 1; d < tensor->shape().rank(); ++d) inner *= static_cast<std::size_t>(tensor->shape()[d]);
   }
   IntegerWeights weights;
   weights.scale = quant.scale;
-  weights.codes.reserve(static_cast<std::size_t>(tensor->elements()));
-  for (const std::byte code : std::span(tensor->data(), tensor->bytes())) {
-    weights.codes.push_back(static_cast<std::int8_t>(static_cast<std::uint8_t>(code) - static_cast<std::uint8_t>(zero)));
+  const auto elements = static_cast<std::size_t>(tensor->elements());
+  weights.parts.emplace_back(elements);
+  for (std::size_t at = 0; at < elements; ++at) {
+    const std::byte byte = tensor->data()[at];
+    const std::int32_t code = value.dtype == DType::kInt8 ? static_cast<std::int8_t>(byte) : static_cast<std::uint8_t>(byte);
+    std::int32_t left = code - quant.zero_point[quant.zero_point.size() == 1 ? 0 : at / inner % count];
+    if (std::abs(left) > 255) return context.error(Code::kInvalidModel, "A zero point of its weight is not one of its codes.");
+    for (std::size_t part = 0; part == 0 || left != 0; ++part) {
+      if (part == weights.parts.size()) weights.parts.emplace_back(elements);
+      const std::int32_t here = std::clamp(left, -128, 127);
+      weights.parts[part][at] = static_cast<std::int8_t>(here);
+      left -= here;
+    }
   }
   return weights;
+}
+
+std::vector<std::int8_t> join_rows(const std::vector<std::vector<std::int8_t>>& parts, std::int64_t row) {
+  if (parts.size() == 1) return parts.front();
+  std::vector<std::int8_t> joined;
+  for (std::ptrdiff_t at = 0; at < std::ssize(parts.front()); at += static_cast<std::ptrdiff_t>(row)) {
+    for (const std::vector<std::int8_t>& part : parts) {
+      joined.insert(joined.end(), part.begin() + at, part.begin() + at + static_cast<std::ptrdiff_t>(row));
+    }
+  }
+  return joined;
 }
 
 Result<std::vector<std::int32_t>> integer_bias(const PrepareContext& context, std::size_t i, std::int64_t channels) {
