@@ -75,6 +75,10 @@ Result<kernels::PoolGeometry> geometry(const PrepareContext& context) {
     }
   } else {
     OCTAVO_TRY(axes, window_of(context.node(), in));
+    // Taps behind the padding count as if it went on.
+    if (context.attrs().get_int(kClippedWindow, 0) == 0) {
+      for (WindowAxis& axis : axes) axis.pad_end += axis.kernel * axis.dilation;
+    }
   }
   const auto two = as_2d(axes);
   if (!two) return context.error(Code::kUnsupportedAttribute, text("Its input ", in.to_string(), " has three spatial axes."), "One and two are supported.");
@@ -160,7 +164,7 @@ Result<Step> prepare_pool(const PrepareContext& context) {
 constexpr AttrDef kMaxAttrs[] = {kWindowAttrs[0], kWindowAttrs[1], kWindowAttrs[2], kWindowAttrs[3], kWindowAttrs[4],
                                  {"ceil_mode", AttrType::kInt}, {"storage_order", AttrType::kInt}};
 constexpr AttrDef kAverageAttrs[] = {kWindowAttrs[0], kWindowAttrs[1], kWindowAttrs[2], kWindowAttrs[3], kWindowAttrs[4],
-                                     {"ceil_mode", AttrType::kInt}, {"count_include_pad", AttrType::kInt}};
+                                     {"ceil_mode", AttrType::kInt}, {"count_include_pad", AttrType::kInt}, {kClippedWindow, AttrType::kInt}};
 
 constexpr std::array kDefs{
     OpDef{"AveragePool", "", 11, 1, 1, 1, 1, kAverageAttrs, LayoutRule::kChannelsLast, QuantRule::kCompute, infer_pool, prepare_pool, nullptr, "1-d and 2-d"},

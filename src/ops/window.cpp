@@ -80,6 +80,10 @@ Result<std::vector<WindowAxis>> resolve_window(const Node& node, const Shape& in
   return axes;
 }
 
+bool overhangs(const WindowAxis& axis) {
+  return (axis.out - 1) * axis.stride + (axis.kernel - 1) * axis.dilation + 1 > axis.pad_begin + axis.in + axis.pad_end;
+}
+
 std::optional<std::array<WindowAxis, 2>> as_2d(const std::vector<WindowAxis>& axes) {
   if (axes.size() == 1) return std::array{WindowAxis{}, axes[0]};
   if (axes.size() == 2) return std::array{axes[0], axes[1]};

@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "ops/op.h"
+#include "ops/window.h"
 
 namespace octavo::passes {
 
@@ -89,6 +90,10 @@ class Rewriter {
   void rewrite(Node node) {
     node_refused_ = false;
     dropped_ = false;
+    for (const auto& [name, attr] : node.attrs) {
+      if (name.starts_with("octavo_")) refuse_attribute(node, text("Attribute '", name, "' is reserved."));
+    }
+    if (node_refused_) return;
     if (node.domain == "com.microsoft" || node.op.starts_with("QLinear")) {
       if (!quantized_operator(node)) return;
     }
@@ -120,10 +125,7 @@ class Rewriter {
       return;
     }
     for (const auto& [name, attr] : node.attrs) {
-      if (name.starts_with("octavo_")) {
-        if (name != kFlattened) refuse_attribute(node, text("Attribute '", name, "' is reserved."));
-        continue;
-      }
+      if (name == kFlattened) continue;
       const auto known = std::find_if(def->attrs.begin(), def->attrs.end(), [&, &wanted = name](const ops::AttrDef& a) { return a.name == wanted; });
       if (known == def->attrs.end()) {
         refuse_attribute(node, text("Attribute '", name, "' is not supported."),
@@ -180,6 +182,7 @@ class Rewriter {
         Row{"LogSoftmax", 1, 12, &Rewriter::softmax},
         Row{"BatchNormalization", 1, kEver, &Rewriter::batch_normalization},
         Row{"Cast", 19, kEver, &Rewriter::cast},
+        Row{"AveragePool", 19, kEver, &Rewriter::average_pool},
         Row{"MaxPool", 8, kEver, &Rewriter::max_pool},
         Row{"QuantizeLinear", 19, kEver, &Rewriter::quantize_linear},
         Row{"DequantizeLinear", 21, kEver, &Rewriter::quantize_linear},
@@ -364,6 +367,12 @@ class Rewriter {
   }
 
   void cast(Node& node) { node.attrs.erase("saturate"); }  // for 8-bit floats only, which are refused by `to`
+
+  void average_pool(Node& node) {
+    if (node.attrs.get_int("ceil_mode", 0) != 0 && node.attrs.get_int("count_include_pad", 0) != 0) {
+      node.attrs.set(std::string(ops::kClippedWindow), std::int64_t{1});
+    }
+  }
 
   void max_pool(Node& node) {
     node.attrs.erase("storage_order");  // of the indices, which are refused where used

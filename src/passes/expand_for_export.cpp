@@ -12,6 +12,7 @@
 #include "calib/qparams.h"
 #include "graph/verify.h"
 #include "ops/op.h"
+#include "ops/window.h"
 #include "passes/qdq.h"
 
 namespace octavo::passes {
@@ -304,9 +305,25 @@ class Expansion {
     graph_.nodes.push_back(std::move(add));
   }
 
+  // The opsets that are written divide a mean by all taps of its window: the same, unless the window hangs over.
+  Status settle_window(Node& node) const {
+    if (!node.attrs.has(ops::kClippedWindow)) return ok_status();
+    const Value& x = graph_.value(node.input(0));
+    if (x.shape && x.shape->known()) {
+      OCTAVO_TRY(const auto axes, ops::resolve_window(node, *x.shape, node.attrs.get_ints("kernel_shape"), node.attrs.get_int("ceil_mode", 0) != 0));
+      if (std::none_of(axes.begin(), axes.end(), ops::overhangs)) {
+        node.attrs.erase(ops::kClippedWindow);
+        return ok_status();
+      }
+    }
+    return Error{Code::kUnsupportedAttribute, text("ceil_mode = 1 with count_include_pad = 1 has another meaning in opset ", form_.opset, " than in the model's."),
+                 describe(node), "Set one of them to 0, or give the model's input shapes.", {}};
+  }
+
   Status set_opset() {
     graph_.opset = form_.opset;
-    for (const Node& node : graph_.nodes) {
+    for (Node& node : graph_.nodes) {
+      OCTAVO_CHECK_OK(settle_window(node));
       const ops::OpDef* def = ops::find_op(node);
       if (node.domain.empty() && def != nullptr) graph_.opset = std::max(graph_.opset, def->since);
       const bool internal = node.domain == "octavo" || std::any_of(node.attrs.begin(), node.attrs.end(), [](const auto& attr) {
