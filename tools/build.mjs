@@ -16,8 +16,6 @@ import {
   unlessDone,
 } from './project.mjs';
 
-const generated = (path) => path.startsWith('bindings/js/octavo.'); // written by the wasm stages
-
 /** Configures build/<preset> where that has not been done with these presets yet. */
 export async function configure(preset) {
   const print = () => fingerprint(['CMakePresets.json'], emscriptenRoot());

@@ -42,10 +42,11 @@ export function emscriptenRoot() {
   return path && existsSync(join(path, 'emcc')) ? path : undefined;
 }
 
-/** The environment of builds: Emscripten and tsc are found. */
+/** The environment of builds: Emscripten and tsc are found; Emscripten starts modules with a Node that knows relaxed SIMD. */
 export function buildEnvironment() {
   const emscripten = emscriptenRoot();
-  return emscripten ? { ...process.env, EMSCRIPTEN_ROOT: emscripten } : process.env;
+  const folders = [inRoot('node_modules/.bin'), emscripten, process.env.PATH];
+  return { ...process.env, EMSCRIPTEN_ROOT: emscripten, EM_NODE_JS: node24(), PATH: folders.filter(Boolean).join(delimiter) };
 }
 
 export class CommandError extends Error {

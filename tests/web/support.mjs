@@ -1,0 +1,82 @@
+// Opens the built page in the real browser that OCTAVO_BROWSER names, served as `npm start` serves it.
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import puppeteer from 'puppeteer-core';
+import { serve } from '../../tools/serve.mjs';
+import { browsers } from '../../tools/setup.mjs';
+
+export const browserName = process.env.OCTAVO_BROWSER ?? 'chromium';
+if (!(browserName in browsers)) throw new Error(`OCTAVO_BROWSER=${browserName}: use ${Object.keys(browsers).join(' or ')}`);
+
+const args = {
+  chromium: [
+    '--headless',
+    '--no-sandbox',
+    '--disable-gpu',
+    '--disable-quic',
+    '--disable-dev-shm-usage',
+    '--no-first-run',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+  ],
+  firefox: ['--headless'],
+};
+
+/** Starts the browser with an empty profile. Returns { browser, close }. */
+export async function launch({ extraArgs = [] } = {}) {
+  const executablePath = browsers[browserName].find();
+  if (!executablePath) throw new Error(`There is no ${browserName} here; npm run setup installs it.`);
+  const userDataDir = mkdtempSync(join(tmpdir(), 'octavo-browser-'));
+  const browser = await puppeteer.launch({
+    browser: browserName === 'firefox' ? 'firefox' : 'chrome',
+    executablePath,
+    userDataDir,
+    args: [...args[browserName], ...extraArgs],
+    protocolTimeout: 300_000,
+  });
+  return {
+    browser,
+    async close() {
+      await browser.close();
+      rmSync(userDataDir, { recursive: true, force: true, maxRetries: 5 });
+    },
+  };
+}
+
+/**
+ * Serves the page, starts a browser and opens `path` of it.
+ *
+ * Returns { page, browser, url, consoleErrors, requests, close }: consoleErrors are the texts of errors on the
+ * console, of uncaught exceptions and of violations of the Content-Security-Policy; requests are the addresses asked for.
+ */
+export async function openPage({ path = '', width = 1280, height = 900, extraArgs, ready = true } = {}) {
+  const server = await serve();
+  const { browser, close: closeBrowser } = await launch({ extraArgs }).catch(async (error) => {
+    await server.close();
+    throw error;
+  });
+  const close = async () => {
+    await closeBrowser();
+    await server.close();
+  };
+  const consoleErrors = [];
+  const requests = [];
+  try {
+    const page = await browser.newPage();
+    await page.setViewport({ width, height });
+    page.on('console', (message) => {
+      if (message.type() === 'error') consoleErrors.push(message.text());
+    });
+    page.on('pageerror', (error) => consoleErrors.push(String(error)));
+    page.on('request', (request) => requests.push(request.url()));
+    await page.goto(server.url + path);
+    if (ready) await page.waitForSelector('html[data-ready=true]', { timeout: 60_000 });
+    return { page, browser, url: server.url, consoleErrors, requests, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
