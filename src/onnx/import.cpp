@@ -435,7 +435,7 @@ class Importer {
     const std::optional<std::int64_t> elements = shape.rank() <= kMaxRank ? shape.checked_elements() : std::nullopt;
     if (!elements) {
       find(Code::kLimitExceeded, text("Its shape ", shape.to_string(), " is not one that can be."), where,
-           "Dimensions are not negative, and a tensor has at most 2^31 elements.");
+           text("Dimensions are not negative, and a tensor has at most ", kMaxElements, " elements."));
       return std::nullopt;
     }
     const std::size_t count = static_cast<std::size_t>(*elements);

@@ -449,6 +449,8 @@ Json QuantizeJob::Impl::nodes_json() const {
   }
   for (const passes::Note& note : lowering_notes) {
     if (note.pass != "lower_to_int8") continue;
+    // What was planned to stay float has its own reason.
+    if (const auto known = fates.find(note.node); known != fates.end() && known->second.first == "float") continue;
     fates[note.node] = {note.what.starts_with("fused into") ? "fused" : "float", note.what};
   }
   Json out = Json::array();

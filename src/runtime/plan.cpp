@@ -19,24 +19,24 @@ Plan place(std::span<const Lifetime> buffers, std::span<const std::size_t> order
   std::vector<std::size_t> placed;  // by offset
   placed.reserve(buffers.size());
   for (const std::size_t id : order) {
-    const std::size_t size = round_up(buffers[id].bytes);
-    std::size_t end = 0;  // of the buffers below that are alive together with this one
-    std::size_t best = 0, best_gap = std::numeric_limits<std::size_t>::max();
+    const std::uint64_t size = round_up(buffers[id].bytes);
+    std::uint64_t end = 0;  // of the buffers below that are alive together with this one
+    std::uint64_t best = 0, best_gap = std::numeric_limits<std::uint64_t>::max();
     for (const std::size_t other : placed) {
       if (!alive_together(buffers[id], buffers[other])) continue;
-      const std::size_t offset = plan.offsets[other];
+      const std::uint64_t offset = plan.offsets[other];
       if (offset > end && offset - end >= size && offset - end < best_gap) {
         best = end;
         best_gap = offset - end;
       }
       end = std::max(end, offset + round_up(buffers[other].bytes));
     }
-    if (best_gap == std::numeric_limits<std::size_t>::max()) best = end;
+    if (best_gap == std::numeric_limits<std::uint64_t>::max()) best = end;
     plan.offsets[id] = best;
     plan.bytes = std::max(plan.bytes, best + size);
     const auto position = std::upper_bound(
         placed.begin(), placed.end(), best,
-        [&](std::size_t offset, std::size_t other) { return offset < plan.offsets[other]; });
+        [&](std::uint64_t offset, std::size_t other) { return offset < plan.offsets[other]; });
     placed.insert(position, id);
   }
   return plan;
@@ -46,7 +46,7 @@ Plan place(std::span<const Lifetime> buffers, std::span<const std::size_t> order
 Plan plan_memory(std::span<const Lifetime> buffers) {
   using Before = std::function<bool(const Lifetime&, const Lifetime&)>;
   const auto steps = [](const Lifetime& buffer) {
-    return static_cast<std::size_t>(buffer.last - buffer.first) + 1;
+    return static_cast<std::uint64_t>(buffer.last - buffer.first) + 1;
   };
   const Before orders[] = {
       [](const Lifetime& a, const Lifetime& b) { return a.bytes > b.bytes; },
@@ -55,7 +55,7 @@ Plan plan_memory(std::span<const Lifetime> buffers) {
       [](const Lifetime& a, const Lifetime& b) { return a.first < b.first; },
       [](const Lifetime& a, const Lifetime& b) { return a.last > b.last; },
   };
-  const std::size_t bound = lower_bound(buffers);
+  const std::uint64_t bound = lower_bound(buffers);
   Plan best;
   for (const Before& before : orders) {
     std::vector<std::size_t> order(buffers.size());
@@ -78,7 +78,7 @@ Plan plan_apart(std::span<const Lifetime> buffers) {
   return plan;
 }
 
-std::size_t lower_bound(std::span<const Lifetime> buffers) {
+std::uint64_t lower_bound(std::span<const Lifetime> buffers) {
   // A sum can only be largest where a buffer has just come alive.
   std::vector<std::size_t> by_first(buffers.size()), by_last(buffers.size());
   std::iota(by_first.begin(), by_first.end(), std::size_t{0});
@@ -87,7 +87,8 @@ std::size_t lower_bound(std::span<const Lifetime> buffers) {
             [&](std::size_t a, std::size_t b) { return buffers[a].first < buffers[b].first; });
   std::sort(by_last.begin(), by_last.end(),
             [&](std::size_t a, std::size_t b) { return buffers[a].last < buffers[b].last; });
-  std::size_t alive = 0, most = 0, gone = 0;
+  std::uint64_t alive = 0, most = 0;
+  std::size_t gone = 0;
   for (const std::size_t id : by_first) {
     while (buffers[by_last[gone]].last < buffers[id].first)
       alive -= round_up(buffers[by_last[gone++]].bytes);

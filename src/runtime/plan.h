@@ -6,10 +6,14 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <vector>
 
 namespace octavo::runtime {
+
+// Sizes are 64-bit everywhere: a plan may turn out larger than a 32-bit memory, and must not wrap around before that
+// is seen.
 
 // Every buffer starts at a multiple of this.
 inline constexpr std::size_t kArenaAlignment = 64;
@@ -17,19 +21,19 @@ inline constexpr std::size_t kArenaAlignment = 64;
 // StepArgs).
 inline constexpr std::size_t kArenaSlack = 64;
 
-constexpr std::size_t round_up(std::size_t bytes) {
+constexpr std::uint64_t round_up(std::uint64_t bytes) {
   return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
 }
 
 // A buffer of `bytes` bytes that is alive during steps first .. last, both included; first <= last.
 struct Lifetime {
-  std::size_t bytes = 0;
+  std::uint64_t bytes = 0;
   int first = 0, last = 0;
 };
 
 struct Plan {
-  std::vector<std::size_t> offsets;  // by buffer, multiples of kArenaAlignment
-  std::size_t bytes = 0;             // end of the last buffer, without slack
+  std::vector<std::uint64_t> offsets;  // by buffer, multiples of kArenaAlignment
+  std::uint64_t bytes = 0;             // end of the last buffer, without slack
 };
 
 Plan plan_memory(std::span<const Lifetime> buffers);
@@ -37,6 +41,6 @@ Plan plan_memory(std::span<const Lifetime> buffers);
 Plan plan_apart(std::span<const Lifetime> buffers);
 
 // The largest sum of (rounded) buffers alive during one step: no plan is smaller.
-std::size_t lower_bound(std::span<const Lifetime> buffers);
+std::uint64_t lower_bound(std::span<const Lifetime> buffers);
 
 }  // namespace octavo::runtime

@@ -292,22 +292,30 @@ Status Session::Impl::prepare(const SessionOptions& options) {
   const Buffers buffers(graph, steps, options.keep_values);
   const Plan plan =
       options.keep_values ? plan_apart(buffers.lifetimes()) : plan_memory(buffers.lifetimes());
-  bound_bytes = lower_bound(buffers.lifetimes());
-  arena_bytes = plan.bytes;
-  scratch_stride = round_up(scratch_bytes + kArenaSlack);
-  const auto threads = static_cast<std::size_t>(std::clamp(options.threads, 1, 64));
-  const std::size_t needed = packed_bytes + arena_bytes + kArenaSlack + scratch_stride * threads;
+  const auto threads = static_cast<std::uint64_t>(std::clamp(options.threads, 1, 64));
+  const std::uint64_t scratch_of_thread = round_up(scratch_bytes + kArenaSlack);
+  const std::uint64_t needed = packed_bytes + plan.bytes + kArenaSlack + scratch_of_thread * threads;
   if (options.memory_limit != 0 && needed > options.memory_limit) {
     return Error{Code::kLimitExceeded,
                  text("The session needs ", needed, " bytes (", packed_bytes, " for weights, ",
-                      arena_bytes, " for activations); the limit is ", options.memory_limit, "."),
+                      plan.bytes, " for activations); the limit is ", options.memory_limit, "."),
                  "",
                  "Raise the memory limit, or give a smaller input shape.",
                  {}};
   }
+  if (needed > std::numeric_limits<std::size_t>::max() / 2) {
+    return Error{Code::kOutOfMemory,
+                 text("The session needs ", needed, " bytes, more than this machine can address."),
+                 "",
+                 "Give a smaller input shape.",
+                 {}};
+  }
+  bound_bytes = static_cast<std::size_t>(lower_bound(buffers.lifetimes()));
+  arena_bytes = static_cast<std::size_t>(plan.bytes);
+  scratch_stride = static_cast<std::size_t>(scratch_of_thread);
   pool = std::make_unique<ThreadPool>(static_cast<int>(threads));
   arena = make_arena(arena_bytes + kArenaSlack);
-  scratch = make_arena(scratch_stride * threads);
+  scratch = make_arena(scratch_stride * static_cast<std::size_t>(threads));
   assign_memory(buffers, plan, options.keep_values);
   return ok_status();
 }
@@ -317,7 +325,7 @@ void Session::Impl::assign_memory(const Buffers& buffers, const Plan& plan, bool
   lasting.assign(graph.values.size(), keep_values);
   for (std::size_t i = 0; i < graph.values.size(); ++i) {
     const int buffer = buffers.buffer(static_cast<ValueId>(i));
-    if (buffer != kNone) memory[i] = arena.get() + plan.offsets[static_cast<std::size_t>(buffer)];
+    if (buffer != kNone) memory[i] = arena.get() + static_cast<std::ptrdiff_t>(plan.offsets[static_cast<std::size_t>(buffer)]);
   }
   for (const ValueId id : graph.inputs) lasting[static_cast<std::size_t>(id)] = true;
   for (const ValueId id : graph.outputs) lasting[static_cast<std::size_t>(id)] = true;

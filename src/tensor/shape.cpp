@@ -20,7 +20,7 @@ std::optional<std::int64_t> Shape::checked_elements() const {
       empty = true;
       continue;
     }
-    product *= dim;  // both factors <= 2^31: no overflow
+    product *= dim;  // both factors <= 2^28: no overflow
     if (product > kMaxElements) return std::nullopt;
   }
   return empty ? 0 : product;

@@ -1,0 +1,87 @@
+// The same integers everywhere: simd and relaxed modules, and ONNX Runtime on the exported file.
+
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import * as ort from 'onnxruntime-node';
+import { createEngine, InferenceSession, Model, quantizeStatic } from '../../dist/index.js';
+import { feeds, modelBytes, networks } from '../../bench/networks.mjs';
+import { dataFolder, digitFeeds, digitsModel, skipWithoutData } from './support.mjs';
+
+const ortOptions = { logSeverityLevel: 3 };
+const bytesOf = (tensor) => Buffer.from(tensor.data.buffer, tensor.data.byteOffset, tensor.data.byteLength);
+
+test('a quantized network gives the same bytes in the simd and the relaxed module', async () => {
+  const outputs = {};
+  for (const isa of ['simd', 'relaxed']) {
+    await using engine = await createEngine({ isa, worker: false });
+    assert.equal(engine.features.isa, isa);
+    const model = await Model.load(digitsModel(), { engine });
+    const { model: int8 } = await quantizeStatic(model, digitFeeds('train', 20)).result;
+    const session = await InferenceSession.create(int8);
+    const runs = [];
+    for (const feed of digitFeeds('test', 20)) runs.push(bytesOf((await session.run({ image: feed })).logits));
+    outputs[isa] = { file: Buffer.from(await int8.toONNX()), logits: Buffer.concat(runs) };
+  }
+  assert.ok(outputs.simd.file.equals(outputs.relaxed.file), 'the exported files differ');
+  assert.ok(outputs.simd.logits.equals(outputs.relaxed.logits), 'the logits differ');
+});
+
+/** { share of equal codes, largest difference in codes } of a float output on a grid of `scale`. */
+function codeDifference(expected, actual, scale) {
+  let equal = 0;
+  let worst = 0;
+  for (let i = 0; i < expected.length; i++) {
+    const difference = Math.abs(Math.round((expected[i] - actual[i]) / scale));
+    equal += difference === 0 ? 1 : 0;
+    worst = Math.max(worst, difference);
+  }
+  return { share: equal / expected.length, worst };
+}
+
+describe('against ONNX Runtime', { skip: skipWithoutData }, () => {
+  for (const [name, network] of Object.entries(networks)) {
+    test(name, { skip: !existsSync(join(dataFolder, network.file)) && 'this model is not here' }, async () => {
+      await using engine = await createEngine({ worker: false });
+      const bytes = modelBytes(network);
+      const model = await Model.load(bytes, { engine });
+      const input = model.inputs[0].name;
+      const [first, second] = feeds(network, input, 'test', 2);
+      const inputShapes = { [input]: first[input].shape };
+      const ortFeed = (feed) => ({ [input]: new ort.Tensor('float32', feed[input].data, feed[input].shape) });
+
+      const float = await InferenceSession.create(model, { inputShapes });
+      const reference = await ort.InferenceSession.create(bytes, ortOptions);
+      for (const feed of [first, second]) {
+        const expected = await reference.run(ortFeed(feed));
+        const actual = await float.run(feed);
+        for (const output of float.outputNames) {
+          const e = expected[output].data;
+          const range = e.reduce((m, v) => Math.max(m, v), Number.NEGATIVE_INFINITY) - Math.min(0, e.reduce((m, v) => Math.min(m, v), 0)) || 1;
+          const error = e.reduce((m, v, i) => Math.max(m, Math.abs(v - actual[output].data[i])), 0) / range;
+          assert.ok(error <= 1e-4, `float output ${output}: relative error ${error}`);
+        }
+      }
+
+      const { model: int8, report } = await quantizeStatic(model, feeds(network, input, 'calib', 8), { inputShapes, evaluateSamples: 1 }).result;
+      const file = await int8.toONNX();
+      const exported = await ort.InferenceSession.create(file, ortOptions);
+      const again = await InferenceSession.create(await Model.load(file, { engine }), { inputShapes });
+      const lines = [];
+      for (const feed of [first, second]) {
+        const expected = await exported.run(ortFeed(feed));
+        const actual = await again.run(feed);
+        for (const output of again.outputNames) {
+          const tensor = report.tensors.find((t) => t.name === output);
+          if (!tensor) continue; // a float output has no codes to compare
+          const { share, worst } = codeDifference(expected[output].data, actual[output].data, tensor.scale);
+          lines.push(`${output}: ${(100 * share).toFixed(3)} % equal, largest difference ${worst}`);
+        }
+      }
+      console.log(`${name}: ${lines.join('; ') || 'no int8 output'}`);
+      for (const line of lines) assert.match(line, /^(.*): (100\.000|99\.9\d\d) % equal, largest difference [01]$/, line);
+      await int8.close();
+    });
+  }
+});
