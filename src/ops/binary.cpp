@@ -158,9 +158,10 @@ Result<Step> prepare_integer(const PrepareContext& context, Binary op) {
 
 template <class T>
 Result<Step> prepare_codes(const PrepareContext& context, Binary op) {
+  const bool on_codes = op == Binary::kAdd || op == Binary::kSub || op == Binary::kMul;
+  if (!on_codes || context.input_count() != 2) return needs_dtype(context, context.input(0));
   for (std::size_t i = 0; i < 2; ++i) OCTAVO_CHECK_OK(check_codes(context, context.input(i)));
   OCTAVO_CHECK_OK(check_codes(context, context.output()));
-  if (context.input_count() != 2 || context.input(1).dtype != context.input(0).dtype) return needs_dtype(context, context.input(1));
   const Value& result = context.output();
   const kernels::Grid a = grid_of(context.input(0));
   const kernels::Grid b = grid_of(context.input(1));

@@ -155,10 +155,15 @@ Result<Step> prepare_codes(const PrepareContext& context) {
   const Value& x = context.input(0);
   OCTAVO_CHECK_OK(check_codes(context, x));
   const std::optional<RightSide> right = right_side(context);
-  if (!right) return context.error(Code::kUnsupportedAttribute, "On codes its right side has to be a constant matrix.");
+  if (!right) {
+    return context.error(Code::kUnsupportedAttribute, "On codes its right side has to be a constant matrix, its left side not transposed.");
+  }
+  if (context.has_input(2) && context.attrs().get_float("beta", 1.0F) != 1.0F) {
+    return context.error(Code::kUnsupportedAttribute, "On codes its beta has to be 1.");
+  }
   OCTAVO_TRY(const IntegerWeights weights, integer_weights(context, 1, right->n));
   OCTAVO_TRY(const std::vector<std::int32_t> bias, integer_bias(context, 2, right->n));
-  OCTAVO_TRY(const std::vector<float> scale, output_scales(context, weights, right->n));
+  OCTAVO_TRY(const std::vector<float> scale, output_scales(context, weights, right->n, context.attrs().get_float("alpha", 1.0F)));
   const bool x_signed = x.dtype == DType::kInt8;
   const kernels::QConvKernel& kernel = kernels::choose_qconv(context.policy(), x_signed);
   std::vector<std::vector<std::int8_t>> parts;

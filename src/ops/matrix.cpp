@@ -71,11 +71,11 @@ Result<std::vector<std::int32_t>> integer_bias(const PrepareContext& context, st
   return std::vector<std::int32_t>(values.begin(), values.end());
 }
 
-Result<std::vector<float>> output_scales(const PrepareContext& context, const IntegerWeights& weights, std::int64_t channels) {
+Result<std::vector<float>> output_scales(const PrepareContext& context, const IntegerWeights& weights, std::int64_t channels, float alpha) {
   const Value& out = context.output();
   const bool to_codes = is_quantized_code(out.dtype);
   if (to_codes) OCTAVO_CHECK_OK(check_codes(context, out));
-  const float x = context.input(0).quant->scale[0];
+  const float x = alpha * context.input(0).quant->scale[0];
   std::vector<float> scales;
   for (std::int64_t n = 0; n < channels; ++n) {
     const float product = x * weights.scale[weights.scale.size() == 1 ? 0 : static_cast<std::size_t>(n)];

@@ -25,9 +25,9 @@ std::vector<std::int8_t> join_rows(const std::vector<std::vector<std::int8_t>>& 
 // Constant int32 bias on the grid scale_x * scale_w; empty where the node has none.
 Result<std::vector<std::int32_t>> integer_bias(const PrepareContext& context, std::size_t i, std::int64_t channels);
 
-// What sums are multiplied with, f32: scale_x * scale_w[n] / scale_y to codes (ONNX Runtime's order of operations),
-// scale_x * scale_w[n] to floats.
-Result<std::vector<float>> output_scales(const PrepareContext& context, const IntegerWeights& weights, std::int64_t channels);
+// What sums are multiplied with, f32: alpha * scale_x * scale_w[n] / scale_y to codes (ONNX Runtime's order of operations),
+// alpha * scale_x * scale_w[n] to floats.
+Result<std::vector<float>> output_scales(const PrepareContext& context, const IntegerWeights& weights, std::int64_t channels, float alpha = 1.0F);
 
 struct OutputForm {
   kernels::QConvOutput output;

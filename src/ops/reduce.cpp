@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <type_traits>
 
 #include "base/text.h"
 #include "ops/activation.h"
@@ -112,7 +113,13 @@ void reduce(Reduction r, const T* in, T* out, const Axes& kept, const Axes& gone
     }
     if (r == Reduction::kMean) acc /= static_cast<double>(n);
     if (r == Reduction::kL2) acc = std::sqrt(acc);
-    out[i] = static_cast<T>(acc);
+    if constexpr (std::is_integral_v<T>) {
+      constexpr double kLimit = 0x1p63;  // what does not fit saturates; the mean of nothing is 0
+      acc = std::isnan(acc) ? 0.0 : acc;
+      out[i] = acc >= kLimit ? std::numeric_limits<T>::max() : acc < -kLimit ? std::numeric_limits<T>::min() : static_cast<T>(acc);
+    } else {
+      out[i] = static_cast<T>(acc);
+    }
   }
 }
 
@@ -132,7 +139,7 @@ Result<Step> prepare_reduce(const PrepareContext& context) {
   const Reduction r = reduction_of(context.node());
   Step step;
   step.kernel = "reduce/plain";
-  const std::int64_t outputs = x.shape->elements() == 0 ? 0 : kept.count();
+  const std::int64_t outputs = kept.count();
   if (x.dtype == DType::kFloat32) {
     step.run = [=](const StepArgs& args, int, int) {
       reduce(r, reinterpret_cast<const float*>(args.in[0]), reinterpret_cast<float*>(args.out[0]), kept, gone, 0, outputs);

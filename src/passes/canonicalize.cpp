@@ -471,6 +471,10 @@ class Rewriter {
       refuse_attribute(node, "A scale or zero point is computed by the network.", "Use constants.");
       return false;
     }
+    if (zero != nullptr && !is_quantized_code(zero->dtype())) {
+      refuse(node, Code::kUnsupportedDtype, text("It works on codes of ", dtype_name(zero->dtype()), "."), "uint8 and int8 are supported.");
+      return false;
+    }
     QuantParams params;
     params.scale.assign(scale->span<float>().begin(), scale->span<float>().end());
     params.zero_point.assign(params.scale.size(), 0);
