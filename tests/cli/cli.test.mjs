@@ -1,0 +1,151 @@
+// The command line: every command, its output and its exit codes.
+
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import jpeg from 'jpeg-js';
+import { PNG } from 'pngjs';
+import { convModel, digits, digitsModel, onnx, root } from '../js/support.mjs';
+
+let folder;
+const at = (...names) => join(folder, ...names);
+/** Runs octavo; gives { code, out, err }. */
+const octavo = (...args) =>
+  new Promise((resolve) => {
+    execFile(process.execPath, [join(root, 'dist/cli.js'), ...args], { cwd: folder }, (error, out, err) => resolve({ code: error ? error.code : 0, out, err }));
+  });
+
+before(() => {
+  folder = mkdtempSync(join(tmpdir(), 'octavo-cli-'));
+  writeFileSync(at('digits.onnx'), digitsModel());
+  for (const [set, count] of [['train', 30], ['test', 20]]) {
+    mkdirSync(at(set));
+    const lines = [];
+    digits(set, count).forEach(({ feed, label }, i) => {
+      const png = new PNG({ width: 28, height: 28 });
+      feed.data.forEach((value, k) => png.data.set([value * 255, value * 255, value * 255, 255], 4 * k));
+      const name = `${String(i).padStart(3, '0')}.png`;
+      writeFileSync(at(set, name), PNG.sync.write(png));
+      lines.push(`${name}\t${label}`);
+    });
+    writeFileSync(at(`${set}.tsv`), lines.join('\n'));
+  }
+});
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+test('octavo quantize writes a model and a report, octavo compare measures it', async () => {
+  const made = await octavo('quantize', 'digits.onnx', '--calib', 'train', '--out', 'int8.onnx', '--report', 'report.html', '--preset', 'unit');
+  assert.equal(made.code, 0, made.err);
+  assert.match(made.out, /int8\.onnx: 150\.7 kB -> \d+\.\d kB; nodes: .*int8/);
+  assert.match(made.out, /output logits: \d+\.\d dB/);
+  assert.match(made.err, /^calibrate\n/); // no terminal: a line a stage
+  assert.ok(!made.err.includes('\r'));
+  assert.match(readFileSync(at('report.html'), 'utf8'), /Quantization report/);
+
+  const compared = await octavo('compare', 'digits.onnx', 'int8.onnx', '--data', 'test', '--labels', 'test.tsv', '--preset', 'unit', '--json');
+  assert.equal(compared.code, 0, compared.err);
+  const result = JSON.parse(compared.out);
+  assert.equal(result.samples, 20);
+  assert.ok(result.top1.a >= 0.95 && result.top1.b >= 0.9, JSON.stringify(result.top1));
+  const shown = await octavo('compare', 'digits.onnx', 'int8.onnx', '--data', 'test', '--preset', 'unit', '--max-drop', '100');
+  assert.equal(shown.code, 0);
+  assert.match(shown.out, /20 pictures/);
+  assert.match(shown.out, /layer +op +type +SQNR/);
+});
+
+test('octavo quantize takes its options and gives JSON', async () => {
+  const { code, out, err } = await octavo(
+    'quantize', 'digits.onnx', '--calib', 'train', '--out', 'o.onnx', '--report', 'o.json', '--preset', 'unit', '--samples', '5', '--observer', 'percentile', '--percentile', '99.9',
+    '--per-tensor', '--bn', 'fold', '--bn-export', 'batchnorm', '--opset', '13', '--exclude', '/stem/*', '--exclude-op', 'Gemm', '--json',
+  );
+  assert.equal(code, 0, err);
+  const { report, bytes } = JSON.parse(out);
+  assert.equal(report.samples, 5);
+  assert.equal(report.nodes.find(({ name }) => name === '/stem/Conv').fate, 'float');
+  assert.equal(report.nodes.find(({ op }) => op === 'Gemm').fate, 'float');
+  assert.equal(bytes.int8, readFileSync(at('o.onnx')).length);
+  assert.equal(JSON.parse(readFileSync(at('o.json'), 'utf8')).samples, 5);
+});
+
+test('octavo run prints classes, octavo inspect the plan, octavo bench the layers', async () => {
+  const run = await octavo('run', 'digits.onnx', 'test', '--preset', 'unit', '--top', '1', '--samples', '3');
+  assert.equal(run.code, 0, run.err);
+  const answers = [...run.out.matchAll(/logits +top 1: (\d)/g)].map(([, answer]) => Number(answer));
+  assert.deepEqual(answers, digits('test', 3).map(({ label }) => label));
+  const json = JSON.parse((await octavo('run', 'digits.onnx', 'test/000.png', '--preset', 'unit', '--json')).out);
+  assert.deepEqual(json[0].outputs.logits.shape, [1, 10]);
+
+  const inspect = await octavo('inspect', 'digits.onnx');
+  assert.match(inspect.out, /opset 1\d/);
+  assert.match(inspect.out, /\/stem\/Conv +Conv +\[.*\] +int8/);
+  assert.equal(JSON.parse((await octavo('inspect', 'digits.onnx', '--json')).out).nodes.length, 55);
+
+  const bench = await octavo('bench', 'digits.onnx', '--runs', '3');
+  assert.equal(bench.code, 0, bench.err);
+  assert.match(bench.out, /median .* ms of 3 runs/);
+  assert.match(bench.out, /GMAC\/s/);
+  assert.equal(JSON.parse((await octavo('bench', 'digits.onnx', '--runs', '3', '--json')).out).runs, 3);
+});
+
+test('exit 1 for wrong usage, with what is allowed', async () => {
+  for (const [args, says] of [
+    [['quantize', 'digits.onnx'], /--calib/],
+    [['quantise'], /unknown command/],
+    [['quantize', 'digits.onnx', '--calib', 'train', '--out', 'x.onnx', '--observer', 'best'], /minmax/],
+    [['run', 'digits.onnx', 'test', '--top', 'many'], /whole number/],
+  ]) {
+    const { code, err } = await octavo(...args);
+    assert.equal(code, 1, args.join(' '));
+    assert.match(err, says);
+  }
+  assert.equal((await octavo('--help')).code, 0);
+  assert.match((await octavo('quantize', '--help')).out, /--calib/);
+  assert.match((await octavo('--version')).out, /^\d+\.\d+\.\d+/);
+});
+
+test('exit 2 for bad input, with code, place and hint', async () => {
+  writeFileSync(at('text.onnx'), '<html>');
+  writeFileSync(at('foo.onnx'), onnx({ nodes: [{ op: 'Foo', name: 'first', inputs: ['x'], outputs: ['a'] }, { op: 'Bar', name: 'second', inputs: ['a'], outputs: ['y'] }] }));
+  writeFileSync(at('open.onnx'), convModel({ shape: ['N', 2, 'h', 'w'] }));
+  mkdirSync(at('bad'));
+  writeFileSync(at('bad/a.png'), 'no picture');
+  mkdirSync(at('none'));
+  for (const [args, says] of [
+    [['inspect', 'gone.onnx'], /FETCH_FAILED.*gone\.onnx/],
+    [['inspect', 'text.onnx'], /INVALID_MODEL.*web page/],
+    [['inspect', 'foo.onnx'], /UNSUPPORTED_OP.*'first'.*Foo[\s\S]*also node 'second'/],
+    [['quantize', 'digits.onnx', '--calib', 'bad', '--out', 'x.onnx'], /BAD_IMAGE.*a\.png/],
+    [['quantize', 'digits.onnx', '--calib', 'none', '--out', 'x.onnx'], /NO_SAMPLES.*none/],
+    [['quantize', 'digits.onnx', '--calib', 'nowhere', '--out', 'x.onnx'], /NO_SAMPLES.*nowhere/],
+    [['run', 'open.onnx', 'test'], /DYNAMIC_DIMENSION.*--size/],
+    [['run', 'digits.onnx', 'test', '--size', '32,32'], /SAMPLE_SHAPE.*28/],
+    [['compare', 'digits.onnx', 'digits.onnx', '--data', 'test', '--labels', 'train.tsv.gone'], /FETCH_FAILED/],
+  ]) {
+    const { code, err } = await octavo(...args);
+    assert.equal(code, 2, `${args.join(' ')}: ${err}`);
+    assert.match(err, says);
+  }
+  assert.ok(!existsSync(at('x.onnx')), 'nothing is written when it fails');
+});
+
+test('exit 3 when a budget is missed', async () => {
+  writeFileSync(at('wrong.tsv'), readFileSync(at('test.tsv'), 'utf8').split('\n').map((line) => line.replace(/\d$/, (d) => String((Number(d) + 1) % 10))).join('\n'));
+  const drop = await octavo('compare', 'digits.onnx', 'digits.onnx', '--data', 'test', '--preset', 'unit', '--max-drop', '-1');
+  assert.equal(drop.code, 3);
+  assert.match(drop.err, /budget missed/);
+  const agreement = await octavo('quantize', 'digits.onnx', '--calib', 'train', '--out', 'b.onnx', '--preset', 'unit', '--min-agreement', '101');
+  assert.equal(agreement.code, 3);
+  assert.match(agreement.err, /budget missed.*101/);
+});
+
+test('JPEG pictures are read too', async () => {
+  mkdirSync(at('jpeg'));
+  const [{ feed, label }] = digits('test', 1);
+  const data = Uint8Array.from({ length: 28 * 28 * 4 }, (_, i) => (i % 4 === 3 ? 255 : feed.data[i >> 2] * 255));
+  writeFileSync(at('jpeg/a.jpg'), jpeg.encode({ data, width: 28, height: 28 }, 95).data);
+  const { out } = await octavo('run', 'digits.onnx', 'jpeg', '--preset', 'unit', '--top', '1');
+  assert.match(out, new RegExp(`top 1: ${label} `));
+});

@@ -1,0 +1,207 @@
+// The demo page in a real browser, used as a person would.
+
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { PNG } from 'pngjs';
+import { convModel, digits, digitsModel, onnx } from '../js/support.mjs';
+import { browserName, openPage } from './support.mjs';
+
+const text = (page, selector) => page.$eval(selector, (element) => element.textContent);
+/** Clicks by script: a smooth scroll under way must not make the pointer miss. */
+const click = (page, selector) => page.$eval(selector, (element) => element.click());
+const appears = (page, selector, timeout = 120_000) => page.waitForSelector(selector, { timeout });
+
+/** Keeps what the page offers for download: name and bytes, in order. */
+async function catchDownloads(page) {
+  await page.evaluate(() => {
+    window.caught = [];
+    const blobs = new Map();
+    const create = URL.createObjectURL;
+    URL.createObjectURL = (blob) => {
+      const url = create.call(URL, blob);
+      blobs.set(url, blob);
+      return url;
+    };
+    HTMLAnchorElement.prototype.click = function () {
+      window.caught.push({ name: this.download, blob: blobs.get(this.href) });
+    };
+  });
+  return async (name) => {
+    await page.waitForFunction((wanted) => window.caught.some((one) => one.name === wanted), {}, name);
+    return page.evaluate(async (wanted) => {
+      const { blob } = window.caught.find((one) => one.name === wanted);
+      return [...new Uint8Array(await blob.arrayBuffer())];
+    }, name);
+  };
+}
+
+describe(`the page in ${browserName}`, () => {
+  let folder;
+  before(() => {
+    folder = mkdtempSync(join(tmpdir(), 'octavo-page-'));
+  });
+  after(() => rmSync(folder, { recursive: true, force: true }));
+  const file = (name, bytes) => {
+    const path = join(folder, name);
+    writeFileSync(path, bytes);
+    return path;
+  };
+  const picture = ({ feed }, i) => {
+    const png = new PNG({ width: 28, height: 28 });
+    feed.data.forEach((value, at) => png.data.set([value * 255, value * 255, value * 255, 255], at * 4));
+    return file(`digit${i}.png`, PNG.sync.write(png));
+  };
+  const choose = async (page, input, ...paths) => (await page.$(input)).uploadFile(...paths);
+
+  test('one press does everything with the sample; nothing leaves the page', async () => {
+    const { page, url, consoleErrors, requests, close } = await openPage();
+    try {
+      assert.match(await text(page, '#engine'), /WebAssembly/);
+      await page.focus('#sample');
+      await page.keyboard.press('Enter');
+      await appears(page, '#put-sample');
+      const result = await text(page, '#result-out');
+      assert.match(result, /times smaller/);
+      assert.match(result, /same answer as float, 300 pictures/);
+      assert.match(result, /17 folded, 2 int8 of its own, 0 float/);
+      const agreement = Number(result.match(/([\d.]+) %same answer/)[1]);
+      assert.ok(agreement >= 98, `${agreement}`);
+      assert.ok((await page.$$('.layer')).length >= 20);
+      await appears(page, '.chart canvas');
+      assert.equal((await page.$$('#result-out tbody tr')).length >= 12, true);
+
+      const downloaded = await catchDownloads(page);
+      await click(page, '#download-model');
+      const model = await downloaded('digits_mobilenet_bn.int8.onnx');
+      assert.ok(model.length > 50_000 && model.length < digitsModel().length);
+      await click(page, '#download-report');
+      const html = new TextDecoder().decode(Uint8Array.from(await downloaded('digits_mobilenet_bn.report.html')));
+      assert.match(html, /Quantization report/);
+      await click(page, '#download-json');
+      const report = JSON.parse(new TextDecoder().decode(Uint8Array.from(await downloaded('digits_mobilenet_bn.report.json'))));
+      assert.equal(report.samples, 100);
+
+      await click(page, '#put-sample');
+      await page.waitForFunction(() => /Float says \d; Int8 says \d/.test(document.querySelector('#draw-out').textContent));
+      const [, float, int8] = (await text(page, '#draw-out')).match(/Float says (\d); Int8 says (\d)/);
+      assert.equal(float, String(digits('test', 1)[0].label));
+      assert.equal(int8, float);
+
+      assert.deepEqual(consoleErrors, []);
+      const elsewhere = requests.filter((address) => !address.startsWith(url) && !/^(blob|data):/.test(address));
+      assert.deepEqual(elsewhere, []);
+    } finally {
+      await close();
+    }
+  });
+
+  test("a model and pictures of one's own, with options that stay in the address", async () => {
+    const { page, consoleErrors, close } = await openPage();
+    try {
+      assert.ok(await page.$eval('#start', (button) => button.disabled));
+      await choose(page, '#model-file', file('mine.onnx', digitsModel()));
+      await page.waitForFunction(() => document.querySelector('#model-out').textContent.includes('Parameters'));
+      assert.match(await text(page, '#model-out'), /mine\.onnx.*image \[N × 1 × 28 × 28\]/s);
+      await choose(page, '#pictures-file', ...digits('train', 25).map(picture));
+      await page.waitForFunction(() => document.querySelector('#pictures-out').textContent.includes('20 to calibrate, 5 others'));
+      await page.$eval('#preprocess', (details) => { details.open = true; });
+      await page.select('#field-preset', 'unit');
+      await page.$eval('#options', (details) => { details.open = true; });
+      await page.select('#field-observer', 'histogram');
+      assert.match(await page.evaluate(() => location.hash), /preset=unit/);
+      assert.match(await page.evaluate(() => location.hash), /observer=histogram/);
+      await click(page, '#start');
+      await appears(page, '#download-model');
+      assert.match(await text(page, '#result-out'), /same answer as float, 5 pictures/);
+      assert.ok(await page.$eval('#draw', (section) => section.hidden), 'drawing belongs to the sample');
+      assert.deepEqual(consoleErrors, []);
+      await page.reload();
+      await appears(page, 'html[data-ready=true]');
+      assert.equal(await page.$eval('#field-observer', (select) => select.value), 'histogram');
+    } finally {
+      await close();
+    }
+  });
+
+  test('bad input is explained and nothing is lost', async () => {
+    const { page, close } = await openPage();
+    const says = (selector, pattern) => page.waitForFunction((s, p) => new RegExp(p, 's').test(document.querySelector(s).textContent), { timeout: 60_000 }, selector, pattern);
+    try {
+      await choose(page, '#model-file', file('mine.onnx', digitsModel()));
+      await says('#model-out', 'Parameters');
+      await choose(page, '#model-file', file('page.onnx', '<!doctype html><p>404'));
+      await says('#model-out', 'web page.*INVALID_MODEL.*mine\\.onnx.*stays loaded');
+      const unsupported = onnx({ nodes: [{ op: 'Foo', name: 'first', inputs: ['x'], outputs: ['a'] }, { op: 'Bar', name: '<b>second</b>', inputs: ['a'], outputs: ['y'] }] });
+      await choose(page, '#model-file', file('foo.onnx', unsupported));
+      await says('#model-out', "'first'.*Foo.*'<b>second</b>'.*Bar.*Supported:.*Conv.*UNSUPPORTED_OP");
+      await choose(page, '#model-file', file('cut.onnx', digitsModel().slice(0, 70_000)));
+      await says('#model-out', 'ends in the middle.*TRUNCATED_MODEL');
+
+      await choose(page, '#pictures-file', ...digits('train', 3).map(picture), file('broken.png', 'this is text'));
+      await says('#pictures-out', '4 to calibrate');
+      await click(page, '#start');
+      await says('#quantize-out', 'cannot be decoded.*broken\\.png.*BAD_IMAGE');
+      await page.$eval('#pictures-out button', (button) => button.click());
+      await choose(page, '#pictures-file', ...digits('train', 3).map(picture));
+      await page.waitForFunction(() => !document.querySelector('#start').disabled);
+      await click(page, '#start');
+      await appears(page, '#download-model');
+
+      await choose(page, '#model-file', file('open.onnx', convModel({ shape: ['N', 2, 'h', 'w'] })));
+      await says('#model-out', 'Parameters');
+    } finally {
+      await close();
+    }
+  });
+
+  test('cancelling stops the work and leaves everything as it was', async () => {
+    const { page, consoleErrors, close } = await openPage();
+    try {
+      await choose(page, '#model-file', file('mine.onnx', digitsModel()));
+      await page.waitForFunction(() => document.querySelector('#model-out').textContent.includes('Parameters'));
+      await choose(page, '#pictures-file', ...digits('train', 60).map(picture));
+      await page.waitForFunction(() => !document.querySelector('#start').disabled);
+      await page.evaluate(() => {
+        document.querySelector('#start').click();
+        document.querySelector('#cancel').click();
+      });
+      await page.waitForFunction(() => document.querySelector('#quantize-out').textContent.includes('Cancelled'));
+      assert.ok(await page.$eval('#cancel', (button) => button.hidden));
+      await click(page, '#start');
+      await appears(page, '#download-model');
+      assert.deepEqual(consoleErrors, []);
+    } finally {
+      await close();
+    }
+  });
+
+  for (const width of [360, 1600]) {
+    test(`nothing runs out of a window ${width} pixels wide`, async () => {
+      const { page, close } = await openPage({ width, height: 800, path: '#sample=digits' });
+      try {
+        await appears(page, '#put-sample');
+        await page.$$eval('details', (all) => all.forEach((details) => { details.open = true; }));
+        const { inner, content } = await page.evaluate(() => ({ inner: window.innerWidth, content: document.documentElement.scrollWidth }));
+        assert.ok(content <= inner, `${content} > ${inner}`);
+      } finally {
+        await close();
+      }
+    });
+  }
+
+  test('every control has a name, and the forced module is the one that runs', async () => {
+    const { page, close } = await openPage({ path: '#isa=simd' });
+    try {
+      assert.match(await text(page, '#engine'), /results are the same, only slower/);
+      const nameless = await page.$$eval('button, select, input, a', (all) =>
+        all.filter((e) => !(e.textContent.trim() || e.getAttribute('aria-label') || e.labels?.length)).map((e) => e.outerHTML),
+      );
+      assert.deepEqual(nameless, []);
+    } finally {
+      await close();
+    }
+  });
+});
