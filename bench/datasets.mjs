@@ -96,7 +96,8 @@ function resized(picture, height, width, shortSide) {
   for (let y = 0; y < picture.height; y++) {
     for (let x = 0; x < width; x++) {
       for (const [i, weight] of columns[x + left]) {
-        for (let c = 0; c < channels; c++) middle[(y * width + x) * channels + c] += weight * pixels[(y * picture.width + i) * channels + c];
+        for (let c = 0; c < channels; c++)
+          middle[(y * width + x) * channels + c] += weight * pixels[(y * picture.width + i) * channels + c];
       }
     }
   }

@@ -6,6 +6,12 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { dataFolder, dataset, haveData, toTensor } from './datasets.mjs';
 
+function countBy(items, key) {
+  const counts = {};
+  for (const item of items) counts[item[key]] = (counts[item[key]] ?? 0) + 1;
+  return counts;
+}
+
 const cifarResnet = { height: 32, width: 32, scale: 1 / 255, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
 const cifarOwn = { height: 32, width: 32, scale: 1 / 255, mean: [0.4914, 0.4822, 0.4465], std: [0.247, 0.2435, 0.2616] };
 const cifar = { calib: 'cifarCalib', test: 'cifarTest' };
@@ -54,7 +60,11 @@ export function* feeds(network, inputName, set, limit = Number.POSITIVE_INFINITY
 }
 
 export const labels = (network, limit = Number.POSITIVE_INFINITY) =>
-  network.labelled === false ? undefined : dataset(network.test).slice(0, limit).map((picture) => picture.label);
+  network.labelled === false
+    ? undefined
+    : dataset(network.test)
+        .slice(0, limit)
+        .map((picture) => picture.label);
 
 async function main() {
   const { values, positionals } = parseArgs({
@@ -71,7 +81,9 @@ async function main() {
   const engine = await createEngine({ worker: false });
   const rows = [];
   console.log(`engine: ${engine.features.isa}, ${engine.features.engineClass}; observer ${values.observer}`);
-  console.log('network              pictures  float top-1  int8 top-1  agreement  output SQNR  float/ORT   ms float  ms int8  kB float  kB int8');
+  console.log(
+    'network              pictures  float top-1  int8 top-1  agreement  output SQNR  float/ORT   ms float  ms int8  kB float  kB int8',
+  );
   for (const [name, network] of Object.entries(networks)) {
     if (positionals.length > 0 && !positionals.includes(name)) continue;
     if (!existsSync(join(dataFolder, network.file))) continue;
@@ -121,7 +133,7 @@ async function main() {
       int8Ms: result.milliseconds.b,
       floatBytes: bytes.length,
       int8Bytes: exported.length,
-      fates: report.nodes.reduce((counts, node) => ({ ...counts, [node.fate]: (counts[node.fate] ?? 0) + 1 }), {}),
+      fates: countBy(report.nodes, 'fate'),
     };
     rows.push(row);
     const cell = (value, width, digits = 2) => (value === null ? '-' : value.toFixed(digits)).padStart(width);

@@ -85,5 +85,7 @@ export async function build({ page: withPage = true, say = console.log } = {}) {
 
 if (isMain(import.meta.url)) {
   const { setup } = await import('./setup.mjs');
-  await setup().then(() => build()).catch(fail);
+  await setup()
+    .then(() => build())
+    .catch(fail);
 }

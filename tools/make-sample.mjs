@@ -22,7 +22,10 @@ function idx(name, magic, headerBytes, itemBytes) {
   return { count, items: bytes.subarray(headerBytes) };
 }
 
-for (const [set, prefix, wanted] of [['train', 'train', 100], ['test', 't10k', 300]]) {
+for (const [set, prefix, wanted] of [
+  ['train', 'train', 100],
+  ['test', 't10k', 300],
+]) {
   const images = idx(`${prefix}-images-idx3-ubyte`, 0x803, 16, pixels);
   const labels = idx(`${prefix}-labels-idx1-ubyte`, 0x801, 8, 1);
   const records = Buffer.alloc(wanted * (1 + pixels));

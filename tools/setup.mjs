@@ -137,7 +137,9 @@ async function emscriptenScripts(bin) {
 
 /** Installs browsers that are not there, where that is possible. Those that stay away are tested for by `find`. */
 async function browserPackages(say) {
-  const missing = Object.values(browsers).filter((one) => !one.find()).map((one) => one.package);
+  const missing = Object.values(browsers)
+    .filter((one) => !one.find())
+    .map((one) => one.package);
   if (missing.length === 0) return false;
   const as = findProgram('apt-get') && (await becomeRoot(`install ${missing.join(' ')}`));
   if (as) {

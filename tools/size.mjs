@@ -61,7 +61,8 @@ if (isMain(import.meta.url)) {
     }
     console.log(`js: ${rows[0].modules.map((file) => relative(root, file)).join(' ')}`);
     const over = rows.filter(({ total }) => total > budget());
-    if (over.length) throw new Error(`size: over the budget of ${kilobytes(budget()).trim()} KB: ${over.map(({ level }) => level).join(', ')}`);
+    if (over.length)
+      throw new Error(`size: over the budget of ${kilobytes(budget()).trim()} KB: ${over.map(({ level }) => level).join(', ')}`);
   } catch (error) {
     fail(error);
   }

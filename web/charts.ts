@@ -31,11 +31,7 @@ export interface Histogram {
  * Draws how often each value occurred (log scale) and where int8's range [low, high] lies.
  * Returns the chart's destructor.
  */
-export function histogramChart(
-  target: HTMLElement,
-  histogram: Histogram,
-  range: { low: number; high: number },
-): () => void {
+export function histogramChart(target: HTMLElement, histogram: Histogram, range: { low: number; high: number }): () => void {
   const bins = histogram.counts.length;
   const width = (histogram.max - histogram.min) / bins || 1;
   const x = histogram.counts.map((_, i) => histogram.min + (i + 0.5) * width);
@@ -67,11 +63,23 @@ export function histogramChart(
       scales: { x: { time: false, range: [low - margin, high + margin] }, y: { range: [0, Math.max(1, ...y) * 1.05] } },
       axes: [
         { stroke: ink, grid, label: 'value', labelSize: 20 },
-        { stroke: ink, grid, label: 'how often', labelSize: 20, size: 56, values: (_, ticks) => ticks.map((t) => (Number.isInteger(t) ? (t === 0 ? '0' : `1e${t}`) : '')) },
+        {
+          stroke: ink,
+          grid,
+          label: 'how often',
+          labelSize: 20,
+          size: 56,
+          values: (_, ticks) => ticks.map((t) => (Number.isInteger(t) ? (t === 0 ? '0' : `1e${t}`) : '')),
+        },
       ],
       series: [
         {},
-        { fill: cssColor('--bar'), stroke: cssColor('--bar'), paths: uPlot.paths.bars?.({ size: [1, Number.POSITIVE_INFINITY], gap: 0 }) as uPlot.Series.PathBuilder, points: { show: false } },
+        {
+          fill: cssColor('--bar'),
+          stroke: cssColor('--bar'),
+          paths: uPlot.paths.bars?.({ size: [1, Number.POSITIVE_INFINITY], gap: 0 }) as uPlot.Series.PathBuilder,
+          points: { show: false },
+        },
       ],
       hooks: { draw: [drawRange] },
     },
@@ -81,7 +89,11 @@ export function histogramChart(
   const resize = new ResizeObserver(() => plot.setSize({ width: target.clientWidth, height: 240 }));
   resize.observe(target);
   target.append(
-    h('p', { className: 'hint' }, 'Bars: values seen in the float network, log scale. Shaded: what int8 can express; beyond it values are clipped.'),
+    h(
+      'p',
+      { className: 'hint' },
+      'Bars: values seen in the float network, log scale. Shaded: what int8 can express; beyond it values are clipped.',
+    ),
   );
   return () => {
     resize.disconnect();

@@ -6,11 +6,7 @@ type Props<K extends keyof HTMLElementTagNameMap> = {
 } & { data?: Record<string, string>; aria?: Record<string, string>; on?: Record<string, (event: Event) => void> };
 
 /** Makes an element; strings become text, so names taken from a model are never read as markup. */
-export function h<K extends keyof HTMLElementTagNameMap>(
-  tag: K,
-  props: Props<K> = {},
-  ...children: Child[]
-): HTMLElementTagNameMap[K] {
+export function h<K extends keyof HTMLElementTagNameMap>(tag: K, props: Props<K> = {}, ...children: Child[]): HTMLElementTagNameMap[K] {
   const element = document.createElement(tag);
   const { data, aria, on, ...rest } = props;
   Object.assign(element, rest);

@@ -28,7 +28,7 @@ export const presetLabels = Object.entries(presets).map(([value, { label }]) => 
 /** What the network's first input takes: [N, C, H, W]; unknown sizes become 224. */
 export function inputGeometry(model: Model): { name: string; channels: number; height: number; width: number } | null {
   const input = model.inputs[0];
-  if (!input || input.shape.length !== 4 || input.type !== 'float32') return null;
+  if (input?.shape.length !== 4 || input.type !== 'float32') return null;
   const at = (axis: number, fallback: number): number => {
     const dim = input.shape[axis];
     return typeof dim === 'number' && dim > 0 ? dim : fallback;
@@ -47,8 +47,7 @@ export function imageOptions(model: Model, state: State): ImageOptions {
   if (!geometry) throw new Error('This network does not take pictures.');
   const preset: Preset = presets[state.preset] ?? { label: '', range: [0, 1] };
   const grey = geometry.channels === 1;
-  const pick = (values?: number[]): number[] | undefined =>
-    values && grey ? [values.reduce((a, b) => a + b, 0) / values.length] : values;
+  const pick = (values?: number[]): number[] | undefined => (values && grey ? [values.reduce((a, b) => a + b, 0) / values.length] : values);
   const mean = pick(preset.mean);
   const std = pick(preset.std);
   return {

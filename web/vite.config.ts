@@ -23,14 +23,13 @@ function offline(): Plugin {
     apply: 'build',
     writeBundle({ dir }) {
       const folder = dir ?? here('../dist/web');
-      const files = filesBelow(folder).filter((file) => file !== 'sw.js').sort();
+      const files = filesBelow(folder)
+        .filter((file) => file !== 'sw.js')
+        .sort();
       const hash = createHash('sha256');
       for (const file of files) hash.update(file).update(readFileSync(join(folder, file)));
       const precache = { version: hash.digest('hex').slice(0, 16), files: ['./', ...files.map((file) => `./${file}`)] };
-      writeFileSync(
-        join(folder, 'sw.js'),
-        `self.OCTAVO_PRECACHE = ${JSON.stringify(precache)};\n${readFileSync(here('./sw.js'), 'utf8')}`,
-      );
+      writeFileSync(join(folder, 'sw.js'), `self.OCTAVO_PRECACHE = ${JSON.stringify(precache)};\n${readFileSync(here('./sw.js'), 'utf8')}`);
     },
   };
 }

@@ -109,7 +109,12 @@ async function readBytes(path: string): Promise<Uint8Array> {
 async function listPictures(path: string, limit?: number): Promise<string[]> {
   const info = await stat(path).catch(() => undefined);
   if (!info) {
-    throw new OctavoError({ code: 'NO_SAMPLES', what: 'There is no such file or folder.', where: path, hint: 'Give a folder of JPEG or PNG pictures.' });
+    throw new OctavoError({
+      code: 'NO_SAMPLES',
+      what: 'There is no such file or folder.',
+      where: path,
+      hint: 'Give a folder of JPEG or PNG pictures.',
+    });
   }
   const files = info.isDirectory() ? (await readdir(path)).sort().map((name) => join(path, name)) : [path];
   const pictures = files.filter(isPicture).slice(0, limit);
@@ -122,7 +127,7 @@ async function listPictures(path: string, limit?: number): Promise<string[]> {
 /** [1, C, H, W] (or NHWC) of the model's first input with --size filled in. */
 function inputShape(model: Model, flags: PictureFlags): number[] {
   const input = model.inputs[0];
-  if (!input || input.shape.length !== 4) {
+  if (input?.shape.length !== 4) {
     throw new OctavoError({
       code: 'SAMPLE_SHAPE',
       what: `The model's first input is ${input ? `[${input.shape.join(', ')}]` : 'missing'}, not a batch of pictures.`,
@@ -134,16 +139,26 @@ function inputShape(model: Model, flags: PictureFlags): number[] {
   const channel = flags.layout === 'NCHW' ? 1 : 3;
   return input.shape.map((dim, axis) => {
     if (axis === 0) return typeof dim === 'number' && dim > 0 ? dim : 1;
-    const given = spatial.includes(axis) ? flags.size?.[spatial.indexOf(axis)] ?? flags.size?.[0] : undefined;
+    const given = spatial.includes(axis) ? (flags.size?.[spatial.indexOf(axis)] ?? flags.size?.[0]) : undefined;
     if (typeof dim === 'number' && dim > 0) {
       if (given !== undefined && given !== dim) {
-        throw new OctavoError({ code: 'SAMPLE_SHAPE', what: `--size says ${given}, the model has ${dim}.`, where: `input '${input.name}', axis ${axis}`, hint: 'Leave --size out: the model fixes it.' });
+        throw new OctavoError({
+          code: 'SAMPLE_SHAPE',
+          what: `--size says ${given}, the model has ${dim}.`,
+          where: `input '${input.name}', axis ${axis}`,
+          hint: 'Leave --size out: the model fixes it.',
+        });
       }
       return dim;
     }
     if (axis === channel) return flags.channels === 'GRAY' ? 1 : 3;
     if (given === undefined) {
-      throw new OctavoError({ code: 'DYNAMIC_DIMENSION', what: `Dimension '${dim}' of the input has no number.`, where: `input '${input.name}', axis ${axis}`, hint: 'Give --size HEIGHT,WIDTH.' });
+      throw new OctavoError({
+        code: 'DYNAMIC_DIMENSION',
+        what: `Dimension '${dim}' of the input has no number.`,
+        where: `input '${input.name}', axis ${axis}`,
+        hint: 'Give --size HEIGHT,WIDTH.',
+      });
     }
     return given;
   });
@@ -182,12 +197,21 @@ async function readLabels(path: string, pictures: string[]): Promise<number[]> {
   const text = new TextDecoder().decode(await readBytes(path));
   const entries: [string, number][] = text.trimStart().startsWith('{')
     ? Object.entries(JSON.parse(text) as Record<string, number>)
-    : text.split('\n').filter(Boolean).map((line) => line.split(/[\t,]/)).map(([file, label]) => [file ?? '', Number(label)]);
+    : text
+        .split('\n')
+        .filter(Boolean)
+        .map((line) => line.split(/[\t,]/))
+        .map(([file, label]) => [file ?? '', Number(label)]);
   const table = new Map(entries);
   return pictures.map((picture) => {
     const label = table.get(basename(picture));
     if (label === undefined || !Number.isInteger(label)) {
-      throw new OctavoError({ code: 'INVALID_OPTION', what: `No label for '${basename(picture)}'.`, where: path, hint: 'Give a line `file<TAB>class index` for each picture.' });
+      throw new OctavoError({
+        code: 'INVALID_OPTION',
+        what: `No label for '${basename(picture)}'.`,
+        where: path,
+        hint: 'Give a line `file<TAB>class index` for each picture.',
+      });
     }
     return label;
   });
@@ -225,7 +249,13 @@ const print = (line: string): void => void process.stdout.write(`${line}\n`);
 function printTable(head: string[], rows: (string | number)[][]): void {
   const all = [head, ...rows.map((row) => row.map(String))];
   const widths = head.map((_, i) => Math.max(...all.map((row) => row[i]?.length ?? 0)));
-  for (const row of all) print(row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  ').trimEnd());
+  for (const row of all)
+    print(
+      row
+        .map((cell, i) => cell.padEnd(widths[i] ?? 0))
+        .join('  ')
+        .trimEnd(),
+    );
 }
 
 // ---- commands ----
@@ -278,7 +308,9 @@ async function quantizeCommand(path: string, flags: QuantizeFlags): Promise<numb
   } else {
     const fates = new Map<string, number>();
     for (const node of report.nodes) fates.set(node.fate, (fates.get(node.fate) ?? 0) + 1);
-    print(`${flags.out}: ${kilobytes(size)} -> ${kilobytes(bytes.length)}; nodes: ${[...fates].map(([fate, n]) => `${n} ${fate}`).join(', ')}`);
+    print(
+      `${flags.out}: ${kilobytes(size)} -> ${kilobytes(bytes.length)}; nodes: ${[...fates].map(([fate, n]) => `${n} ${fate}`).join(', ')}`,
+    );
     for (const output of report.outputs) print(`output ${output.name}: ${decibels(output.sqnr)} against float`);
     if (report.top1Agreement !== null) print(`same top-1 as float: ${percent(report.top1Agreement)} of ${report.evaluatedSamples} samples`);
     if (flags.report) print(`report: ${flags.report}`);
@@ -302,15 +334,24 @@ async function runCommand(path: string, picturePath: string, flags: PictureFlags
     const outputs = await session.run(feed);
     const picture = pictures[i++] ?? '';
     if (flags.json) {
-      results.push({ picture, outputs: Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [name, { shape: tensor.shape, data: Array.from(tensor.data, Number) }])) });
+      results.push({
+        picture,
+        outputs: Object.fromEntries(
+          Object.entries(outputs).map(([name, tensor]) => [name, { shape: tensor.shape, data: Array.from(tensor.data, Number) }]),
+        ),
+      });
       continue;
     }
     for (const [name, tensor] of Object.entries(outputs)) {
       const values = Array.from(tensor.data, Number);
-      const top = values.map((value, index) => ({ value, index })).sort((a, b) => b.value - a.value).slice(0, flags.top);
-      const words = tensor.shape.length <= 2
-        ? `top ${top.length}: ${top.map(({ index, value }) => `${index} (${value.toPrecision(4)})`).join(', ')}`
-        : `[${tensor.shape.join(', ')}], ${Math.min(...values).toPrecision(4)} to ${Math.max(...values).toPrecision(4)}`;
+      const top = values
+        .map((value, index) => ({ value, index }))
+        .sort((a, b) => b.value - a.value)
+        .slice(0, flags.top);
+      const words =
+        tensor.shape.length <= 2
+          ? `top ${top.length}: ${top.map(({ index, value }) => `${index} (${value.toPrecision(4)})`).join(', ')}`
+          : `[${tensor.shape.join(', ')}], ${Math.min(...values).toPrecision(4)} to ${Math.max(...values).toPrecision(4)}`;
       print(`${basename(picture)}  ${name}  ${words}`);
     }
   }
@@ -328,11 +369,16 @@ async function inspectCommand(path: string, flags: EngineFlags): Promise<number>
   }
   const tensors = (list: { name: string; type: string; shape: (number | string)[] }[]): string =>
     list.map((t) => `${t.name} ${t.type} [${t.shape.join(', ')}]`).join('; ');
-  print(`${path}: ${kilobytes(size)}, opset ${summary.opset}, ${summary.producer || 'producer unknown'}${summary.quantized ? ', quantized' : ''}`);
+  print(
+    `${path}: ${kilobytes(size)}, opset ${summary.opset}, ${summary.producer || 'producer unknown'}${summary.quantized ? ', quantized' : ''}`,
+  );
   print(`inputs:  ${tensors(summary.inputs)}`);
   print(`outputs: ${tensors(summary.outputs)}`);
   print(`parameters ${summary.parameters.toLocaleString('en')}, multiply-accumulates ${summary.macs.toLocaleString('en')}`);
-  printTable(['node', 'op', 'output', 'plan', 'why'], summary.nodes.map((node) => [node.name, node.op, `[${node.shape?.join(', ') ?? '?'}]`, node.plan, node.reason ?? '']));
+  printTable(
+    ['node', 'op', 'output', 'plan', 'why'],
+    summary.nodes.map((node) => [node.name, node.op, `[${node.shape?.join(', ') ?? '?'}]`, node.plan, node.reason ?? '']),
+  );
   return exit.ok;
 }
 
@@ -361,13 +407,19 @@ async function compareCommand(pathA: string, pathB: string, flags: CompareFlags)
     if (result.top1Agreement !== null) print(`same top-1: ${percent(result.top1Agreement)}`);
     if (result.top1) print(`top-1: ${percent(result.top1.a)} / ${percent(result.top1.b)}`);
     if (result.top5) print(`top-5: ${percent(result.top5.a)} / ${percent(result.top5.b)}`);
-    for (const output of result.outputs) print(`output ${output.name}: ${decibels(output.sqnr)}, largest difference ${output.maxError.toPrecision(3)}`);
-    printTable(['layer', 'op', 'type', 'SQNR'], result.layers.map((layer) => [layer.node, layer.op, layer.type, decibels(layer.sqnr)]));
+    for (const output of result.outputs)
+      print(`output ${output.name}: ${decibels(output.sqnr)}, largest difference ${output.maxError.toPrecision(3)}`);
+    printTable(
+      ['layer', 'op', 'type', 'SQNR'],
+      result.layers.map((layer) => [layer.node, layer.op, layer.type, decibels(layer.sqnr)]),
+    );
   }
   if (flags.maxDrop !== undefined) {
     const drop = result.top1 ? 100 * (result.top1.a - result.top1.b) : 100 * (1 - (result.top1Agreement ?? 1));
     if (drop > flags.maxDrop) {
-      process.stderr.write(`budget missed: ${result.top1 ? 'top-1 dropped' : 'answers changed'} by ${drop.toFixed(2)} points, allowed ${flags.maxDrop}\n`);
+      process.stderr.write(
+        `budget missed: ${result.top1 ? 'top-1 dropped' : 'answers changed'} by ${drop.toFixed(2)} points, allowed ${flags.maxDrop}\n`,
+      );
       return exit.budgetMissed;
     }
   }
@@ -394,7 +446,10 @@ async function benchCommand(path: string, flags: PictureFlags & EngineFlags & { 
     return seed / 2 ** 31 - 1;
   };
   const feeds: Feeds = Object.fromEntries(
-    Object.entries(shapes).map(([name, shape]) => [name, new Tensor('float32', Float32Array.from({ length: shape.reduce((x, y) => x * y, 1) }, random), shape)]),
+    Object.entries(shapes).map(([name, shape]) => [
+      name,
+      new Tensor('float32', Float32Array.from({ length: shape.reduce((x, y) => x * y, 1) }, random), shape),
+    ]),
   );
   for (let i = 0; i < 3; i++) await session.run(feeds);
   const times: number[] = [];
@@ -408,14 +463,34 @@ async function benchCommand(path: string, flags: PictureFlags & EngineFlags & { 
   const profile = await session.profile(feeds);
   const steps = profile.steps;
   if (flags.json) {
-    print(JSON.stringify({ model: path, bytes: size, features: engine.features, runs: flags.runs, milliseconds: { min: times[0], median, max: times.at(-1) }, memory: profile.memory, steps }));
+    print(
+      JSON.stringify({
+        model: path,
+        bytes: size,
+        features: engine.features,
+        runs: flags.runs,
+        milliseconds: { min: times[0], median, max: times.at(-1) },
+        memory: profile.memory,
+        steps,
+      }),
+    );
     return exit.ok;
   }
-  print(`${path}: median ${median.toFixed(3)} ms of ${flags.runs} runs (best ${times[0]?.toFixed(3)}, worst ${times.at(-1)?.toFixed(3)}); ${engine.features.isa}, ${engine.features.engineClass}`);
-  print(`activations ${kilobytes(profile.memory.arenaBytes)} (lower bound ${kilobytes(profile.memory.lowerBoundBytes)}), weights ${kilobytes(profile.memory.weightBytes)}`);
+  print(
+    `${path}: median ${median.toFixed(3)} ms of ${flags.runs} runs (best ${times[0]?.toFixed(3)}, worst ${times.at(-1)?.toFixed(3)}); ${engine.features.isa}, ${engine.features.engineClass}`,
+  );
+  print(
+    `activations ${kilobytes(profile.memory.arenaBytes)} (lower bound ${kilobytes(profile.memory.lowerBoundBytes)}), weights ${kilobytes(profile.memory.weightBytes)}`,
+  );
   printTable(
     ['node', 'op', 'kernel', 'ms', 'GMAC/s'],
-    steps.map((step) => [step.node, step.op, step.kernel, step.milliseconds.toFixed(4), step.macs > 0 ? (step.macs / step.milliseconds / 1e6).toFixed(1) : '']),
+    steps.map((step) => [
+      step.node,
+      step.op,
+      step.kernel,
+      step.milliseconds.toFixed(4),
+      step.macs > 0 ? (step.macs / step.milliseconds / 1e6).toFixed(1) : '',
+    ]),
   );
   return exit.ok;
 }
@@ -424,9 +499,11 @@ async function benchCommand(path: string, flags: PictureFlags & EngineFlags & { 
 
 async function program(argv: string[]): Promise<number> {
   let code: number = exit.ok;
-  const end = <Args extends unknown[]>(command: (...args: Args) => Promise<number>) => async (...args: Args): Promise<void> => {
-    code = await command(...args);
-  };
+  const end =
+    <Args extends unknown[]>(command: (...args: Args) => Promise<number>) =>
+    async (...args: Args): Promise<void> => {
+      code = await command(...args);
+    };
   const { version } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8')) as { version: string };
   const octavo = new Command('octavo')
     .description('Quantize ONNX networks to int8 and run them.')
@@ -444,12 +521,20 @@ async function program(argv: string[]): Promise<number> {
         .requiredOption('--calib <dir>', 'folder of calibration pictures (JPEG, PNG)')
         .requiredOption('--out <file>', 'where to write the int8 ONNX file')
         .option('--report <file>', 'write a report: .html or .json')
-        .addOption(new Option('--observer <name>', 'how ranges are found').choices(['minmax', 'movingAverage', 'histogram', 'percentile']).default('minmax'))
+        .addOption(
+          new Option('--observer <name>', 'how ranges are found')
+            .choices(['minmax', 'movingAverage', 'histogram', 'percentile'])
+            .default('minmax'),
+        )
         .option('--percentile <p>', 'for --observer percentile', Number)
         .option('--per-tensor', 'one scale for all weights of a layer')
         .option('--reduce-range', '7-bit weights')
         .addOption(new Option('--bn <fate>', 'batch normalization').choices(['auto', 'fold', 'quantized', 'float']).default('auto'))
-        .addOption(new Option('--bn-export <form>', 'how int8 batch normalization is written').choices(['depthwise', 'batchnorm', 'muladd']).default('depthwise'))
+        .addOption(
+          new Option('--bn-export <form>', 'how int8 batch normalization is written')
+            .choices(['depthwise', 'batchnorm', 'muladd'])
+            .default('depthwise'),
+        )
         .option('--opset <n>', 'opset of the file, 13 or later', positive)
         .option('--exclude <glob>', 'keep these nodes in float (repeatable)', collect, [])
         .option('--exclude-op <type>', 'keep nodes of this kind in float (repeatable)', collect, [])
@@ -466,7 +551,9 @@ async function program(argv: string[]): Promise<number> {
         .argument('<pictures>', 'a picture or a folder')
         .option('--top <n>', 'how many classes to print', positive, 5),
     ),
-  ).action(end((model: string, pictures: string, flags: PictureFlags & EngineFlags & { top: number }) => runCommand(model, pictures, flags)));
+  ).action(
+    end((model: string, pictures: string, flags: PictureFlags & EngineFlags & { top: number }) => runCommand(model, pictures, flags)),
+  );
 
   withEngine(octavo.command('inspect').description("a model's nodes and what quantization would make of each").argument('<model>')).action(
     end((model: string, flags: EngineFlags) => inspectCommand(model, flags)),

@@ -51,11 +51,20 @@ export async function compare(a: Model, b: Model, samples: Samples, options: Com
   const { owner } = a;
   const { engine } = owner;
   if (b.owner.engine !== engine) {
-    throw new OctavoError({ code: 'INVALID_OPTION', what: 'The models belong to different engines.', where, hint: 'Load both with the same engine.' });
+    throw new OctavoError({
+      code: 'INVALID_OPTION',
+      what: 'The models belong to different engines.',
+      where,
+      hint: 'Load both with the same engine.',
+    });
   }
   const iterator = iterate(samples, where);
   const labels = options.labels === undefined ? undefined : [...options.labels];
-  const { id, inputs } = await engine.call('createComparison', [a.id, b.id, JSON.stringify({ inputShapes: options.inputShapes ?? {}, layers: options.layers ?? true })], owner);
+  const { id, inputs } = await engine.call(
+    'createComparison',
+    [a.id, b.id, JSON.stringify({ inputShapes: options.inputShapes ?? {}, layers: options.layers ?? true })],
+    owner,
+  );
   const abort = (): void => void engine.call('abort', [id], owner).catch(() => {});
   options.signal?.addEventListener('abort', abort);
   const rules = { inputs, inputShapes: options.inputShapes ?? {}, ...(options.image ? { image: options.image } : {}) };
@@ -68,7 +77,12 @@ export async function compare(a: Model, b: Model, samples: Samples, options: Com
       if (next.done) break;
       const label = labels?.[index];
       if (labels && (label === undefined || !Number.isInteger(label))) {
-        throw new OctavoError({ code: 'INVALID_OPTION', what: `There is no label for sample ${index}.`, where, hint: 'Give as many labels as samples, whole numbers from 0.' });
+        throw new OctavoError({
+          code: 'INVALID_OPTION',
+          what: `There is no label for sample ${index}.`,
+          where,
+          hint: 'Give as many labels as samples, whole numbers from 0.',
+        });
       }
       const feeds = await toFeeds(next.value, rules, `sample ${index}`);
       await engine.call('compareSample', [id, feeds, label ?? -1], owner);
@@ -76,7 +90,8 @@ export async function compare(a: Model, b: Model, samples: Samples, options: Com
     }
     taken = true;
     throwIfAborted(options.signal, where);
-    if (index === 0) throw new OctavoError({ code: 'NO_SAMPLES', what: 'There are no samples to compare with.', where, hint: 'Give at least one.' });
+    if (index === 0)
+      throw new OctavoError({ code: 'NO_SAMPLES', what: 'There are no samples to compare with.', where, hint: 'Give at least one.' });
     return JSON.parse(await engine.call('compareReport', [id], owner)) as CompareResult;
   } finally {
     options.signal?.removeEventListener('abort', abort);

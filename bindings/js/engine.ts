@@ -42,7 +42,14 @@ async function connect(options: EngineOptions): Promise<Connection> {
   });
   died.catch(() => {}); // nobody may be waiting when it happens
   const onDeath = (reason: string): void =>
-    reject(new OctavoError({ code: 'ENGINE_FAILED', what: `The engine's worker ended: ${reason}.`, where: 'engine', hint: 'Load the model again; a new worker starts by itself.' }));
+    reject(
+      new OctavoError({
+        code: 'ENGINE_FAILED',
+        what: `The engine's worker ended: ${reason}.`,
+        where: 'engine',
+        hint: 'Load the model again; a new worker starts by itself.',
+      }),
+    );
   const nothing = (): void => {};
 
   let connection: Omit<Connection, 'features'>;
@@ -144,7 +151,12 @@ export class Engine {
   async #connected(owner: Owner | undefined): Promise<Connection> {
     if (this.#closed) throw this.#closedError();
     if (owner && owner.generation !== this.#generation) {
-      throw new OctavoError({ code: 'ENGINE_FAILED', what: 'The engine was replaced after a failure; this object went with it.', where: 'engine', hint: 'Load the model again.' });
+      throw new OctavoError({
+        code: 'ENGINE_FAILED',
+        what: 'The engine was replaced after a failure; this object went with it.',
+        where: 'engine',
+        hint: 'Load the model again.',
+      });
     }
     if (this.#connection) return this.#connection;
     this.#starting ??= connect(this.#options).finally(() => {
@@ -170,7 +182,12 @@ export class Engine {
     this.#generation++;
   }
   #closedError(): OctavoError {
-    return new OctavoError({ code: 'CLOSED', what: 'This engine was closed.', where: 'engine', hint: 'Make a new one with createEngine().' });
+    return new OctavoError({
+      code: 'CLOSED',
+      what: 'This engine was closed.',
+      where: 'engine',
+      hint: 'Make a new one with createEngine().',
+    });
   }
 }
 

@@ -157,12 +157,22 @@ export class Host {
     return this.#outcome(async () => {
       const session = this.#get('session', id);
       if (this.#busy.has(id)) {
-        throw new OctavoError({ code: 'INVALID_STATE', what: 'This session is running already.', where: 'session.run', hint: 'Await the run before, or create a second session.' });
+        throw new OctavoError({
+          code: 'INVALID_STATE',
+          what: 'This session is running already.',
+          where: 'session.run',
+          hint: 'Await the run before, or create a second session.',
+        });
       }
       this.#busy.add(id);
       try {
         writeFeeds(session, session.inputs() as TensorInfo[], feeds);
-        await this.#inSlices(callId, 'session.run', () => session.runSome(stepsOfSlice), () => this.#doomed.has(id));
+        await this.#inSlices(
+          callId,
+          'session.run',
+          () => session.runSome(stepsOfSlice),
+          () => this.#doomed.has(id),
+        );
         return Object.fromEntries(
           (session.outputs() as TensorInfo[]).map((info, i) => [
             info.name,
@@ -359,7 +369,8 @@ function writeFeeds(target: HasInputs, inputs: TensorInfo[], feeds: RawFeeds): v
   inputs.forEach((info, i) => {
     const feed = feeds[info.name];
     const view = target.input(i) as Uint8Array;
-    if (!feed) throw new OctavoError({ code: 'SAMPLE_MISSING', what: `Input '${info.name}' is missing.`, where: `input '${info.name}'`, hint: '' });
+    if (!feed)
+      throw new OctavoError({ code: 'SAMPLE_MISSING', what: `Input '${info.name}' is missing.`, where: `input '${info.name}'`, hint: '' });
     if (feed.bytes.length !== view.length) {
       throw new OctavoError({
         code: 'SAMPLE_SHAPE',

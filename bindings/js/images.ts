@@ -56,17 +56,28 @@ export function isImageSource(value: unknown): value is ImageSource {
   return isA('Blob', value) || drawables.some((name) => isA(name, value)) || isPixels(value);
 }
 
-const nameOf = (source: ImageSource, index: number): string => ('name' in source && typeof source.name === 'string' && source.name ? source.name : `picture ${index}`);
+const nameOf = (source: ImageSource, index: number): string =>
+  'name' in source && typeof source.name === 'string' && source.name ? source.name : `picture ${index}`;
 
 async function decode(source: ImageSource, where: string): Promise<Pixels> {
   if (isPixels(source)) {
     if (source.data.length !== source.width * source.height * 4) {
-      throw new OctavoError({ code: 'BAD_IMAGE', what: `It has ${source.data.length} bytes for ${source.width} x ${source.height} RGBA pixels.`, where, hint: 'Give 4 bytes a pixel.' });
+      throw new OctavoError({
+        code: 'BAD_IMAGE',
+        what: `It has ${source.data.length} bytes for ${source.width} x ${source.height} RGBA pixels.`,
+        where,
+        hint: 'Give 4 bytes a pixel.',
+      });
     }
     return source;
   }
   if (typeof createImageBitmap !== 'function' || typeof OffscreenCanvas !== 'function') {
-    throw new OctavoError({ code: 'BAD_IMAGE', what: 'This JavaScript engine does not decode pictures.', where, hint: 'Decode them with a package (jpeg-js, pngjs, sharp) and give { data, width, height } of RGBA bytes.' });
+    throw new OctavoError({
+      code: 'BAD_IMAGE',
+      what: 'This JavaScript engine does not decode pictures.',
+      where,
+      hint: 'Decode them with a package (jpeg-js, pngjs, sharp) and give { data, width, height } of RGBA bytes.',
+    });
   }
   try {
     // As stored: a page's colour profile or the file's gamma would make other numbers on other screens.
@@ -80,7 +91,15 @@ async function decode(source: ImageSource, where: string): Promise<Pixels> {
     bitmap.close();
     return context.getImageData(0, 0, width, height);
   } catch (error) {
-    throw new OctavoError({ code: 'BAD_IMAGE', what: `The picture cannot be decoded: ${error instanceof Error ? error.message : String(error)}.`, where, hint: 'Give JPEG, PNG, WebP or another format that the browser shows.' }, { cause: error });
+    throw new OctavoError(
+      {
+        code: 'BAD_IMAGE',
+        what: `The picture cannot be decoded: ${error instanceof Error ? error.message : String(error)}.`,
+        where,
+        hint: 'Give JPEG, PNG, WebP or another format that the browser shows.',
+      },
+      { cause: error },
+    );
   }
 }
 
@@ -92,7 +111,9 @@ function weights(from: number, to: number, first: number, count: number): { star
     const centre = (first + i + 0.5) * ratio - 0.5;
     const start = Math.max(0, Math.ceil(centre - support));
     const end = Math.min(from - 1, Math.floor(centre + support));
-    const list = Float64Array.from({ length: Math.max(1, end - start + 1) }, (_, k) => Math.max(0, 1 - Math.abs(start + k - centre) / support));
+    const list = Float64Array.from({ length: Math.max(1, end - start + 1) }, (_, k) =>
+      Math.max(0, 1 - Math.abs(start + k - centre) / support),
+    );
     const sum = list.reduce((a, b) => a + b, 0);
     return { start: Math.min(start, from - 1), weights: sum > 0 ? list.map((w) => w / sum) : list.fill(1 / list.length) };
   });
@@ -150,13 +171,20 @@ function checkOptions(options: ImageOptions): void {
   const depth = channels === 'GRAY' ? 1 : 3;
   if (!['RGB', 'BGR', 'GRAY'].includes(channels)) bad(`channels = '${channels}' is not known.`, "Use 'RGB', 'BGR' or 'GRAY'.");
   if (!['NCHW', 'NHWC'].includes(layout)) bad(`layout = '${layout}' is not known.`, "Use 'NCHW' or 'NHWC'.");
-  if (size && (size.length !== 2 || size.some((n) => !Number.isInteger(n) || n < 1 || n > 16384))) bad(`size = [${size.join(', ')}] is not a height and a width.`, 'Give [height, width] in pixels.');
-  if (resize !== undefined && (!Number.isInteger(resize) || resize < 1 || resize > 16384)) bad(`resize = ${resize} is not a number of pixels.`, 'Give the short side in pixels.');
-  for (const [name, list] of [['mean', mean], ['std', std]] as const) {
-    if (list && ((list.length !== 1 && list.length !== depth) || !list.every(Number.isFinite))) bad(`${name} has ${list.length} numbers for ${depth} channels.`, `Give 1 or ${depth} numbers.`);
+  if (size && (size.length !== 2 || size.some((n) => !Number.isInteger(n) || n < 1 || n > 16384)))
+    bad(`size = [${size.join(', ')}] is not a height and a width.`, 'Give [height, width] in pixels.');
+  if (resize !== undefined && (!Number.isInteger(resize) || resize < 1 || resize > 16384))
+    bad(`resize = ${resize} is not a number of pixels.`, 'Give the short side in pixels.');
+  for (const [name, list] of [
+    ['mean', mean],
+    ['std', std],
+  ] as const) {
+    if (list && ((list.length !== 1 && list.length !== depth) || !list.every(Number.isFinite)))
+      bad(`${name} has ${list.length} numbers for ${depth} channels.`, `Give 1 or ${depth} numbers.`);
   }
   if (std?.some((s) => s === 0)) bad('std holds 0.', 'Values are divided by it.');
-  if (range && (range.length !== 2 || !range.every(Number.isFinite))) bad('range is not two numbers.', 'Give what 0 and 255 become, e.g. [0, 1].');
+  if (range && (range.length !== 2 || !range.every(Number.isFinite)))
+    bad('range is not two numbers.', 'Give what 0 and 255 become, e.g. [0, 1].');
 }
 
 /** One picture as a float32 tensor of [1, C, H, W] or [1, H, W, C]. */
@@ -173,7 +201,8 @@ export async function imageToTensor(source: ImageSource, options: ImageOptions =
     const s = std[std.length === 1 ? 0 : c] ?? 1;
     const from = channels === 'BGR' ? 2 - c : c;
     for (let i = 0; i < plane; i++) {
-      const byte = depth === 1 ? 0.299 * (rgb[3 * i] ?? 0) + 0.587 * (rgb[3 * i + 1] ?? 0) + 0.114 * (rgb[3 * i + 2] ?? 0) : (rgb[3 * i + from] ?? 0);
+      const byte =
+        depth === 1 ? 0.299 * (rgb[3 * i] ?? 0) + 0.587 * (rgb[3 * i + 1] ?? 0) + 0.114 * (rgb[3 * i + 2] ?? 0) : (rgb[3 * i + from] ?? 0);
       data[layout === 'NCHW' ? c * plane + i : i * depth + c] = (byte * scale + low - m) / s;
     }
   }
@@ -185,12 +214,20 @@ export async function imageToTensor(source: ImageSource, options: ImageOptions =
  *
  * @throws OctavoError BAD_IMAGE naming the picture, INVALID_OPTION
  */
-export async function* images(sources: Iterable<ImageSource> | AsyncIterable<ImageSource>, options: ImageOptions = {}): AsyncGenerator<Tensor<'float32'>> {
+export async function* images(
+  sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
+  options: ImageOptions = {},
+): AsyncGenerator<Tensor<'float32'>> {
   checkOptions(options);
   let index = 0;
   for await (const source of sources) {
     if (!isImageSource(source)) {
-      throw new OctavoError({ code: 'BAD_IMAGE', what: 'This is not a picture.', where: `picture ${index}`, hint: 'Give Files, Blobs, ImageData, or { data, width, height } of RGBA bytes.' });
+      throw new OctavoError({
+        code: 'BAD_IMAGE',
+        what: 'This is not a picture.',
+        where: `picture ${index}`,
+        hint: 'Give Files, Blobs, ImageData, or { data, width, height } of RGBA bytes.',
+      });
     }
     yield await imageToTensor(source, options, nameOf(source, index++));
   }

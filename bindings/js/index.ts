@@ -7,7 +7,15 @@ export type { Features, Isa } from './features.js';
 export type { Memory, StepProfile, TensorInfo } from './host.js';
 export { type ImageOptions, type ImageSource, imagePresets, images, imageToTensor, type Pixels } from './images.js';
 export { Job, type Progress, type Stage } from './job.js';
-export { type ExportOptions, type LoadProgress, Model, type ModelLoadOptions, type ModelSource, type ModelSummary, type NodeSummary } from './model.js';
+export {
+  type ExportOptions,
+  type LoadProgress,
+  Model,
+  type ModelLoadOptions,
+  type ModelSource,
+  type ModelSummary,
+  type NodeSummary,
+} from './model.js';
 export { type QuantizeOptions, type QuantizeResult, quantizeStatic } from './quantize.js';
 export { type Fate, type NodeReport, Report, type ReportData, type TensorReport } from './report.js';
 export type { Feed, Feeds, Sample, Samples } from './samples.js';

@@ -44,7 +44,12 @@ export function chooseIsa(wanted: Isa | undefined): Isa {
     });
   }
   if (wanted !== undefined && wanted !== 'simd' && wanted !== 'relaxed') {
-    throw new OctavoError({ code: 'INVALID_OPTION', what: `isa = '${String(wanted)}' is not known.`, where: 'createEngine', hint: "Use 'simd' or 'relaxed'." });
+    throw new OctavoError({
+      code: 'INVALID_OPTION',
+      what: `isa = '${String(wanted)}' is not known.`,
+      where: 'createEngine',
+      hint: "Use 'simd' or 'relaxed'.",
+    });
   }
   const relaxed = hasRelaxedSimd();
   if (wanted === 'relaxed' && !relaxed) {

@@ -80,7 +80,12 @@ async function readStream(stream: ReadableStream<Uint8Array>, total: number | un
 
 async function readResponse(response: Response, options: ModelLoadOptions): Promise<Uint8Array> {
   if (!response.ok) {
-    throw new OctavoError({ code: 'FETCH_FAILED', what: `The server answered ${response.status} ${response.statusText}.`, where: response.url, hint: 'Look at the URL.' });
+    throw new OctavoError({
+      code: 'FETCH_FAILED',
+      what: `The server answered ${response.status} ${response.statusText}.`,
+      where: response.url,
+      hint: 'Look at the URL.',
+    });
   }
   const length = Number(response.headers.get('content-length'));
   // With a content encoding the length counts compressed bytes.
@@ -95,14 +100,24 @@ async function readSource(source: ModelSource, options: ModelLoadOptions): Promi
   if (source instanceof ReadableStream) return readStream(source, undefined, options);
   if (source instanceof Response) return readResponse(source, options);
   if (typeof source !== 'string' && !(source instanceof URL)) {
-    throw new OctavoError({ code: 'INVALID_OPTION', what: 'The model is none of the things that can be read.', where: 'Model.load', hint: 'Give bytes, a URL, a Blob or File, a Response or a ReadableStream.' });
+    throw new OctavoError({
+      code: 'INVALID_OPTION',
+      what: 'The model is none of the things that can be read.',
+      where: 'Model.load',
+      hint: 'Give bytes, a URL, a Blob or File, a Response or a ReadableStream.',
+    });
   }
   const base = typeof location === 'undefined' ? undefined : location.href;
   let url: URL;
   try {
     url = new URL(source, base);
   } catch {
-    throw new OctavoError({ code: 'FETCH_FAILED', what: 'This is not a URL.', where: String(source), hint: 'In Node give bytes: Model.load(await readFile(path)).' });
+    throw new OctavoError({
+      code: 'FETCH_FAILED',
+      what: 'This is not a URL.',
+      where: String(source),
+      hint: 'In Node give bytes: Model.load(await readFile(path)).',
+    });
   }
   try {
     if (url.protocol === 'file:' && isNode()) {
@@ -113,7 +128,15 @@ async function readSource(source: ModelSource, options: ModelLoadOptions): Promi
   } catch (error) {
     if (error instanceof OctavoError) throw error;
     if (options.signal?.aborted) throw abortError('Model.load', options.signal.reason);
-    throw new OctavoError({ code: 'FETCH_FAILED', what: `It could not be read: ${error instanceof Error ? error.message : String(error)}.`, where: url.href, hint: 'Look at the URL, and at CORS when it is of another site.' }, { cause: error });
+    throw new OctavoError(
+      {
+        code: 'FETCH_FAILED',
+        what: `It could not be read: ${error instanceof Error ? error.message : String(error)}.`,
+        where: url.href,
+        hint: 'Look at the URL, and at CORS when it is of another site.',
+      },
+      { cause: error },
+    );
   }
 }
 

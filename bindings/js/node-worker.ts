@@ -8,7 +8,12 @@ import { Host } from './host.js';
 if (!isMainThread && parentPort) expose(new Host(), nodeEndpoint(parentPort));
 
 /** Starts a worker thread; `onExit` is called when it ends by itself. */
-export function startNodeWorker(onExit: (reason: string) => void): { remote: Remote<Host>; terminate: () => void; unref: () => void; ref: () => void } {
+export function startNodeWorker(onExit: (reason: string) => void): {
+  remote: Remote<Host>;
+  terminate: () => void;
+  unref: () => void;
+  ref: () => void;
+} {
   const worker = new Worker(new URL(import.meta.url));
   worker.on('error', (error: unknown) => onExit(error instanceof Error ? error.message : String(error)));
   worker.on('exit', (code) => onExit(`the worker ended with code ${code}`));

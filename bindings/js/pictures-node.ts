@@ -34,5 +34,10 @@ export function decodePicture(bytes: Uint8Array, name: string): DecodedPicture {
       hint: 'Save it again as JPEG or PNG, or take it out of the folder.',
     });
   }
-  throw new OctavoError({ code: 'BAD_IMAGE', what: 'This is neither a JPEG nor a PNG file.', where: name, hint: 'Give JPEG or PNG pictures.' });
+  throw new OctavoError({
+    code: 'BAD_IMAGE',
+    what: 'This is neither a JPEG nor a PNG file.',
+    where: name,
+    hint: 'Give JPEG or PNG pictures.',
+  });
 }

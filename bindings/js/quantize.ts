@@ -58,7 +58,12 @@ export function iterate<T>(samples: Iterable<T> | AsyncIterable<T>, where: strin
   const source = samples as Partial<Iterable<T> & AsyncIterable<T>> | null | undefined;
   const iterator = source?.[Symbol.asyncIterator]?.() ?? (typeof source === 'string' ? undefined : source?.[Symbol.iterator]?.());
   if (iterator) return iterator;
-  throw new OctavoError({ code: 'INVALID_OPTION', what: 'The samples are not iterable.', where, hint: 'Give an array, a generator, or any (async) iterable.' });
+  throw new OctavoError({
+    code: 'INVALID_OPTION',
+    what: 'The samples are not iterable.',
+    where,
+    hint: 'Give an array, a generator, or any (async) iterable.',
+  });
 }
 
 /** Closes the iterator of samples that are not all taken; its own failure there would hide the first one. */
@@ -81,7 +86,13 @@ export function quantizeStatic(model: Model, samples: Samples, options: Quantize
   return new Job((report, signal) => run(model, samples, options, report, signal), options.signal);
 }
 
-async function run(model: Model, samples: Samples, options: QuantizeOptions, report: (progress: Progress) => void, signal: AbortSignal): Promise<QuantizeResult> {
+async function run(
+  model: Model,
+  samples: Samples,
+  options: QuantizeOptions,
+  report: (progress: Progress) => void,
+  signal: AbortSignal,
+): Promise<QuantizeResult> {
   const where = 'quantizeStatic';
   throwIfAborted(signal, where);
   const iterator = iterate(samples, where);

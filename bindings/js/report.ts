@@ -62,7 +62,8 @@ export class Report {
 const escapes: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' };
 const escape = (text: unknown): string => String(text).replace(/[&<>"']/g, (c) => escapes[c] ?? c);
 const decibels = (x: number | null): string => (x === null ? 'exact' : `${x.toFixed(1)} dB`);
-const short = (x: number): string => (Math.abs(x) >= 1e-3 && Math.abs(x) < 1e6) || x === 0 ? String(Number(x.toPrecision(4))) : x.toExponential(2);
+const short = (x: number): string =>
+  (Math.abs(x) >= 1e-3 && Math.abs(x) < 1e6) || x === 0 ? String(Number(x.toPrecision(4))) : x.toExponential(2);
 const kilobytes = (n: number): string => (n < 1e6 ? `${(n / 1e3).toFixed(1)} kB` : `${(n / 1e6).toFixed(2)} MB`);
 
 const style = `
@@ -89,7 +90,9 @@ function histogram(tensor: TensorReport): string {
     .map((count, i) => {
       const tall = top > 0 ? (Math.log10(1 + count) / top) * (height - 20) : 0;
       const left = x(h.min + i * step);
-      return count === 0 ? '' : `<rect x="${left.toFixed(1)}" y="${(height - 16 - tall).toFixed(1)}" width="${Math.max(0.5, x(h.min + (i + 1) * step) - left).toFixed(2)}" height="${tall.toFixed(1)}"/>`;
+      return count === 0
+        ? ''
+        : `<rect x="${left.toFixed(1)}" y="${(height - 16 - tall).toFixed(1)}" width="${Math.max(0.5, x(h.min + (i + 1) * step) - left).toFixed(2)}" height="${tall.toFixed(1)}"/>`;
     })
     .join('');
   const edge = (value: number): string => `<rect x="${(x(value) - 1).toFixed(1)}" y="0" width="2" height="${height - 16}"/>`;
@@ -121,7 +124,9 @@ function renderHTML(report: ReportData): string {
     tile(`${kilobytes(model.floatBytes)} → ${kilobytes(model.int8Bytes)}`, 'size of the ONNX file'),
     tile(`${latency.floatMs.toFixed(2)} → ${latency.int8Ms.toFixed(2)} ms`, 'median of a run, float → int8, one thread'),
     ...report.outputs.map((output) => tile(decibels(output.sqnr), `signal to noise of output <code>${escape(output.name)}</code>`)),
-    ...(report.top1Agreement === null ? [] : [tile(`${(report.top1Agreement * 100).toFixed(1)} %`, `same answer as float, on ${report.evaluatedSamples} calibration samples`)]),
+    ...(report.top1Agreement === null
+      ? []
+      : [tile(`${(report.top1Agreement * 100).toFixed(1)} %`, `same answer as float, on ${report.evaluatedSamples} calibration samples`)]),
   ];
   const code = (text: string): string => `<code>${escape(text)}</code>`;
   return `<!doctype html>
@@ -133,9 +138,22 @@ function renderHTML(report: ReportData): string {
 <div class="tiles">${tiles.join('')}</div>
 <h2>Error by tensor</h2><p class="soft">Signal-to-noise ratio of int8 against float, in the order of the network; longer is better, and below 15 dB a layer is worth a look. Open one for its histogram (log scale) and the range of int8.</p>
 ${report.tensors.map((tensor) => tensorRow(tensor, largest)).join('\n')}
-${report.batchNorm.length ? `<h2>Batch normalization</h2>${table(['Node', 'Fate', 'Why'], report.batchNorm.map((bn) => [code(bn.name), escape(bn.fate), escape(bn.reason)]))}` : ''}
-<h2>Weights</h2>${table(['Tensor', 'Node', 'Scheme', 'SQNR'], report.weights.map((w) => [code(w.name), code(w.node), escape(w.scheme), decibels(w.sqnr)]))}
-<h2>Operators</h2>${table(['Node', 'Operator', 'Fate', 'Why'], report.nodes.map((node) => [code(node.name), escape(node.op), escape(node.fate), escape(node.reason)]))}
+${
+  report.batchNorm.length
+    ? `<h2>Batch normalization</h2>${table(
+        ['Node', 'Fate', 'Why'],
+        report.batchNorm.map((bn) => [code(bn.name), escape(bn.fate), escape(bn.reason)]),
+      )}`
+    : ''
+}
+<h2>Weights</h2>${table(
+    ['Tensor', 'Node', 'Scheme', 'SQNR'],
+    report.weights.map((w) => [code(w.name), code(w.node), escape(w.scheme), decibels(w.sqnr)]),
+  )}
+<h2>Operators</h2>${table(
+    ['Node', 'Operator', 'Fate', 'Why'],
+    report.nodes.map((node) => [code(node.name), escape(node.op), escape(node.fate), escape(node.reason)]),
+  )}
 <h2>Options</h2><pre><code>${escape(JSON.stringify(report.options, null, 2))}</code></pre>
 </body></html>
 `;

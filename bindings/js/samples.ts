@@ -22,7 +22,11 @@ function sampleError(code: 'SAMPLE_SHAPE' | 'SAMPLE_DTYPE' | 'SAMPLE_MISSING', w
 }
 
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null;
-const isFeed = (value: unknown): value is Feed => value instanceof Tensor || typeOf(value) !== undefined || Array.isArray(value) || (isObject(value) && 'data' in value && (typeOf(value.data) !== undefined || Array.isArray(value.data)));
+const isFeed = (value: unknown): value is Feed =>
+  value instanceof Tensor ||
+  typeOf(value) !== undefined ||
+  Array.isArray(value) ||
+  (isObject(value) && 'data' in value && (typeOf(value.data) !== undefined || Array.isArray(value.data)));
 
 function asTypedArray(data: TensorData[TensorType] | number[], type: TensorType): TensorData[TensorType] {
   if (!Array.isArray(data)) return data;
@@ -40,19 +44,32 @@ function knownShape(info: TensorInfo, shapes: Record<string, number[]>): (number
 
 function checkFeed(info: TensorInfo, feed: Feed, shapes: Record<string, number[]>, where: string): RawTensor {
   const place = `${where}, input '${info.name}'`;
-  const boxed = feed instanceof Tensor || typeOf(feed) || Array.isArray(feed) ? undefined : (feed as { data: TensorData[TensorType] | number[]; shape?: readonly number[]; layout?: string });
+  const boxed =
+    feed instanceof Tensor || typeOf(feed) || Array.isArray(feed)
+      ? undefined
+      : (feed as { data: TensorData[TensorType] | number[]; shape?: readonly number[]; layout?: string });
   const raw = feed instanceof Tensor ? feed.data : (boxed?.data ?? (feed as TensorData[TensorType] | number[]));
   if (!isTensorType(info.type)) throw sampleError('SAMPLE_DTYPE', `Inputs of type ${info.type} cannot be fed.`, place, '');
   let data = asTypedArray(raw, info.type);
   const type = feed instanceof Tensor ? feed.type : typeOf(data);
   const isBool = info.type === 'bool' && type === 'uint8';
   if (type !== info.type && !isBool) {
-    throw sampleError('SAMPLE_DTYPE', `It is ${type ?? typeof raw}, the model takes ${info.type}.`, place, info.type === 'float32' ? 'Give a Float32Array.' : `Give a Tensor of type ${info.type}.`);
+    throw sampleError(
+      'SAMPLE_DTYPE',
+      `It is ${type ?? typeof raw}, the model takes ${info.type}.`,
+      place,
+      info.type === 'float32' ? 'Give a Float32Array.' : `Give a Tensor of type ${info.type}.`,
+    );
   }
   let shape = feed instanceof Tensor ? feed.shape : boxed?.shape;
   if (boxed?.layout === 'NHWC') {
     if (!(data instanceof Float32Array) || shape?.length !== 4) {
-      throw sampleError('SAMPLE_SHAPE', 'Layout NHWC is for float32 data with a shape of four dimensions.', place, 'Give { data, shape: [n, h, w, c], layout: "NHWC" }.');
+      throw sampleError(
+        'SAMPLE_SHAPE',
+        'Layout NHWC is for float32 data with a shape of four dimensions.',
+        place,
+        'Give { data, shape: [n, h, w, c], layout: "NHWC" }.',
+      );
     }
     const [n = 0, h = 0, w = 0, c = 0] = shape;
     if (elements(shape) === data.length) data = toNCHW(data, [n, h, w, c]);
@@ -63,15 +80,37 @@ function checkFeed(info: TensorInfo, feed: Feed, shapes: Record<string, number[]
   if (shape === undefined) {
     // Without a shape the model's must say it, but for one dimension that the length tells.
     const open = known.filter((dim) => dim === undefined).length;
-    if (open > 0) throw sampleError('SAMPLE_SHAPE', `It has no shape, and the model leaves ${shown} open.`, place, 'Give { data, shape }, or `inputShapes`.');
+    if (open > 0)
+      throw sampleError(
+        'SAMPLE_SHAPE',
+        `It has no shape, and the model leaves ${shown} open.`,
+        place,
+        'Give { data, shape }, or `inputShapes`.',
+      );
     shape = known as number[];
-    if (elements(shape) !== data.length) throw sampleError('SAMPLE_SHAPE', `It has ${data.length} elements, the model takes ${shown}.`, place, `Give ${elements(shape)} elements.`);
+    if (elements(shape) !== data.length)
+      throw sampleError(
+        'SAMPLE_SHAPE',
+        `It has ${data.length} elements, the model takes ${shown}.`,
+        place,
+        `Give ${elements(shape)} elements.`,
+      );
   }
   if (elements(shape) !== data.length) {
-    throw sampleError('SAMPLE_SHAPE', `Shape [${shape.join(', ')}] has ${elements(shape)} elements, the data has ${data.length}.`, place, 'Give data and shape that fit.');
+    throw sampleError(
+      'SAMPLE_SHAPE',
+      `Shape [${shape.join(', ')}] has ${elements(shape)} elements, the data has ${data.length}.`,
+      place,
+      'Give data and shape that fit.',
+    );
   }
   if (shape.length !== known.length || shape.some((dim, axis) => known[axis] !== undefined && known[axis] !== dim)) {
-    throw sampleError('SAMPLE_SHAPE', `It has shape [${shape.join(', ')}], the model takes ${shown}.`, place, `Give a tensor of shape [${known.map((dim) => dim ?? '?').join(', ')}].`);
+    throw sampleError(
+      'SAMPLE_SHAPE',
+      `It has shape [${shape.join(', ')}], the model takes ${shown}.`,
+      place,
+      `Give a tensor of shape [${known.map((dim) => dim ?? '?').join(', ')}].`,
+    );
   }
   return { type: info.type, bytes: new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength), shape: [...shape] };
 }
@@ -100,19 +139,40 @@ export async function toFeeds(sample: Sample, rules: FeedRules, where: string): 
     if (isFeed(sample)) return { [first.name]: checkFeed(first, sample, inputShapes, where) };
   }
   if (!isObject(sample) || isFeed(sample)) {
-    throw sampleError('SAMPLE_MISSING', `It is ${isObject(sample) ? 'one tensor' : String(sample)}, the model has ${inputs.length} inputs.`, where, `Give { ${inputs.map(({ name }) => `${JSON.stringify(name)}: tensor`).join(', ')} }.`);
+    throw sampleError(
+      'SAMPLE_MISSING',
+      `It is ${isObject(sample) ? 'one tensor' : String(sample)}, the model has ${inputs.length} inputs.`,
+      where,
+      `Give { ${inputs.map(({ name }) => `${JSON.stringify(name)}: tensor`).join(', ')} }.`,
+    );
   }
   const feeds = sample as Feeds;
   const names = inputs.map(({ name }) => name);
   const unknown = Object.keys(feeds).filter((name) => !names.includes(name));
   const missing = names.filter((name) => !(name in feeds));
   if (unknown.length > 0 || missing.length > 0) {
-    const words = [missing.length ? `lacks ${missing.map((n) => `'${n}'`).join(', ')}` : '', unknown.length ? `has ${unknown.map((n) => `'${n}'`).join(', ')}, which the model does not take` : ''];
-    throw sampleError('SAMPLE_MISSING', `It ${words.filter(Boolean).join(' and ')}.`, where, `The inputs are ${names.map((n) => `'${n}'`).join(', ')}.`);
+    const words = [
+      missing.length ? `lacks ${missing.map((n) => `'${n}'`).join(', ')}` : '',
+      unknown.length ? `has ${unknown.map((n) => `'${n}'`).join(', ')}, which the model does not take` : '',
+    ];
+    throw sampleError(
+      'SAMPLE_MISSING',
+      `It ${words.filter(Boolean).join(' and ')}.`,
+      where,
+      `The inputs are ${names.map((n) => `'${n}'`).join(', ')}.`,
+    );
   }
-  return Object.fromEntries(inputs.map((info) => {
-    const feed = feeds[info.name];
-    if (!isFeed(feed)) throw sampleError('SAMPLE_DTYPE', 'It is no tensor and no typed array.', `${where}, input '${info.name}'`, 'Give a Tensor, a typed array, or { data, shape }.');
-    return [info.name, checkFeed(info, feed, inputShapes, where)];
-  }));
+  return Object.fromEntries(
+    inputs.map((info) => {
+      const feed = feeds[info.name];
+      if (!isFeed(feed))
+        throw sampleError(
+          'SAMPLE_DTYPE',
+          'It is no tensor and no typed array.',
+          `${where}, input '${info.name}'`,
+          'Give a Tensor, a typed array, or { data, shape }.',
+        );
+      return [info.name, checkFeed(info, feed, inputShapes, where)];
+    }),
+  );
 }

@@ -51,7 +51,12 @@ export class InferenceSession {
   static async create(model: Model | ModelSource, options: SessionOptions = {}): Promise<InferenceSession> {
     throwIfAborted(options.signal, 'InferenceSession.create');
     const own = !(model instanceof Model);
-    const loaded = own ? await Model.load(model, { ...(options.engine ? { engine: options.engine } : {}), ...(options.signal ? { signal: options.signal } : {}) }) : model;
+    const loaded = own
+      ? await Model.load(model, {
+          ...(options.engine ? { engine: options.engine } : {}),
+          ...(options.signal ? { signal: options.signal } : {}),
+        })
+      : model;
     try {
       const { owner } = loaded;
       const info = await owner.engine.call('createSession', [loaded.id, options.inputShapes ?? {}, options.memoryLimit ?? 0], owner);
@@ -104,6 +109,7 @@ export class InferenceSession {
   }
 
   #check(): void {
-    if (this.#closed) throw new OctavoError({ code: 'CLOSED', what: 'This session was closed.', where: 'session', hint: 'Create a new one.' });
+    if (this.#closed)
+      throw new OctavoError({ code: 'CLOSED', what: 'This session was closed.', where: 'session', hint: 'Create a new one.' });
   }
 }

@@ -55,7 +55,8 @@ export class Tensor<T extends TensorType = TensorType> {
 
 /** A tensor over bytes that belong to it. */
 export function tensorOfBytes(type: string, bytes: Uint8Array, shape: readonly number[]): Tensor {
-  if (!isTensorType(type)) throw new OctavoError({ code: 'UNSUPPORTED_DTYPE', what: `Outputs of type ${type} are not supported.`, hint: '' });
+  if (!isTensorType(type))
+    throw new OctavoError({ code: 'UNSUPPORTED_DTYPE', what: `Outputs of type ${type} are not supported.`, hint: '' });
   const constructor = constructors[type];
   const data = new constructor(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.byteLength / constructor.BYTES_PER_ELEMENT);
   return new Tensor(type, data as TensorData[typeof type], shape);

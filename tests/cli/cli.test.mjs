@@ -15,13 +15,18 @@ const at = (...names) => join(folder, ...names);
 /** Runs octavo; gives { code, out, err }. */
 const octavo = (...args) =>
   new Promise((resolve) => {
-    execFile(process.execPath, [join(root, 'dist/cli.js'), ...args], { cwd: folder }, (error, out, err) => resolve({ code: error ? error.code : 0, out, err }));
+    execFile(process.execPath, [join(root, 'dist/cli.js'), ...args], { cwd: folder }, (error, out, err) =>
+      resolve({ code: error ? error.code : 0, out, err }),
+    );
   });
 
 before(() => {
   folder = mkdtempSync(join(tmpdir(), 'octavo-cli-'));
   writeFileSync(at('digits.onnx'), digitsModel());
-  for (const [set, count] of [['train', 30], ['test', 20]]) {
+  for (const [set, count] of [
+    ['train', 30],
+    ['test', 20],
+  ]) {
     mkdirSync(at(set));
     const lines = [];
     digits(set, count).forEach(({ feed, label }, i) => {
@@ -37,7 +42,18 @@ before(() => {
 after(() => rmSync(folder, { recursive: true, force: true }));
 
 test('octavo quantize writes a model and a report, octavo compare measures it', async () => {
-  const made = await octavo('quantize', 'digits.onnx', '--calib', 'train', '--out', 'int8.onnx', '--report', 'report.html', '--preset', 'unit');
+  const made = await octavo(
+    'quantize',
+    'digits.onnx',
+    '--calib',
+    'train',
+    '--out',
+    'int8.onnx',
+    '--report',
+    'report.html',
+    '--preset',
+    'unit',
+  );
   assert.equal(made.code, 0, made.err);
   assert.match(made.out, /int8\.onnx: 150\.7 kB -> \d+\.\d kB; nodes: .*int8/);
   assert.match(made.out, /output logits: \d+\.\d dB/);
@@ -45,7 +61,18 @@ test('octavo quantize writes a model and a report, octavo compare measures it', 
   assert.ok(!made.err.includes('\r'));
   assert.match(readFileSync(at('report.html'), 'utf8'), /Quantization report/);
 
-  const compared = await octavo('compare', 'digits.onnx', 'int8.onnx', '--data', 'test', '--labels', 'test.tsv', '--preset', 'unit', '--json');
+  const compared = await octavo(
+    'compare',
+    'digits.onnx',
+    'int8.onnx',
+    '--data',
+    'test',
+    '--labels',
+    'test.tsv',
+    '--preset',
+    'unit',
+    '--json',
+  );
   assert.equal(compared.code, 0, compared.err);
   const result = JSON.parse(compared.out);
   assert.equal(result.samples, 20);
@@ -58,8 +85,34 @@ test('octavo quantize writes a model and a report, octavo compare measures it', 
 
 test('octavo quantize takes its options and gives JSON', async () => {
   const { code, out, err } = await octavo(
-    'quantize', 'digits.onnx', '--calib', 'train', '--out', 'o.onnx', '--report', 'o.json', '--preset', 'unit', '--samples', '5', '--observer', 'percentile', '--percentile', '99.9',
-    '--per-tensor', '--bn', 'fold', '--bn-export', 'batchnorm', '--opset', '13', '--exclude', '/stem/*', '--exclude-op', 'Gemm', '--json',
+    'quantize',
+    'digits.onnx',
+    '--calib',
+    'train',
+    '--out',
+    'o.onnx',
+    '--report',
+    'o.json',
+    '--preset',
+    'unit',
+    '--samples',
+    '5',
+    '--observer',
+    'percentile',
+    '--percentile',
+    '99.9',
+    '--per-tensor',
+    '--bn',
+    'fold',
+    '--bn-export',
+    'batchnorm',
+    '--opset',
+    '13',
+    '--exclude',
+    '/stem/*',
+    '--exclude-op',
+    'Gemm',
+    '--json',
   );
   assert.equal(code, 0, err);
   const { report, bytes } = JSON.parse(out);
@@ -74,7 +127,10 @@ test('octavo run prints classes, octavo inspect the plan, octavo bench the layer
   const run = await octavo('run', 'digits.onnx', 'test', '--preset', 'unit', '--top', '1', '--samples', '3');
   assert.equal(run.code, 0, run.err);
   const answers = [...run.out.matchAll(/logits +top 1: (\d)/g)].map(([, answer]) => Number(answer));
-  assert.deepEqual(answers, digits('test', 3).map(({ label }) => label));
+  assert.deepEqual(
+    answers,
+    digits('test', 3).map(({ label }) => label),
+  );
   const json = JSON.parse((await octavo('run', 'digits.onnx', 'test/000.png', '--preset', 'unit', '--json')).out);
   assert.deepEqual(json[0].outputs.logits.shape, [1, 10]);
 
@@ -108,7 +164,15 @@ test('exit 1 for wrong usage, with what is allowed', async () => {
 
 test('exit 2 for bad input, with code, place and hint', async () => {
   writeFileSync(at('text.onnx'), '<html>');
-  writeFileSync(at('foo.onnx'), onnx({ nodes: [{ op: 'Foo', name: 'first', inputs: ['x'], outputs: ['a'] }, { op: 'Bar', name: 'second', inputs: ['a'], outputs: ['y'] }] }));
+  writeFileSync(
+    at('foo.onnx'),
+    onnx({
+      nodes: [
+        { op: 'Foo', name: 'first', inputs: ['x'], outputs: ['a'] },
+        { op: 'Bar', name: 'second', inputs: ['a'], outputs: ['y'] },
+      ],
+    }),
+  );
   writeFileSync(at('open.onnx'), convModel({ shape: ['N', 2, 'h', 'w'] }));
   mkdirSync(at('bad'));
   writeFileSync(at('bad/a.png'), 'no picture');
@@ -132,11 +196,28 @@ test('exit 2 for bad input, with code, place and hint', async () => {
 });
 
 test('exit 3 when a budget is missed', async () => {
-  writeFileSync(at('wrong.tsv'), readFileSync(at('test.tsv'), 'utf8').split('\n').map((line) => line.replace(/\d$/, (d) => String((Number(d) + 1) % 10))).join('\n'));
+  writeFileSync(
+    at('wrong.tsv'),
+    readFileSync(at('test.tsv'), 'utf8')
+      .split('\n')
+      .map((line) => line.replace(/\d$/, (d) => String((Number(d) + 1) % 10)))
+      .join('\n'),
+  );
   const drop = await octavo('compare', 'digits.onnx', 'digits.onnx', '--data', 'test', '--preset', 'unit', '--max-drop', '-1');
   assert.equal(drop.code, 3);
   assert.match(drop.err, /budget missed/);
-  const agreement = await octavo('quantize', 'digits.onnx', '--calib', 'train', '--out', 'b.onnx', '--preset', 'unit', '--min-agreement', '101');
+  const agreement = await octavo(
+    'quantize',
+    'digits.onnx',
+    '--calib',
+    'train',
+    '--out',
+    'b.onnx',
+    '--preset',
+    'unit',
+    '--min-agreement',
+    '101',
+  );
   assert.equal(agreement.code, 3);
   assert.match(agreement.err, /budget missed.*101/);
 });

@@ -41,7 +41,12 @@ for (const worker of [false, true]) {
       assert.deepEqual(session.outputNames, ['logits']);
       const [{ feed, label }] = digits('test', 1);
       const answers = [];
-      for (const given of [{ image: feed }, { image: new Tensor('float32', feed.data, feed.shape) }, { image: feed.data }, new Tensor('float32', feed.data, feed.shape)]) {
+      for (const given of [
+        { image: feed },
+        { image: new Tensor('float32', feed.data, feed.shape) },
+        { image: feed.data },
+        new Tensor('float32', feed.data, feed.shape),
+      ]) {
         const { logits } = await session.run(given);
         assert.equal(logits.type, 'float32');
         assert.deepEqual(logits.shape, [1, 10]);
@@ -132,7 +137,12 @@ for (const worker of [false, true]) {
         { batchNorm: 'quantized' },
       ]) {
         const { model: int8 } = await quantizeStatic(model, digitFeeds('train', 40), options).result;
-        const { top1 } = await compare(model, int8, labelled.map(({ feed }) => feed), { labels: labelled.map(({ label }) => label), layers: false });
+        const { top1 } = await compare(
+          model,
+          int8,
+          labelled.map(({ feed }) => feed),
+          { labels: labelled.map(({ label }) => label), layers: false },
+        );
         assert.ok(top1.b >= 0.9, `${JSON.stringify(options)}: ${top1.b}`);
         await int8.close();
       }
@@ -143,7 +153,11 @@ for (const worker of [false, true]) {
       const asynchronous = (async function* () {
         for (const feed of list) yield { image: feed };
       })();
-      const pixels = list.map(({ data }) => ({ width: 28, height: 28, data: Uint8Array.from({ length: 28 * 28 * 4 }, (_, i) => (i % 4 === 3 ? 255 : Math.round(data[i >> 2] * 255))) }));
+      const pixels = list.map(({ data }) => ({
+        width: 28,
+        height: 28,
+        data: Uint8Array.from({ length: 28 * 28 * 4 }, (_, i) => (i % 4 === 3 ? 255 : Math.round(data[i >> 2] * 255))),
+      }));
       const ranges = [];
       for (const samples of [list, new Set(list), asynchronous, images(pixels, { channels: 'GRAY' }), pixels]) {
         const { report } = await quantizeStatic(model, samples).result;
@@ -229,7 +243,9 @@ test('pictures are resized, cropped and normalized as the options say', async ()
   const [bgr] = await Array.fromAsync(images([pixels], { channels: 'BGR', range: [0, 255], size: [3, 4] }));
   assert.deepEqual(bgr.shape, [1, 3, 3, 4]);
   assert.deepEqual([bgr.data[0], bgr.data[12], bgr.data[24]].map(Math.round), [30, 20, 10]);
-  const [nhwc] = await Array.fromAsync(images([pixels], { layout: 'NHWC', range: [-1, 1], mean: [0.5], std: [2], size: [2, 2], resize: 4 }));
+  const [nhwc] = await Array.fromAsync(
+    images([pixels], { layout: 'NHWC', range: [-1, 1], mean: [0.5], std: [2], size: [2, 2], resize: 4 }),
+  );
   assert.deepEqual(nhwc.shape, [1, 2, 2, 3]);
   assert.ok(Math.abs(nhwc.data[1] - (20 / 127.5 - 1 - 0.5) / 2) < 1e-5);
 });

@@ -53,7 +53,10 @@ describe('bad input', () => {
       { op: 'Bar', name: 'third', inputs: ['c'], outputs: ['y'], domain: 'my.ops' },
     ];
     const error = await rejects(load(onnx({ nodes })), 'UNSUPPORTED_OP', { what: /Foo/, where: /'first'/, hint: /Conv/ });
-    assert.deepEqual(error.all.map(({ where }) => where.match(/'(\w+)'/)[1]), ['first', 'second', 'third']);
+    assert.deepEqual(
+      error.all.map(({ where }) => where.match(/'(\w+)'/)[1]),
+      ['first', 'second', 'third'],
+    );
     assert.match(error.all[2].what, /my\.ops/);
   });
 
@@ -77,10 +80,17 @@ describe('bad input', () => {
     const nodes = [{ op: 'Conv', name: 'conv', inputs: ['x', 'w'], outputs: ['y'] }];
     await rejects(load(onnx({ nodes })), 'MISSING_INITIALIZER', { what: /'w'/, where: /conv/ });
     const shape = [2, 2, 1, 1];
-    await rejects(load(onnx({ nodes, weights: [{ name: 'w', shape, external: 'w.bin' }] })), 'EXTERNAL_DATA', { what: /w\.bin/, where: /'w'/ });
+    await rejects(load(onnx({ nodes, weights: [{ name: 'w', shape, external: 'w.bin' }] })), 'EXTERNAL_DATA', {
+      what: /w\.bin/,
+      where: /'w'/,
+    });
     await rejects(load(convModel({ weights: Float32Array.of(1, Number.NaN, 1, 1) })), 'NON_FINITE_WEIGHT', { what: /NaN/, where: /'w'/ });
-    await rejects(load(convModel({ weights: Float32Array.of(1, 1, Number.POSITIVE_INFINITY, 1) })), 'NON_FINITE_WEIGHT', { what: /infinite/ });
-    await rejects(load(onnx({ nodes, weights: [{ name: 'w', shape: [4, 4, 4, 4], data: new Float32Array(4) }] })), 'INVALID_MODEL', { what: /256 elements/ });
+    await rejects(load(convModel({ weights: Float32Array.of(1, 1, Number.POSITIVE_INFINITY, 1) })), 'NON_FINITE_WEIGHT', {
+      what: /infinite/,
+    });
+    await rejects(load(onnx({ nodes, weights: [{ name: 'w', shape: [4, 4, 4, 4], data: new Float32Array(4) }] })), 'INVALID_MODEL', {
+      what: /256 elements/,
+    });
   });
 
   test('shapes that do not fit, with the node', async () => {
@@ -89,7 +99,9 @@ describe('bad input', () => {
       if (!/no hint/.test(error.message)) throw error;
     });
     const nodes = [{ op: 'Add', name: 'add', inputs: ['x', 'w'], outputs: ['y'] }];
-    await rejects(load(onnx({ nodes, weights: [{ name: 'w', shape: [3], data: new Float32Array(3) }] })), 'SHAPE_MISMATCH', { where: /'add'/ });
+    await rejects(load(onnx({ nodes, weights: [{ name: 'w', shape: [3], data: new Float32Array(3) }] })), 'SHAPE_MISMATCH', {
+      where: /'add'/,
+    });
     await rejects(InferenceSession.create(model, { inputShapes: { image: [1, 3, 28, 28] } }), 'SHAPE_MISMATCH', { where: /'image'/ });
   });
 
@@ -214,7 +226,11 @@ test('aborting ends the work in each phase, and the engine goes on', async () =>
     const already = AbortSignal.abort();
     await rejects(Model.load(digitsModel(), { engine, signal: already }), 'ABORTED', { hint: /^$/ });
     const controller = new AbortController();
-    const endless = new ReadableStream({ pull: (c) => { c.enqueue(new Uint8Array(10)); } });
+    const endless = new ReadableStream({
+      pull: (c) => {
+        c.enqueue(new Uint8Array(10));
+      },
+    });
     const loading = Model.load(endless, { engine, signal: controller.signal, onProgress: ({ done }) => done > 500 && controller.abort() });
     await rejects(loading, 'ABORTED', { hint: /^$/ });
 
@@ -234,7 +250,11 @@ test('aborting ends the work in each phase, and the engine goes on', async () =>
     await rejects(stuck.result, 'ABORTED', { hint: /^$/ });
 
     const comparing = new AbortController();
-    await rejects(compare(model, model, digitFeeds('test', 50), { signal: comparing.signal, onProgress: () => comparing.abort() }), 'ABORTED', { hint: /^$/ });
+    await rejects(
+      compare(model, model, digitFeeds('test', 50), { signal: comparing.signal, onProgress: () => comparing.abort() }),
+      'ABORTED',
+      { hint: /^$/ },
+    );
     const session = await InferenceSession.create(model);
     await rejects(session.run({ image: digitFeeds('test', 1)[0] }, { signal: already }), 'ABORTED', { hint: /^$/ });
     await session.close();
@@ -250,7 +270,10 @@ test('closing during a run ends it; other sessions go on', async () => {
   const session = await InferenceSession.create(model, { inputShapes: { image: shape } });
   const other = await InferenceSession.create(model);
   const running = session.run({ image: { data: new Float32Array(64 * 784), shape } });
-  const outcome = running.then(() => 'finished', (error) => error.code);
+  const outcome = running.then(
+    () => 'finished',
+    (error) => error.code,
+  );
   await session.close();
   assert.ok(['finished', 'CLOSED'].includes(await outcome));
   assert.equal((await other.run({ image: digitFeeds('test', 1)[0] })).logits.data.length, 10);

@@ -5,8 +5,8 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import * as ort from 'onnxruntime-node';
-import { createEngine, InferenceSession, Model, quantizeStatic } from '../../dist/index.js';
 import { feeds, modelBytes, networks } from '../../bench/networks.mjs';
+import { createEngine, InferenceSession, Model, quantizeStatic } from '../../dist/index.js';
 import { dataFolder, digitFeeds, digitsModel, skipWithoutData } from './support.mjs';
 
 const ortOptions = { logSeverityLevel: 3 };
@@ -58,13 +58,19 @@ describe('against ONNX Runtime', { skip: skipWithoutData }, () => {
         const actual = await float.run(feed);
         for (const output of float.outputNames) {
           const e = expected[output].data;
-          const range = e.reduce((m, v) => Math.max(m, v), Number.NEGATIVE_INFINITY) - Math.min(0, e.reduce((m, v) => Math.min(m, v), 0)) || 1;
+          const range =
+            e.reduce((m, v) => Math.max(m, v), Number.NEGATIVE_INFINITY) -
+              Math.min(
+                0,
+                e.reduce((m, v) => Math.min(m, v), 0),
+              ) || 1;
           const error = e.reduce((m, v, i) => Math.max(m, Math.abs(v - actual[output].data[i])), 0) / range;
           assert.ok(error <= 1e-4, `float output ${output}: relative error ${error}`);
         }
       }
 
-      const { model: int8, report } = await quantizeStatic(model, feeds(network, input, 'calib', 8), { inputShapes, evaluateSamples: 1 }).result;
+      const { model: int8, report } = await quantizeStatic(model, feeds(network, input, 'calib', 8), { inputShapes, evaluateSamples: 1 })
+        .result;
       const file = await int8.toONNX();
       const exported = await ort.InferenceSession.create(file, ortOptions);
       const again = await InferenceSession.create(await Model.load(file, { engine }), { inputShapes });

@@ -14,7 +14,10 @@ export function digits(set, count) {
   const bytes = readFileSync(join(root, `web/public/samples/digits_${set}.bin`));
   const list = [];
   for (let at = 0; at < bytes.length && list.length < count; at += 785) {
-    list.push({ label: bytes[at], feed: { data: Float32Array.from(bytes.subarray(at + 1, at + 785), (x) => x / 255), shape: [1, 1, 28, 28] } });
+    list.push({
+      label: bytes[at],
+      feed: { data: Float32Array.from(bytes.subarray(at + 1, at + 785), (x) => x / 255), shape: [1, 1, 28, 28] },
+    });
   }
   return list;
 }
@@ -67,20 +70,53 @@ const attribute = ([name, value]) => {
   return bytes(5, body);
 };
 const node = ({ op, name = '', inputs, outputs, attrs = {}, domain = '' }) =>
-  bytes(1, [...inputs.flatMap((i) => text(1, i)), ...outputs.flatMap((o) => text(2, o)), ...text(3, name), ...text(4, op), ...text(7, domain), ...Object.entries(attrs).flatMap(attribute)]);
+  bytes(1, [
+    ...inputs.flatMap((i) => text(1, i)),
+    ...outputs.flatMap((o) => text(2, o)),
+    ...text(3, name),
+    ...text(4, op),
+    ...text(7, domain),
+    ...Object.entries(attrs).flatMap(attribute),
+  ]);
 const valueInfo = (field, { name, shape, type = 1 }) =>
-  bytes(field, [...text(1, name), ...bytes(2, bytes(1, [...int(1, type), ...bytes(2, shape.flatMap((d) => bytes(1, typeof d === 'number' ? int(1, d) : text(2, d))))]))]);
+  bytes(field, [
+    ...text(1, name),
+    ...bytes(
+      2,
+      bytes(1, [
+        ...int(1, type),
+        ...bytes(
+          2,
+          shape.flatMap((d) => bytes(1, typeof d === 'number' ? int(1, d) : text(2, d))),
+        ),
+      ]),
+    ),
+  ]);
 const tensor = ({ name, shape, data, external }) =>
   bytes(5, [
     ...shape.flatMap((d) => int(1, d)),
     ...int(2, data instanceof BigInt64Array ? 7 : 1),
     ...text(8, name),
-    ...(external ? [...bytes(13, [...text(1, 'location'), ...text(2, external)]), ...int(14, 1)] : bytes(9, [...new Uint8Array(data.buffer)])),
+    ...(external
+      ? [...bytes(13, [...text(1, 'location'), ...text(2, external)]), ...int(14, 1)]
+      : bytes(9, [...new Uint8Array(data.buffer)])),
   ]);
 
 /** { nodes, inputs, outputs, weights, opset } as the bytes of an ONNX file. */
-export function onnx({ nodes, inputs = [{ name: 'x', shape: [1, 2, 4, 4] }], outputs = [{ name: 'y', shape: [1, 2, 4, 4] }], weights = [], opset = 17 }) {
-  const graph = [...nodes.flatMap(node), ...text(2, 'g'), ...weights.flatMap(tensor), ...inputs.flatMap((v) => valueInfo(11, v)), ...outputs.flatMap((v) => valueInfo(12, v))];
+export function onnx({
+  nodes,
+  inputs = [{ name: 'x', shape: [1, 2, 4, 4] }],
+  outputs = [{ name: 'y', shape: [1, 2, 4, 4] }],
+  weights = [],
+  opset = 17,
+}) {
+  const graph = [
+    ...nodes.flatMap(node),
+    ...text(2, 'g'),
+    ...weights.flatMap(tensor),
+    ...inputs.flatMap((v) => valueInfo(11, v)),
+    ...outputs.flatMap((v) => valueInfo(12, v)),
+  ];
   return new Uint8Array([...int(1, 8), ...text(2, 'test'), ...bytes(7, graph), ...bytes(8, [...text(1, ''), ...int(2, opset)])]);
 }
 

@@ -107,9 +107,13 @@ describe(`the page in ${browserName}`, () => {
       assert.match(await text(page, '#model-out'), /mine\.onnx.*image \[N × 1 × 28 × 28\]/s);
       await choose(page, '#pictures-file', ...digits('train', 25).map(picture));
       await page.waitForFunction(() => document.querySelector('#pictures-out').textContent.includes('20 to calibrate, 5 others'));
-      await page.$eval('#preprocess', (details) => { details.open = true; });
+      await page.$eval('#preprocess', (details) => {
+        details.open = true;
+      });
       await page.select('#field-preset', 'unit');
-      await page.$eval('#options', (details) => { details.open = true; });
+      await page.$eval('#options', (details) => {
+        details.open = true;
+      });
       await page.select('#field-observer', 'histogram');
       assert.match(await page.evaluate(() => location.hash), /preset=unit/);
       assert.match(await page.evaluate(() => location.hash), /observer=histogram/);
@@ -128,13 +132,24 @@ describe(`the page in ${browserName}`, () => {
 
   test('bad input is explained and nothing is lost', async () => {
     const { page, close } = await openPage();
-    const says = (selector, pattern) => page.waitForFunction((s, p) => new RegExp(p, 's').test(document.querySelector(s).textContent), { timeout: 60_000 }, selector, pattern);
+    const says = (selector, pattern) =>
+      page.waitForFunction(
+        (s, p) => new RegExp(p, 's').test(document.querySelector(s).textContent),
+        { timeout: 60_000 },
+        selector,
+        pattern,
+      );
     try {
       await choose(page, '#model-file', file('mine.onnx', digitsModel()));
       await says('#model-out', 'Parameters');
       await choose(page, '#model-file', file('page.onnx', '<!doctype html><p>404'));
       await says('#model-out', 'web page.*INVALID_MODEL.*mine\\.onnx.*stays loaded');
-      const unsupported = onnx({ nodes: [{ op: 'Foo', name: 'first', inputs: ['x'], outputs: ['a'] }, { op: 'Bar', name: '<b>second</b>', inputs: ['a'], outputs: ['y'] }] });
+      const unsupported = onnx({
+        nodes: [
+          { op: 'Foo', name: 'first', inputs: ['x'], outputs: ['a'] },
+          { op: 'Bar', name: '<b>second</b>', inputs: ['a'], outputs: ['y'] },
+        ],
+      });
       await choose(page, '#model-file', file('foo.onnx', unsupported));
       await says('#model-out', "'first'.*Foo.*'<b>second</b>'.*Bar.*Supported:.*Conv.*UNSUPPORTED_OP");
       await choose(page, '#model-file', file('cut.onnx', digitsModel().slice(0, 70_000)));
@@ -183,7 +198,11 @@ describe(`the page in ${browserName}`, () => {
       const { page, close } = await openPage({ width, height: 800, path: '#sample=digits' });
       try {
         await appears(page, '#put-sample');
-        await page.$$eval('details', (all) => all.forEach((details) => { details.open = true; }));
+        await page.$$eval('details', (all) =>
+          all.forEach((details) => {
+            details.open = true;
+          }),
+        );
         const { inner, content } = await page.evaluate(() => ({ inner: window.innerWidth, content: document.documentElement.scrollWidth }));
         assert.ok(content <= inner, `${content} > ${inner}`);
       } finally {

@@ -20,7 +20,10 @@ window.loaded = true;
 async function work({ createEngine, InferenceSession, Model, quantizeStatic }, isa, read, sha256) {
   const records = async (name) => {
     const bytes = await read(`web/public/samples/${name}`);
-    return Array.from({ length: 25 }, (_, i) => ({ data: Float32Array.from(bytes.subarray(i * 785 + 1, (i + 1) * 785), (x) => x / 255), shape: [1, 1, 28, 28] }));
+    return Array.from({ length: 25 }, (_, i) => ({
+      data: Float32Array.from(bytes.subarray(i * 785 + 1, (i + 1) * 785), (x) => x / 255),
+      shape: [1, 1, 28, 28],
+    }));
   };
   const engine = await createEngine({ isa, worker: false });
   const model = await Model.load(await read('web/public/samples/digits_mobilenet_bn.onnx'), { engine });
@@ -57,7 +60,8 @@ test(`${browserName} and Node agree byte for byte`, async () => {
         async (source, level) => {
           const run = new Function(`return (${source})`)();
           const fetchBytes = async (path) => new Uint8Array(await (await fetch(`/${path}`)).arrayBuffer());
-          const digest = async (bytes) => Array.from(new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)), (b) => b.toString(16).padStart(2, '0')).join('');
+          const digest = async (bytes) =>
+            Array.from(new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)), (b) => b.toString(16).padStart(2, '0')).join('');
           return run(window.octavo, level, fetchBytes, digest);
         },
         work.toString(),

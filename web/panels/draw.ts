@@ -77,7 +77,10 @@ export function drawPanel(app: App): { show: () => Promise<void>; hide: () => Pr
 
     const canvas = h('canvas', { className: 'pad', width: side, height: side, id: 'pad', tabIndex: 0 });
     canvas.setAttribute('role', 'img');
-    canvas.setAttribute('aria-label', 'Drawing area: draw a digit with mouse, pen or finger; with the keyboard use the buttons that put a sample digit here');
+    canvas.setAttribute(
+      'aria-label',
+      'Drawing area: draw a digit with mouse, pen or finger; with the keyboard use the buttons that put a sample digit here',
+    );
     const context = canvas.getContext('2d', { willReadFrequently: true });
     const verdict = h('p', { role: 'status' }, 'Draw a digit with mouse, pen or finger, or press a button.');
     const meters = [0, 1].map(() => Array.from({ length: 10 }, () => h('meter', { min: 0, max: 1, value: 0 })));
@@ -87,9 +90,13 @@ export function drawPanel(app: App): { show: () => Promise<void>; hide: () => Pr
       h('span', {}, ''),
       h('strong', {}, 'Float'),
       h('strong', {}, 'Int8'),
-      ...Array.from({ length: 10 }, (_, digit) => [h('span', {}, String(digit)), meters[0]?.[digit], meters[1]?.[digit]]).flat().filter((x): x is HTMLElement => x !== undefined),
+      ...Array.from({ length: 10 }, (_, digit) => [h('span', {}, String(digit)), meters[0]?.[digit], meters[1]?.[digit]])
+        .flat()
+        .filter((x): x is HTMLElement => x !== undefined),
     );
-    meters.forEach((list, which) => list.forEach((meter, digit) => meter.setAttribute('aria-label', `${which === 0 ? 'float' : 'int8'} score of ${digit}`)));
+    meters.forEach((list, which) =>
+      list.forEach((meter, digit) => meter.setAttribute('aria-label', `${which === 0 ? 'float' : 'int8'} score of ${digit}`)),
+    );
 
     function clear(): void {
       if (!context) return;
@@ -158,7 +165,10 @@ export function drawPanel(app: App): { show: () => Promise<void>; hide: () => Pr
       stroke(event);
     });
     canvas.addEventListener('pointermove', stroke);
-    for (const end of ['pointerup', 'pointercancel'] as const) canvas.addEventListener(end, () => { last = undefined; });
+    for (const end of ['pointerup', 'pointercancel'] as const)
+      canvas.addEventListener(end, () => {
+        last = undefined;
+      });
 
     let next = 0;
     function putSample(): void {

@@ -72,7 +72,11 @@ export function modelPanel(app: App, onChange: () => void, onSampleReady: () => 
         h('dd', {}, `${summary.nodes.length}: ${planText}`),
       ),
       summary.quantized
-        ? h('div', { className: 'notice' }, 'This network is quantized already: it runs as it is, and cannot be quantized again. Choose its float original.')
+        ? h(
+            'div',
+            { className: 'notice' },
+            'This network is quantized already: it runs as it is, and cannot be quantized again. Choose its float original.',
+          )
         : '',
       norms.length
         ? h(

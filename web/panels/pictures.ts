@@ -64,7 +64,11 @@ export function picturesPanel(app: App, onChange: () => void): { show: () => voi
       h('div', { className: 'thumbs' }, ...thumbs),
       app.calibration.length > shown ? h('p', { className: 'hint' }, `and ${app.calibration.length - shown} more`) : '',
       geometry && !app.isSample
-        ? h('p', { className: 'hint' }, `Each is resized to ${geometry.width} × ${geometry.height}, ${geometry.channels === 1 ? 'grey' : 'colour'}.`)
+        ? h(
+            'p',
+            { className: 'hint' },
+            `Each is resized to ${geometry.width} × ${geometry.height}, ${geometry.channels === 1 ? 'grey' : 'colour'}.`,
+          )
         : '',
       app.isSample ? '' : h('p', {}, h('button', { type: 'button', on: { click: clear } }, 'Remove these pictures')),
     );

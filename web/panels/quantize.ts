@@ -69,7 +69,8 @@ export function quantizePanel(app: App, onDone: () => Promise<void>): { refresh:
       text.textContent = 'Ready';
       await onDone();
     } catch (error) {
-      if (isAbort(error)) out.replaceChildren(h('div', { className: 'notice' }, 'Cancelled. Nothing was lost: network and pictures are still here.'));
+      if (isAbort(error))
+        out.replaceChildren(h('div', { className: 'notice' }, 'Cancelled. Nothing was lost: network and pictures are still here.'));
       else out.replaceChildren(errorNotice(error));
     } finally {
       running = undefined;
@@ -124,8 +125,13 @@ export function quantizePanel(app: App, onDone: () => Promise<void>): { refresh:
       'Folding costs nothing at run time.',
       () => {},
     ),
-    h('div', {}, h('label', { htmlFor: 'field-exclude' }, 'Keep in float'), exclude, h('small', {}, 'Node names, * for anything; op:Softmax for all of a kind.')),
+    h(
+      'div',
+      {},
+      h('label', { htmlFor: 'field-exclude' }, 'Keep in float'),
+      exclude,
+      h('small', {}, 'Node names, * for anything; op:Softmax for all of a kind.'),
+    ),
   );
   return { refresh, start: () => void run() };
 }
-

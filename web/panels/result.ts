@@ -65,7 +65,10 @@ export function resultPanel(app: App): { show: () => Promise<void>; hide: () => 
       return row;
     });
     function select(name: string): void {
-      const index = Math.max(0, tensors.findIndex((t) => t.name === name));
+      const index = Math.max(
+        0,
+        tensors.findIndex((t) => t.name === name),
+      );
       const tensor = tensors[index];
       if (!tensor) return;
       writeState({ layer: tensor.name });
@@ -77,7 +80,9 @@ export function resultPanel(app: App): { show: () => Promise<void>; hide: () => 
           'dl',
           { className: 'facts' },
           h('dt', {}, 'Made by'),
-          tensor.op ? h('dd', {}, `${tensor.op} `, h('span', { className: 'mono' }, tensor.node)) : h('dd', {}, 'the caller: it is an input of the network'),
+          tensor.op
+            ? h('dd', {}, `${tensor.op} `, h('span', { className: 'mono' }, tensor.node))
+            : h('dd', {}, 'the caller: it is an input of the network'),
           h('dt', {}, 'Seen'),
           h('dd', {}, `${number(tensor.observedMin)} to ${number(tensor.observedMax)}`),
           h('dt', {}, 'Int8 range'),
@@ -88,9 +93,7 @@ export function resultPanel(app: App): { show: () => Promise<void>; hide: () => 
           h('dd', {}, decibels(tensor.sqnr)),
         ),
       );
-      clearChart = tensor.histogram
-        ? histogramChart(chart, tensor.histogram, { low: tensor.min, high: tensor.max })
-        : (): void => {};
+      clearChart = tensor.histogram ? histogramChart(chart, tensor.histogram, { low: tensor.min, high: tensor.max }) : (): void => {};
     }
     const first = readState().layer || [...tensors].sort((a, b) => (a.sqnr ?? 1e9) - (b.sqnr ?? 1e9))[0]?.name || '';
     queueMicrotask(() => select(first));
@@ -98,7 +101,11 @@ export function resultPanel(app: App): { show: () => Promise<void>; hide: () => 
       'div',
       {},
       h('h3', {}, 'Layer by layer'),
-      h('p', { className: 'hint' }, 'Signal-to-noise ratio of each int8 tensor against float: longer is better; under 15 dB a layer is worth a look. Choose one to see its values.'),
+      h(
+        'p',
+        { className: 'hint' },
+        'Signal-to-noise ratio of each int8 tensor against float: longer is better; under 15 dB a layer is worth a look. Choose one to see its values.',
+      ),
       h('div', { className: 'columns' }, h('div', { className: 'layers' }, ...rows), h('div', {}, facts, chart)),
     );
   }
@@ -110,8 +117,16 @@ export function resultPanel(app: App): { show: () => Promise<void>; hide: () => 
       h(
         'table',
         {},
-        h('thead', {}, h('tr', {}, ...head.map((words, i) => h('th', { scope: 'col', className: numeric.includes(i) ? 'num' : '' }, words)))),
-        h('tbody', {}, ...rows.map((row) => h('tr', {}, ...row.map((cell, i) => h('td', { className: numeric.includes(i) ? 'num' : '' }, cell))))),
+        h(
+          'thead',
+          {},
+          h('tr', {}, ...head.map((words, i) => h('th', { scope: 'col', className: numeric.includes(i) ? 'num' : '' }, words))),
+        ),
+        h(
+          'tbody',
+          {},
+          ...rows.map((row) => h('tr', {}, ...row.map((cell, i) => h('td', { className: numeric.includes(i) ? 'num' : '' }, cell)))),
+        ),
       ),
     );
 
@@ -167,8 +182,14 @@ export function resultPanel(app: App): { show: () => Promise<void>; hide: () => 
       const ms = comparison.milliseconds;
       const stem = app.modelName.replace(/\.onnx$/i, '');
       const tiles = [
-        tile(`${bytes(report.model.floatBytes)} → ${bytes(report.model.int8Bytes)}`, `${(report.model.floatBytes / report.model.int8Bytes).toFixed(1)} times smaller`),
-        tile(`${milliseconds(ms.a)} → ${milliseconds(ms.b)}`, `a picture, on one thread: ${(ms.a / ms.b).toFixed(1)} times ${ms.a >= ms.b ? 'as fast' : 'the float speed'}`),
+        tile(
+          `${bytes(report.model.floatBytes)} → ${bytes(report.model.int8Bytes)}`,
+          `${(report.model.floatBytes / report.model.int8Bytes).toFixed(1)} times smaller`,
+        ),
+        tile(
+          `${milliseconds(ms.a)} → ${milliseconds(ms.b)}`,
+          `a picture, on one thread: ${(ms.a / ms.b).toFixed(1)} times ${ms.a >= ms.b ? 'as fast' : 'the float speed'}`,
+        ),
       ];
       const classifies = comparison.top1Agreement !== null && (result.float.outputs[0]?.shape.length ?? 0) <= 2;
       if (classifies && comparison.top1Agreement !== null) {
@@ -186,13 +207,48 @@ export function resultPanel(app: App): { show: () => Promise<void>; hide: () => 
       for (const node of report.nodes) kinds.set(node.fate, (kinds.get(node.fate) ?? 0) + 1);
       out.replaceChildren(
         h('div', { className: 'tiles' }, ...tiles),
-        app.evaluation.length ? '' : h('p', { className: 'hint' }, 'Measured on the calibration pictures themselves; with 20 or more, a fifth is kept back for this.'),
+        app.evaluation.length
+          ? ''
+          : h(
+              'p',
+              { className: 'hint' },
+              'Measured on the calibration pictures themselves; with 20 or more, a fifth is kept back for this.',
+            ),
         h(
           'p',
           { className: 'row' },
-          h('button', { type: 'button', className: 'primary', id: 'download-model', on: { click: () => void save(async () => download(await result.int8.toONNX(), `${stem}.int8.onnx`, 'application/octet-stream')) } }, 'Download int8 ONNX'),
-          h('button', { type: 'button', id: 'download-report', on: { click: () => void save(async () => download(report.toHTML(), `${stem}.report.html`, 'text/html')) } }, 'Report (HTML)'),
-          h('button', { type: 'button', id: 'download-json', on: { click: () => void save(async () => download(JSON.stringify(report, null, 2), `${stem}.report.json`, 'application/json')) } }, 'Report (JSON)'),
+          h(
+            'button',
+            {
+              type: 'button',
+              className: 'primary',
+              id: 'download-model',
+              on: {
+                click: () => void save(async () => download(await result.int8.toONNX(), `${stem}.int8.onnx`, 'application/octet-stream')),
+              },
+            },
+            'Download int8 ONNX',
+          ),
+          h(
+            'button',
+            {
+              type: 'button',
+              id: 'download-report',
+              on: { click: () => void save(async () => download(report.toHTML(), `${stem}.report.html`, 'text/html')) },
+            },
+            'Report (HTML)',
+          ),
+          h(
+            'button',
+            {
+              type: 'button',
+              id: 'download-json',
+              on: {
+                click: () => void save(async () => download(JSON.stringify(report, null, 2), `${stem}.report.json`, 'application/json')),
+              },
+            },
+            'Report (JSON)',
+          ),
         ),
         h('div', { id: 'save-out' }),
         layers(report),
@@ -201,15 +257,27 @@ export function resultPanel(app: App): { show: () => Promise<void>; hide: () => 
           ? h(
               'details',
               { open: report.batchNorm.some((bn) => bn.fate !== 'folded') },
-              h('summary', {}, `Batch normalization: ${[...folded].map(([fate, words]) => `${report.batchNorm.filter((bn) => bn.fate === fate).length} ${words}`).join(', ')}`),
-              table(['Node', 'Fate', 'Why'], [...report.batchNorm].sort((a, b) => Number(a.fate === 'folded') - Number(b.fate === 'folded')).map((bn) => [h('span', { className: 'mono' }, bn.name), folded.get(bn.fate) ?? bn.fate, bn.reason])),
+              h(
+                'summary',
+                {},
+                `Batch normalization: ${[...folded].map(([fate, words]) => `${report.batchNorm.filter((bn) => bn.fate === fate).length} ${words}`).join(', ')}`,
+              ),
+              table(
+                ['Node', 'Fate', 'Why'],
+                [...report.batchNorm]
+                  .sort((a, b) => Number(a.fate === 'folded') - Number(b.fate === 'folded'))
+                  .map((bn) => [h('span', { className: 'mono' }, bn.name), folded.get(bn.fate) ?? bn.fate, bn.reason]),
+              ),
             )
           : '',
         h(
           'details',
           {},
           h('summary', {}, `All ${report.nodes.length} operators: ${[...kinds].map(([fate, n]) => `${n} ${fate}`).join(', ')}`),
-          table(['Node', 'Operator', 'Fate', 'Why'], report.nodes.map((node) => [h('span', { className: 'mono' }, node.name), node.op, node.fate, node.reason])),
+          table(
+            ['Node', 'Operator', 'Fate', 'Why'],
+            report.nodes.map((node) => [h('span', { className: 'mono' }, node.name), node.op, node.fate, node.reason]),
+          ),
         ),
       );
     } catch (error) {
