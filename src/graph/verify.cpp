@@ -64,12 +64,14 @@ Status sort_topologically(Graph& graph) {
   std::vector<Error> findings;
   std::vector<int> waiting(graph.nodes.size(), 0);
   std::vector<bool> reported(graph.values.size(), false);
+  std::vector<bool> given(graph.values.size(), false);
+  for (const ValueId id : graph.inputs) given[static_cast<std::size_t>(id)] = true;
   for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
     for (const ValueId id : graph.nodes[i].inputs) {
       if (id == kNoValue) continue;
       if (uses.producer_of(id)) {
         ++waiting[i];
-      } else if (!graph.value(id).is_constant() && !graph.is_input(id) && !reported[static_cast<std::size_t>(id)]) {
+      } else if (!graph.value(id).is_constant() && !given[static_cast<std::size_t>(id)] && !reported[static_cast<std::size_t>(id)]) {
         reported[static_cast<std::size_t>(id)] = true;
         findings.push_back({Code::kMissingInitializer, text("It reads tensor '", graph.value(id).name, "', which nothing in the model makes."),
                             describe(graph.nodes[i]), "Export the model again with its weights (export_params=True).", {}});

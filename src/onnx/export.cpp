@@ -61,13 +61,23 @@ void write_value_info(pbf_writer& parent, field::Tag tag, const Value& value) {
   pbf_writer tensor{type, field::type::kTensorType};
   tensor.add_int32(field::tensor_type::kElemType, static_cast<std::int32_t>(value.dtype));
   if (!value.shape) return;
+  // A pbf_writer drops an empty submessage; a scalar's shape and an unknown dimension are empty ones.
+  if (value.shape->rank() == 0) {
+    tensor.add_message(field::tensor_type::kShape, std::string());
+    return;
+  }
   pbf_writer shape{tensor, field::tensor_type::kShape};
   for (int axis = 0; axis < value.shape->rank(); ++axis) {
-    pbf_writer dim{shape, field::shape::kDim};
     const auto i = static_cast<std::size_t>(axis);
-    if ((*value.shape)[axis] >= 0) {
+    const bool known = (*value.shape)[axis] >= 0;
+    if (!known && (i >= value.dim_names.size() || value.dim_names[i].empty())) {
+      shape.add_message(field::shape::kDim, std::string());
+      continue;
+    }
+    pbf_writer dim{shape, field::shape::kDim};
+    if (known) {
       dim.add_int64(field::dim::kValue, (*value.shape)[axis]);
-    } else if (i < value.dim_names.size() && !value.dim_names[i].empty()) {
+    } else {
       dim.add_string(field::dim::kParam, value.dim_names[i]);
     }
   }

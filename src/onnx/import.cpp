@@ -1,9 +1,11 @@
+// The wire first: it includes protozero in its way.
+#include "onnx/wire.h"
+
 #include "onnx/import.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <protozero/pbf_reader.hpp>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -33,7 +35,7 @@ void append_packed(pbf_reader& reader, std::vector<T>& out, Next next) {
     const char* const end = at + packed.data().size();
     while (at != end) out.push_back(next(at, end));
   } else {
-    out.push_back(static_cast<T>(reader.wire_type() == pbf_wire_type::varint ? static_cast<T>(reader.get_int64()) : T{}));
+    out.push_back(static_cast<T>(reader.get_int64()));
   }
 }
 
@@ -182,6 +184,10 @@ class Importer {
           std::string name;
           std::optional<Tensor> tensor = read_tensor(reader.get_message(), name);
           if (!tensor) break;
+          if (name.empty()) {
+            find(Code::kInvalidModel, "It has no name.", where_, "Export the model again; the file is damaged.");
+            break;
+          }
           Value& value = graph_.value(value_named(name));
           value.dtype = tensor->dtype();
           value.shape = tensor->shape();
@@ -210,13 +216,13 @@ class Importer {
         case field::graph::kInput: {
           where_ = "graph inputs";
           const ValueId id = read_value_info(reader.get_message());
-          if (id != kNoValue && !graph_.value(id).is_constant()) graph_.inputs.push_back(id);
+          if (id != kNoValue && !graph_.value(id).is_constant()) add_once(graph_.inputs, id);
           break;
         }
         case field::graph::kOutput: {
           where_ = "graph outputs";
           const ValueId id = read_value_info(reader.get_message());
-          if (id != kNoValue) graph_.outputs.push_back(id);
+          if (id != kNoValue) add_once(graph_.outputs, id);
           break;
         }
         case field::graph::kValueInfo:
@@ -226,6 +232,14 @@ class Importer {
         default: reader.skip();
       }
     }
+  }
+
+  void add_once(std::vector<ValueId>& list, ValueId id) {
+    if (std::find(list.begin(), list.end(), id) != list.end()) {
+      find(Code::kInvalidModel, text("'", graph_.value(id).name, "' is listed twice."), where_, "Each input and output has a name of its own.");
+      return;
+    }
+    list.push_back(id);
   }
 
   ValueId read_value_info(pbf_reader reader) {
@@ -289,6 +303,7 @@ class Importer {
                 default: dim.skip();
               }
             }
+            if (number > kMaxElements) find(Code::kLimitExceeded, text("A dimension is ", number, "."), where_, text("At most ", kMaxElements, " is read."));
             // Exporters write -1 or 0 for "any size" too.
             shape->dims().push_back(number > 0 ? number : kUnknownDim);
             names.push_back(std::move(param));
@@ -317,12 +332,15 @@ class Importer {
       }
     }
     if (node.domain == "ai.onnx") node.domain.clear();
-    if (node.name.empty() || node_names_.contains(node.name)) {
-      const std::string base = node.name.empty() ? text(node.op, "_", graph_.nodes.size()) : node.name;
-      node.name = base;
-      for (int i = 1; node_names_.contains(node.name); ++i) node.name = text(base, "_", i);
+    if (node.name.empty()) node.name = text(node.op, "_", graph_.nodes.size());
+    if (const auto [it, is_new] = node_names_.try_emplace(node.name, 0); !is_new) {
+      const std::string base = it->first;
+      // Counted on from the last one: a file may give one name to all its nodes.
+      int& last = node_names_[base];
+      do node.name = text(base, "_", ++last);
+      while (node_names_.contains(node.name));
+      node_names_.emplace(node.name, 0);
     }
-    node_names_.insert(node.name);
     while (!node.inputs.empty() && node.inputs.back() == kNoValue) node.inputs.pop_back();
     for (const std::string& name : outputs) {
       const ValueId id = value_named(name);
@@ -527,7 +545,7 @@ class Importer {
   std::string where_ = "model";
   std::unordered_map<std::string, ValueId> ids_;
   std::unordered_set<std::string> made_;
-  std::unordered_set<std::string> node_names_;
+  std::unordered_map<std::string, int> node_names_;  // with the last number put behind each
   std::vector<Error> findings_;
 };
 

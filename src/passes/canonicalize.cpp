@@ -98,7 +98,9 @@ class Rewriter {
       if (!quantized_operator(node)) return;
     }
     for (const Row& row : rows()) {
-      if (row.op == node.op && node.domain.empty() && graph_.opset >= row.first && graph_.opset <= row.last) (this->*row.rewrite)(node);
+      if (row.op != node.op || !node.domain.empty() || graph_.opset < row.first || graph_.opset > row.last) continue;
+      if (node.output(0) == kNoValue || (node.op != "Constant" && node.input(0) == kNoValue)) break;  // check() names it
+      (this->*row.rewrite)(node);
     }
     if (node_refused_ || dropped_) return;
     check(node);
@@ -307,7 +309,24 @@ class Rewriter {
     if (node.attrs.has("split")) set_input(node, 1, ints(node, "split", node.attrs.get_ints("split")));
     node.attrs.erase("split");
   }
-  void split_num_outputs(Node& node) { node.attrs.erase("num_outputs"); }  // the number of outputs says it
+  // The number of outputs says it; pieces of different lengths (the last is shorter) are spelled out.
+  void split_num_outputs(Node& node) {
+    const auto pieces = static_cast<std::int64_t>(node.outputs.size());
+    if (!node.attrs.has("num_outputs")) return;
+    if (node.attrs.get_int("num_outputs", 0) != pieces) {
+      refuse(node, Code::kInvalidModel, text("num_outputs = ", node.attrs.get_int("num_outputs", 0), ", but it has ", pieces, " outputs."), "Export the model again.");
+      return;
+    }
+    node.attrs.erase("num_outputs");
+    const std::optional<Shape>& shape = graph_.value(node.inputs[0]).shape;
+    const auto axis = shape ? normalize_axis(node.attrs.get_int("axis", 0), shape->rank()) : std::nullopt;
+    if (!axis || (*shape)[*axis] < 0 || (*shape)[*axis] % pieces == 0) return;
+    const std::int64_t size = (*shape)[*axis];
+    const std::int64_t length = (size + pieces - 1) / pieces;
+    std::vector<std::int64_t> lengths;
+    for (std::int64_t i = 0; i < pieces; ++i) lengths.push_back(std::clamp<std::int64_t>(size - i * length, 0, length));
+    set_input(node, 1, ints(node, "split", lengths));
+  }
 
   // Opset 7: scales are an attribute; 9: an input. Coordinates are x / scale, rounded down.
   void upsample(Node& node) {
@@ -425,18 +444,14 @@ class Rewriter {
     std::vector<ValueId> inputs;
     if (q.output_first) {
       for (std::size_t i = 2; i + 2 < node.inputs.size(); i += 3) {
-        if (!take_grid(node, node.inputs[i], i + 1, std::nullopt)) return false;
+        if (!take_input(node, i, std::nullopt)) return false;
         inputs.push_back(node.inputs[i]);
       }
     }
     for (int i = 0; i < q.data; ++i) {
       const auto at = static_cast<std::size_t>(3 * i);
       const bool weight = q.weight_last && i == 1;
-      if (node.input(at) == kNoValue) {
-        refuse(node, Code::kInvalidModel, "An input is missing.", "Export the model again.");
-        return false;
-      }
-      if (!take_grid(node, node.inputs[at], at + 1, weight ? std::optional<int>(weight_axis(node)) : std::nullopt)) return false;
+      if (!take_input(node, at, weight ? std::optional<int>(weight_axis(node)) : std::nullopt)) return false;
       inputs.push_back(node.inputs[at]);
     }
     if (q.bias >= 0 && node.input(static_cast<std::size_t>(q.bias)) != kNoValue) inputs.push_back(node.input(static_cast<std::size_t>(q.bias)));
@@ -461,6 +476,13 @@ class Rewriter {
   int weight_axis(const Node& node) const {
     if (node.op == "QLinearConv") return 0;
     return node.op == "QGemm" && node.attrs.get_int("transB", 0) != 0 ? 0 : 1;
+  }
+
+  // Input i with its scale and zero point behind it.
+  bool take_input(const Node& node, std::size_t i, std::optional<int> axis) {
+    if (node.input(i) != kNoValue) return take_grid(node, node.inputs[i], i + 1, axis);
+    refuse(node, Code::kInvalidModel, "An input is missing.", "Export the model again.");
+    return false;
   }
 
   // Scale and zero point at inputs i and i + 1 become the value's.
