@@ -53,20 +53,22 @@ describe('against ONNX Runtime', { skip: skipWithoutData }, () => {
 
       const float = await InferenceSession.create(model, { inputShapes });
       const reference = await ort.InferenceSession.create(bytes, ortOptions);
+      // The range of an output is that over both pictures: on a picture without faces a detector's scores hardly vary,
+      // and ONNX Runtime itself differs by more between its optimization levels.
+      const errors = new Map(float.outputNames.map((output) => [output, { low: 0, high: 0, worst: 0 }]));
       for (const feed of [first, second]) {
         const expected = await reference.run(ortFeed(feed));
         const actual = await float.run(feed);
-        for (const output of float.outputNames) {
-          const e = expected[output].data;
-          const range =
-            e.reduce((m, v) => Math.max(m, v), Number.NEGATIVE_INFINITY) -
-              Math.min(
-                0,
-                e.reduce((m, v) => Math.min(m, v), 0),
-              ) || 1;
-          const error = e.reduce((m, v, i) => Math.max(m, Math.abs(v - actual[output].data[i])), 0) / range;
-          assert.ok(error <= 1e-4, `float output ${output}: relative error ${error}`);
+        for (const [output, error] of errors) {
+          expected[output].data.forEach((value, i) => {
+            error.low = Math.min(error.low, value);
+            error.high = Math.max(error.high, value);
+            error.worst = Math.max(error.worst, Math.abs(value - actual[output].data[i]));
+          });
         }
+      }
+      for (const [output, { low, high, worst }] of errors) {
+        assert.ok(worst <= 1e-4 * (high - low), `float output ${output}: largest error ${worst}, range ${low} to ${high}`);
       }
 
       const { model: int8, report } = await quantizeStatic(model, feeds(network, input, 'calib', 8), { inputShapes, evaluateSamples: 1 })

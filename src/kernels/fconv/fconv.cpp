@@ -40,11 +40,12 @@ void run_scalar(const FConvPacked& packed, const FConvCall& call) {
     const float* pixel = pixel_at(call, m);
     const float* w = packed.weights.data();
     for (int n = 0; n < spec.channels; ++n) {
-      float acc = packed.bias[static_cast<std::size_t>(n)];
+      float acc = 0.0F;
       for (int s = 0; s < spec.segments; ++s) {
         const float* x = pixel + call.segment_offset[s];
         for (int k = 0; k < spec.length; ++k, ++w) acc += x[k] * *w;
       }
+      acc += packed.bias[static_cast<std::size_t>(n)];
       acc = acc < call.lo ? call.lo : acc;  // a NaN passes, so that it can be reported
       acc = call.hi < acc ? call.hi : acc;
       call.out[static_cast<std::int64_t>(m) * call.out_stride + n] = acc;
@@ -91,12 +92,7 @@ void run_simd128(const FConvPacked& packed, const FConvCall& call) {
       const float* w = packed.weights.data() + n0 / kColumns * tile_floats;
       for (int n = n0; n < n1; n += kColumns) {
         v128_t acc[kRows][2];
-        const v128_t bias0 = wasm_v128_load(packed.bias.data() + n);
-        const v128_t bias1 = wasm_v128_load(packed.bias.data() + n + 4);
-        for (int r = 0; r < kRows; ++r) {
-          acc[r][0] = bias0;
-          acc[r][1] = bias1;
-        }
+        for (int r = 0; r < kRows; ++r) acc[r][0] = acc[r][1] = wasm_f32x4_splat(0.0F);
         for (int s = 0; s < (spec.length > 0 ? spec.segments : 0); ++s) {
           const float* x[kRows];
           for (int r = 0; r < kRows; ++r) x[r] = pixel[r] + call.segment_offset[s];
@@ -117,12 +113,14 @@ void run_simd128(const FConvPacked& packed, const FConvCall& call) {
             for (int r = 0; r < kRows; ++r) x[r] += 4;
           }
         }
+        const v128_t bias0 = wasm_v128_load(packed.bias.data() + n);
+        const v128_t bias1 = wasm_v128_load(packed.bias.data() + n + 4);
         const int valid = std::min(kColumns, spec.channels - n);
         for (int r = 0; r < kRows; ++r) {
           float* out = call.out + static_cast<std::int64_t>(std::min(m + r, call.pixels - 1)) * call.out_stride + n;
           // pmax(a, b) is a < b ? b : a, pmin(a, b) is b < a ? b : a: a NaN passes.
-          const v128_t y0 = wasm_f32x4_pmin(wasm_f32x4_pmax(acc[r][0], lo), hi);
-          const v128_t y1 = wasm_f32x4_pmin(wasm_f32x4_pmax(acc[r][1], lo), hi);
+          const v128_t y0 = wasm_f32x4_pmin(wasm_f32x4_pmax(wasm_f32x4_add(acc[r][0], bias0), lo), hi);
+          const v128_t y1 = wasm_f32x4_pmin(wasm_f32x4_pmax(wasm_f32x4_add(acc[r][1], bias1), lo), hi);
           if (valid == kColumns) {
             wasm_v128_store(out, y0);
             wasm_v128_store(out + 4, y1);

@@ -1,10 +1,10 @@
 // fconv: the float matrix product behind Conv, Gemm and MatMul, reading NHWC floats in place.
 //
-//   acc(m, n) = bias[n] + sum over s < segments, k < length of x[pixel(m) + offset[s] + k] * w[n][s][k]
+//   acc(m, n) = (sum over s < segments, k < length of x[pixel(m) + offset[s] + k] * w[n][s][k]) + bias[n]
 //   pixel(m)  = x + (m / width) * row_stride + (m % width) * pixel_stride                 m < pixels, n < channels
 //   y(m, n)   = min(max(acc, lo), hi)
 //
-// Every product is rounded, then every sum, in the order bias, s, k: all rows of the table give the same bits, so a
+// Every product is rounded, then every sum, in the order s, k, bias: all rows of the table give the same bits, so a
 // quantized model's float nodes do too on every machine. Segments and strides as in qconv.h, counted in floats.
 #pragma once
 
