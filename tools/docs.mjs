@@ -18,7 +18,7 @@ export async function documents() {
   const row = ({ name, int8, notes }) => `| ${name} | ${int8 ? 'int8' : 'float'} | ${notes} |`;
   const table = ['| operator | in a quantized model | notes |', '| --- | --- | --- |', ...operators.map(row)].join('\n');
   const readme = readFileSync(join(root, 'README.md'), 'utf8');
-  const marked = readme.replace(/(<!-- operators -->\n)[\s\S]*?(\n<!-- \/operators -->)/, (_, open, close) => open + table + close);
+  const marked = readme.replace(/(<!-- operators -->\n)[\s\S]*?(<!-- \/operators -->)/, (_, open, close) => `${open}${table}\n${close}`);
 
   const rows = (list) => list.map(({ code, meaning }) => `| \`${code}\` | ${meaning} |`).join('\n');
   const host = Object.entries(hostErrorCodes).map(([code, meaning]) => ({ code, meaning }));

@@ -111,8 +111,12 @@ constexpr AttrDef kAlphaBeta[] = {{"alpha", AttrType::kFloat}, {"beta", AttrType
 constexpr AttrDef kAlphaGamma[] = {{"alpha", AttrType::kFloat}, {"gamma", AttrType::kFloat}};
 constexpr AttrDef kApproximate[] = {{"approximate", AttrType::kString}};
 
-constexpr OpDef unary(std::string_view name, int since, std::span<const AttrDef> attrs = {}) {
-  return {name, "", since, 1, 1, 1, 1, attrs, LayoutRule::kFollow, QuantRule::kCompute, infer_unary, prepare_unary, nullptr, "a table on codes"};
+constexpr std::string_view kTable = "a table on codes";
+// passes/insert_qdq leaves them float: one step of a code is too much for so steep a function.
+constexpr std::string_view kSteep = "left in float when quantizing; a table on codes in models quantized elsewhere";
+
+constexpr OpDef unary(std::string_view name, int since, std::span<const AttrDef> attrs = {}, std::string_view notes = kTable) {
+  return {name, "", since, 1, 1, 1, 1, attrs, LayoutRule::kFollow, QuantRule::kCompute, infer_unary, prepare_unary, nullptr, notes};
 }
 
 // ---- Clip ----
@@ -167,30 +171,30 @@ bool clip_int8(const Graph& graph, const Node& node) {
 
 constexpr std::array kUnaryDefs{
     unary("Abs", 13),
-    unary("Ceil", 13),
+    unary("Ceil", 13, {}, kSteep),
     OpDef{"Clip", "", 13, 1, 3, 1, 1, {}, LayoutRule::kFollow, QuantRule::kCompute, infer_unary, prepare_clip, clip_int8, "constant bounds; a table on codes"},
-    unary("Cos", 7),
+    unary("Cos", 7, {}, kSteep),
     unary("Elu", 6, kAlpha),
     unary("Erf", 13),
-    unary("Exp", 13),
-    unary("Floor", 13),
+    unary("Exp", 13, {}, kSteep),
+    unary("Floor", 13, {}, kSteep),
     unary("Gelu", 20, kApproximate),
     unary("HardSigmoid", 6, kAlphaBeta),
     unary("HardSwish", 14),
     unary("LeakyRelu", 16, kAlpha),
-    unary("Log", 13),
+    unary("Log", 13, {}, kSteep),
     unary("Mish", 18),
     unary("Neg", 13),
-    unary("Reciprocal", 13),
+    unary("Reciprocal", 13, {}, kSteep),
     unary("Relu", 14),
-    unary("Round", 11),
+    unary("Round", 11, {}, kSteep),
     unary("Selu", 6, kAlphaGamma),
     unary("Sigmoid", 13),
-    unary("Sign", 13),
-    unary("Sin", 7),
+    unary("Sign", 13, {}, kSteep),
+    unary("Sin", 7, {}, kSteep),
     unary("Softplus", 1),
     unary("Softsign", 1),
-    unary("Sqrt", 13),
+    unary("Sqrt", 13, {}, kSteep),
     unary("Tanh", 13),
 };
 
