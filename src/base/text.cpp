@@ -1,5 +1,6 @@
 #include "base/text.h"
 
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 
@@ -11,6 +12,11 @@ namespace {
 template <class T, class Read>
 std::string shortest(T value, int most_digits, Read read) {
   char buffer[40];
+  // 100, not 1e+02.
+  if (std::fabs(value) < T{1e6} && std::floor(value) == value) {
+    std::snprintf(buffer, sizeof buffer, "%.0f", static_cast<double>(value));
+    return buffer;
+  }
   for (int digits = 1;; ++digits) {
     std::snprintf(buffer, sizeof buffer, "%.*g", digits, static_cast<double>(value));
     if (digits >= most_digits || read(buffer) == value) return buffer;

@@ -16,6 +16,9 @@ TEST_CASE("text writes numbers in their shortest form") {
   CHECK(text(0.1) == "0.1");
   CHECK(text(-2.5) == "-2.5");
   CHECK(text(3.0f) == "3");
+  CHECK(text(100.0) == "100");
+  CHECK(text(-20000.0f) == "-20000");
+  CHECK(text(1e20) == "1e+20");
   CHECK(text(1e-5f) == "1e-05");
   CHECK(text(1.0f / 3) == "0.33333334");
   CHECK(text("group = ", 2, " is not supported.") == "group = 2 is not supported.");
