@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "calib/extremes.h"
 #include "calib/observer.h"
 #include "calib/state.h"
 
@@ -14,10 +15,9 @@ class MinMax final : public Observer {
   std::string_view name() const override { return "minmax"; }
 
   void observe(std::span<const float> values) override {
-    for (const float value : values) {
-      min_ = std::min(min_, value);
-      max_ = std::max(max_, value);
-    }
+    const Range seen = extremes(values);
+    min_ = std::min(min_, seen.min);
+    max_ = std::max(max_, seen.max);
   }
 
   Range range() const override { return min_ <= max_ ? Range{min_, max_} : Range{}; }

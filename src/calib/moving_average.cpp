@@ -1,7 +1,7 @@
 // movingAverage: m += c * (m_of_batch - m), f32, the first batch sets m (torch MovingAverageMinMaxObserver).
-#include <algorithm>
 #include <cstdint>
 
+#include "calib/extremes.h"
 #include "calib/observer.h"
 #include "calib/state.h"
 
@@ -16,14 +16,14 @@ class MovingAverage final : public Observer {
   std::string_view name() const override { return "movingAverage"; }
 
   void observe(std::span<const float> values) override {
-    if (values.empty()) return;
-    const auto [min, max] = std::minmax_element(values.begin(), values.end());
+    const Range batch = extremes(values);
+    if (!(batch.min <= batch.max)) return;
     if (batches_++ == 0) {
-      range_ = {*min, *max};
+      range_ = batch;
       return;
     }
-    range_.min += constant_ * (*min - range_.min);
-    range_.max += constant_ * (*max - range_.max);
+    range_.min += constant_ * (batch.min - range_.min);
+    range_.max += constant_ * (batch.max - range_.max);
   }
 
   Range range() const override { return range_; }

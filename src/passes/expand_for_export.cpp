@@ -270,7 +270,7 @@ class Expansion {
 
   void add_mul_add(const Node& node, const BatchNormContext& context) {
     const DType dtype = context.x_dtype;
-    const auto& shape = graph_.value(node.inputs[0]).shape;
+    const std::optional<Shape> shape = graph_.value(node.inputs[0]).shape;
     // The product's range over all codes of x.
     const float low = dtype == DType::kInt8 ? -128.0F : 0.0F;
     const auto zero = static_cast<float>(context.x->zero_point[0]);

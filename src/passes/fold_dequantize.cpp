@@ -16,7 +16,7 @@ Result<int> fold_dequantize(Graph& graph, PassContext&) {
   int changes = 0;
   for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
     const Node node = graph.nodes[i];
-    if (!is_dequantize(node) || !graph.value(node.inputs[0]).is_constant() || graph.is_output(node.outputs[0])) continue;
+    if (!is_dequantize(node) || !graph.value(node.inputs[0]).is_constant()) continue;
     if (!params_of(graph, node)) continue;
     OCTAVO_TRY(std::vector<Tensor> result, ops::evaluate(graph, node));
     Value& value = graph.value(node.outputs[0]);

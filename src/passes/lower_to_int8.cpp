@@ -26,8 +26,8 @@ class Lowering {
   Lowering(Graph& graph, PassContext& context) : graph_(graph), context_(context) {}
 
   Result<int> run() {
+    OCTAVO_TRY(int changes, quantize_constants());
     drop_redundant_activations();
-    int changes = 0;
     for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
       const ops::OpDef* def = ops::find_op(graph_.nodes[i]);
       if (def == nullptr || def->quant == ops::QuantRule::kFloat) continue;
@@ -83,6 +83,26 @@ class Lowering {
       target->quantizers.push_back(reader);
     }
     return target;
+  }
+
+  // A float weight behind QuantizeLinear (as networks trained with fake quantization are exported) becomes its codes.
+  Result<int> quantize_constants() {
+    int changes = 0;
+    for (Node& node : graph_.nodes) {
+      if (!is_quantize(node) || !graph_.value(node.inputs[0]).is_constant() || graph_.is_output(node.outputs[0])) continue;
+      if (!params_of(graph_, node)) continue;
+      OCTAVO_TRY(std::vector<Tensor> result, ops::evaluate(graph_, node));
+      Value& value = graph_.value(node.outputs[0]);
+      value.dtype = result[0].dtype();
+      value.shape = result[0].shape();
+      value.constant = std::move(result[0]);
+      node.op.clear();
+      node.inputs.clear();
+      node.outputs.clear();
+      ++changes;
+    }
+    graph_.remove_nodes([&](std::size_t i) { return graph_.nodes[i].op.empty(); });
+    return changes;
   }
 
   // X -> Relu or Clip -> Q: where saturation does what the activation does, X goes to Q directly.

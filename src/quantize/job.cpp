@@ -38,8 +38,11 @@ struct Watched {
   std::unique_ptr<calib::Observer> observer;
   std::unique_ptr<calib::Observer> extremes;  // what was seen, whatever the observer keeps of it
   std::optional<calib::Range> range;
+  std::optional<ValueId> in_float, in_int8;   // where the evaluation finds it
   ErrorSums sums;
   std::vector<std::int64_t> histogram;
+
+  calib::Range seen() const { return (extremes ? extremes : observer)->range(); }
 };
 
 struct OutputError {
@@ -87,6 +90,7 @@ struct QuantizeJob::Impl {
   std::vector<double> float_ms, int8_ms;
   std::int64_t rows = 0, equal_rows = 0;
   std::size_t evaluated = 0;
+  std::size_t phase = 0;  // of the sample under evaluation
 
   Status start(const Model& model);
   void watch();
@@ -97,11 +101,12 @@ struct QuantizeJob::Impl {
     return error;
   }
 
-  Status find_range();
   Status insert();
   Status prepare_next();
   void measure_weights();
   void evaluate_next();
+  void evaluate_tensor(Watched& tensor);
+  void evaluate_outputs();
   std::int64_t quantize_total() const { return static_cast<std::int64_t>(watched.size()) + 5; }
   Result<Progress> step();
 
@@ -182,7 +187,7 @@ void QuantizeJob::Impl::watch() {
     tensor.node = producer ? graph.node(*producer).name : "";
     tensor.op = producer ? graph.node(*producer).op : "";
     tensor.observer = def->make(options.observer_options);
-    tensor.extremes = calib::make_min_max({});
+    if (options.observer != "minmax") tensor.extremes = calib::make_min_max({});
     tensor.histogram.assign(kHistogramBins, 0);
     watched_by_value[static_cast<std::size_t>(by_name.at(name))].push_back(watched.size());
     watched.push_back(std::move(tensor));
@@ -201,7 +206,7 @@ void QuantizeJob::Impl::observe(ValueId id, std::span<const float> values, const
   }
   for (const std::size_t i : watchers) {
     watched[i].observer->observe(values);
-    watched[i].extremes->observe(values);
+    if (watched[i].extremes) watched[i].extremes->observe(values);
   }
 }
 
@@ -267,12 +272,6 @@ Status QuantizeJob::end_samples() {
 
 // ---- quantization ----
 
-Status QuantizeJob::Impl::find_range() {
-  Watched& tensor = watched[next];
-  tensor.range = tensor.observer->range();
-  return ok_status();
-}
-
 Status QuantizeJob::Impl::insert() {
   std::map<std::string, calib::Range> ranges;
   for (const Watched& tensor : watched) ranges.emplace(tensor.name, *tensor.range);
@@ -320,37 +319,63 @@ Status QuantizeJob::Impl::prepare_next() {
   const Model source = next == 1 ? Model::from_graph(graph) : int8;
   OCTAVO_TRY(runtime::Session session, create_session(source, options.input_shapes, session_options));
   (next == 1 ? float_kept : int8_kept).emplace(std::move(session));
+  for (Watched& tensor : watched)
+    (next == 1 ? tensor.in_float : tensor.in_int8) = find_tensor((next == 1 ? float_kept : int8_kept)->graph(), tensor.name);
   return ok_status();
 }
 
+// Phases of a sample: inputs; float and int8 at full speed; both with all values kept, some steps at a time; then one
+// tensor at a time; then the outputs.
 void QuantizeJob::Impl::evaluate_next() {
+  constexpr std::size_t kFirstTensor = 5;
   const auto& sample = kept[evaluated];
-  for (runtime::Session* session : {&*float_session, &*int8_session, &*float_kept, &*int8_kept}) {
-    for (std::size_t i = 0; i < sample.size(); ++i) {
-      const auto to = session->input(i);
-      std::memcpy(to.data(), sample[i].data(), std::min(to.size(), sample[i].size()));
+  if (phase == 0) {
+    for (runtime::Session* session : {&*float_session, &*int8_session, &*float_kept, &*int8_kept}) {
+      for (std::size_t i = 0; i < sample.size(); ++i) {
+        const auto to = session->input(i);
+        std::memcpy(to.data(), sample[i].data(), std::min(to.size(), sample[i].size()));
+      }
+    }
+  } else if (phase == 1) {
+    float_ms.push_back(timed_run(*float_session));
+  } else if (phase == 2) {
+    int8_ms.push_back(timed_run(*int8_session));
+  } else if (phase == 3 || phase == 4) {
+    if ((phase == 3 ? float_kept : int8_kept)->run_some(kStepsAtOnce)) return;
+  } else if (phase - kFirstTensor < watched.size()) {
+    evaluate_tensor(watched[phase - kFirstTensor]);
+  } else {
+    evaluate_outputs();
+    ++evaluated;
+    phase = 0;
+    return;
+  }
+  ++phase;
+}
+
+void QuantizeJob::Impl::evaluate_tensor(Watched& tensor) {
+  if (!tensor.in_float) return;
+  const std::vector<float> reference = read_unordered(*float_kept, *tensor.in_float);
+  if (tensor.in_int8) {
+    const Layout layout = float_kept->graph().value(*tensor.in_float).layout;
+    if (layout == int8_kept->graph().value(*tensor.in_int8).layout) {
+      tensor.sums.add(reference, read_unordered(*int8_kept, *tensor.in_int8));
+    } else {
+      tensor.sums.add(read_real(*float_kept, *tensor.in_float), read_real(*int8_kept, *tensor.in_int8));
     }
   }
-  float_ms.push_back(timed_run(*float_session));
-  int8_ms.push_back(timed_run(*int8_session));
-  float_kept->run();
-  int8_kept->run();
+  const calib::Range seen = tensor.seen();
+  const float width = seen.max - seen.min;  // infinite where the range is wider than a float
+  for (const float value : reference) {
+    const float place = width > 0 ? (value - seen.min) / width * static_cast<float>(kHistogramBins) : 0.0F;
+    const float bin = std::clamp(place, 0.0F, static_cast<float>(kHistogramBins - 1));
+    ++tensor.histogram[static_cast<std::size_t>(bin)];
+  }
+}
+
+void QuantizeJob::Impl::evaluate_outputs() {
   const Graph& float_graph = float_kept->graph();
   const Graph& int8_graph = int8_kept->graph();
-  for (Watched& tensor : watched) {
-    const auto a = find_tensor(float_graph, tensor.name);
-    const auto b = find_tensor(int8_graph, tensor.name);
-    if (!a) continue;
-    const std::vector<float> reference = read_real(*float_kept, *a);
-    if (b) tensor.sums.add(reference, read_real(*int8_kept, *b));
-    const calib::Range seen = tensor.extremes->range();
-    const float width = seen.max - seen.min;
-    for (const float value : reference) {
-      const float place = width > 0 ? (value - seen.min) / width * static_cast<float>(kHistogramBins) : 0.0F;
-      const float bin = std::clamp(place, 0.0F, static_cast<float>(kHistogramBins - 1));
-      ++tensor.histogram[static_cast<std::size_t>(bin)];
-    }
-  }
   outputs.resize(float_graph.outputs.size());
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     outputs[i].name = float_graph.value(float_graph.outputs[i]).name;
@@ -366,7 +391,6 @@ void QuantizeJob::Impl::evaluate_next() {
       equal_rows += best_a[row] == best_b[row] ? 1 : 0;
     }
   }
-  ++evaluated;
 }
 
 Result<Progress> QuantizeJob::Impl::step() {
@@ -381,7 +405,7 @@ Result<Progress> QuantizeJob::Impl::step() {
     }
     case Stage::kRanges: {
       if (next < watched.size()) {
-        OCTAVO_CHECK_OK(find_range());
+        watched[next].range = watched[next].observer->range();
         return Progress{"quantize", static_cast<std::int64_t>(++next), quantize_total()};
       }
       stage = Stage::kInsert;
@@ -493,7 +517,7 @@ Json QuantizeJob::Impl::tensors_json() const {
   }
   Json out = Json::array();
   for (const Watched& tensor : watched) {
-    const calib::Range seen = tensor.extremes->range();
+    const calib::Range seen = tensor.seen();
     Json entry{{"name", tensor.name}, {"node", tensor.node}, {"op", tensor.op}};
     entry["dtype"] = options.qdq.activation == DType::kInt8 ? "int8" : "uint8";
     if (const auto found = quantizers.find(tensor.name); found != quantizers.end()) {

@@ -19,7 +19,7 @@ void to_reals(std::span<const std::byte> bytes, const std::optional<QuantParams>
 
 // Memory order -> row-major.
 std::vector<float> to_row_major(const std::vector<float>& values, const Shape& shape, Layout layout) {
-  if (layout == Layout::kRowMajor || shape.rank() < 3 || values.empty()) return values;
+  if (layout == Layout::kRowMajor || shape.rank() < 3) return values;
   const auto batch = static_cast<std::size_t>(shape[0]);
   const auto channels = static_cast<std::size_t>(shape[1]);
   const std::size_t pixels = values.size() / (batch * channels);
@@ -36,7 +36,7 @@ std::vector<float> to_row_major(const std::vector<float>& values, const Shape& s
 
 }  // namespace
 
-std::vector<float> read_real(const runtime::Session& session, ValueId id) {
+std::vector<float> read_unordered(const runtime::Session& session, ValueId id) {
   const Value& value = session.graph().value(id);
   const std::span<const std::byte> bytes = session.value(id);
   if (bytes.empty() || !value.shape) return {};
@@ -52,6 +52,13 @@ std::vector<float> read_real(const runtime::Session& session, ValueId id) {
     case DType::kInt8: to_reals<std::int8_t>(bytes, value.quant, reals); break;
     default: return {};
   }
+  return reals;
+}
+
+std::vector<float> read_real(const runtime::Session& session, ValueId id) {
+  const Value& value = session.graph().value(id);
+  std::vector<float> reals = read_unordered(session, id);
+  if (reals.empty() || value.layout == Layout::kRowMajor) return reals;
   return to_row_major(reals, *value.shape, value.layout);
 }
 

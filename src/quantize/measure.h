@@ -16,6 +16,8 @@ namespace octavo::quantize {
 // The value after run() as real numbers in row-major order: codes dequantized, layout undone. Empty where the session
 // does not keep it or it is no float or code.
 std::vector<float> read_real(const runtime::Session& session, ValueId id);
+// The same in the value's own memory order: enough where order does not matter.
+std::vector<float> read_unordered(const runtime::Session& session, ValueId id);
 
 // The value of a (possibly lowered) session that stands for float tensor `name`: codes of that name, codes behind its
 // QuantizeLinear, or the float tensor itself.

@@ -240,6 +240,20 @@ TEST_CASE("lower_to_int8: uint8 weights around 128 become int8, weights with ano
   }
 }
 
+TEST_CASE("lower_to_int8: a float weight that the graph quantizes itself becomes codes") {
+  Foreign f;
+  const ValueId x = f.dequantize(f.quantize(f.b.input("x", Shape{1, 1, 4, 4}), 0.1F, 128), 0.1F, 128);
+  const ValueId scale = floats(f.b, Shape{2}, {0.5F, 0.25F});
+  const ValueId zero = f.b.constant(Tensor::make(DType::kInt8, Shape{2}));
+  const ValueId w = floats(f.b, Shape{2, 1, 1, 1}, {3, -2});
+  const ValueId codes = f.b.node("QuantizeLinear", {w, scale, zero}, {{"axis", std::int64_t{0}}});
+  const ValueId y = f.b.node("Conv", {x, f.b.node("DequantizeLinear", {codes, scale, zero}, {{"axis", std::int64_t{0}}})});
+  f.b.output(f.dequantize(f.quantize(y, 0.1F, 100), 0.1F, 100));
+  PassContext context;
+  CHECK(*lower_to_int8(f.b.graph, context) == 2);
+  CHECK(to_int64s(*f.b.graph.value(find_node(f.b.graph, "Conv")->inputs[1]).constant) == std::vector<std::int64_t>{6, -8});
+}
+
 TEST_CASE("set_activation_form shifts codes and zero points by 128, converts at integer borders, and twice is once") {
   Foreign f;
   const ValueId x = f.b.input("x", Shape{1, 2, 4, 4}, DType::kUint8);
