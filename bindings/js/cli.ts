@@ -283,7 +283,7 @@ async function quantizeCommand(path: string, flags: QuantizeFlags): Promise<numb
   const shape = inputShape(model, flags);
   const options: QuantizeOptions = {
     activation: {
-      observer: flags.observer as 'minmax',
+      observer: flags.observer as 'percentile',
       ...(flags.percentile ? { percentile: flags.percentile } : {}),
     },
     weight: { scheme: flags.perTensor ? 'per_tensor_symmetric' : 'per_channel_symmetric', reduceRange: flags.reduceRange ?? false },
@@ -524,7 +524,7 @@ async function program(argv: string[]): Promise<number> {
         .addOption(
           new Option('--observer <name>', 'how ranges are found')
             .choices(['minmax', 'movingAverage', 'histogram', 'percentile'])
-            .default('minmax'),
+            .default('percentile'),
         )
         .option('--percentile <p>', 'for --observer percentile', Number)
         .option('--per-tensor', 'one scale for all weights of a layer')

@@ -9,7 +9,7 @@ import { type Samples, toFeeds } from './samples.js';
 
 export interface QuantizeOptions {
   activation?: {
-    /** How ranges are found. Default 'minmax'. */
+    /** How ranges are found. Default 'percentile': it does not let one rare value make all the others coarse. */
     observer?: 'minmax' | 'movingAverage' | 'histogram' | 'percentile';
     /** For 'percentile'. Default 99.999. */
     percentile?: number;

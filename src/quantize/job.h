@@ -18,19 +18,22 @@ struct Progress {
   std::int64_t total = 0;  // 0: unknown
 };
 
-// Life: create; for each sample { write every input(i); begin_sample(); step() until stage_finished() };
-// end_samples(); step() until Progress.stage is "done"; take_model(), report_json().
-// An error leaves the job unusable, the model and everything else untouched. Dropping the job aborts it.
+// Life: create; for each sample { write every input(i); begin_sample(); step() until
+// stage_finished() }; end_samples(); step() until Progress.stage is "done"; take_model(),
+// report_json(). An error leaves the job unusable, the model and everything else untouched.
+// Dropping the job aborts it.
 class QuantizeJob {
  public:
-  // Options JSON (all optional; unknown keys and bad values are INVALID_OPTION with the allowed ones listed):
-  // { activation: { observer: 'minmax'|'movingAverage'|'histogram'|'percentile', percentile: 99.999,
+  // Options JSON (all optional; unknown keys and bad values are INVALID_OPTION with the allowed
+  // ones listed): { activation: { observer: 'percentile'|'minmax'|'movingAverage'|'histogram',
+  // percentile: 99.999,
   //                 averagingConstant: 0.01, dtype: 'quint8'|'qint8' },
   //   weight: { scheme: 'per_channel_symmetric'|'per_tensor_symmetric', reduceRange: false },
   //   batchNorm: 'auto'|'fold'|'quantized'|'float',
   //   exclude: (string glob of node names | { opType: string })[],
   //   inputShapes: { [input]: number[] } , evaluateSamples: 8 }
-  static Result<QuantizeJob> create(const Model& model, std::string_view options_json, const kernels::Policy& policy);
+  static Result<QuantizeJob> create(const Model& model, std::string_view options_json,
+                                    const kernels::Policy& policy);
   QuantizeJob(QuantizeJob&&) noexcept;
   QuantizeJob& operator=(QuantizeJob&&) noexcept;
   ~QuantizeJob();
@@ -44,8 +47,8 @@ class QuantizeJob {
   Result<Progress> step();
   bool sample_finished() const;
 
-  Model take_model();              // the QDQ graph
-  std::string report_json() const; // see report.h
+  Model take_model();               // the QDQ graph
+  std::string report_json() const;  // see report.h
 
  private:
   struct Impl;

@@ -13,12 +13,12 @@
 namespace octavo::quantize {
 
 struct JobOptions {
-  std::string observer = "minmax";
+  std::string observer = "percentile";
   calib::ObserverOptions observer_options;
   passes::QdqOptions qdq;
   // What becomes of BatchNormalization:
-  //   auto       folded where possible, int8 otherwise        fold    folded where possible, float otherwise
-  //   quantized  never folded, int8                           float   never folded, float
+  //   auto       folded where possible, int8 otherwise        fold    folded where possible, float
+  //   otherwise quantized  never folded, int8                           float   never folded, float
   std::string batch_norm = "auto";
   passes::InputShapes input_shapes;
   int evaluate_samples = 8;

@@ -36,18 +36,28 @@ TEST_CASE("unknown options and bad values are refused with what is allowed") {
     const char* hint;
   };
   const Case cases[] = {
-      {R"({"activations": {}})", "option 'activations'", "Allowed: activation, weight, batchNorm, exclude, inputShapes, evaluateSamples."},
-      {R"({"activation": {"observer": "entropi"}})", "option 'activation.observer'", "Use one of: minmax, movingAverage, histogram, percentile."},
-      {R"({"activation": {"bins": 5}})", "option 'activation.bins'", "Allowed: observer, percentile, averagingConstant, dtype."},
-      {R"({"activation": {"percentile": 101}})", "option 'activation.percentile'", "Use a number from 50 to 100."},
-      {R"({"activation": "minmax"})", "option 'activation'", "Allowed: observer, percentile, averagingConstant, dtype."},
+      {R"({"activations": {}})", "option 'activations'",
+       "Allowed: activation, weight, batchNorm, exclude, inputShapes, evaluateSamples."},
+      {R"({"activation": {"observer": "entropi"}})", "option 'activation.observer'",
+       "Use one of: minmax, movingAverage, histogram, percentile."},
+      {R"({"activation": {"bins": 5}})", "option 'activation.bins'",
+       "Allowed: observer, percentile, averagingConstant, dtype."},
+      {R"({"activation": {"percentile": 101}})", "option 'activation.percentile'",
+       "Use a number from 50 to 100."},
+      {R"({"activation": "minmax"})", "option 'activation'",
+       "Allowed: observer, percentile, averagingConstant, dtype."},
       {R"({"weight": {"reduceRange": 1}})", "option 'weight.reduceRange'", "Use true or false."},
-      {R"({"weight": {"scheme": "affine"}})", "option 'weight.scheme'", "Use one of: per_channel_symmetric, per_tensor_symmetric."},
-      {R"({"batchNorm": "int8"})", "option 'batchNorm'", "Use one of: auto, fold, quantized, float."},
+      {R"({"weight": {"scheme": "affine"}})", "option 'weight.scheme'",
+       "Use one of: per_channel_symmetric, per_tensor_symmetric."},
+      {R"({"batchNorm": "int8"})", "option 'batchNorm'",
+       "Use one of: auto, fold, quantized, float."},
       {R"({"exclude": [3]})", "option 'exclude[0]'", "Use an array of node names"},
-      {R"({"exclude": [{"opType": "Conv", "x": 1}]})", "option 'exclude[0]'", "Use an array of node names"},
-      {R"({"evaluateSamples": 1.5})", "option 'evaluateSamples'", "Use a whole number from 0 to 100000."},
-      {R"({"inputShapes": {"image": [1, "x"]}})", "option 'inputShapes.image'", "Use an object of input names"},
+      {R"({"exclude": [{"opType": "Conv", "x": 1}]})", "option 'exclude[0]'",
+       "Use an array of node names"},
+      {R"({"evaluateSamples": 1.5})", "option 'evaluateSamples'",
+       "Use a whole number from 0 to 100000."},
+      {R"({"inputShapes": {"image": [1, "x"]}})", "option 'inputShapes.image'",
+       "Use an object of input names"},
       {"{", "option 'options'", "Pass an object."},
       {"[]", "option 'options'", "Allowed: activation"},
   };
@@ -62,7 +72,8 @@ TEST_CASE("unknown options and bad values are refused with what is allowed") {
 
 TEST_CASE("export options are as strict") {
   CHECK(take(parse_export_options("")).opset == 17);
-  CHECK(take(parse_export_options(R"({"opset": 13, "batchNorm": "muladd"})")).batch_norm == "muladd");
+  CHECK(take(parse_export_options(R"({"opset": 13, "batchNorm": "muladd"})")).batch_norm ==
+        "muladd");
   CHECK_FALSE(parse_export_options(R"({"opset": 12})").ok());
   CHECK_FALSE(parse_export_options(R"({"bn": "muladd"})").ok());
 }
@@ -83,9 +94,11 @@ TEST_CASE("a job without samples, a job on a quantized model and calls out of tu
   CHECK(QuantizeJob::create(int8, "{}", {}).error().code == Code::kInvalidState);
 }
 
-TEST_CASE("NaN and infinity name the input or the node that makes them, and the model stays usable") {
+TEST_CASE(
+    "NaN and infinity name the input or the node that makes them, and the model stays usable") {
   const Model model = Model::from_graph(mixed_network(1));
-  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+  for (const float bad :
+       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     QuantizeJob job = take(QuantizeJob::create(model, "{}", {}));
     auto values = random_values(kInput, 1);
     values[17] = bad;
@@ -148,11 +161,12 @@ TEST_CASE("the report holds what report.h promises") {
   CHECK(report["model"]["name"] == "mixed");
   CHECK(report["model"]["int8Bytes"].get<int>() > 0);
   CHECK(report["samples"] == 6);
-  CHECK(report["options"]["activation"]["observer"] == "minmax");
+  CHECK(report["options"]["activation"]["observer"] == "percentile");
   REQUIRE(report["nodes"].size() == model.graph().nodes.size());
   for (const json& node : report["nodes"]) {
     const std::string fate = node["fate"];
-    CHECK((fate == "int8" || fate == "float" || fate == "folded" || fate == "fused" || fate == "removed"));
+    CHECK((fate == "int8" || fate == "float" || fate == "folded" || fate == "fused" ||
+           fate == "removed"));
     CHECK_FALSE(node["reason"].get<std::string>().empty());
     CHECK(node.contains("into") == (fate == "folded" || fate == "fused"));
   }
@@ -168,7 +182,8 @@ TEST_CASE("the report holds what report.h promises") {
     CAPTURE(tensor["name"].get<std::string>());
     CHECK(tensor["scale"].get<double>() > 0);
     CHECK(tensor["min"].get<double>() <= 0);
-    CHECK(tensor["max"].get<double>() >= tensor["observedMax"].get<double>() - tensor["scale"].get<double>());
+    CHECK(tensor["max"].get<double>() >=
+          tensor["observedMax"].get<double>() - tensor["scale"].get<double>());
     REQUIRE(tensor["sqnr"].is_number());
     CHECK(tensor["sqnr"].get<double>() > 15);
     std::int64_t sum = 0;
@@ -200,7 +215,8 @@ TEST_CASE("batchNorm and exclude decide what becomes int8") {
     QuantizeJob job = test::quantized(model, options);
     std::string out;  // in graph order
     const json report = json::parse(job.report_json());
-    for (const json& bn : report["batchNorm"]) out += (out.empty() ? "" : " ") + bn["fate"].get<std::string>();
+    for (const json& bn : report["batchNorm"])
+      out += (out.empty() ? "" : " ") + bn["fate"].get<std::string>();
     return std::pair(out, ops_on_codes(job.take_model()));
   };
   CHECK(fates(R"({"batchNorm": "auto"})").first == "int8 folded folded int8");
@@ -213,11 +229,17 @@ TEST_CASE("batchNorm and exclude decide what becomes int8") {
   CHECK(fates(R"({"exclude": ["n_Gemm*"]})").second.contains("Conv"));
 }
 
-TEST_CASE("every observer, both weight schemes and reduced range make a model that answers like the float one") {
+TEST_CASE(
+    "every observer, both weight schemes and reduced range make a model that answers like the "
+    "float one") {
   const Model model = Model::from_graph(mixed_network(7));
-  for (const char* options : {R"({"activation": {"observer": "minmax"}})", R"({"activation": {"observer": "movingAverage", "averagingConstant": 0.5}})",
-                              R"({"activation": {"observer": "histogram"}})", R"({"activation": {"observer": "percentile", "percentile": 99.99}})",
-                              R"({"weight": {"scheme": "per_tensor_symmetric"}})", R"({"weight": {"reduceRange": true}})"}) {
+  for (const char* options :
+       {R"({"activation": {"observer": "minmax"}})",
+        R"({"activation": {"observer": "movingAverage", "averagingConstant": 0.5}})",
+        R"({"activation": {"observer": "histogram"}})",
+        R"({"activation": {"observer": "percentile", "percentile": 99.99}})",
+        R"({"weight": {"scheme": "per_tensor_symmetric"}})",
+        R"({"weight": {"reduceRange": true}})"}) {
     CAPTURE(options);
     QuantizeJob job = test::quantized(model, options);
     const json report = json::parse(job.report_json());
@@ -291,7 +313,8 @@ TEST_CASE("a comparison of float and int8 gives outputs, layers and accuracy") {
   CHECK(report["top1"]["b"] == report["top1Agreement"]);
   CHECK(report["outputs"][0]["sqnr"].get<double>() > 20);
   CHECK(report["layers"].size() > 8);
-  CHECK(std::any_of(report["layers"].begin(), report["layers"].end(), [](const json& layer) { return layer["type"] == "int8"; }));
+  CHECK(std::any_of(report["layers"].begin(), report["layers"].end(),
+                    [](const json& layer) { return layer["type"] == "int8"; }));
 
   Comparison same = take(Comparison::create(model, model, R"({"layers": false})", {}));
   test::set_input(same.input(0), random_values(kInput, 1));

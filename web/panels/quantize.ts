@@ -52,7 +52,7 @@ export function quantizePanel(app: App, onDone: () => Promise<void>): { refresh:
     const state = readState();
     const exclude = state.exclude.split(/[\s,]+/).filter(Boolean);
     const options: QuantizeOptions = {
-      activation: { observer: state.observer as 'minmax' },
+      activation: { observer: state.observer as 'percentile' },
       weight: { scheme: state.weights as 'per_channel_symmetric' },
       batchNorm: state.bn as 'auto',
       inputShapes: inputShapes(model),
@@ -95,10 +95,10 @@ export function quantizePanel(app: App, onDone: () => Promise<void>): { refresh:
       'observer',
       'Ranges of activations',
       [
+        { value: 'percentile', label: 'All but the rarest (percentile 99.999)' },
         { value: 'minmax', label: 'Smallest to largest seen' },
-        { value: 'movingAverage', label: 'Moving average of both' },
         { value: 'histogram', label: 'Histogram, least squared error' },
-        { value: 'percentile', label: 'Percentile 99.999' },
+        { value: 'movingAverage', label: 'Moving average, for many pictures' },
       ],
       'What to do with rare large values.',
       () => {},
