@@ -1,0 +1,266 @@
+// Speed of every row of the kernel tables, one line a row and shape: GMAC/s of products, GB/s (read + written) of the rest.
+//
+//   bench_kernels [filter]        rows whose name contains the filter; in wasm: node bench_kernels.js [filter]
+//
+// Best of many slices, after a warm-up that is counted in calls, so that a just-in-time compiler has come to its last tier.
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <limits>
+#include <string_view>
+#include <vector>
+
+#include "kernels/fbatchnorm/fbatchnorm.h"
+#include "kernels/fconv/fconv.h"
+#include "kernels/fdwconv/fdwconv.h"
+#include "kernels/felementwise/binary.h"
+#include "kernels/felementwise/unary.h"
+#include "kernels/lut/lut.h"
+#include "kernels/qadd/qadd.h"
+#include "kernels/qbatchnorm/qbatchnorm.h"
+#include "kernels/qconv/qconv.h"
+#include "kernels/qdwconv/qdwconv.h"
+#include "kernels/qmul/qmul.h"
+#include "kernels/quantize/quantize.h"
+#include "simd/isa.h"
+
+namespace octavo::kernels {
+namespace {
+
+std::string_view filter;
+
+template <class Body>
+double best_seconds(Body body) {
+  using Clock = std::chrono::steady_clock;
+  const auto once = [&body](int calls) {
+    const auto start = Clock::now();
+    for (int i = 0; i < calls; ++i) body();
+    return std::chrono::duration<double>(Clock::now() - start).count();
+  };
+  once(3);
+  int calls = 1;
+  while (once(calls) < 2e-3) calls *= 2;
+  double best = 1e9;
+  for (double spent = 0; spent < 0.15;) {
+    const double slice = once(calls);
+    spent += slice;
+    best = std::min(best, slice / calls);
+  }
+  return best;
+}
+
+template <class Body>
+void report(std::string_view row, const char* shape, double work, const char* unit, Body body) {
+  if (row.find(filter) == std::string_view::npos) return;
+  std::printf("%-28.*s %-24s %8.2f %s\n", static_cast<int>(row.size()), row.data(), shape, work / best_seconds(body) * 1e-9, unit);
+  std::fflush(stdout);
+}
+
+template <class T>
+std::vector<T> pattern(std::size_t n, int modulus, int offset) {
+  std::vector<T> values(n);
+  std::uint32_t state = 1;
+  for (T& value : values) {
+    state = state * 1664525U + 1013904223U;
+    value = static_cast<T>(static_cast<int>((state >> 8) % static_cast<std::uint32_t>(modulus)) + offset);
+  }
+  return values;
+}
+
+// A convolution over an image with its border: kernel * kernel taps, stride 1.
+struct Shape {
+  const char* name;
+  int size, in, out, kernel;
+  double macs() const { return static_cast<double>(size) * size * in * out * kernel * kernel; }
+  std::size_t in_elements() const { return static_cast<std::size_t>((size + kernel - 1) * (size + kernel - 1) * in + 64); }
+  std::size_t out_elements() const { return static_cast<std::size_t>(size * size * out); }
+  std::vector<std::int32_t> segments() const {
+    std::vector<std::int32_t> offsets;
+    for (int i = 0; i < kernel; ++i) offsets.push_back(i * (size + kernel - 1) * in);
+    return offsets;
+  }
+  std::vector<std::int32_t> taps() const {
+    std::vector<std::int32_t> offsets;
+    for (int i = 0; i < kernel * kernel; ++i) offsets.push_back((i / kernel * (size + kernel - 1) + i % kernel) * in);
+    return offsets;
+  }
+};
+constexpr Shape kProducts[] = {{"1x1 64->256@56", 56, 64, 256, 1}, {"1x1 256->64@56", 56, 256, 64, 1}, {"1x1 512->512@14", 14, 512, 512, 1},
+                               {"3x3 64->64@56", 56, 64, 64, 3},   {"3x3 256->256@14", 14, 256, 256, 3}, {"3x3 3->32@112", 112, 3, 32, 3}};
+constexpr Shape kDepthwise[] = {{"dw 3x3 32@112", 112, 32, 32, 3}, {"dw 3x3 576@14", 14, 576, 576, 3}, {"dw 5x5 72@28", 28, 72, 72, 5}};
+
+// The call of a shape: one output row after the other in one block of pixels.
+template <class Call>
+void place(Call& call, const Shape& s) {
+  call.pixel_stride = s.in;
+  call.row_stride = static_cast<std::int64_t>(s.size + s.kernel - 1) * s.in;
+  call.width = s.size;
+  call.pixels = static_cast<std::int64_t>(s.size) * s.size;
+  call.out_stride = s.out;
+}
+
+void bench_qconv() {
+  for (const QConvKernel& kernel : qconv_kernels()) {
+    const bool model = kernel.engine != simd::EngineClass::kNone && kernel.engine != simd::probe_engine_class();
+    if (model) continue;  // what another machine would run
+    for (const Shape& s : kProducts) {
+      const auto x = pattern<std::uint8_t>(s.in_elements(), 256, 0);
+      const auto weights = pattern<std::int8_t>(static_cast<std::size_t>(s.out * s.in * s.kernel * s.kernel), 255, -127);
+      const std::vector<std::int32_t> bias(static_cast<std::size_t>(s.out), 100);
+      const std::vector<float> scale(static_cast<std::size_t>(s.out), 0.001F);
+      const auto offsets = s.segments();
+      const QConvPacked packed = kernel.pack({s.out, s.kernel, s.kernel * s.in, kernel.x_signed, 7}, weights, bias, scale);
+      std::vector<std::uint8_t> out(s.out_elements());
+      std::vector<std::max_align_t> scratch(packed.scratch_bytes / sizeof(std::max_align_t) + 1);
+      QConvCall call;
+      place(call, s);
+      call.x = reinterpret_cast<const std::byte*>(x.data());
+      call.segment_offset = offsets.data();
+      call.out = reinterpret_cast<std::byte*>(out.data());
+      call.output = kernel.x_signed ? QConvOutput::kInt8 : QConvOutput::kUint8;
+      call.lo = kernel.x_signed ? -128 : 0;
+      call.hi = kernel.x_signed ? 127 : 255;
+      call.scratch = reinterpret_cast<std::byte*>(scratch.data());
+      report(kernel.name, s.name, s.macs(), "GMAC/s", [&] { kernel.run(packed, call); });
+    }
+  }
+}
+
+void bench_fconv() {
+  for (const FConvKernel& kernel : fconv_kernels()) {
+    for (const Shape& s : kProducts) {
+      const auto x = pattern<float>(s.in_elements(), 256, -128);
+      const auto weights = pattern<float>(static_cast<std::size_t>(s.out * s.in * s.kernel * s.kernel), 255, -127);
+      const auto offsets = s.segments();
+      const FConvPacked packed = kernel.pack({s.out, s.kernel, s.kernel * s.in}, weights, {});
+      std::vector<float> out(s.out_elements());
+      FConvCall call;
+      place(call, s);
+      call.x = x.data();
+      call.segment_offset = offsets.data();
+      call.out = out.data();
+      call.lo = 0;
+      call.hi = std::numeric_limits<float>::infinity();
+      report(kernel.name, s.name, s.macs(), "GMAC/s", [&] { kernel.run(packed, call); });
+    }
+  }
+}
+
+void bench_depthwise() {
+  for (const Shape& s : kDepthwise) {
+    const auto channels = static_cast<std::size_t>(s.in);
+    const int taps = s.kernel * s.kernel;
+    const double macs = s.macs() / s.in;
+    const auto offsets = s.taps();
+    for (const QDwConvKernel& kernel : qdwconv_kernels()) {
+      const auto x = pattern<std::uint8_t>(s.in_elements(), 256, 0);
+      const auto weights = pattern<std::int8_t>(channels * static_cast<std::size_t>(taps), 255, -127);
+      const std::vector<std::int32_t> bias(channels, 100);
+      const std::vector<float> scale(channels, 0.01F);
+      const QDwConvPacked packed = kernel.pack({s.in, taps, false, 7}, weights, bias, scale);
+      std::vector<std::uint8_t> out(s.out_elements());
+      QDwConvCall call;
+      place(call, s);
+      call.x = reinterpret_cast<const std::byte*>(x.data());
+      call.tap_offset = offsets.data();
+      call.out = reinterpret_cast<std::byte*>(out.data());
+      report(kernel.name, s.name, macs, "GMAC/s", [&] { kernel.run(packed, call); });
+    }
+    for (const FDwConvKernel& kernel : fdwconv_kernels()) {
+      const auto x = pattern<float>(s.in_elements(), 256, -128);
+      const auto weights = pattern<float>(channels * static_cast<std::size_t>(taps), 255, -127);
+      const FDwConvPacked packed = pack_fdwconv(s.in, taps, weights, {});
+      std::vector<float> out(s.out_elements());
+      FDwConvCall call;
+      place(call, s);
+      call.x = x.data();
+      call.tap_offset = offsets.data();
+      call.out = out.data();
+      call.lo = 0;
+      call.hi = std::numeric_limits<float>::infinity();
+      report(kernel.name, s.name, macs, "GMAC/s", [&] { kernel.run(packed, call); });
+    }
+  }
+}
+
+constexpr std::size_t kElements = 200704;  // 64 channels at 56 x 56
+
+void bench_codes() {
+  const auto a = pattern<std::uint8_t>(kElements, 256, 0);
+  const auto b = pattern<std::uint8_t>(kElements, 251, 0);
+  std::vector<std::uint8_t> out(kElements);
+  const Grid grid{0.02F, 120};
+  for (const QAddKernel& kernel : qadd_kernels()) {
+    const QAddParams params = make_qadd_params(grid, {0.03F, 90}, {0.04F, 111}, 0, 255);
+    report(kernel.name, "64@56", 3.0 * kElements, "GB/s", [&] { kernel.u8(a.data(), b.data(), out.data(), kElements, params); });
+  }
+  for (const QMulKernel& kernel : qmul_kernels()) {
+    const QMulParams params = make_qmul_params(grid, {0.03F, 90}, {0.04F, 111}, 0, 255);
+    report(kernel.name, "64@56", 3.0 * kElements, "GB/s", [&] { kernel.u8(a.data(), b.data(), out.data(), kElements, params); });
+  }
+  for (const LutKernel& kernel : lut_kernels()) {
+    const Table256 table = build_table<std::uint8_t>([](float x) { return x > 0 ? x : 0.1F * x; }, grid, grid);
+    report(kernel.name, "64@56", 2.0 * kElements, "GB/s", [&] { kernel.run(a.data(), out.data(), kElements, table.data()); });
+  }
+  QBatchNormSpec spec;
+  spec.code = CodeType::kUint8;
+  for (int c = 0; c < 64; ++c) {
+    spec.alpha.push_back(0.3F + 0.01F * static_cast<float>(c));
+    spec.beta.push_back(0.5F * static_cast<float>(c) - 16.0F);
+  }
+  spec.zero_in = 120;
+  spec.zero_out = 111;
+  for (const QBatchNormKernel& kernel : qbatchnorm_kernels()) {
+    const auto packed = kernel.pack(spec);
+    if (!packed) continue;
+    const bool planes = kernel.order == ChannelOrder::kPlanes;
+    report(kernel.name, planes ? "64@56 planes" : "64@56 channels-last", 2.0 * kElements, "GB/s",
+           [&] { kernel.run(a.data(), out.data(), planes ? 64 : 3136, planes ? 3136 : 1, 0, *packed); });
+  }
+}
+
+void bench_floats() {
+  const auto a = pattern<float>(kElements, 8, -4);
+  const auto b = pattern<float>(kElements, 7, 1);
+  std::vector<float> out(kElements);
+  std::vector<std::uint8_t> codes(kElements);
+  for (const BinaryKernel& kernel : binary_kernels()) {
+    report(kernel.name, "64@56", 12.0 * kElements, "GB/s", [&] { kernel.run(a.data(), b.data(), out.data(), kElements); });
+  }
+  for (const UnaryKernel& kernel : unary_kernels()) {
+    report(kernel.name, "64@56", 8.0 * kElements, "GB/s", [&] { kernel.run(b.data(), out.data(), kElements, {0.2F, 0.5F}); });
+  }
+  const std::vector<float> scale(64, 0.5F);
+  for (const FBatchNormKernel& kernel : fbatchnorm_kernels()) {
+    report(kernel.name, "64@56 channels-last", 8.0 * kElements, "GB/s",
+           [&] { kernel.channels_last(a.data(), out.data(), 3136, 64, scale.data(), scale.data()); });
+  }
+  const Grid grid{0.02F, 120};
+  for (const QuantizeKernel& kernel : quantize_kernels()) {
+    report(kernel.name, "quantize 64@56", 5.0 * kElements, "GB/s",
+           [&] { kernel.quantize<std::uint8_t>()(a.data(), codes.data(), kElements, grid); });
+    report(kernel.name, "dequantize 64@56", 5.0 * kElements, "GB/s",
+           [&] { kernel.dequantize<std::uint8_t>()(codes.data(), out.data(), kElements, grid); });
+  }
+}
+
+}  // namespace
+
+void bench_all(std::string_view wanted) {
+  filter = wanted;
+  const std::string_view engine = simd::engine_class_name(simd::probe_engine_class());
+  std::printf("engine class: %.*s\n", static_cast<int>(engine.size()), engine.data());
+  bench_qconv();
+  bench_fconv();
+  bench_depthwise();
+  bench_codes();
+  bench_floats();
+}
+
+}  // namespace octavo::kernels
+
+int main(int argc, char** argv) {
+  octavo::kernels::bench_all(argc > 1 ? argv[1] : "");
+  return 0;
+}
