@@ -262,6 +262,8 @@ function printTable(head: string[], rows: (string | number)[][]): void {
 
 interface QuantizeFlags extends PictureFlags, EngineFlags {
   calib: string;
+  eval?: string;
+  labels?: string;
   out: string;
   report?: string;
   observer: string;
@@ -281,6 +283,8 @@ async function quantizeCommand(path: string, flags: QuantizeFlags): Promise<numb
   const { model, size } = await loadModel(path, engine);
   const pictures = await listPictures(flags.calib, flags.samples);
   const shape = inputShape(model, flags);
+  const evaluated = flags.eval ? await listPictures(flags.eval) : undefined;
+  const labels = evaluated && flags.labels ? await readLabels(flags.labels, evaluated) : undefined;
   const options: QuantizeOptions = {
     activation: {
       observer: flags.observer as 'percentile',
@@ -291,6 +295,7 @@ async function quantizeCommand(path: string, flags: QuantizeFlags): Promise<numb
     exclude: [...flags.exclude, ...flags.excludeOp.map((opType) => ({ opType }))],
     inputShapes: { [model.inputs[0]?.name ?? '']: shape },
     total: pictures.length,
+    ...(evaluated ? { evaluation: { samples: pictureFeeds(model, evaluated, shape, flags), ...(labels ? { labels } : {}) } } : {}),
   };
   const bar = progressPrinter();
   const job = quantizeStatic(model, pictureFeeds(model, pictures, shape, flags), options);
@@ -312,11 +317,17 @@ async function quantizeCommand(path: string, flags: QuantizeFlags): Promise<numb
       `${flags.out}: ${kilobytes(size)} -> ${kilobytes(bytes.length)}; nodes: ${[...fates].map(([fate, n]) => `${n} ${fate}`).join(', ')}`,
     );
     for (const output of report.outputs) print(`output ${output.name}: ${decibels(output.sqnr)} against float`);
-    if (report.top1Agreement !== null) print(`same top-1 as float: ${percent(report.top1Agreement)} of ${report.evaluatedSamples} samples`);
+    if (report.evaluation?.top1)
+      print(`top-1 on --eval: float ${percent(report.evaluation.top1.a)}, int8 ${percent(report.evaluation.top1.b)}`);
+    if (report.evaluation && report.evaluation.top1Agreement !== null)
+      print(`same top-1 as float: ${percent(report.evaluation.top1Agreement)} of ${report.evaluation.samples} pictures`);
+    else if (report.top1Agreement !== null)
+      print(`same top-1 as float: ${percent(report.top1Agreement)} of ${report.evaluatedSamples} samples`);
     if (flags.report) print(`report: ${flags.report}`);
   }
-  if (flags.minAgreement !== undefined && (report.top1Agreement ?? 1) < flags.minAgreement / 100) {
-    process.stderr.write(`budget missed: agreement ${percent(report.top1Agreement ?? 1)} is below ${flags.minAgreement} %\n`);
+  const agreement = report.evaluation?.top1Agreement ?? report.top1Agreement ?? 1;
+  if (flags.minAgreement !== undefined && agreement < flags.minAgreement / 100) {
+    process.stderr.write(`budget missed: agreement ${percent(agreement)} is below ${flags.minAgreement} %\n`);
     return exit.budgetMissed;
   }
   return exit.ok;
@@ -520,6 +531,8 @@ async function program(argv: string[]): Promise<number> {
         .argument('<model>', 'float ONNX file')
         .requiredOption('--calib <dir>', 'folder of calibration pictures (JPEG, PNG)')
         .requiredOption('--out <file>', 'where to write the int8 ONNX file')
+        .option('--eval <dir>', 'pictures to compare float and int8 on afterwards')
+        .option('--labels <file>', 'right classes of --eval: lines `file<TAB>class`, or JSON { file: class }')
         .option('--report <file>', 'write a report: .html or .json')
         .addOption(
           new Option('--observer <name>', 'how ranges are found')

@@ -3,8 +3,7 @@
 import { OctavoError, throwIfAborted } from './errors.js';
 import type { ImageOptions } from './images.js';
 import type { Model } from './model.js';
-import { endIteration, iterate } from './quantize.js';
-import { type Samples, toFeeds } from './samples.js';
+import { endIteration, iterate, type Samples, toFeeds } from './samples.js';
 
 export interface CompareOptions {
   /** The right class of each sample, for top-1 and top-5. */

@@ -3,6 +3,7 @@
 // Every method takes and gives structured-cloneable data and returns an Outcome; nothing is thrown across. Long work is cut
 // into slices of some milliseconds with a turn of the event loop between them, so that abort() is heard.
 
+import { transfer } from 'comlink';
 import { type ErrorData, OctavoError } from './errors.js';
 import { type Features, hasRelaxedSimd, hasSimd, hasThreads } from './features.js';
 import { chooseIsa, type LoadOptions, loadModule, type WasmModule } from './load.js';
@@ -138,8 +139,9 @@ export class Host {
   summary(id: number): Promise<Outcome<string>> {
     return this.#outcome(() => unwrap<string>(this.#get('model', id).summary()));
   }
-  toONNX(id: number, options: string): Promise<Outcome<Uint8Array>> {
-    return this.#outcome(() => unwrap<Uint8Array>(this.#get('model', id).toONNX(options)));
+  async toONNX(id: number, options: string): Promise<Outcome<Uint8Array>> {
+    const outcome = await this.#outcome(() => unwrap<Uint8Array>(this.#get('model', id).toONNX(options)));
+    return outcome.ok ? transfer(outcome, [outcome.value.buffer]) : outcome;
   }
 
   // ---- sessions ----
@@ -153,8 +155,8 @@ export class Host {
   }
 
   /** One run at a time for a session; `callId` is what abort() takes. */
-  run(id: number, feeds: RawFeeds, callId: number): Promise<Outcome<RawFeeds>> {
-    return this.#outcome(async () => {
+  async run(id: number, feeds: RawFeeds, callId: number): Promise<Outcome<RawFeeds>> {
+    const outcome = await this.#outcome(async () => {
       const session = this.#get('session', id);
       if (this.#busy.has(id)) {
         throw new OctavoError({
@@ -184,6 +186,12 @@ export class Host {
         if (this.#doomed.has(id)) this.#remove(id);
       }
     });
+    return outcome.ok
+      ? transfer(
+          outcome,
+          Object.values(outcome.value).map(({ bytes }) => bytes.buffer),
+        )
+      : outcome;
   }
 
   profile(id: number, feeds: RawFeeds): Promise<Outcome<{ steps: StepProfile[]; memory: Memory }>> {

@@ -42,6 +42,12 @@ export class Job<T> implements AsyncIterable<Progress> {
     this.#controller.abort(reason);
   }
 
+  /** Aborts what is still running and waits for its end. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.abort();
+    await this.result.catch(() => {});
+  }
+
   /** Progress events; a slow reader gets the latest one, not a backlog. */
   async *[Symbol.asyncIterator](): AsyncGenerator<Progress> {
     let seen = 0;

@@ -1,5 +1,6 @@
 // A loaded network.
 
+import { transfer } from 'comlink';
 import { defaultEngine, type Engine, type Owner } from './engine.js';
 import { abortError, OctavoError, throwIfAborted } from './errors.js';
 import { isNode } from './features.js';
@@ -170,8 +171,11 @@ export class Model {
     throwIfAborted(options.signal, 'Model.load');
     const [engine, bytes] = await Promise.all([options.engine ?? defaultEngine(), readSource(source, options)]);
     throwIfAborted(options.signal, 'Model.load');
-    options.onProgress?.({ stage: 'load', done: bytes.length, total: bytes.length });
-    const info = await engine.call('loadModel', [bytes]);
+    const { length } = bytes;
+    options.onProgress?.({ stage: 'load', done: length, total: length });
+    // The caller's own bytes are copied; what was read here is moved.
+    const isCallers = source instanceof Uint8Array || source instanceof ArrayBuffer;
+    const info = await engine.call('loadModel', [isCallers ? bytes : transfer(bytes, [bytes.buffer])]);
     const model = new Model({ engine, generation: engine.generation }, info);
     if (options.signal?.aborted) {
       await model.close();

@@ -1,11 +1,12 @@
 // Post-training quantization.
 
+import { type CompareResult, compare } from './compare.js';
 import { abortError, OctavoError, throwIfAborted } from './errors.js';
 import type { ImageOptions } from './images.js';
 import { Job, type Progress, type Stage } from './job.js';
 import { Model } from './model.js';
 import { Report, type ReportData } from './report.js';
-import { type Samples, toFeeds } from './samples.js';
+import { endIteration, iterate, type Samples, toFeeds } from './samples.js';
 
 export interface QuantizeOptions {
   activation?: {
@@ -32,6 +33,8 @@ export interface QuantizeOptions {
   inputShapes?: Record<string, number[]>;
   /** On how many of the samples float and int8 are compared for the report. Default 8. */
   evaluateSamples?: number;
+  /** Samples that calibration does not see, to compare float and int8 on afterwards; with labels for the accuracy. */
+  evaluation?: { samples: Samples; labels?: Iterable<number> };
   /** How samples that are pictures become tensors. */
   image?: ImageOptions;
   /** How many samples there will be, for the progress; taken from arrays by itself. */
@@ -45,34 +48,12 @@ export interface QuantizeResult {
   report: Report;
 }
 
-const notForTheEngine = ['image', 'total', 'signal'] as const satisfies (keyof QuantizeOptions)[];
+const notForTheEngine = ['evaluation', 'image', 'total', 'signal'] as const satisfies (keyof QuantizeOptions)[];
 
 function lengthOf(samples: Samples): number | undefined {
   if (Array.isArray(samples)) return samples.length;
   if (samples instanceof Set || samples instanceof Map) return samples.size;
   return undefined;
-}
-
-/** The iterator of either kind of iterable; INVALID_OPTION for anything else. */
-export function iterate<T>(samples: Iterable<T> | AsyncIterable<T>, where: string): AsyncIterator<T> | Iterator<T> {
-  const source = samples as Partial<Iterable<T> & AsyncIterable<T>> | null | undefined;
-  const iterator = source?.[Symbol.asyncIterator]?.() ?? (typeof source === 'string' ? undefined : source?.[Symbol.iterator]?.());
-  if (iterator) return iterator;
-  throw new OctavoError({
-    code: 'INVALID_OPTION',
-    what: 'The samples are not iterable.',
-    where,
-    hint: 'Give an array, a generator, or any (async) iterable.',
-  });
-}
-
-/** Closes the iterator of samples that are not all taken; its own failure there would hide the first one. */
-export async function endIteration(iterator: AsyncIterator<unknown> | Iterator<unknown>): Promise<void> {
-  try {
-    await iterator.return?.();
-  } catch {
-    // The error that ended the work is the one to report.
-  }
 }
 
 /**
@@ -84,6 +65,26 @@ export async function endIteration(iterator: AsyncIterator<unknown> | Iterator<u
  */
 export function quantizeStatic(model: Model, samples: Samples, options: QuantizeOptions = {}): Job<QuantizeResult> {
   return new Job((report, signal) => run(model, samples, options, report, signal), options.signal);
+}
+
+/** Both models on the evaluation samples. */
+function evaluate(
+  model: Model,
+  int8: Model,
+  options: QuantizeOptions,
+  report: (progress: Progress) => void,
+  signal: AbortSignal,
+): Promise<CompareResult> {
+  const { samples = [], labels } = options.evaluation ?? {};
+  const total = lengthOf(samples);
+  return compare(model, int8, samples, {
+    layers: false,
+    signal,
+    inputShapes: options.inputShapes ?? {},
+    onProgress: ({ done }) => report({ stage: 'evaluate', done, ...(total === undefined ? {} : { total }) }),
+    ...(labels ? { labels } : {}),
+    ...(options.image ? { image: options.image } : {}),
+  });
 }
 
 async function run(
@@ -137,7 +138,15 @@ async function run(
     }
     throwIfAborted(signal, where);
     const result = await engine.call('jobResult', [job.id], owner);
-    return { model: new Model(owner, result.model), report: new Report(JSON.parse(result.report) as ReportData) };
+    const int8 = new Model(owner, result.model);
+    const data = JSON.parse(result.report) as Omit<ReportData, 'evaluation'>;
+    try {
+      const evaluation = options.evaluation ? await evaluate(model, int8, options, report, signal) : null;
+      return { model: int8, report: new Report({ ...data, evaluation }) };
+    } catch (error) {
+      await int8.close();
+      throw error;
+    }
   } catch (error) {
     if (signal.aborted && !(error instanceof OctavoError && error.code === 'ABORTED')) throw abortError(where, signal.reason);
     throw error;

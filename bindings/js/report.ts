@@ -1,5 +1,7 @@
 // What a quantization did and what it cost: an object, JSON, and one HTML file that needs nothing else.
 
+import type { CompareResult } from './compare.js';
+
 export type Fate = 'int8' | 'float' | 'folded' | 'fused' | 'removed';
 
 export interface NodeReport {
@@ -28,7 +30,7 @@ export interface TensorReport {
   sqnr: number | null;
   histogram: { min: number; max: number; counts: number[] } | null;
 }
-/** The shape is src/quantize/report.h's. */
+/** The shape is src/quantize/report.h's, and `evaluation`. */
 export interface ReportData {
   version: number;
   model: { name: string; floatBytes: number; int8Bytes: number };
@@ -43,6 +45,8 @@ export interface ReportData {
   evaluatedSamples: number;
   /** Medians over the evaluated samples, one thread. */
   latency: { floatMs: number; int8Ms: number };
+  /** Float (a) and int8 (b) on the `evaluation` samples; null where none were given. */
+  evaluation: CompareResult | null;
 }
 
 export interface Report extends ReportData {}
@@ -116,6 +120,19 @@ function table(head: string[], rows: string[][]): string {
     .join('')}</tbody></table></div>`;
 }
 
+const percent = (share: number): string => `${(share * 100).toFixed(1)} %`;
+
+function evaluationTiles(evaluation: CompareResult | null, tile: (value: string, words: string) => string): string[] {
+  if (!evaluation) return [];
+  const { samples, top1Agreement, top1 } = evaluation;
+  return [
+    ...(top1Agreement === null
+      ? []
+      : [tile(percent(top1Agreement), `same answer as float, on ${samples} samples that calibration did not see`)]),
+    ...(top1 ? [tile(`${percent(top1.a)} → ${percent(top1.b)}`, 'right answers, float → int8')] : []),
+  ];
+}
+
 function renderHTML(report: ReportData): string {
   const { model, latency } = report;
   const largest = Math.max(1, ...report.tensors.map((tensor) => tensor.sqnr ?? 0));
@@ -124,9 +141,10 @@ function renderHTML(report: ReportData): string {
     tile(`${kilobytes(model.floatBytes)} → ${kilobytes(model.int8Bytes)}`, 'size of the ONNX file'),
     tile(`${latency.floatMs.toFixed(2)} → ${latency.int8Ms.toFixed(2)} ms`, 'median of a run, float → int8, one thread'),
     ...report.outputs.map((output) => tile(decibels(output.sqnr), `signal to noise of output <code>${escape(output.name)}</code>`)),
-    ...(report.top1Agreement === null
+    ...(report.top1Agreement === null || report.evaluation
       ? []
-      : [tile(`${(report.top1Agreement * 100).toFixed(1)} %`, `same answer as float, on ${report.evaluatedSamples} calibration samples`)]),
+      : [tile(percent(report.top1Agreement), `same answer as float, on ${report.evaluatedSamples} calibration samples`)]),
+    ...evaluationTiles(report.evaluation, tile),
   ];
   const code = (text: string): string => `<code>${escape(text)}</code>`;
   return `<!doctype html>

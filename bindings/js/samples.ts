@@ -1,5 +1,6 @@
 // From what callers have (tensors, arrays, pictures) to checked feeds of a model.
 
+import { transfer } from 'comlink';
 import { OctavoError } from './errors.js';
 import type { RawFeeds, RawTensor, TensorInfo } from './host.js';
 import { type ImageOptions, type ImageSource, images, isImageSource } from './images.js';
@@ -122,6 +123,11 @@ export interface FeedRules {
   image?: ImageOptions;
 }
 
+/** The same feeds, marked so that a worker gets their memory instead of a copy. */
+export function moved(feeds: RawFeeds): RawFeeds {
+  return transfer(feeds, [...new Set(Object.values(feeds).map(({ bytes }) => bytes.buffer))]);
+}
+
 /** Checks one sample. @throws OctavoError SAMPLE_SHAPE, SAMPLE_DTYPE, SAMPLE_MISSING, BAD_IMAGE; `where` names it. */
 export async function toFeeds(sample: Sample, rules: FeedRules, where: string): Promise<RawFeeds> {
   const { inputs, inputShapes } = rules;
@@ -133,7 +139,7 @@ export async function toFeeds(sample: Sample, rules: FeedRules, where: string): 
       const geometry = height !== undefined && width !== undefined ? { size: [height, width] as [number, number] } : {};
       const grey = channels === 1 ? { channels: 'GRAY' as const } : {};
       for await (const tensor of images([sample], { ...geometry, ...grey, ...rules.image })) {
-        return { [first.name]: checkFeed(first, tensor, inputShapes, where) };
+        return moved({ [first.name]: checkFeed(first, tensor, inputShapes, where) });
       }
     }
     if (isFeed(sample)) return { [first.name]: checkFeed(first, sample, inputShapes, where) };
@@ -175,4 +181,26 @@ export async function toFeeds(sample: Sample, rules: FeedRules, where: string): 
       return [info.name, checkFeed(info, feed, inputShapes, where)];
     }),
   );
+}
+
+/** The iterator of either kind of iterable; INVALID_OPTION for anything else. */
+export function iterate<T>(samples: Iterable<T> | AsyncIterable<T>, where: string): AsyncIterator<T> | Iterator<T> {
+  const source = samples as Partial<Iterable<T> & AsyncIterable<T>> | null | undefined;
+  const iterator = source?.[Symbol.asyncIterator]?.() ?? (typeof source === 'string' ? undefined : source?.[Symbol.iterator]?.());
+  if (iterator) return iterator;
+  throw new OctavoError({
+    code: 'INVALID_OPTION',
+    what: 'The samples are not iterable.',
+    where,
+    hint: 'Give an array, a generator, or any (async) iterable.',
+  });
+}
+
+/** Closes the iterator of samples that are not all taken; its own failure there would hide the first one. */
+export async function endIteration(iterator: AsyncIterator<unknown> | Iterator<unknown>): Promise<void> {
+  try {
+    await iterator.return?.();
+  } catch {
+    // The error that ended the work is the one to report.
+  }
 }

@@ -4,7 +4,7 @@ import type { Engine, Owner } from './engine.js';
 import { OctavoError, throwIfAborted } from './errors.js';
 import type { Memory, SessionInfo, StepProfile, TensorInfo } from './host.js';
 import { Model, type ModelSource } from './model.js';
-import { type Feeds, toFeeds } from './samples.js';
+import { type Feeds, moved, toFeeds } from './samples.js';
 import { type Tensor, tensorOfBytes } from './tensor.js';
 
 export interface SessionOptions {
@@ -17,6 +17,8 @@ export interface SessionOptions {
 }
 export interface RunOptions {
   signal?: AbortSignal;
+  /** Moves the feeds' memory to the worker instead of copying it: do not use them afterwards. Default false. */
+  transfer?: boolean;
 }
 export interface Profile {
   steps: StepProfile[];
@@ -81,7 +83,7 @@ export class InferenceSession {
     const abort = (): void => void engine.call('abort', [call], this.#owner).catch(() => {});
     options.signal?.addEventListener('abort', abort);
     try {
-      const outputs = await engine.call('run', [this.#id, raw, call], this.#owner);
+      const outputs = await engine.call('run', [this.#id, options.transfer ? moved(raw) : raw, call], this.#owner);
       throwIfAborted(options.signal, 'session.run');
       return Object.fromEntries(Object.entries(outputs).map(([name, { type, bytes, shape }]) => [name, tensorOfBytes(type, bytes, shape)]));
     } finally {

@@ -51,6 +51,10 @@ test('octavo quantize writes a model and a report, octavo compare measures it', 
     'int8.onnx',
     '--report',
     'report.html',
+    '--eval',
+    'test',
+    '--labels',
+    'test.tsv',
     '--preset',
     'unit',
   );
@@ -59,7 +63,8 @@ test('octavo quantize writes a model and a report, octavo compare measures it', 
   assert.match(made.out, /output logits: \d+\.\d dB/);
   assert.match(made.err, /^calibrate\n/); // no terminal: a line a stage
   assert.ok(!made.err.includes('\r'));
-  assert.match(readFileSync(at('report.html'), 'utf8'), /Quantization report/);
+  assert.match(made.out, /top-1 on --eval: float \d+\.\d\d %, int8 \d+\.\d\d %/);
+  assert.match(readFileSync(at('report.html'), 'utf8'), /Quantization report[\s\S]*right answers/);
 
   const compared = await octavo(
     'compare',

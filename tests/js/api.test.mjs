@@ -114,6 +114,27 @@ for (const worker of [false, true]) {
       assert.deepEqual(JSON.parse(JSON.stringify(report)).samples, 1);
     });
 
+    test('evaluation samples with labels put the accuracy into the report', async () => {
+      const labelled = digits('test', 50);
+      const { model: int8, report } = await quantizeStatic(model, digitFeeds('train', 20), {
+        evaluation: { samples: labelled.map(({ feed }) => feed), labels: labelled.map(({ label }) => label) },
+      }).result;
+      assert.equal(report.evaluation.samples, 50);
+      assert.ok(report.evaluation.top1.a >= 0.96 && report.evaluation.top1.b >= 0.94);
+      assert.match(report.toHTML(), /right answers/);
+      await int8.close();
+    });
+
+    test('feeds are copied, or moved where the caller says so', async () => {
+      await using session = await InferenceSession.create(model);
+      const [{ data, shape }] = digitFeeds('test', 1);
+      const kept = await session.run({ image: { data, shape } });
+      assert.equal(data.length, 784);
+      const moved = await session.run({ image: { data, shape } }, { transfer: true });
+      assert.deepEqual(moved.logits.data, kept.logits.data);
+      if (worker) assert.equal(data.length, 0, "its memory is the worker's now");
+    });
+
     test('excluded nodes stay float, by name and by type', async () => {
       const byName = await quantizeStatic(model, digitFeeds('train', 4), { exclude: ['/stem/*'] }).result;
       assert.equal(byName.report.nodes.find(({ name }) => name === '/stem/Conv').fate, 'float');

@@ -38,7 +38,8 @@ test('the docs name only files and npm scripts that exist', () => {
   const scripts = Object.keys(JSON.parse(read('package.json')).scripts);
   for (const path of ['README.md', 'src/README.md', 'CHANGELOG.md', 'docs/explanation/quantization.md']) {
     const text = read(path);
-    for (const [, link] of text.matchAll(/\]\(([^)#:]+)\)/g)) assert.ok(existsSync(join(root, path, '..', link)), `${path} links to ${link}`);
+    for (const [, link] of text.matchAll(/\]\(([^)#:]+)\)/g))
+      assert.ok(existsSync(join(root, path, '..', link)), `${path} links to ${link}`);
     for (const [, script] of text.matchAll(/npm run ([\w-]+)/g)) assert.ok(scripts.includes(script), `${path}: npm run ${script}`);
   }
 });

@@ -220,6 +220,20 @@ describe('bad input', () => {
   });
 });
 
+test('an engine without WebAssembly SIMD is told what would do', async () => {
+  const { validate } = WebAssembly;
+  WebAssembly.validate = () => false;
+  try {
+    await rejects(createEngine({ worker: false }), 'NO_SIMD', { hint: /Firefox/ });
+    WebAssembly.validate = (bytes) => bytes.length < 42 && validate(bytes); // SIMD, but no relaxed SIMD
+    await rejects(createEngine({ worker: false, isa: 'relaxed' }), 'NO_SIMD', { hint: /simd/ });
+    await using engine = await createEngine({ worker: false });
+    assert.equal(engine.features.isa, 'simd');
+  } finally {
+    WebAssembly.validate = validate;
+  }
+});
+
 test('aborting ends the work in each phase, and the engine goes on', async () => {
   for (const worker of [true, false]) {
     await using engine = await createEngine({ worker });

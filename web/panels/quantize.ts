@@ -51,6 +51,9 @@ export function quantizePanel(app: App, onDone: () => Promise<void>): { refresh:
     out.replaceChildren();
     const state = readState();
     const exclude = state.exclude.split(/[\s,]+/).filter(Boolean);
+    // Pictures that calibration has not seen, where there are enough.
+    const shown = app.evaluation.length ? app.evaluation : app.calibration.slice(0, 50);
+    const labels = shown.every((picture) => picture.label !== undefined) ? shown.map((picture) => picture.label ?? 0) : undefined;
     const options: QuantizeOptions = {
       activation: { observer: state.observer as 'percentile' },
       weight: { scheme: state.weights as 'per_channel_symmetric' },
@@ -58,6 +61,10 @@ export function quantizePanel(app: App, onDone: () => Promise<void>): { refresh:
       inputShapes: inputShapes(model),
       exclude: exclude.map((word) => (/^op:/i.test(word) ? { opType: word.slice(3) } : word)),
       total: app.calibration.length,
+      evaluation: {
+        samples: feeds(model, shown, state),
+        ...(labels ? { labels } : {}),
+      },
       signal: controller.signal,
     };
     try {

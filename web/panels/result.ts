@@ -1,6 +1,6 @@
 // Panel 4: gains and costs, side by side; downloads.
 
-import { compare, InferenceSession, type Report } from 'octavo';
+import { InferenceSession, type Report } from 'octavo';
 import { type App, errorNotice, type Picture } from '../app.ts';
 import { bar, histogramChart } from '../charts.ts';
 import { byId, h } from '../dom.ts';
@@ -169,16 +169,10 @@ export function resultPanel(app: App): { show: () => Promise<void>; hide: () => 
     section.hidden = false;
     clearChart();
     const { report } = result;
-    const state = readState();
+    const comparison = report.evaluation; // the quantize panel asks for it
+    if (!comparison) return;
     out.replaceChildren(h('p', { role: 'status' }, 'Comparing float and int8…'));
     try {
-      const pictures = app.evaluation.length ? app.evaluation : app.calibration.slice(0, 50);
-      const labels = pictures.every((p) => p.label !== undefined) ? pictures.map((p) => p.label ?? 0) : undefined;
-      const comparison = await compare(result.float, result.int8, feeds(result.float, pictures, state), {
-        layers: false,
-        inputShapes: inputShapes(result.float),
-        ...(labels ? { labels } : {}),
-      });
       const ms = comparison.milliseconds;
       const stem = app.modelName.replace(/\.onnx$/i, '');
       const tiles = [
