@@ -1,31 +1,21 @@
 // The same integers everywhere: simd and relaxed modules, and ONNX Runtime on the exported file.
 
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import * as ort from 'onnxruntime-node';
 import { feeds, modelBytes, networks } from '../../bench/networks.mjs';
-import { createEngine, InferenceSession, Model, quantizeStatic } from '../../dist/index.js';
-import { dataFolder, digitFeeds, digitsModel, skipWithoutData } from './support.mjs';
+import * as octavo from '../../dist/index.js';
+import { parityWork, parseParity } from './parity-work.mjs';
+import { dataFolder, digitsModel, root, skipWithoutData } from './support.mjs';
 
+const { createEngine, InferenceSession, Model, quantizeStatic } = octavo;
 const ortOptions = { logSeverityLevel: 3 };
-const bytesOf = (tensor) => Buffer.from(tensor.data.buffer, tensor.data.byteOffset, tensor.data.byteLength);
 
-test('a quantized network gives the same bytes in the simd and the relaxed module', async () => {
-  const outputs = {};
-  for (const isa of ['simd', 'relaxed']) {
-    await using engine = await createEngine({ isa, worker: false });
-    assert.equal(engine.features.isa, isa);
-    const model = await Model.load(digitsModel(), { engine });
-    const { model: int8 } = await quantizeStatic(model, digitFeeds('train', 20)).result;
-    const session = await InferenceSession.create(int8);
-    const runs = [];
-    for (const feed of digitFeeds('test', 20)) runs.push(bytesOf((await session.run({ image: feed })).logits));
-    outputs[isa] = { file: Buffer.from(await int8.toONNX()), logits: Buffer.concat(runs) };
-  }
-  assert.ok(outputs.simd.file.equals(outputs.relaxed.file), 'the exported files differ');
-  assert.ok(outputs.simd.logits.equals(outputs.relaxed.logits), 'the logits differ');
+test('both modules make the file and the logits that tests/data/parity.txt names', async () => {
+  const wanted = parseParity(readFileSync(join(root, 'tests/data/parity.txt'), 'utf8'));
+  for (const isa of ['simd', 'relaxed']) assert.deepEqual(await parityWork(octavo, digitsModel(), isa), wanted, isa);
 });
 
 /** { share of equal codes, largest difference in codes } of a float output on a grid of `scale`. */
