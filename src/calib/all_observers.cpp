@@ -7,11 +7,14 @@ namespace octavo::calib {
 namespace {
 constexpr std::array kObservers{
     ObserverDef{"minmax", "The smallest and the largest value seen.", &make_min_max},
-    ObserverDef{"movingAverage", "Smallest and largest value of each batch, exponentially averaged (PyTorch).",
+    ObserverDef{"movingAverage",
+                "Smallest and largest value of each batch, exponentially averaged (PyTorch).",
                 &make_moving_average},
-    ObserverDef{"histogram", "The part of a 2048-bin histogram with the least squared error (PyTorch).",
+    ObserverDef{"histogram",
+                "The part of a 2048-bin histogram with the least squared error (PyTorch).",
                 &make_histogram},
-    ObserverDef{"percentile", "The range that leaves out the rarest values, half of them at each end.",
+    ObserverDef{"percentile",
+                "The range that leaves out the rarest values, half of them at each end.",
                 &make_percentile},
 };
 }  // namespace

@@ -1,4 +1,5 @@
-// The smallest and the largest of many values, in lanes that compilers turn into vector instructions.
+// The smallest and the largest of many values, in lanes that compilers turn into vector
+// instructions.
 #pragma once
 
 #include <algorithm>

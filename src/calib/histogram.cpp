@@ -1,8 +1,8 @@
 // histogram: torch.ao.quantization.HistogramObserver (2.6), the same integers and floats.
 //
-// A histogram of all batches over their common range; the range that is returned is the part of it, ends on bin
-// edges, that the search below finds: ends move inward a 1e-5 quantile at a time while the estimated squared
-// error of quantizing to 256 codes does not grow.
+// A histogram of all batches over their common range; the range that is returned is the part of it,
+// ends on bin edges, that the search below finds: ends move inward a 1e-5 quantile at a time while
+// the estimated squared error of quantizing to 256 codes does not grow.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -36,7 +36,8 @@ void add_to_bins(std::span<const float> values, float min, float max, std::vecto
 // torch.linspace, element i of `steps`.
 float linspace(float start, float end, std::size_t steps, std::size_t i) {
   const float step = (end - start) / static_cast<float>(steps - 1);
-  return i < steps / 2 ? start + step * static_cast<float>(i) : end - step * static_cast<float>(steps - i - 1);
+  return i < steps / 2 ? start + step * static_cast<float>(i)
+                       : end - step * static_cast<float>(steps - i - 1);
 }
 
 // torch's floor division of floats.
@@ -87,7 +88,8 @@ class Histogram final : public Observer {
   // Both histograms are brought to the common range, as torch does with a batch that widens it.
   Status merge(const Observer& other) override {
     const auto* same = dynamic_cast<const Histogram*>(&other);
-    if (same == nullptr || same->bins_.size() != bins_.size()) return foreign_merge(name(), other.name());
+    if (same == nullptr || same->bins_.size() != bins_.size())
+      return foreign_merge(name(), other.name());
     if (same->empty()) return ok_status();
     Histogram theirs(static_cast<int>(bins_.size()));
     theirs.bins_ = same->bins_;
@@ -120,7 +122,8 @@ class Histogram final : public Observer {
     float min = 0;
     float max = 0;
     std::vector<float> bins;
-    if (!in.name(name()) || !in.get(min) || !in.get(max) || !in.get_all(bins, bins_.size()) || !in.at_end())
+    if (!in.name(name()) || !in.get(min) || !in.get(max) || !in.get_all(bins, bins_.size()) ||
+        !in.at_end())
       return foreign_state(name());
     min_ = min;
     max_ = max;
@@ -150,7 +153,8 @@ class Histogram final : public Observer {
       for (std::size_t i = 0; i < fine; ++i) {
         const float middle = linspace(min_, max_, fine + 1, i) + 0.5F * bin_size;
         const auto above = std::upper_bound(edges.begin(), edges.end(), middle) - edges.begin();
-        const auto bin = std::clamp<std::ptrdiff_t>(above - 1, 0, static_cast<std::ptrdiff_t>(bins_.size()) - 1);
+        const auto bin =
+            std::clamp<std::ptrdiff_t>(above - 1, 0, static_cast<std::ptrdiff_t>(bins_.size()) - 1);
         moved[static_cast<std::size_t>(bin)] +=
             static_cast<double>(bins_[i / kUpsampleRate] / static_cast<float>(kUpsampleRate));
       }
@@ -162,7 +166,8 @@ class Histogram final : public Observer {
 
   // Estimated squared error when the codes span bins [first, last] and the rest saturates.
   double quantization_error(std::int64_t first, std::int64_t last) const {
-    const double width = (static_cast<double>(max_) - static_cast<double>(min_)) / static_cast<double>(bins_.size());
+    const double width =
+        (static_cast<double>(max_) - static_cast<double>(min_)) / static_cast<double>(bins_.size());
     const double step = width * static_cast<double>(last - first + 1) / kCodes;
     if (step == 0) return 0;
     const auto width_f = static_cast<float>(width);

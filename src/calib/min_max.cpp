@@ -41,7 +41,8 @@ class MinMax final : public Observer {
     StateReader in(bytes);
     float min = 0;
     float max = 0;
-    if (!in.name(name()) || !in.get(min) || !in.get(max) || !in.at_end()) return foreign_state(name());
+    if (!in.name(name()) || !in.get(min) || !in.get(max) || !in.at_end())
+      return foreign_state(name());
     min_ = min;
     max_ = max;
     return ok_status();
@@ -54,6 +55,8 @@ class MinMax final : public Observer {
 
 }  // namespace
 
-std::unique_ptr<Observer> make_min_max(const ObserverOptions&) { return std::make_unique<MinMax>(); }
+std::unique_ptr<Observer> make_min_max(const ObserverOptions&) {
+  return std::make_unique<MinMax>();
+}
 
 }  // namespace octavo::calib

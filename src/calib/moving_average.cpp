@@ -1,4 +1,5 @@
-// movingAverage: m += c * (m_of_batch - m), f32, the first batch sets m (torch MovingAverageMinMaxObserver).
+// movingAverage: m += c * (m_of_batch - m), f32, the first batch sets m (torch
+// MovingAverageMinMaxObserver).
 #include <cstdint>
 
 #include "calib/extremes.h"
@@ -36,7 +37,8 @@ class MovingAverage final : public Observer {
     const double share =
         static_cast<double>(same->batches_) / static_cast<double>(batches_ + same->batches_);
     const auto mean = [share](float mine, float theirs) {
-      return static_cast<float>((1 - share) * static_cast<double>(mine) + share * static_cast<double>(theirs));
+      return static_cast<float>((1 - share) * static_cast<double>(mine) +
+                                share * static_cast<double>(theirs));
     };
     range_ = {mean(range_.min, same->range_.min), mean(range_.max, same->range_.max)};
     batches_ += same->batches_;
@@ -57,8 +59,8 @@ class MovingAverage final : public Observer {
     float constant = 0;
     std::int64_t batches = 0;
     Range range;
-    if (!in.name(name()) || !in.get(constant) || constant != constant_ || !in.get(batches) || batches < 0 ||
-        !in.get(range.min) || !in.get(range.max) || !in.at_end()) {
+    if (!in.name(name()) || !in.get(constant) || constant != constant_ || !in.get(batches) ||
+        batches < 0 || !in.get(range.min) || !in.get(range.max) || !in.at_end()) {
       return foreign_state(name());
     }
     batches_ = batches;

@@ -1,4 +1,5 @@
-// Observers watch the values of one tensor, sample after sample, in memory that does not grow with them.
+// Observers watch the values of one tensor, sample after sample, in memory that does not grow with
+// them.
 #pragma once
 
 #include <cstddef>
@@ -26,19 +27,19 @@ class Observer {
   // One batch. An empty one changes nothing.
   virtual void observe(std::span<const float> values) = 0;
   virtual Range range() const = 0;
-  // As if `other`, of the same row and options, had been observed here too. INVALID_STATE where it is not of the
-  // same row or bins.
+  // As if `other`, of the same row and options, had been observed here too. INVALID_STATE where it
+  // is not of the same row or bins.
   virtual Status merge(const Observer& other) = 0;
-  // The state as bytes, little-endian; load refuses bytes that save did not write (INVALID_STATE) and then
-  // leaves the observer as it was.
+  // The state as bytes, little-endian; load refuses bytes that save did not write (INVALID_STATE)
+  // and then leaves the observer as it was.
   virtual std::vector<std::byte> save() const = 0;
   virtual Status load(std::span<const std::byte> bytes) = 0;
 };
 
 struct ObserverOptions {
-  double percentile = 99.999;         // 0 < percentile <= 100: the part of the values that the range keeps
-  double averaging_constant = 0.01;   // weight of a new batch, 0 < c <= 1
-  int bins = 2048;                    // of the histograms
+  double percentile = 99.999;  // 0 < percentile <= 100: the part of the values that the range keeps
+  double averaging_constant = 0.01;  // weight of a new batch, 0 < c <= 1
+  int bins = 2048;                   // of the histograms
 };
 
 struct ObserverDef {

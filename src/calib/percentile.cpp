@@ -1,8 +1,9 @@
-// percentile: the range that keeps `percentile` per cent of the values, cutting half of the rest at each end.
+// percentile: the range that keeps `percentile` per cent of the values, cutting half of the rest at
+// each end.
 //
-// Bins lie on the grid k * 2^e. When values fall outside, e grows and neighbours are added in pairs: counts are
-// exact at any time, so neither the order of samples nor a merge changes the result. Between 1/2 and all of the
-// bins are in use once the first batch has set e.
+// Bins lie on the grid k * 2^e. When values fall outside, e grows and neighbours are added in
+// pairs: counts are exact at any time, so neither the order of samples nor a merge changes the
+// result. Between 1/2 and all of the bins are in use once the first batch has set e.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -19,7 +20,8 @@ constexpr int kSmallestExponent = -140;
 
 class Percentile final : public Observer {
  public:
-  Percentile(double percentile, int bins) : percentile_(percentile), counts_(static_cast<std::size_t>(bins), 0) {}
+  Percentile(double percentile, int bins)
+      : percentile_(percentile), counts_(static_cast<std::size_t>(bins), 0) {}
 
   std::string_view name() const override { return "percentile"; }
 
@@ -45,12 +47,14 @@ class Percentile final : public Observer {
   Range range() const override {
     if (total_ == 0) return {};
     const double cut = (100.0 - percentile_) / 200.0 * static_cast<double>(total_);
-    return {std::clamp(position(cut, false), min_, max_), std::clamp(position(cut, true), min_, max_)};
+    return {std::clamp(position(cut, false), min_, max_),
+            std::clamp(position(cut, true), min_, max_)};
   }
 
   Status merge(const Observer& other) override {
     const auto* same = dynamic_cast<const Percentile*>(&other);
-    if (same == nullptr || same->counts_.size() != counts_.size() || same->percentile_ != percentile_)
+    if (same == nullptr || same->counts_.size() != counts_.size() ||
+        same->percentile_ != percentile_)
       return foreign_merge(name(), other.name());
     if (same->total_ == 0) return ok_status();
     Percentile theirs(percentile_, static_cast<int>(counts_.size()));
@@ -84,9 +88,10 @@ class Percentile final : public Observer {
     StateReader in(bytes);
     Percentile read(percentile_, static_cast<int>(counts_.size()));
     double percentile = 0;
-    if (!in.name(name()) || !in.get(percentile) || percentile != percentile_ || !in.get(read.min_) ||
-        !in.get(read.max_) || !in.get(read.exponent_) || !in.get(read.first_) || !in.get(read.total_) ||
-        !in.get_all(read.counts_, counts_.size()) || !in.at_end() || !read.sound()) {
+    if (!in.name(name()) || !in.get(percentile) || percentile != percentile_ ||
+        !in.get(read.min_) || !in.get(read.max_) || !in.get(read.exponent_) ||
+        !in.get(read.first_) || !in.get(read.total_) || !in.get_all(read.counts_, counts_.size()) ||
+        !in.at_end() || !read.sound()) {
       return foreign_state(name());
     }
     copy(read);
@@ -104,7 +109,9 @@ class Percentile final : public Observer {
   }
 
   // On the grid, still as a double: it may be far outside what an index can hold.
-  double grid(float value) const { return std::floor(static_cast<double>(value) * std::ldexp(1.0, -exponent_)); }
+  double grid(float value) const {
+    return std::floor(static_cast<double>(value) * std::ldexp(1.0, -exponent_));
+  }
   std::int64_t index(float value) const { return static_cast<std::int64_t>(grid(value)); }
   bool fits(float min, float max) const {
     constexpr double kExact = 0x1p52;
@@ -128,11 +135,13 @@ class Percentile final : public Observer {
   void cover(float min, float max) {
     const auto bins = static_cast<std::int64_t>(counts_.size());
     if (total_ == 0) {
-      const double width = (static_cast<double>(max) - static_cast<double>(min)) / static_cast<double>(bins);
+      const double width =
+          (static_cast<double>(max) - static_cast<double>(min)) / static_cast<double>(bins);
       exponent_ = kSmallestExponent;
       if (width > 0) exponent_ = std::max(exponent_, std::ilogb(width));
       // Powers of two of a constant tensor: no finer than its own precision.
-      const double magnitude = std::max(std::fabs(static_cast<double>(min)), std::fabs(static_cast<double>(max)));
+      const double magnitude =
+          std::max(std::fabs(static_cast<double>(min)), std::fabs(static_cast<double>(max)));
       if (magnitude > 0) exponent_ = std::max(exponent_, std::ilogb(magnitude) - 40);
       while (!fits(min, max)) ++exponent_;
       first_ = index(min);
@@ -157,7 +166,8 @@ class Percentile final : public Observer {
     ++exponent_;
   }
 
-  // Renumbers so that bin 0 is grid index `first`; the counted bins stay inside (the caller has seen to it).
+  // Renumbers so that bin 0 is grid index `first`; the counted bins stay inside (the caller has
+  // seen to it).
   void shift_to(std::int64_t first) {
     if (first == first_) return;
     std::vector<std::uint64_t> counts(counts_.size(), 0);
@@ -178,7 +188,8 @@ class Percentile final : public Observer {
       const auto count = static_cast<double>(counts_[i]);
       if (count > 0 && seen + count >= cut) {
         const double part = (cut - seen) / count;
-        const double edge = static_cast<double>(first_ + static_cast<std::int64_t>(i)) + (from_above ? 1 - part : part);
+        const double edge = static_cast<double>(first_ + static_cast<std::int64_t>(i)) +
+                            (from_above ? 1 - part : part);
         return static_cast<float>(std::ldexp(edge, exponent_));
       }
       seen += count;

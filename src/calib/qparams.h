@@ -2,8 +2,10 @@
 //
 //   PyTorch (UniformQuantizationObserverBase, 2.6), all steps in f32:
 //     mn = min(min, 0), mx = max(max, 0), eps = 2^-23
-//     affine:    s = max((mx - mn) / (qmax - qmin), eps),              zp = clamp(qmin - rint(mn / s), qmin, qmax)
-//     symmetric: s = max(max(-mn, mx) / ((qmax - qmin) / 2), eps),     zp = 128 for uint8, 0 for int8
+//     affine:    s = max((mx - mn) / (qmax - qmin), eps)
+//                zp = clamp(qmin - rint(mn / s), qmin, qmax)
+//     symmetric: s = max(max(-mn, mx) / ((qmax - qmin) / 2), eps)
+//                zp = 128 for uint8, 0 for int8
 //   ONNX Runtime (quant_utils.compute_scale_zp, 1.21), in f64, the scale then rounded to f32:
 //     affine:    s = (f32)(mx - mn) / (qmax - qmin),                   zp = rint(qmin - mn / s)
 //     symmetric: s = 2 max(-mn, mx) / (qmax - qmin),                   zp = rint((qmin + qmax) / 2)
@@ -40,7 +42,8 @@ struct ScaleZero {
 // dtype is kUint8 or kInt8. PyTorch refuses kUint8 + symmetric + reduce_range; so must the caller.
 ScaleZero torch_qparams(Range range, DType dtype, Scheme scheme, bool reduce_range);
 
-// `codes` is free: ONNX Runtime takes -127..127 for symmetric int8 and -64..64 where that is reduced.
+// `codes` is free: ONNX Runtime takes -127..127 for symmetric int8 and -64..64 where that is
+// reduced.
 ScaleZero ort_qparams(Range range, CodeRange codes, Scheme scheme);
 
 }  // namespace octavo::calib

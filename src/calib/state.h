@@ -1,4 +1,5 @@
-// Writes and reads an observer's state: the row's name, then plain numbers, little-endian as every target here is.
+// Writes and reads an observer's state: the row's name, then plain numbers, little-endian as every
+// target here is.
 #pragma once
 
 #include <bit>
@@ -79,14 +80,19 @@ class StateReader {
 };
 
 inline Error foreign_state(std::string_view observer) {
-  return Error{Code::kInvalidState, "The bytes are not a saved state of this observer and its options.",
-               "observer '" + std::string(observer) + "'", "Load what the same observer with the same options saved.",
+  return Error{Code::kInvalidState,
+               "The bytes are not a saved state of this observer and its options.",
+               "observer '" + std::string(observer) + "'",
+               "Load what the same observer with the same options saved.",
                {}};
 }
 inline Error foreign_merge(std::string_view observer, std::string_view other) {
   return Error{Code::kInvalidState,
-               "An observer '" + std::string(other) + "' or one with other options cannot be merged into this one.",
-               "observer '" + std::string(observer) + "'", "Merge observers of one kind and equal options.", {}};
+               "An observer '" + std::string(other) +
+                   "' or one with other options cannot be merged into this one.",
+               "observer '" + std::string(observer) + "'",
+               "Merge observers of one kind and equal options.",
+               {}};
 }
 
 }  // namespace octavo::calib

@@ -39,7 +39,9 @@ class FormChange {
       const auto id = static_cast<ValueId>(i);
       const Value& value = graph_.value(id);
       if (!value.quant || !is_quantized_code(value.dtype) || value.dtype == form_) continue;
-      changes += graph_.is_input(id) ? convert_input(id) : graph_.is_output(id) ? convert_output(id) : shift(id);
+      changes += graph_.is_input(id)    ? convert_input(id)
+                 : graph_.is_output(id) ? convert_output(id)
+                                        : shift(id);
     }
     if (changes == 0) return 0;
     OCTAVO_CHECK_OK(sort_topologically(graph_));
@@ -68,10 +70,12 @@ class FormChange {
 
   // The zero point operand of every Q that makes the value and every DQ that reads it follows.
   void follow(Node& node, const QuantParams& params) {
-    Tensor zero = form_ == DType::kUint8 ? Tensor::scalar(static_cast<std::uint8_t>(params.zero_point[0]))
-                                         : Tensor::scalar(static_cast<std::int8_t>(params.zero_point[0]));
+    Tensor zero = form_ == DType::kUint8
+                      ? Tensor::scalar(static_cast<std::uint8_t>(params.zero_point[0]))
+                      : Tensor::scalar(static_cast<std::int8_t>(params.zero_point[0]));
     node.inputs.resize(3, kNoValue);
-    node.inputs[2] = graph_.add_constant(graph_.fresh_value_name(text(node.name, "_zero_point")), std::move(zero));
+    node.inputs[2] = graph_.add_constant(graph_.fresh_value_name(text(node.name, "_zero_point")),
+                                         std::move(zero));
   }
 
   int shift(ValueId id) {
@@ -88,7 +92,8 @@ class FormChange {
     return 1;
   }
 
-  ValueId copy_of(ValueId id, std::string_view suffix, DType dtype, std::optional<QuantParams> quant) {
+  ValueId copy_of(ValueId id, std::string_view suffix, DType dtype,
+                  std::optional<QuantParams> quant) {
     Value value = graph_.value(id);
     value.name = graph_.fresh_value_name(text(value.name, suffix));
     value.dtype = dtype;
@@ -99,10 +104,13 @@ class FormChange {
 
   void add(std::string_view op, ValueId x, const QuantParams& params, DType dtype, ValueId y) {
     const std::string name = graph_.value(y).name;
-    const ValueId scale = graph_.add_constant(graph_.fresh_value_name(text(name, "_scale")), Tensor::scalar(params.scale[0]));
-    Tensor zero = dtype == DType::kUint8 ? Tensor::scalar(static_cast<std::uint8_t>(params.zero_point[0]))
-                                         : Tensor::scalar(static_cast<std::int8_t>(params.zero_point[0]));
-    const ValueId zero_point = graph_.add_constant(graph_.fresh_value_name(text(name, "_zero_point")), std::move(zero));
+    const ValueId scale = graph_.add_constant(graph_.fresh_value_name(text(name, "_scale")),
+                                              Tensor::scalar(params.scale[0]));
+    Tensor zero = dtype == DType::kUint8
+                      ? Tensor::scalar(static_cast<std::uint8_t>(params.zero_point[0]))
+                      : Tensor::scalar(static_cast<std::int8_t>(params.zero_point[0]));
+    const ValueId zero_point =
+        graph_.add_constant(graph_.fresh_value_name(text(name, "_zero_point")), std::move(zero));
     graph_.nodes.push_back(make_qdq(graph_, op, text(name, "_", op), x, scale, zero_point, y));
   }
 
@@ -113,7 +121,8 @@ class FormChange {
     add("QuantizeLinear", real, *graph_.value(to).quant, graph_.value(to).dtype, to);
   }
 
-  // Nodes read a converted copy; what reads the input as plain numbers (DequantizeLinear, Cast) keeps it.
+  // Nodes read a converted copy; what reads the input as plain numbers (DequantizeLinear, Cast)
+  // keeps it.
   int convert_input(ValueId id) {
     const QuantParams params = shifted(*graph_.value(id).quant, form_);
     const ValueId inside = copy_of(id, "_codes", form_, params);

@@ -49,7 +49,8 @@ class Expansion {
  private:
   // Readers by value, of nodes that are not in the graph yet.
   struct Surroundings {
-    Surroundings(const Graph& graph, const std::vector<Node>& nodes) : readers(graph.values.size()) {
+    Surroundings(const Graph& graph, const std::vector<Node>& nodes)
+        : readers(graph.values.size()) {
       for (const Node& node : nodes) {
         for (const ValueId id : node.inputs) {
           if (id != kNoValue) readers[static_cast<std::size_t>(id)].push_back(&node);
@@ -67,7 +68,8 @@ class Expansion {
   };
   std::optional<Grid> grid_behind(ValueId id, const Surroundings& around) const {
     const auto index = static_cast<std::size_t>(id);
-    if (index >= around.readers.size() || graph_.is_output(id) || around.readers[index].size() != 1) return std::nullopt;
+    if (index >= around.readers.size() || graph_.is_output(id) || around.readers[index].size() != 1)
+      return std::nullopt;
     const Node& q = *around.readers[index].front();
     // Readers come after what they read, so this one has not been moved into the graph yet.
     if (!is_quantize(q)) return std::nullopt;
@@ -79,11 +81,13 @@ class Expansion {
   std::string fresh_node(std::string_view base) {
     // Names of nodes that are still to come count too.
     std::string name(base);
-    for (int i = 1; std::find(names_.begin(), names_.end(), name) != names_.end(); ++i) name = text(base, "_", i);
+    for (int i = 1; std::find(names_.begin(), names_.end(), name) != names_.end(); ++i)
+      name = text(base, "_", i);
     names_.push_back(name);
     return name;
   }
-  Node make(std::string_view op, std::string_view name, std::vector<ValueId> inputs, ValueId output) {
+  Node make(std::string_view op, std::string_view name, std::vector<ValueId> inputs,
+            ValueId output) {
     Node node;
     node.name = fresh_node(name);
     node.op = op;
@@ -115,10 +119,12 @@ class Expansion {
     const auto operands = [&](ValueId id) {
       const Value value = graph_.value(id);
       const QuantParams& quant = *value.quant;
-      const Shape shape = quant.is_per_tensor() ? Shape{} : Shape{static_cast<std::int64_t>(quant.scale.size())};
+      const Shape shape =
+          quant.is_per_tensor() ? Shape{} : Shape{static_cast<std::int64_t>(quant.scale.size())};
       Tensor zero = Tensor::make(value.dtype, shape);
       for (std::size_t i = 0; i < quant.zero_point.size(); ++i) {
-        if (dtype_size(value.dtype) == 1) zero.mutable_data()[i] = static_cast<std::byte>(quant.zero_point[i] & 255);
+        if (dtype_size(value.dtype) == 1)
+          zero.mutable_data()[i] = static_cast<std::byte>(quant.zero_point[i] & 255);
       }
       return std::pair{constant(text(value.name, "_scale"), Tensor::of<float>(shape, quant.scale)),
                        constant(text(value.name, "_zero_point"), std::move(zero))};
@@ -134,8 +140,10 @@ class Expansion {
           const std::string name = graph_.value(id).name;
           const auto [scale, zero_point] = operands(id);
           const ValueId real = float_value(text(name, "_dequantized"), graph_.value(id).shape);
-          Node dq = make("DequantizeLinear", text(name, "_DequantizeLinear"), {id, scale, zero_point}, real);
-          if (const auto axis = graph_.value(id).quant->axis) dq.attrs.set("axis", static_cast<std::int64_t>(*axis));
+          Node dq = make("DequantizeLinear", text(name, "_DequantizeLinear"),
+                         {id, scale, zero_point}, real);
+          if (const auto axis = graph_.value(id).quant->axis)
+            dq.attrs.set("axis", static_cast<std::int64_t>(*axis));
           graph_.nodes.push_back(std::move(dq));
           dequantized[static_cast<std::size_t>(id)] = real;
         }
@@ -147,7 +155,8 @@ class Expansion {
         const std::string name = graph_.value(id).name;
         const auto [scale, zero_point] = operands(id);
         const ValueId real = float_value(text(name, "_float"), graph_.value(id).shape);
-        behind.push_back(make("QuantizeLinear", text(name, "_QuantizeLinear"), {real, scale, zero_point}, id));
+        behind.push_back(
+            make("QuantizeLinear", text(name, "_QuantizeLinear"), {real, scale, zero_point}, id));
         id = real;
       }
       graph_.nodes.push_back(std::move(node));
@@ -156,21 +165,27 @@ class Expansion {
     names_.clear();
   }
 
-  // Takes the fused activation off the node; the Relu or Clip to put behind it, where one is needed.
+  // Takes the fused activation off the node; the Relu or Clip to put behind it, where one is
+  // needed.
   std::optional<Node> split_activation(Node& node, const Surroundings& around) {
     const Attrs attrs = node.attrs;
-    for (const std::string_view name : {"octavo_activation", "octavo_min", "octavo_max"}) node.attrs.erase(name);
+    for (const std::string_view name : {"octavo_activation", "octavo_min", "octavo_max"})
+      node.attrs.erase(name);
     if (!attrs.has("octavo_activation")) return std::nullopt;
     const ValueId output = node.outputs[0];
     const auto grid = grid_behind(output, around);
     if (grid && activation_is_redundant(attrs, grid->params, grid->dtype)) return std::nullopt;
     const std::string name = graph_.value(output).name;
-    const ValueId before = float_value(text(name, "_before_activation"), graph_.value(output).shape);
+    const ValueId before =
+        float_value(text(name, "_before_activation"), graph_.value(output).shape);
     node.outputs[0] = before;
-    if (attrs.get_string("octavo_activation", "") == "Relu") return make("Relu", text(node.name, "_Relu"), {before}, output);
+    if (attrs.get_string("octavo_activation", "") == "Relu")
+      return make("Relu", text(node.name, "_Relu"), {before}, output);
     constexpr float kMax = std::numeric_limits<float>::max();
-    const ValueId min = constant(text(name, "_min"), Tensor::scalar(attrs.get_float("octavo_min", -kMax)));
-    const ValueId max = constant(text(name, "_max"), Tensor::scalar(attrs.get_float("octavo_max", kMax)));
+    const ValueId min =
+        constant(text(name, "_min"), Tensor::scalar(attrs.get_float("octavo_min", -kMax)));
+    const ValueId max =
+        constant(text(name, "_max"), Tensor::scalar(attrs.get_float("octavo_max", kMax)));
     return make("Clip", text(node.name, "_Clip"), {before, min, max}, output);
   }
 
@@ -227,7 +242,8 @@ class Expansion {
     std::vector<float> weight_scale;
     std::vector<float> bias_scale;
     for (std::size_t c = 0; c < context.affine.alpha.size(); ++c) {
-      const DepthwiseChannel channel = depthwise_of(context.affine.alpha[c], context.affine.beta[c], context.x->scale[0]);
+      const DepthwiseChannel channel =
+          depthwise_of(context.affine.alpha[c], context.affine.beta[c], context.x->scale[0]);
       weights.mutable_span<std::int8_t>()[c] = static_cast<std::int8_t>(channel.weight);
       bias.mutable_span<std::int32_t>()[c] = channel.bias;
       weight_scale.push_back(channel.weight_scale);
@@ -241,24 +257,29 @@ class Expansion {
     conv.inputs = {node.inputs[0], w, b};
     conv.outputs = node.outputs;
     conv.attrs.set("group", channels);
-    conv.attrs.set("kernel_shape", std::vector<std::int64_t>(static_cast<std::size_t>(context.rank - 2), 1));
+    conv.attrs.set("kernel_shape",
+                   std::vector<std::int64_t>(static_cast<std::size_t>(context.rank - 2), 1));
     graph_.nodes.push_back(std::move(conv));
   }
 
   // A float constant [C, 1, ...] as codes on an affine grid of its own, behind a DequantizeLinear.
-  ValueId coded_constant(const std::string& name, const std::vector<float>& values, int rank, DType dtype) {
+  ValueId coded_constant(const std::string& name, const std::vector<float>& values, int rank,
+                         DType dtype) {
     std::vector<std::int64_t> dims(static_cast<std::size_t>(rank - 1), 1);
     dims[0] = static_cast<std::int64_t>(values.size());
     calib::Range range;
     for (const float x : values) range = {std::min(range.min, x), std::max(range.max, x)};
-    const calib::ScaleZero grid = calib::ort_qparams(range, calib::code_range(dtype, false), calib::Scheme::kAffine);
+    const calib::ScaleZero grid =
+        calib::ort_qparams(range, calib::code_range(dtype, false), calib::Scheme::kAffine);
     Tensor codes = Tensor::make(dtype, Shape(dims));
     for (std::size_t i = 0; i < values.size(); ++i)
-      codes.mutable_data()[i] = static_cast<std::byte>(quantize_one(values[i], grid.scale, grid.zero_point, dtype) & 255);
+      codes.mutable_data()[i] =
+          static_cast<std::byte>(quantize_one(values[i], grid.scale, grid.zero_point, dtype) & 255);
     const ValueId real = float_value(text(name, "_dequantized"), Shape(dims));
     graph_.nodes.push_back(make("DequantizeLinear", text(name, "_DequantizeLinear"),
                                 {constant(text(name, "_quantized"), std::move(codes)),
-                                 constant(text(name, "_scale"), Tensor::scalar(grid.scale)), zero_scalar(name, grid, dtype)},
+                                 constant(text(name, "_scale"), Tensor::scalar(grid.scale)),
+                                 zero_scalar(name, grid, dtype)},
                                 real));
     return real;
   }
@@ -281,9 +302,12 @@ class Expansion {
         range = {std::min(range.min, product), std::max(range.max, product)};
       }
     }
-    const calib::ScaleZero grid = calib::ort_qparams(range, calib::code_range(dtype, false), calib::Scheme::kAffine);
-    const ValueId alpha = coded_constant(text(node.name, "_alpha"), context.affine.alpha, context.rank, dtype);
-    const ValueId beta = coded_constant(text(node.name, "_beta"), context.affine.beta, context.rank, dtype);
+    const calib::ScaleZero grid =
+        calib::ort_qparams(range, calib::code_range(dtype, false), calib::Scheme::kAffine);
+    const ValueId alpha =
+        coded_constant(text(node.name, "_alpha"), context.affine.alpha, context.rank, dtype);
+    const ValueId beta =
+        coded_constant(text(node.name, "_beta"), context.affine.beta, context.rank, dtype);
     const std::string name = text(node.name, "_product");
     const ValueId product = float_value(name, shape);
     Value codes;
@@ -295,8 +319,10 @@ class Expansion {
     const ValueId scale = constant(text(name, "_scale"), Tensor::scalar(grid.scale));
     const ValueId zero_point = zero_scalar(name, grid, dtype);
     graph_.nodes.push_back(make("Mul", text(node.name, "_Mul"), {node.inputs[0], alpha}, product));
-    graph_.nodes.push_back(make("QuantizeLinear", text(name, "_QuantizeLinear"), {product, scale, zero_point}, quantized));
-    graph_.nodes.push_back(make("DequantizeLinear", text(name, "_DequantizeLinear"), {quantized, scale, zero_point}, dequantized));
+    graph_.nodes.push_back(make("QuantizeLinear", text(name, "_QuantizeLinear"),
+                                {product, scale, zero_point}, quantized));
+    graph_.nodes.push_back(make("DequantizeLinear", text(name, "_DequantizeLinear"),
+                                {quantized, scale, zero_point}, dequantized));
     Node add;
     add.name = node.name;
     add.op = "Add";
@@ -305,19 +331,26 @@ class Expansion {
     graph_.nodes.push_back(std::move(add));
   }
 
-  // The opsets that are written divide a mean by all taps of its window: the same, unless the window hangs over.
+  // The opsets that are written divide a mean by all taps of its window: the same, unless the
+  // window hangs over.
   Status settle_window(Node& node) const {
     if (!node.attrs.has(ops::kClippedWindow)) return ok_status();
     const Value& x = graph_.value(node.input(0));
     if (x.shape && x.shape->known()) {
-      OCTAVO_TRY(const auto axes, ops::resolve_window(node, *x.shape, node.attrs.get_ints("kernel_shape"), node.attrs.get_int("ceil_mode", 0) != 0));
+      OCTAVO_TRY(const auto axes,
+                 ops::resolve_window(node, *x.shape, node.attrs.get_ints("kernel_shape"),
+                                     node.attrs.get_int("ceil_mode", 0) != 0));
       if (std::none_of(axes.begin(), axes.end(), ops::overhangs)) {
         node.attrs.erase(ops::kClippedWindow);
         return ok_status();
       }
     }
-    return Error{Code::kUnsupportedAttribute, text("ceil_mode = 1 with count_include_pad = 1 has another meaning in opset ", form_.opset, " than in the model's."),
-                 describe(node), "Set one of them to 0, or give the model's input shapes.", {}};
+    return Error{Code::kUnsupportedAttribute,
+                 text("ceil_mode = 1 with count_include_pad = 1 has another meaning in opset ",
+                      form_.opset, " than in the model's."),
+                 describe(node),
+                 "Set one of them to 0, or give the model's input shapes.",
+                 {}};
   }
 
   Status set_opset() {
@@ -326,10 +359,16 @@ class Expansion {
       OCTAVO_CHECK_OK(settle_window(node));
       const ops::OpDef* def = ops::find_op(node);
       if (node.domain.empty() && def != nullptr) graph_.opset = std::max(graph_.opset, def->since);
-      const bool internal = node.domain == "octavo" || std::any_of(node.attrs.begin(), node.attrs.end(), [](const auto& attr) {
-        return attr.first.starts_with("octavo_");
-      });
-      if (internal) return Error{Code::kInternal, "An internal form of a node would be exported.", describe(node), "", {}};
+      const bool internal = node.domain == "octavo" ||
+                            std::any_of(node.attrs.begin(), node.attrs.end(), [](const auto& attr) {
+                              return attr.first.starts_with("octavo_");
+                            });
+      if (internal)
+        return Error{Code::kInternal,
+                     "An internal form of a node would be exported.",
+                     describe(node),
+                     "",
+                     {}};
     }
     return ok_status();
   }
@@ -341,6 +380,8 @@ class Expansion {
 
 }  // namespace
 
-Status expand_for_export(Graph& graph, const ExportForm& form) { return Expansion(graph, form).run(); }
+Status expand_for_export(Graph& graph, const ExportForm& form) {
+  return Expansion(graph, form).run();
+}
 
 }  // namespace octavo::passes

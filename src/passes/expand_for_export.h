@@ -8,7 +8,7 @@ namespace octavo::passes {
 
 // How a standalone BatchNormalization between DequantizeLinear and QuantizeLinear is written.
 enum class BatchNormForm {
-  kDepthwise,  // 1x1 depthwise Conv: ONNX Runtime computes it on integers, the codes that Octavo computes
+  kDepthwise,  // 1x1 depthwise Conv: ONNX Runtime computes Octavo's codes, on integers
   kBatchNorm,  // BatchNormalization: ONNX Runtime computes it in float
   kMulAdd,     // Mul and Add with constants per channel: integers that are rounded twice
 };
@@ -18,9 +18,10 @@ struct ExportForm {
   BatchNormForm batch_norm = BatchNormForm::kDepthwise;
 };
 
-// A canonical graph (float, QDQ, or codes with Value::quant) -> plain ONNX: fused activations as Relu or Clip nodes,
-// or nothing where the QuantizeLinear behind them saturates to the same codes; codes with Value::quant as QDQ; no op
-// of domain "octavo" and no octavo_ attribute left (INTERNAL if there were one).
+// A canonical graph (float, QDQ, or codes with Value::quant) -> plain ONNX: fused activations as
+// Relu or Clip nodes, or nothing where the QuantizeLinear behind them saturates to the same codes;
+// codes with Value::quant as QDQ; no op of domain "octavo" and no octavo_ attribute left (INTERNAL
+// if there were one).
 Status expand_for_export(Graph& graph, const ExportForm& form);
 
 }  // namespace octavo::passes

@@ -1,11 +1,12 @@
-// fold_batch_norm: y = (x - mean) * gamma / sqrt(var + eps) + beta becomes part of the Conv or Gemm that makes x.
+// fold_batch_norm: y = (x - mean) * gamma / sqrt(var + eps) + beta becomes part of the Conv or Gemm
+// that makes x.
 //
-//   r  = 1 / sqrt(var + eps)                 per output channel, as torch.nn.utils.fuse_conv_bn_weights, f32
-//   w' = w * (gamma * r)
-//   b' = (b - mean) * r * gamma + beta
+//   r  = 1 / sqrt(var + eps)                 per output channel, as
+//   torch.nn.utils.fuse_conv_bn_weights, f32 w' = w * (gamma * r) b' = (b - mean) * r * gamma +
+//   beta
 //
-// Only where that node's result is read by the BatchNormalization alone: a fold that looks at the producer alone
-// corrupts every other reader.
+// Only where that node's result is read by the BatchNormalization alone: a fold that looks at the
+// producer alone corrupts every other reader.
 #include <cmath>
 #include <optional>
 #include <string>
@@ -42,7 +43,8 @@ std::optional<Affine> affine_of(const Graph& graph, const Node& node) {
   const float epsilon = node.attrs.get_float("epsilon", 1e-5F);
   Affine out{params[0], params[1], params[2], {}};
   for (const float variance : params[3]) {
-    const float inverse = static_cast<float>(1.0 / std::sqrt(static_cast<double>(variance + epsilon)));
+    const float inverse =
+        static_cast<float>(1.0 / std::sqrt(static_cast<double>(variance + epsilon)));
     if (!std::isfinite(inverse)) return std::nullopt;
     out.inverse.push_back(inverse);
   }
@@ -55,8 +57,9 @@ std::string reason_to_stay(const Graph& graph, const Uses& uses, NodeId id) {
   const ValueId input = node.input(0);
   const auto producer = uses.producer_of(input);
   if (!producer) {
-    return graph.is_input(input) ? text("standalone: its input is the graph input '", graph.value(input).name, "'")
-                                 : text("standalone: its input is a constant");
+    return graph.is_input(input)
+               ? text("standalone: its input is the graph input '", graph.value(input).name, "'")
+               : text("standalone: its input is a constant");
   }
   const Node& maker = graph.node(*producer);
   if (maker.op != "Conv" && maker.op != "Gemm")
@@ -65,9 +68,11 @@ std::string reason_to_stay(const Graph& graph, const Uses& uses, NodeId id) {
     return text("standalone: an activation stands between it and ", describe(maker));
   for (const NodeId reader : uses.readers_of(input)) {
     if (reader != id)
-      return text("standalone: the output of node '", maker.name, "' is also read by ", describe(graph.node(reader)));
+      return text("standalone: the output of node '", maker.name, "' is also read by ",
+                  describe(graph.node(reader)));
   }
-  if (graph.is_output(input)) return text("standalone: the output of node '", maker.name, "' is a graph output");
+  if (graph.is_output(input))
+    return text("standalone: the output of node '", maker.name, "' is a graph output");
   if (float_constant(graph, maker.input(1)) == nullptr ||
       (maker.input(2) != kNoValue && float_constant(graph, maker.input(2)) == nullptr)) {
     return text("standalone: the weights of node '", maker.name, "' are not float constants");
@@ -76,7 +81,8 @@ std::string reason_to_stay(const Graph& graph, const Uses& uses, NodeId id) {
 }
 
 ValueId add_like(Graph& graph, ValueId old, std::string_view fallback, Tensor tensor) {
-  const std::string base = old == kNoValue ? std::string(fallback) : text(graph.value(old).name, "_folded");
+  const std::string base =
+      old == kNoValue ? std::string(fallback) : text(graph.value(old).name, "_folded");
   return graph.add_constant(graph.fresh_value_name(base), std::move(tensor));
 }
 
@@ -108,14 +114,16 @@ bool fold_into(Graph& graph, std::size_t maker_index, const Affine& bn) {
     const std::vector<float> values = to_floats(*graph.value(old).constant);
     if (values.size() != channels && values.size() != 1) return false;
     const float factor = conv ? 1.0F : maker.attrs.get_float("beta", 1.0F);
-    for (std::size_t c = 0; c < channels; ++c) bias[c] = factor * values[values.size() == 1 ? 0 : c];
+    for (std::size_t c = 0; c < channels; ++c)
+      bias[c] = factor * values[values.size() == 1 ? 0 : c];
   }
   for (std::size_t c = 0; c < channels; ++c)
     bias[c] = (bias[c] - bn.mean[c]) * bn.inverse[c] * bn.gamma[c] + bn.beta[c];
 
   const ValueId new_weights = add_like(graph, maker.input(1), "", scaled(weights, bn, inner));
-  const ValueId new_bias = add_like(graph, maker.input(2), text(maker.name, "_bias"),
-                                    Tensor::of<float>(Shape{static_cast<std::int64_t>(channels)}, bias));
+  const ValueId new_bias =
+      add_like(graph, maker.input(2), text(maker.name, "_bias"),
+               Tensor::of<float>(Shape{static_cast<std::int64_t>(channels)}, bias));
   Node& node = graph.nodes[maker_index];
   node.inputs.resize(3, kNoValue);
   node.inputs[1] = new_weights;
@@ -149,7 +157,8 @@ Result<int> fold_batch_norm(Graph& graph, PassContext& context) {
         ++changes;
         what = text("folded into node '", graph.nodes[maker].name, "'");
       } else {
-        what = text("standalone: its parameters do not fit the output of node '", graph.nodes[maker].name, "'");
+        what = text("standalone: its parameters do not fit the output of node '",
+                    graph.nodes[maker].name, "'");
       }
     }
     context.notes.push_back({std::string(kName), node.name, node.op, std::move(what)});

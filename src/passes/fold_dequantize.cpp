@@ -1,4 +1,5 @@
-// fold_dequantize: a constant behind a DequantizeLinear becomes a float constant, for nodes that stay float.
+// fold_dequantize: a constant behind a DequantizeLinear becomes a float constant, for nodes that
+// stay float.
 //
 // After lowering only: before it the pair says that a node has integer weights.
 #include <utility>

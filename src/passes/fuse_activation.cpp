@@ -1,7 +1,8 @@
-// fuse_activation: Relu, or Clip with constant bounds, becomes an attribute of the node that makes its input.
+// fuse_activation: Relu, or Clip with constant bounds, becomes an attribute of the node that makes
+// its input.
 //
-// Which nodes can: those whose OpDef reads `octavo_activation`. The value keeps the activation's output name, so
-// calibration, comparison and report speak of the clamped tensor.
+// Which nodes can: those whose OpDef reads `octavo_activation`. The value keeps the activation's
+// output name, so calibration, comparison and report speak of the clamped tensor.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -26,7 +27,8 @@ struct Bounds {
 std::optional<float> bound(const Graph& graph, ValueId id, float fallback) {
   if (id == kNoValue) return fallback;
   const Value& value = graph.value(id);
-  if (!value.constant || value.constant->dtype() != DType::kFloat32 || value.constant->elements() != 1)
+  if (!value.constant || value.constant->dtype() != DType::kFloat32 ||
+      value.constant->elements() != 1)
     return std::nullopt;
   const float number = value.constant->span<float>()[0];
   return std::isnan(number) ? std::nullopt : std::optional(number);
@@ -72,7 +74,8 @@ Result<int> fuse_activation(Graph& graph, PassContext& context) {
       maker.attrs.set("octavo_max", bounds->max);
     }
     maker.outputs[0] = node.output(0);
-    context.notes.push_back({"fuse_activation", node.name, node.op, text("fused into node '", maker.name, "'")});
+    context.notes.push_back(
+        {"fuse_activation", node.name, node.op, text("fused into node '", maker.name, "'")});
     dead[i] = true;
     ++changes;
   }

@@ -45,7 +45,9 @@ const Tensor* float_constant(const Graph& graph, ValueId id) {
   return value.constant && value.constant->dtype() == DType::kFloat32 ? &*value.constant : nullptr;
 }
 
-bool is_batch_norm(const Node& node) { return node.op == "BatchNormalization" && node.domain.empty(); }
+bool is_batch_norm(const Node& node) {
+  return node.op == "BatchNormalization" && node.domain.empty();
+}
 
 // Why the node's weights and bias have no integer form, or nothing.
 std::string weight_obstacle(const Graph& graph, const Node& node) {
@@ -55,12 +57,14 @@ std::string weight_obstacle(const Graph& graph, const Node& node) {
     const InputRole role = input_role(node, i);
     if (role != InputRole::kWeight && role != InputRole::kBias) continue;
     const Tensor* tensor = float_constant(graph, id);
-    if (tensor == nullptr) return text("its input '", graph.value(id).name, "' is not a float constant");
+    if (tensor == nullptr)
+      return text("its input '", graph.value(id).name, "' is not a float constant");
     if (role == InputRole::kWeight && tensor->shape().rank() < 2)
       return text("its weights have rank ", tensor->shape().rank());
     if (role == InputRole::kBias) {
       const Tensor& weights = *graph.value(node.input(1)).constant;
-      const std::int64_t channels = weights.shape()[weight_channel_axis(node, weights.shape().rank())];
+      const std::int64_t channels =
+          weights.shape()[weight_channel_axis(node, weights.shape().rank())];
       if (tensor->elements() != channels && tensor->elements() != 1)
         return text("its bias does not have one element a channel");
     }
@@ -68,14 +72,16 @@ std::string weight_obstacle(const Graph& graph, const Node& node) {
   return {};
 }
 
-// Have tables on codes, for models that were quantized elsewhere; a quantizer leaves them alone because their slope or
-// their jumps make one code's error large (ONNX Runtime leaves them float too).
-constexpr std::string_view kSteep[] = {"Ceil", "Cos",  "Exp", "Floor", "Log", "Reciprocal",
-                                       "Round", "Sign", "Sin", "Sqrt"};
+// Have tables on codes, for models that were quantized elsewhere; a quantizer leaves them alone
+// because their slope or their jumps make one code's error large (ONNX Runtime leaves them float
+// too).
+constexpr std::string_view kSteep[] = {"Ceil",       "Cos",   "Exp",  "Floor", "Log",
+                                       "Reciprocal", "Round", "Sign", "Sin",   "Sqrt"};
 
 std::string stays_float(const Graph& graph, const Node& node, const QdqOptions& options) {
   const ops::OpDef* def = ops::find_op(node);
-  if (node.domain.empty() && std::find(std::begin(kSteep), std::end(kSteep), node.op) != std::end(kSteep))
+  if (node.domain.empty() &&
+      std::find(std::begin(kSteep), std::end(kSteep), node.op) != std::end(kSteep))
     return text("float: 8 bits are too few for ", node.op);
   if (def == nullptr || def->quant == ops::QuantRule::kFloat)
     return text("float: ", node.op, " has no integer form");
@@ -85,7 +91,8 @@ std::string stays_float(const Graph& graph, const Node& node, const QdqOptions& 
   for (const std::string& pattern : options.exclude_names) {
     if (glob_matches(pattern, node.name)) return text("float: excluded by '", pattern, "'");
   }
-  if (is_batch_norm(node) && !options.quantize_batch_norm) return "float: asked for by the batchNorm option";
+  if (is_batch_norm(node) && !options.quantize_batch_norm)
+    return "float: asked for by the batchNorm option";
   bool activation = false;
   for (std::size_t i = 0; i < node.inputs.size(); ++i) {
     const ValueId id = node.inputs[i];
@@ -99,16 +106,20 @@ std::string stays_float(const Graph& graph, const Node& node, const QdqOptions& 
     if (id != kNoValue && graph.value(id).dtype != DType::kFloat32)
       return text("float: it makes ", dtype_name(graph.value(id).dtype), " values");
   }
-  if (std::string obstacle = weight_obstacle(graph, node); !obstacle.empty()) return text("float: ", obstacle);
-  if (node.op == "Gemm" && node.attrs.get_int("transA", 0) != 0) return "float: transA = 1 has no integer form";
-  if (is_batch_norm(node) && !batch_norm_affine(graph, node)) return "float: its parameters are not float constants";
+  if (std::string obstacle = weight_obstacle(graph, node); !obstacle.empty())
+    return text("float: ", obstacle);
+  if (node.op == "Gemm" && node.attrs.get_int("transA", 0) != 0)
+    return "float: transA = 1 has no integer form";
+  if (is_batch_norm(node) && !batch_norm_affine(graph, node))
+    return "float: its parameters are not float constants";
   // Gemm's alpha and beta go into the parameters on the way.
   Node plain = node;
   if (node.op == "Gemm") {
     plain.attrs.erase("alpha");
     plain.attrs.erase("beta");
   }
-  if (def->int8 != nullptr && !def->int8(graph, plain)) return "float: this form of it has no integer kernel";
+  if (def->int8 != nullptr && !def->int8(graph, plain))
+    return "float: this form of it has no integer kernel";
   return {};
 }
 
@@ -127,18 +138,21 @@ QdqPlan plan_qdq(const Graph& graph, const QdqOptions& options) {
     std::string reason = stays_float(graph, node, options);
     if (reason.empty() && options.observable) {
       const auto missing = [&](ValueId id) {
-        return id != kNoValue && !graph.value(id).is_constant() && !options.observable(graph.value(id).name);
+        return id != kNoValue && !graph.value(id).is_constant() &&
+               !options.observable(graph.value(id).name);
       };
       const bool ranges_known =
           std::none_of(node.outputs.begin(), node.outputs.end(), missing) &&
-          (node.inputs.empty() || !missing(node.inputs[0])) && (input_role(node, 1) != InputRole::kData || !missing(node.input(1)));
+          (node.inputs.empty() || !missing(node.inputs[0])) &&
+          (input_role(node, 1) != InputRole::kData || !missing(node.input(1)));
       if (!ranges_known) reason = "float: it works on values that do not depend on the samples";
     }
     plan.nodes[i].int8 = reason.empty();
     plan.nodes[i].reason = std::move(reason);
   }
 
-  // A node that only moves values is int8 where its input has codes anyway, or where codes are wanted behind it.
+  // A node that only moves values is int8 where its input has codes anyway, or where codes are
+  // wanted behind it.
   std::vector<bool> wanted(graph.values.size(), false);  // read as codes
   for (std::size_t i = graph.nodes.size(); i-- > 0;) {
     const Node& node = graph.nodes[i];
@@ -166,7 +180,8 @@ QdqPlan plan_qdq(const Graph& graph, const QdqOptions& options) {
     const bool moves = same_grid(node);
     if (moves) {
       const auto coded = [&](ValueId id) {
-        return plan.grid_of[static_cast<std::size_t>(id)] != kNoValue || wanted[static_cast<std::size_t>(id)];
+        return plan.grid_of[static_cast<std::size_t>(id)] != kNoValue ||
+               wanted[static_cast<std::size_t>(id)];
       };
       if (!coded(node.inputs[0])) {
         plan.nodes[i].int8 = false;
@@ -175,17 +190,21 @@ QdqPlan plan_qdq(const Graph& graph, const QdqOptions& options) {
       }
     }
     for (std::size_t k = 0; k < node.inputs.size(); ++k) {
-      if (node.inputs[k] != kNoValue && input_role(node, k) == InputRole::kData) give_grid(node.inputs[k]);
+      if (node.inputs[k] != kNoValue && input_role(node, k) == InputRole::kData)
+        give_grid(node.inputs[k]);
     }
     for (const ValueId id : node.outputs) {
       if (id == kNoValue) continue;
       if (moves) {
-        plan.grid_of[static_cast<std::size_t>(id)] = plan.grid_of[static_cast<std::size_t>(node.inputs[0])];
+        plan.grid_of[static_cast<std::size_t>(id)] =
+            plan.grid_of[static_cast<std::size_t>(node.inputs[0])];
       } else {
         give_grid(id);
       }
     }
-    plan.nodes[i].reason = moves ? "int8: moves codes" : is_batch_norm(node) ? "int8: standalone BatchNorm2d" : "int8";
+    plan.nodes[i].reason = moves                 ? "int8: moves codes"
+                           : is_batch_norm(node) ? "int8: standalone BatchNorm2d"
+                                                 : "int8";
   }
   return plan;
 }
@@ -207,7 +226,9 @@ QuantizedWeight quantize_weight(const Tensor& weights, int axis, const QdqOption
     for (int d = axis + 1; d < shape.rank(); ++d) inner *= static_cast<std::size_t>(shape[d]);
   }
   const std::span<const float> values = weights.span<float>();
-  const auto channel_of = [&](std::size_t i) { return options.per_channel ? i / inner % channels : 0; };
+  const auto channel_of = [&](std::size_t i) {
+    return options.per_channel ? i / inner % channels : 0;
+  };
 
   std::vector<float> largest(channels, 0.0F);
   for (std::size_t i = 0; i < values.size(); ++i)
@@ -215,11 +236,13 @@ QuantizedWeight quantize_weight(const Tensor& weights, int axis, const QdqOption
   const int top = options.reduce_range ? 64 : 127;
   QuantizedWeight out{Tensor::make(DType::kInt8, shape), std::vector<float>(channels, 1.0F)};
   for (std::size_t c = 0; c < channels; ++c) {
-    float scale = calib::ort_qparams({-largest[c], largest[c]}, {-top, top}, calib::Scheme::kSymmetric).scale;
+    float scale =
+        calib::ort_qparams({-largest[c], largest[c]}, {-top, top}, calib::Scheme::kSymmetric).scale;
     // A channel without weights, or nearly so, still has a bias, whose code must fit into 2^30.
     float largest_bias = 0;
     for (std::size_t b = 0; b < bias.size(); ++b) {
-      if (channels == 1 || b == c || bias.size() == 1) largest_bias = std::max(largest_bias, std::fabs(bias[b]));
+      if (channels == 1 || b == c || bias.size() == 1)
+        largest_bias = std::max(largest_bias, std::fabs(bias[b]));
     }
     const float least = largest_bias / (input_scale * 0x1p30F);
     if (largest[c] == 0 && least >= std::numeric_limits<float>::min()) scale = least;
@@ -228,7 +251,8 @@ QuantizedWeight quantize_weight(const Tensor& weights, int axis, const QdqOption
   const std::span<std::int8_t> codes = out.codes.mutable_span<std::int8_t>();
   for (std::size_t i = 0; i < values.size(); ++i) {
     const float code = std::nearbyint(values[i] / out.scale[channel_of(i)]);
-    codes[i] = static_cast<std::int8_t>(std::clamp(code, static_cast<float>(-top), static_cast<float>(top)));
+    codes[i] = static_cast<std::int8_t>(
+        std::clamp(code, static_cast<float>(-top), static_cast<float>(top)));
   }
   return out;
 }
@@ -237,7 +261,11 @@ class Inserter {
  public:
   Inserter(Graph& graph, const QdqOptions& options, const QdqPlan& plan,
            const std::map<std::string, calib::Range>& ranges)
-      : graph_(graph), options_(options), plan_(plan), ranges_(ranges), dequantized_(graph.values.size(), kNoValue) {}
+      : graph_(graph),
+        options_(options),
+        plan_(plan),
+        ranges_(ranges),
+        dequantized_(graph.values.size(), kNoValue) {}
 
   Status run() {
     OCTAVO_CHECK_OK(choose_grids());
@@ -290,7 +318,11 @@ class Inserter {
       } else {
         const auto found = ranges_.find(value.name);
         if (found == ranges_.end())
-          return Error{Code::kInternal, "A tensor to be quantized was not observed.", describe(value), "", {}};
+          return Error{Code::kInternal,
+                       "A tensor to be quantized was not observed.",
+                       describe(value),
+                       "",
+                       {}};
         range = found->second;
       }
       grids_[root].params = calib::ort_qparams(range, codes, calib::Scheme::kAffine);
@@ -302,8 +334,9 @@ class Inserter {
     return graph_.add_constant(graph_.fresh_value_name(name), std::move(tensor));
   }
   Tensor zero_tensor(std::int32_t zero_point) const {
-    return options_.activation == DType::kInt8 ? Tensor::scalar(static_cast<std::int8_t>(zero_point))
-                                               : Tensor::scalar(static_cast<std::uint8_t>(zero_point));
+    return options_.activation == DType::kInt8
+               ? Tensor::scalar(static_cast<std::int8_t>(zero_point))
+               : Tensor::scalar(static_cast<std::uint8_t>(zero_point));
   }
 
   // The scale and zero point constants of a grid, made once.
@@ -312,7 +345,8 @@ class Inserter {
     if (entry.scale == kNoValue) {
       const std::string name = graph_.value(root).name;
       entry.scale = add_constant(text(name, "_scale"), Tensor::scalar(entry.params.scale));
-      entry.zero_point = add_constant(text(name, "_zero_point"), zero_tensor(entry.params.zero_point));
+      entry.zero_point =
+          add_constant(text(name, "_zero_point"), zero_tensor(entry.params.zero_point));
     }
     return {entry.scale, entry.zero_point};
   }
@@ -332,41 +366,50 @@ class Inserter {
     const std::optional<Shape> shape = graph_.value(planned).shape;
     const ValueId codes = add_value(text(name, "_quantized"), options_.activation, shape);
     if (result == kNoValue) result = add_value(text(name, "_dequantized"), DType::kFloat32, shape);
-    graph_.nodes.push_back(make_qdq(graph_, "QuantizeLinear", text(name, "_QuantizeLinear"), source, scale, zero_point, codes));
-    graph_.nodes.push_back(make_qdq(graph_, "DequantizeLinear", text(name, "_DequantizeLinear"), codes, scale, zero_point, result));
+    graph_.nodes.push_back(make_qdq(graph_, "QuantizeLinear", text(name, "_QuantizeLinear"), source,
+                                    scale, zero_point, codes));
+    graph_.nodes.push_back(make_qdq(graph_, "DequantizeLinear", text(name, "_DequantizeLinear"),
+                                    codes, scale, zero_point, result));
     dequantized_[static_cast<std::size_t>(planned)] = result;
   }
 
   // A constant in an activation's place: its codes and a DQ.
   ValueId constant_as_codes(ValueId id) {
-    if (dequantized_[static_cast<std::size_t>(id)] != kNoValue) return dequantized_[static_cast<std::size_t>(id)];
+    if (dequantized_[static_cast<std::size_t>(id)] != kNoValue)
+      return dequantized_[static_cast<std::size_t>(id)];
     const Tensor tensor = *graph_.value(id).constant;
     const std::string name = graph_.value(id).name;
     const calib::ScaleZero params = qparams(id);
     Tensor codes = Tensor::make(options_.activation, tensor.shape());
     for (std::size_t i = 0; i < tensor.span<float>().size(); ++i) {
-      const std::int32_t code = quantize_one(tensor.span<float>()[i], params.scale, params.zero_point, options_.activation);
+      const std::int32_t code = quantize_one(tensor.span<float>()[i], params.scale,
+                                             params.zero_point, options_.activation);
       codes.mutable_data()[i] = static_cast<std::byte>(code & 255);
     }
     const auto [scale, zero_point] = grid_constants(grid(id));
     const ValueId coded = add_constant(text(name, "_quantized"), std::move(codes));
     const ValueId result = add_value(text(name, "_dequantized"), DType::kFloat32, tensor.shape());
-    graph_.nodes.push_back(make_qdq(graph_, "DequantizeLinear", text(name, "_DequantizeLinear"), coded, scale, zero_point, result));
+    graph_.nodes.push_back(make_qdq(graph_, "DequantizeLinear", text(name, "_DequantizeLinear"),
+                                    coded, scale, zero_point, result));
     dequantized_[static_cast<std::size_t>(id)] = result;
     return result;
   }
 
   // A constant int8 or int32 tensor with scales per channel, behind a DQ.
-  ValueId parameter(const std::string& name, Tensor codes, const std::vector<float>& scale, int axis) {
+  ValueId parameter(const std::string& name, Tensor codes, const std::vector<float>& scale,
+                    int axis) {
     const DType dtype = codes.dtype();
     const Shape shape = codes.shape();
     const bool per_channel = scale.size() > 1;
-    const Shape scale_shape = per_channel ? Shape{static_cast<std::int64_t>(scale.size())} : Shape{};
+    const Shape scale_shape =
+        per_channel ? Shape{static_cast<std::int64_t>(scale.size())} : Shape{};
     const ValueId coded = add_constant(text(name, "_quantized"), std::move(codes));
-    const ValueId scales = add_constant(text(name, "_scale"), Tensor::of<float>(scale_shape, scale));
+    const ValueId scales =
+        add_constant(text(name, "_scale"), Tensor::of<float>(scale_shape, scale));
     const ValueId zeros = add_constant(text(name, "_zero_point"), Tensor::make(dtype, scale_shape));
     const ValueId result = add_value(text(name, "_dequantized"), DType::kFloat32, shape);
-    Node node = make_qdq(graph_, "DequantizeLinear", text(name, "_DequantizeLinear"), coded, scales, zeros, result);
+    Node node = make_qdq(graph_, "DequantizeLinear", text(name, "_DequantizeLinear"), coded, scales,
+                         zeros, result);
     if (per_channel) node.attrs.set("axis", static_cast<std::int64_t>(axis));
     graph_.nodes.push_back(std::move(node));
     return result;
@@ -397,7 +440,8 @@ class Inserter {
       node.attrs.erase("beta");
     }
     QdqOptions options = options_;
-    options.per_channel = options_.per_channel && (node.op != "MatMul" || original.shape().rank() == 2);
+    options.per_channel =
+        options_.per_channel && (node.op != "MatMul" || original.shape().rank() == 2);
     const QuantizedWeight quantized = quantize_weight(weights, axis, options, bias, input_scale);
     const std::string name = graph_.value(node.inputs[1]).name;
     const std::string bias_name = bias.empty() ? std::string() : graph_.value(node.inputs[2]).name;
@@ -409,14 +453,14 @@ class Inserter {
     Tensor codes = Tensor::make(DType::kInt32, Shape{static_cast<std::int64_t>(channels)});
     for (std::size_t c = 0; c < channels; ++c) {
       const double unit = static_cast<double>(bias_scale[bias_scale.size() == 1 ? 0 : c]);
-      codes.mutable_span<std::int32_t>()[c] = static_cast<std::int32_t>(
-          std::clamp(std::nearbyint(static_cast<double>(bias[c]) / unit), -2147483648.0, 2147483647.0));
+      codes.mutable_span<std::int32_t>()[c] = static_cast<std::int32_t>(std::clamp(
+          std::nearbyint(static_cast<double>(bias[c]) / unit), -2147483648.0, 2147483647.0));
     }
     node.inputs[2] = parameter(bias_name, std::move(codes), bias_scale, 0);
   }
 
-  // Rounds the shift to the bias grid of the depthwise form, and nudges it by the few units that make both forms
-  // give the same code for every input code.
+  // Rounds the shift to the bias grid of the depthwise form, and nudges it by the few units that
+  // make both forms give the same code for every input code.
   void snap_batch_norm(Node& node, const calib::ScaleZero& x, const calib::ScaleZero& y) {
     const std::optional<BatchNormAffine> affine = batch_norm_affine(graph_, node);
     if (!affine) return;
@@ -428,11 +472,14 @@ class Inserter {
       const auto alpha = static_cast<float>(static_cast<double>(affine->alpha[c]) * ratio);
       const float multiplier = unit / y.scale;
       const auto equal = [&](std::int32_t bias, float real_shift) {
-        const auto beta = static_cast<float>(static_cast<double>(real_shift) / static_cast<double>(y.scale));
+        const auto beta =
+            static_cast<float>(static_cast<double>(real_shift) / static_cast<double>(y.scale));
         for (std::int32_t code = 0; code < 256; ++code) {
-          const std::int32_t d = code - (x.zero_point + (options_.activation == DType::kInt8 ? 128 : 0));
+          const std::int32_t d =
+              code - (x.zero_point + (options_.activation == DType::kInt8 ? 128 : 0));
           const float one = std::nearbyint(std::fma(alpha, static_cast<float>(d), beta));
-          const float other = std::nearbyint(static_cast<float>(depthwise.weight * d + bias) * multiplier);
+          const float other =
+              std::nearbyint(static_cast<float>(depthwise.weight * d + bias) * multiplier);
           if (std::clamp(one, -512.0F, 512.0F) != std::clamp(other, -512.0F, 512.0F)) return false;
         }
         return true;
@@ -442,7 +489,8 @@ class Inserter {
       for (std::int32_t step = 0; step <= 2 * kFarthest; ++step) {
         const std::int32_t nudge = step % 2 == 0 ? -(step / 2) : (step + 1) / 2;
         const std::int32_t bias = depthwise.bias + nudge;
-        if (equal(bias, static_cast<float>(static_cast<double>(bias) * static_cast<double>(unit)))) {
+        if (equal(bias,
+                  static_cast<float>(static_cast<double>(bias) * static_cast<double>(unit)))) {
           chosen = bias;
           break;
         }
@@ -451,7 +499,8 @@ class Inserter {
     }
     const Shape shape{static_cast<std::int64_t>(shift.size())};
     const auto channels = shift.size();
-    node.inputs[2] = add_constant(text(graph_.value(node.inputs[2]).name, "_snapped"), Tensor::of<float>(shape, shift));
+    node.inputs[2] = add_constant(text(graph_.value(node.inputs[2]).name, "_snapped"),
+                                  Tensor::of<float>(shape, shift));
     node.inputs[3] = add_constant(text(graph_.value(node.inputs[3]).name, "_zero"),
                                   Tensor::of<float>(shape, std::vector<float>(channels, 0.0F)));
   }
@@ -462,11 +511,14 @@ class Inserter {
       const ValueId id = node.inputs[i];
       if (id == kNoValue || input_role(node, i) != InputRole::kData) continue;
       if (i == 0) continue;
-      node.inputs[i] = graph_.value(id).is_constant() ? constant_as_codes(id) : dequantized_[static_cast<std::size_t>(id)];
+      node.inputs[i] = graph_.value(id).is_constant() ? constant_as_codes(id)
+                                                      : dequantized_[static_cast<std::size_t>(id)];
     }
     if (input_role(node, 1) == InputRole::kWeight) quantize_parameters(node);
     if (is_batch_norm(node)) snap_batch_norm(node, qparams(first), qparams(node.outputs[0]));
-    node.inputs[0] = graph_.value(first).is_constant() ? constant_as_codes(first) : dequantized_[static_cast<std::size_t>(first)];
+    node.inputs[0] = graph_.value(first).is_constant()
+                         ? constant_as_codes(first)
+                         : dequantized_[static_cast<std::size_t>(first)];
 
     std::vector<std::pair<ValueId, ValueId>> made;  // what the node makes now, the planned value
     for (ValueId& id : node.outputs) {
@@ -481,7 +533,8 @@ class Inserter {
       made.emplace_back(id, planned);
     }
     graph_.nodes.push_back(std::move(node));
-    for (const auto& [source, planned] : made) add_pair(source, planned, source == planned ? kNoValue : planned);
+    for (const auto& [source, planned] : made)
+      add_pair(source, planned, source == planned ? kNoValue : planned);
   }
 
   struct Grid {
@@ -502,7 +555,8 @@ class Inserter {
 Status insert_qdq(Graph& graph, const QdqOptions& options, const QdqPlan& plan,
                   const std::map<std::string, calib::Range>& ranges, PassContext& context) {
   for (std::size_t i = 0; i < graph.nodes.size(); ++i)
-    context.notes.push_back({"insert_qdq", graph.nodes[i].name, graph.nodes[i].op, plan.nodes[i].reason});
+    context.notes.push_back(
+        {"insert_qdq", graph.nodes[i].name, graph.nodes[i].op, plan.nodes[i].reason});
   OCTAVO_CHECK_OK(Inserter(graph, options, plan, ranges).run());
   graph.compact_values();
   return verify(graph);

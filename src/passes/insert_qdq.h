@@ -1,15 +1,17 @@
-// Turns a float graph into a QDQ graph: which nodes become int8, which tensors need a range, and the
-// QuantizeLinear / DequantizeLinear nodes that say so, placed where onnxruntime's quantize_static places them.
+// Turns a float graph into a QDQ graph: which nodes become int8, which tensors need a range, and
+// the QuantizeLinear / DequantizeLinear nodes that say so, placed where onnxruntime's
+// quantize_static places them.
 //
-//   activations   per tensor, affine, scale and zero point from the range (calib::ort_qparams)
-//   weights       int8, symmetric, scale = max|w| / 127 per output channel (or per tensor), DequantizeLinear with axis
+//   activations   per tensor, affine, from the range (calib::ort_qparams)
+//   weights       int8, symmetric, scale = max|w| / 127 per output channel (or per tensor)
 //   bias          int32, scale = sx * sw, code = round(b / (sx * sw)) in f64
 //   moved codes   (MaxPool, Reshape, ...) output on the input's grid
-//   BatchNormalization   stays one node between DequantizeLinear and QuantizeLinear; its shift is rounded to the int32
-//                 grid of the 1x1 depthwise convolution that the export writes, so that both give the same codes
+//   BatchNormalization   one node between DequantizeLinear and QuantizeLinear; its shift is rounded
+//                 to the bias grid of the 1x1 depthwise convolution that the export writes, so
+//                 that both give the same codes
 //
-// A tensor that an int8 node makes is read by everyone through Q and DQ; one that a float node or the caller makes
-// is read through Q and DQ by int8 nodes only.
+// A tensor that an int8 node makes is read by everyone through Q and DQ; one that a float node or
+// the caller makes is read through Q and DQ by int8 nodes only.
 #pragma once
 
 #include <functional>
@@ -25,7 +27,7 @@
 namespace octavo::passes {
 
 struct QdqOptions {
-  DType activation = DType::kUint8;        // or kInt8
+  DType activation = DType::kUint8;  // or kInt8
   bool per_channel = true;
   bool reduce_range = false;               // weights in -64..64
   bool quantize_batch_norm = true;         // a BatchNormalization that is left becomes int8
@@ -40,9 +42,11 @@ struct NodePlan {
   std::string reason;  // "int8: ..." or why it stays float
 };
 struct QdqPlan {
-  std::vector<NodePlan> nodes;      // by node index
-  std::vector<ValueId> grid_of;     // by value: whose grid its codes lie on; kNoValue where it is not quantized
-  std::vector<ValueId> calibrated;  // values with a grid of their own that are no constants, in graph order
+  std::vector<NodePlan> nodes;  // by node index
+  // By value: whose grid its codes lie on; kNoValue where it is not quantized.
+  std::vector<ValueId> grid_of;
+  // Values with a grid of their own that are no constants, in graph order.
+  std::vector<ValueId> calibrated;
 };
 
 // `graph` is normalized, float, after the float passes; shapes may be unknown.

@@ -1,8 +1,9 @@
 // lower_to_int8: DequantizeLinear -> node -> QuantizeLinear becomes the node on codes.
 //
-// The node keeps its op name; its data inputs and outputs are uint8 / int8 values with Value::quant, weights int8
-// with scales per channel, the bias int32. The code values take the names of the float tensors that they stand for,
-// so that int8 and float tensors can be compared by name. What does not fit stays float between its Q and DQ.
+// The node keeps its op name; its data inputs and outputs are uint8 / int8 values with
+// Value::quant, weights int8 with scales per channel, the bias int32. The code values take the
+// names of the float tensors that they stand for, so that int8 and float tensors can be compared by
+// name. What does not fit stays float between its Q and DQ.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -35,7 +36,8 @@ class Lowering {
       if (!uses_) uses_.emplace(graph_);
       if (const auto reason = lower(i, *def)) {
         if (!reason->empty())
-          context_.notes.push_back({"lower_to_int8", graph_.nodes[i].name, graph_.nodes[i].op, *reason});
+          context_.notes.push_back(
+              {"lower_to_int8", graph_.nodes[i].name, graph_.nodes[i].op, *reason});
       } else {
         ++changes;
         uses_.reset();
@@ -85,11 +87,14 @@ class Lowering {
     return target;
   }
 
-  // A float weight behind QuantizeLinear (as networks trained with fake quantization are exported) becomes its codes.
+  // A float weight behind QuantizeLinear (as networks trained with fake quantization are exported)
+  // becomes its codes.
   Result<int> quantize_constants() {
     int changes = 0;
     for (Node& node : graph_.nodes) {
-      if (!is_quantize(node) || !graph_.value(node.inputs[0]).is_constant() || graph_.is_output(node.outputs[0])) continue;
+      if (!is_quantize(node) || !graph_.value(node.inputs[0]).is_constant() ||
+          graph_.is_output(node.outputs[0]))
+        continue;
       if (!params_of(graph_, node)) continue;
       OCTAVO_TRY(std::vector<Tensor> result, ops::evaluate(graph_, node));
       Value& value = graph_.value(node.outputs[0]);
@@ -118,11 +123,14 @@ class Lowering {
       if (!producer || graph_.is_output(input) || uses_->readers_of(input).size() != 1) continue;
       Node& maker = graph_.node(*producer);
       const ops::OpDef* def = ops::find_op(maker);
-      if (def == nullptr || def->quant != ops::QuantRule::kCompute || maker.outputs.size() != 1) continue;
+      if (def == nullptr || def->quant != ops::QuantRule::kCompute || maker.outputs.size() != 1)
+        continue;
       const auto target = target_of(node.outputs[0]);
-      if (!target || !activation_is_redundant(as_attributes(node), target->params, target->dtype)) continue;
+      if (!target || !activation_is_redundant(as_attributes(node), target->params, target->dtype))
+        continue;
       maker.outputs[0] = node.outputs[0];
-      context_.notes.push_back({"lower_to_int8", node.name, node.op, text("fused into node '", maker.name, "'")});
+      context_.notes.push_back(
+          {"lower_to_int8", node.name, node.op, text("fused into node '", maker.name, "'")});
       node.op.clear();
       changed = true;
       uses_.emplace(graph_);
@@ -142,7 +150,8 @@ class Lowering {
       const ValueId id = node.input(i);
       if (id == kNoValue) return none;
       const Value& value = graph_.value(id);
-      const bool known = value.constant && value.constant->dtype() == DType::kFloat32 && value.constant->elements() == 1;
+      const bool known = value.constant && value.constant->dtype() == DType::kFloat32 &&
+                         value.constant->elements() == 1;
       // An unknown bound: one that is never redundant.
       return known ? value.constant->span<float>()[0] : 0.0F;
     };
@@ -151,7 +160,8 @@ class Lowering {
     return attrs;
   }
 
-  // Nothing when the node was lowered; otherwise why not, empty where there is no DQ or Q around it at all.
+  // Nothing when the node was lowered; otherwise why not, empty where there is no DQ or Q around it
+  // at all.
   std::optional<std::string> lower(std::size_t index, const ops::OpDef& def) {
     const Node original = graph_.nodes[index];
     bool any_codes = false;
@@ -162,7 +172,9 @@ class Lowering {
       if (id == kNoValue || input_role(node, k) != InputRole::kData) continue;
       if (graph_.value(id).dtype != DType::kFloat32) return std::string();
       auto codes = codes_behind(id);
-      if (!codes) return any_codes ? text("float: its input '", graph_.value(id).name, "' has no codes") : std::string();
+      if (!codes)
+        return any_codes ? text("float: its input '", graph_.value(id).name, "' has no codes")
+                         : std::string();
       any_codes = true;
       if (!codes->params.is_per_tensor() || !is_quantized_code(codes->dtype))
         return text("float: its input '", graph_.value(id).name, "' is not one 8-bit grid");
@@ -182,7 +194,9 @@ class Lowering {
       targets.push_back(std::move(*target));
     }
     const DType dtype = data.front().second.dtype;
-    const auto mixed = [&](DType other) { return other != DType::kUndefined && !is_quantized_code(other); };
+    const auto mixed = [&](DType other) {
+      return other != DType::kUndefined && !is_quantized_code(other);
+    };
     for (const Target& target : targets) {
       if (mixed(target.dtype)) return std::string("float: its output is not 8-bit");
       if (def.quant == ops::QuantRule::kSameGrid && target.dtype != DType::kUndefined &&
@@ -201,7 +215,8 @@ class Lowering {
       auto weights = codes_behind(node.inputs[1]);
       if (!weights || !graph_.value(weights->value).constant) {
         // MatMul of two activations, for one.
-        return text("float: its input '", graph_.value(node.inputs[1]).name, "' is no constant weight with codes");
+        return text("float: its input '", graph_.value(node.inputs[1]).name,
+                    "' is no constant weight with codes");
       }
       Tensor codes = *graph_.value(weights->value).constant;
       if (codes.dtype() == DType::kUint8) {
@@ -209,13 +224,18 @@ class Lowering {
       } else if (codes.dtype() != DType::kInt8) {
         return text("float: its weights are ", dtype_name(codes.dtype()));
       }
-      if (std::any_of(weights->params.zero_point.begin(), weights->params.zero_point.end(), [](auto z) { return z != 0; }))
+      if (std::any_of(weights->params.zero_point.begin(), weights->params.zero_point.end(),
+                      [](auto z) { return z != 0; }))
         return std::string("float: its weights have a zero point");
-      if (weights->params.axis && *weights->params.axis != weight_channel_axis(node, codes.shape().rank()))
+      if (weights->params.axis &&
+          *weights->params.axis != weight_channel_axis(node, codes.shape().rank()))
         return std::string("float: its weights' scales do not run along the output channels");
       if (node.input(2) != kNoValue && input_role(node, 2) == InputRole::kBias) {
-        auto bias = int32_bias(node.inputs[2], data.front().second.params.scale[0], weights->params.scale);
-        if (!bias) return text("float: its bias '", graph_.value(node.inputs[2]).name, "' has no int32 codes at input scale * weight scale");
+        auto bias =
+            int32_bias(node.inputs[2], data.front().second.params.scale[0], weights->params.scale);
+        if (!bias)
+          return text("float: its bias '", graph_.value(node.inputs[2]).name,
+                      "' has no int32 codes at input scale * weight scale");
         parameters.push_back({2, std::move(bias->first), std::move(bias->second)});
       }
       parameters.push_back({1, std::move(codes), std::move(weights->params)});
@@ -227,7 +247,8 @@ class Lowering {
     }
     for (const Parameter& parameter : parameters) {
       Value value;
-      value.name = graph_.fresh_value_name(text(graph_.value(original.inputs[parameter.input]).name, "_codes"));
+      value.name = graph_.fresh_value_name(
+          text(graph_.value(original.inputs[parameter.input]).name, "_codes"));
       value.dtype = parameter.codes.dtype();
       value.shape = parameter.codes.shape();
       value.quant = parameter.params;
@@ -240,17 +261,19 @@ class Lowering {
         return text("float: the codes '", graph_.value(id).name, "' are read on two grids");
       quant = codes.params;
     }
-    if (def.int8 != nullptr && !def.int8(graph_, node)) return std::string("float: this form of it has no integer kernel");
+    if (def.int8 != nullptr && !def.int8(graph_, node))
+      return std::string("float: this form of it has no integer kernel");
     for (std::size_t k = 0; k < node.outputs.size(); ++k) {
       if (node.outputs[k] != kNoValue && !take_codes(node.outputs[k], targets[k]))
-        return text("float: its output '", graph_.value(node.outputs[k]).name, "' has two names outside");
+        return text("float: its output '", graph_.value(node.outputs[k]).name,
+                    "' has two names outside");
     }
     graph_.nodes[index] = std::move(node);
     return std::nullopt;
   }
 
-  // The node makes the codes that the quantizers behind `output` made; false (and nothing done) where more than
-  // one of them is a graph output.
+  // The node makes the codes that the quantizers behind `output` made; false (and nothing done)
+  // where more than one of them is a graph output.
   bool take_codes(ValueId& output, const Target& target) {
     ValueId codes = graph_.node(target.quantizers.front()).outputs[0];
     int outside = 0;
@@ -282,7 +305,8 @@ class Lowering {
     if (!graph_.value(dq.inputs[0]).constant || !params_of(graph_, dq)) return std::nullopt;
     Result<std::vector<Tensor>> result = ops::evaluate(graph_, dq);
     if (!result.ok() || result->size() != 1) return std::nullopt;
-    return graph_.add_constant(graph_.fresh_value_name(text(graph_.value(id).name, "_constant")), std::move((*result)[0]));
+    return graph_.add_constant(graph_.fresh_value_name(text(graph_.value(id).name, "_constant")),
+                               std::move((*result)[0]));
   }
 
   static void shift_to_int8(Tensor& codes, QuantParams& params) {
@@ -295,8 +319,8 @@ class Lowering {
   }
 
   // The bias as int32 codes of scale input_scale * weight_scale.
-  std::optional<std::pair<Tensor, QuantParams>> int32_bias(ValueId id, float input_scale,
-                                                           const std::vector<float>& weight_scale) const {
+  std::optional<std::pair<Tensor, QuantParams>> int32_bias(
+      ValueId id, float input_scale, const std::vector<float>& weight_scale) const {
     std::vector<double> reals;
     std::vector<std::int64_t> exact;
     const std::vector<float>* own_scale = nullptr;
@@ -307,10 +331,12 @@ class Lowering {
       for (std::size_t i = 0; i < exact.size(); ++i) {
         const std::size_t c = own_scale->size() == 1 ? 0 : i;
         if (c >= own_scale->size()) return std::nullopt;
-        reals.push_back(static_cast<double>(exact[i] - codes->params.zero_point[c]) * static_cast<double>((*own_scale)[c]));
+        reals.push_back(static_cast<double>(exact[i] - codes->params.zero_point[c]) *
+                        static_cast<double>((*own_scale)[c]));
       }
     } else if (graph_.value(id).constant && graph_.value(id).constant->dtype() == DType::kFloat32) {
-      for (const float b : to_floats(*graph_.value(id).constant)) reals.push_back(static_cast<double>(b));
+      for (const float b : to_floats(*graph_.value(id).constant))
+        reals.push_back(static_cast<double>(b));
     } else {
       return std::nullopt;
     }
@@ -331,9 +357,11 @@ class Lowering {
       // Codes that were made for this scale are taken as they are, as ONNX Runtime does.
       if (!exact.empty()) {
         const double own = static_cast<double>((*own_scale)[own_scale->size() == 1 ? 0 : i]);
-        if (std::fabs(own - unit) <= 1e-3 * unit && codes->params.zero_point.front() == 0) code = static_cast<double>(exact[i]);
+        if (std::fabs(own - unit) <= 1e-3 * unit && codes->params.zero_point.front() == 0)
+          code = static_cast<double>(exact[i]);
       }
-      out.mutable_span<std::int32_t>()[i] = static_cast<std::int32_t>(std::clamp(code, -2147483648.0, 2147483647.0));
+      out.mutable_span<std::int32_t>()[i] =
+          static_cast<std::int32_t>(std::clamp(code, -2147483648.0, 2147483647.0));
     }
     return std::pair{std::move(out), std::move(params)};
   }
@@ -345,6 +373,8 @@ class Lowering {
 
 }  // namespace
 
-Result<int> lower_to_int8(Graph& graph, PassContext& context) { return Lowering(graph, context).run(); }
+Result<int> lower_to_int8(Graph& graph, PassContext& context) {
+  return Lowering(graph, context).run();
+}
 
 }  // namespace octavo::passes

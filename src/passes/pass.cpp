@@ -8,12 +8,16 @@ namespace octavo::passes {
 
 namespace {
 constexpr std::array kPasses{
-    Pass{"eliminate_identity", "Removes nodes that hand their input on: Identity, Dropout.", &eliminate_identity},
+    Pass{"eliminate_identity", "Removes nodes that hand their input on: Identity, Dropout.",
+         &eliminate_identity},
     Pass{"eliminate_dead", "Removes nodes whose results nobody reads.", &eliminate_dead},
-    Pass{"fold_batch_norm", "BatchNormalization into the Conv or Gemm before it.", &fold_batch_norm},
+    Pass{"fold_batch_norm", "BatchNormalization into the Conv or Gemm before it.",
+         &fold_batch_norm},
     Pass{"fuse_activation", "Relu or Clip into the node before it.", &fuse_activation},
-    Pass{"lower_to_int8", "Nodes between DequantizeLinear and QuantizeLinear onto codes.", &lower_to_int8},
-    Pass{"fold_dequantize", "Constants behind a DequantizeLinear, for nodes that stay float.", &fold_dequantize},
+    Pass{"lower_to_int8", "Nodes between DequantizeLinear and QuantizeLinear onto codes.",
+         &lower_to_int8},
+    Pass{"fold_dequantize", "Constants behind a DequantizeLinear, for nodes that stay float.",
+         &fold_dequantize},
     Pass{"assign_layouts", "Memory layouts, with explicit conversions.", &assign_layouts},
 };
 }  // namespace

@@ -13,7 +13,8 @@ Result<int> eliminate_dead(Graph& graph, PassContext& context);
 Result<int> eliminate_identity(Graph& graph, PassContext& context);
 // BatchNormalization into the Conv or Gemm before it, where nothing else reads that node's result.
 Result<int> fold_batch_norm(Graph& graph, PassContext& context);
-// Relu, or Clip with constant bounds, into the node before it (attributes octavo_activation, octavo_min, octavo_max).
+// Relu, or Clip with constant bounds, into the node before it (attributes octavo_activation,
+// octavo_min, octavo_max).
 Result<int> fuse_activation(Graph& graph, PassContext& context);
 // Nodes between DequantizeLinear and QuantizeLinear onto codes.
 Result<int> lower_to_int8(Graph& graph, PassContext& context);

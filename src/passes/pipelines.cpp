@@ -9,9 +9,11 @@ namespace octavo::passes {
 namespace {
 // Stops at the first error.
 template <std::size_t N>
-Status run_all(Graph& graph, PassContext& context, Result<int> (*const (&passes)[N])(Graph&, PassContext&)) {
+Status run_all(Graph& graph, PassContext& context,
+               Result<int> (*const (&passes)[N])(Graph&, PassContext&)) {
   for (const auto pass : passes) {
-    if (Result<int> changes = pass(graph, context); !changes.ok()) return std::move(changes).error();
+    if (Result<int> changes = pass(graph, context); !changes.ok())
+      return std::move(changes).error();
   }
   return verify(graph);
 }
@@ -22,7 +24,8 @@ Status optimize_float(Graph& graph, PassContext& context) {
 }
 
 Status prepare_for_session(Graph& graph, const LoweringOptions& options, PassContext& context) {
-  OCTAVO_CHECK_OK(run_all(graph, context, {&fuse_activation, &lower_to_int8, &eliminate_dead, &fold_dequantize}));
+  OCTAVO_CHECK_OK(run_all(graph, context,
+                          {&fuse_activation, &lower_to_int8, &eliminate_dead, &fold_dequantize}));
   if (Result<int> shifted = set_activation_form(graph, options.activation); !shifted.ok())
     return std::move(shifted).error();
   return run_all(graph, context, {&eliminate_dead, &assign_layouts});

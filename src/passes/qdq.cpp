@@ -16,8 +16,8 @@ struct Roles {
   bool variadic;                   // every further input is like input 0
 };
 // Ops that are not here read activations at input 0 alone.
-constexpr InputRole kData = InputRole::kData, kWeight = InputRole::kWeight, kBias = InputRole::kBias,
-                    kParameter = InputRole::kParameter;
+constexpr InputRole kData = InputRole::kData, kWeight = InputRole::kWeight,
+                    kBias = InputRole::kBias, kParameter = InputRole::kParameter;
 constexpr std::array kRoles{
     Roles{"Conv", {kData, kWeight, kBias}, false},
     Roles{"ConvTranspose", {kData, kWeight, kBias}, false},
@@ -65,20 +65,22 @@ std::optional<QuantParams> params_of(const Graph& graph, const Node& node) {
     if (!graph.value(zero_id).constant) return std::nullopt;
     const std::vector<std::int64_t> zeros = to_int64s(*graph.value(zero_id).constant);
     if (zeros.size() != params.scale.size()) return std::nullopt;
-    for (std::size_t i = 0; i < zeros.size(); ++i) params.zero_point[i] = static_cast<std::int32_t>(zeros[i]);
+    for (std::size_t i = 0; i < zeros.size(); ++i)
+      params.zero_point[i] = static_cast<std::int32_t>(zeros[i]);
   }
   if (params.scale.size() > 1) {
     const std::int64_t axis = node.attrs.get_int("axis", 1);
     const auto& shape = graph.value(node.input(0)).shape;
     if (!shape) return std::nullopt;
     params.axis = normalize_axis(axis, shape->rank());
-    if (!params.axis || (*shape)[*params.axis] != static_cast<std::int64_t>(params.scale.size())) return std::nullopt;
+    if (!params.axis || (*shape)[*params.axis] != static_cast<std::int64_t>(params.scale.size()))
+      return std::nullopt;
   }
   return params;
 }
 
-Node make_qdq(const Graph& graph, std::string_view op, std::string_view name, ValueId x, ValueId scale,
-              ValueId zero_point, ValueId y) {
+Node make_qdq(const Graph& graph, std::string_view op, std::string_view name, ValueId x,
+              ValueId scale, ValueId zero_point, ValueId y) {
   Node node;
   node.name = graph.fresh_node_name(name);
   node.op = op;
@@ -93,7 +95,8 @@ std::int32_t quantize_one(float real, float scale, std::int32_t zero_point, DTyp
   return static_cast<std::int32_t>(std::clamp(code, low, low + 255.0F));
 }
 
-std::optional<CodeBounds> activation_codes(const Attrs& attrs, const QuantParams& output, DType dtype) {
+std::optional<CodeBounds> activation_codes(const Attrs& attrs, const QuantParams& output,
+                                           DType dtype) {
   const std::string activation = attrs.get_string("octavo_activation", "");
   if (activation.empty() || !output.is_per_tensor()) return std::nullopt;
   constexpr float kMax = std::numeric_limits<float>::max();
@@ -113,7 +116,8 @@ std::optional<BatchNormAffine> batch_norm_affine(const Graph& graph, const Node&
   std::vector<std::vector<float>> params;
   for (std::size_t i = 1; i <= 4; ++i) {
     const ValueId id = node.input(i);
-    if (id == kNoValue || !graph.value(id).constant || graph.value(id).constant->dtype() != DType::kFloat32)
+    if (id == kNoValue || !graph.value(id).constant ||
+        graph.value(id).constant->dtype() != DType::kFloat32)
       return std::nullopt;
     params.push_back(to_floats(*graph.value(id).constant));
     if (params.back().size() != params.front().size()) return std::nullopt;
@@ -121,7 +125,8 @@ std::optional<BatchNormAffine> batch_norm_affine(const Graph& graph, const Node&
   const float epsilon = node.attrs.get_float("epsilon", 1e-5F);
   BatchNormAffine out;
   for (std::size_t c = 0; c < params[0].size(); ++c) {
-    const float inverse = static_cast<float>(1.0 / static_cast<double>(std::sqrt(params[3][c] + epsilon)));
+    const float inverse =
+        static_cast<float>(1.0 / static_cast<double>(std::sqrt(params[3][c] + epsilon)));
     const float alpha = inverse * params[0][c];
     const float beta = params[1][c] - (params[2][c] * inverse) * params[0][c];
     if (!std::isfinite(alpha) || !std::isfinite(beta)) return std::nullopt;
@@ -137,9 +142,11 @@ DepthwiseChannel depthwise_of(float alpha, float beta, float input_scale) {
   if (!(scale >= std::numeric_limits<float>::min())) scale = 1;
   DepthwiseChannel out{};
   out.weight_scale = scale;
-  out.weight = static_cast<std::int32_t>(std::clamp(std::nearbyint(alpha / scale), -127.0F, 127.0F));
+  out.weight =
+      static_cast<std::int32_t>(std::clamp(std::nearbyint(alpha / scale), -127.0F, 127.0F));
   const double unit = static_cast<double>(input_scale * scale);
-  out.bias = static_cast<std::int32_t>(std::clamp(std::nearbyint(static_cast<double>(beta) / unit), -0x1p30, 0x1p30));
+  out.bias = static_cast<std::int32_t>(
+      std::clamp(std::nearbyint(static_cast<double>(beta) / unit), -0x1p30, 0x1p30));
   return out;
 }
 

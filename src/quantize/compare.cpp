@@ -55,7 +55,9 @@ Result<Comparison> Comparison::create(const Model& a, const Model& b, std::strin
   OCTAVO_TRY(runtime::Session second, create_session(b, shapes, session_options));
   const Graph& graph_a = first.graph();
   const Graph& graph_b = second.graph();
-  const auto same_borders = [&](const std::vector<ValueId>& ours, const std::vector<ValueId>& theirs, std::string_view kind) -> Status {
+  const auto same_borders = [&](const std::vector<ValueId>& ours,
+                                const std::vector<ValueId>& theirs,
+                                std::string_view kind) -> Status {
     bool fits = ours.size() == theirs.size();
     for (std::size_t i = 0; fits && i < ours.size(); ++i) {
       const Value& x = graph_a.value(ours[i]);
@@ -63,8 +65,11 @@ Result<Comparison> Comparison::create(const Model& a, const Model& b, std::strin
       fits = x.dtype == y.dtype && x.shape == y.shape;
     }
     if (fits) return ok_status();
-    return Error{Code::kShapeMismatch, text("The two models' ", kind, "s differ in number, shape or type."), "",
-                 "Compare models that take and give the same.", {}};
+    return Error{Code::kShapeMismatch,
+                 text("The two models' ", kind, "s differ in number, shape or type."),
+                 "",
+                 "Compare models that take and give the same.",
+                 {}};
   };
   OCTAVO_CHECK_OK(same_borders(graph_a.inputs, graph_b.inputs, "input"));
   OCTAVO_CHECK_OK(same_borders(graph_a.outputs, graph_b.outputs, "output"));
@@ -74,17 +79,32 @@ Result<Comparison> Comparison::create(const Model& a, const Model& b, std::strin
     for (const Node& node : graph_a.nodes) {
       if (node.domain == "octavo") continue;
       for (const ValueId id : node.outputs) {
-        if (id == kNoValue || (graph_a.value(id).dtype != DType::kFloat32 && !graph_a.value(id).quant)) continue;
+        if (id == kNoValue ||
+            (graph_a.value(id).dtype != DType::kFloat32 && !graph_a.value(id).quant))
+          continue;
         const auto other = find_tensor(graph_b, graph_a.value(id).name);
-        if (!other || graph_b.value(*other).is_constant() || graph_b.value(*other).shape != graph_a.value(id).shape) continue;
+        if (!other || graph_b.value(*other).is_constant() ||
+            graph_b.value(*other).shape != graph_a.value(id).shape)
+          continue;
         pairs.push_back({node.name, node.op, graph_a.value(id).name, id, *other, {}});
       }
     }
   }
   std::vector<std::pair<std::string, ErrorSums>> outputs;
-  for (const ValueId id : graph_a.outputs) outputs.emplace_back(graph_a.value(id).name, ErrorSums{});
-  return Comparison(std::make_unique<Impl>(
-      Impl{std::move(first), std::move(second), std::move(pairs), std::move(outputs), {}, {}, 0, 0, 0, 0, {}, {}}));
+  for (const ValueId id : graph_a.outputs)
+    outputs.emplace_back(graph_a.value(id).name, ErrorSums{});
+  return Comparison(std::make_unique<Impl>(Impl{std::move(first),
+                                                std::move(second),
+                                                std::move(pairs),
+                                                std::move(outputs),
+                                                {},
+                                                {},
+                                                0,
+                                                0,
+                                                0,
+                                                0,
+                                                {},
+                                                {}}));
 }
 
 const Graph& Comparison::graph() const { return impl_->a.graph(); }
@@ -99,7 +119,8 @@ Status Comparison::run_sample(std::int64_t label) {
   impl.milliseconds_a.push_back(timed_run(impl.a));
   impl.milliseconds_b.push_back(timed_run(impl.b));
   ++impl.samples;
-  for (Layer& layer : impl.layers) layer.sums.add(read_real(impl.a, layer.a), read_real(impl.b, layer.b));
+  for (Layer& layer : impl.layers)
+    layer.sums.add(read_real(impl.a, layer.a), read_real(impl.b, layer.b));
   for (std::size_t i = 0; i < impl.outputs.size(); ++i) {
     const std::vector<float> x = read_real(impl.a, impl.a.graph().outputs[i]);
     const std::vector<float> y = read_real(impl.b, impl.b.graph().outputs[i]);
@@ -127,7 +148,9 @@ Status Comparison::run_sample(std::int64_t label) {
 
 std::string Comparison::report_json() const {
   const Impl& impl = *impl_;
-  const auto number = [](std::optional<double> value) { return value ? Json(*value) : Json(nullptr); };
+  const auto number = [](std::optional<double> value) {
+    return value ? Json(*value) : Json(nullptr);
+  };
   const auto share = [&](std::int64_t part, std::int64_t whole) {
     return whole > 0 ? Json(static_cast<double>(part) / static_cast<double>(whole)) : Json(nullptr);
   };
@@ -135,19 +158,26 @@ std::string Comparison::report_json() const {
   out["samples"] = impl.samples;
   out["labelled"] = impl.labelled;
   out["top1Agreement"] = share(impl.equal_rows, impl.rows);
-  out["top1"] = {{"a", share(impl.hits_a.top1, impl.labelled)}, {"b", share(impl.hits_b.top1, impl.labelled)}};
-  out["top5"] = {{"a", share(impl.hits_a.top5, impl.labelled)}, {"b", share(impl.hits_b.top5, impl.labelled)}};
+  out["top1"] = {{"a", share(impl.hits_a.top1, impl.labelled)},
+                 {"b", share(impl.hits_b.top1, impl.labelled)}};
+  out["top5"] = {{"a", share(impl.hits_a.top5, impl.labelled)},
+                 {"b", share(impl.hits_b.top5, impl.labelled)}};
   out["milliseconds"] = {{"a", median(impl.milliseconds_a)}, {"b", median(impl.milliseconds_b)}};
   out["outputs"] = Json::array();
   for (const auto& [name, sums] : impl.outputs) {
-    out["outputs"].push_back(
-        {{"name", name}, {"sqnr", number(sums.sqnr())}, {"maxError", sums.max_error}, {"relativeRms", sums.relative_rms()}});
+    out["outputs"].push_back({{"name", name},
+                              {"sqnr", number(sums.sqnr())},
+                              {"maxError", sums.max_error},
+                              {"relativeRms", sums.relative_rms()}});
   }
   out["layers"] = Json::array();
   for (const Layer& layer : impl.layers) {
     const bool codes = impl.b.graph().value(layer.b).quant.has_value();
-    out["layers"].push_back({{"node", layer.node}, {"op", layer.op}, {"tensor", layer.tensor},
-                             {"sqnr", number(layer.sums.sqnr())}, {"type", codes ? "int8" : "float"}});
+    out["layers"].push_back({{"node", layer.node},
+                             {"op", layer.op},
+                             {"tensor", layer.tensor},
+                             {"sqnr", number(layer.sums.sqnr())},
+                             {"type", codes ? "int8" : "float"}});
   }
   return dump(out);
 }

@@ -14,7 +14,8 @@ namespace octavo::quantize {
 // Life: create; for each sample { write every input(i); run_sample(label or -1) }; report_json().
 class Comparison {
  public:
-  // Options JSON: { inputShapes, layers: true }. `layers: false` runs at full speed and compares outputs only.
+  // Options JSON: { inputShapes, layers: true }. `layers: false` runs at full speed and compares
+  // outputs only.
   static Result<Comparison> create(const Model& a, const Model& b, std::string_view options_json,
                                    const kernels::Policy& policy);
   Comparison(Comparison&&) noexcept;
@@ -24,9 +25,12 @@ class Comparison {
   const Graph& graph() const;
   std::span<std::byte> input(std::size_t i);
   Status run_sample(std::int64_t label);
-  // { samples, labelled, top1Agreement, top1: {a, b}, top5: {a, b}, milliseconds: {a: median, b: median},
-  //   outputs: [{ name, sqnr, maxError, relativeRms }], layers: [{ node, op, tensor, sqnr, type }] }
-  // top-1 is over the last axis of the first output; SQNR = 10 log10(sum a^2 / sum (a-b)^2), null when equal.
+  // { samples, labelled, top1Agreement, top1: {a, b}, top5: {a, b},
+  //   milliseconds: {a: median, b: median},
+  //   outputs: [{ name, sqnr, maxError, relativeRms }],
+  //   layers: [{ node, op, tensor, sqnr, type }] }
+  // top-1 is over the last axis of the first output that is longer than 1;
+  // SQNR = 10 log10(sum a^2 / sum (a-b)^2), null when equal.
   std::string report_json() const;
 
  private:

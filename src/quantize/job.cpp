@@ -28,7 +28,8 @@ constexpr std::size_t kHistogramBins = 128;
 bool all_finite(std::span<const float> values) {
   constexpr std::uint32_t kExponent = 0x7F800000U;
   std::uint32_t found = 0;
-  for (const float value : values) found |= (std::bit_cast<std::uint32_t>(value) & kExponent) == kExponent ? 1U : 0U;
+  for (const float value : values)
+    found |= (std::bit_cast<std::uint32_t>(value) & kExponent) == kExponent ? 1U : 0U;
   return found == 0;
 }
 
@@ -38,7 +39,7 @@ struct Watched {
   std::unique_ptr<calib::Observer> observer;
   std::unique_ptr<calib::Observer> extremes;  // what was seen, whatever the observer keeps of it
   std::optional<calib::Range> range;
-  std::optional<ValueId> in_float, in_int8;   // where the evaluation finds it
+  std::optional<ValueId> in_float, in_int8;  // where the evaluation finds it
   ErrorSums sums;
   std::vector<std::int64_t> histogram;
 
@@ -69,14 +70,14 @@ struct QuantizeJob::Impl {
   passes::PassContext context;
   passes::QdqPlan plan;
 
-  std::optional<runtime::Session> float_session;  // calibration, then latency
-  std::vector<Watched> watched;                   // graph order
+  std::optional<runtime::Session> float_session;           // calibration, then latency
+  std::vector<Watched> watched;                            // graph order
   std::vector<std::vector<std::size_t>> watched_by_value;  // of the float session's values
   std::vector<std::vector<std::vector<std::byte>>> kept;   // samples, inputs, bytes
   std::size_t kept_bytes = 0;
 
   Stage stage = Stage::kCalibrate;
-  bool running = false;   // a sample is in the session
+  bool running = false;  // a sample is in the session
   bool failed = false;
   std::optional<Error> sample_error;  // set by the callback
   std::int64_t samples = 0;
@@ -120,10 +121,15 @@ QuantizeJob::QuantizeJob(QuantizeJob&&) noexcept = default;
 QuantizeJob& QuantizeJob::operator=(QuantizeJob&&) noexcept = default;
 QuantizeJob::~QuantizeJob() = default;
 
-Result<QuantizeJob> QuantizeJob::create(const Model& model, std::string_view options_json, const kernels::Policy& policy) {
+Result<QuantizeJob> QuantizeJob::create(const Model& model, std::string_view options_json,
+                                        const kernels::Policy& policy) {
   OCTAVO_TRY(JobOptions options, parse_job_options(options_json));
   if (model.is_quantized()) {
-    return Error{Code::kInvalidState, "The model is quantized already.", "", "Quantize the float model that it was made from.", {}};
+    return Error{Code::kInvalidState,
+                 "The model is quantized already.",
+                 "",
+                 "Quantize the float model that it was made from.",
+                 {}};
   }
   auto impl = std::make_unique<Impl>();
   impl->options = std::move(options);
@@ -140,15 +146,19 @@ Status QuantizeJob::Impl::start(const Model& model) {
   normalized = model.graph();
   graph = model.graph();
   if (options.folds()) {
-    if (Result<int> folded = passes::fold_batch_norm(graph, context); !folded.ok()) return std::move(folded).error();
+    if (Result<int> folded = passes::fold_batch_norm(graph, context); !folded.ok())
+      return std::move(folded).error();
   } else {
     for (const Node& node : graph.nodes) {
       if (node.op == "BatchNormalization" && node.domain.empty())
-        context.notes.push_back({"fold_batch_norm", node.name, node.op, text("standalone: asked for by batchNorm = '", options.batch_norm, "'")});
+        context.notes.push_back(
+            {"fold_batch_norm", node.name, node.op,
+             text("standalone: asked for by batchNorm = '", options.batch_norm, "'")});
     }
   }
   for (const auto pass : {&passes::fuse_activation, &passes::eliminate_dead}) {
-    if (Result<int> changed = pass(graph, context); !changed.ok()) return std::move(changed).error();
+    if (Result<int> changed = pass(graph, context); !changed.ok())
+      return std::move(changed).error();
   }
 
   Graph fixed = graph;
@@ -192,16 +202,21 @@ void QuantizeJob::Impl::watch() {
     watched_by_value[static_cast<std::size_t>(by_name.at(name))].push_back(watched.size());
     watched.push_back(std::move(tensor));
   }
-  float_session->on_step([this](NodeId node, std::span<const std::byte* const> made) { on_step(node, made); });
+  float_session->on_step(
+      [this](NodeId node, std::span<const std::byte* const> made) { on_step(node, made); });
 }
 
-void QuantizeJob::Impl::observe(ValueId id, std::span<const float> values, const std::string& where) {
+void QuantizeJob::Impl::observe(ValueId id, std::span<const float> values,
+                                const std::string& where) {
   const auto& watchers = watched_by_value[static_cast<std::size_t>(id)];
   if (watchers.empty() || sample_error) return;
   if (!all_finite(values)) {
     sample_error = Error{Code::kNonFiniteSample,
-                         text("Sample ", samples + 1, " makes a NaN or infinite value in '", float_session->graph().value(id).name, "'."),
-                         where, "Leave this sample out, or check how it is scaled (mean, std, range).", {}};
+                         text("Sample ", samples + 1, " makes a NaN or infinite value in '",
+                              float_session->graph().value(id).name, "'."),
+                         where,
+                         "Leave this sample out, or check how it is scaled (mean, std, range).",
+                         {}};
     return;
   }
   for (const std::size_t i : watchers) {
@@ -217,7 +232,10 @@ void QuantizeJob::Impl::on_step(NodeId id, std::span<const std::byte* const> mad
     if (node.outputs[k] == kNoValue || made[k] == nullptr) continue;
     const Value& value = running_graph.value(node.outputs[k]);
     if (value.dtype != DType::kFloat32) continue;
-    observe(node.outputs[k], {reinterpret_cast<const float*>(made[k]), static_cast<std::size_t>(value.shape->elements())}, describe(node));
+    observe(node.outputs[k],
+            {reinterpret_cast<const float*>(made[k]),
+             static_cast<std::size_t>(value.shape->elements())},
+            describe(node));
   }
 }
 
@@ -227,7 +245,11 @@ std::span<std::byte> QuantizeJob::input(std::size_t i) { return impl_->float_ses
 Status QuantizeJob::begin_sample() {
   Impl& impl = *impl_;
   if (impl.failed || impl.stage != Stage::kCalibrate || impl.running)
-    return Error{Code::kInvalidState, "The job does not take a sample now.", "", "Feed samples one after the other, before end_samples().", {}};
+    return Error{Code::kInvalidState,
+                 "The job does not take a sample now.",
+                 "",
+                 "Feed samples one after the other, before end_samples().",
+                 {}};
   const Graph& graph = impl.float_session->graph();
   std::vector<std::vector<std::byte>> inputs;
   std::size_t bytes = 0;
@@ -236,11 +258,13 @@ Status QuantizeJob::begin_sample() {
     bytes += from.size();
     const Value& value = graph.value(graph.inputs[i]);
     if (value.dtype != DType::kFloat32) continue;
-    const std::span values(reinterpret_cast<const float*>(from.data()), from.size() / sizeof(float));
+    const std::span values(reinterpret_cast<const float*>(from.data()),
+                           from.size() / sizeof(float));
     const std::string where = text("input '", value.name, "'");
     impl.observe(graph.inputs[i], values, where);
   }
-  const bool keep = impl.kept.size() < static_cast<std::size_t>(impl.options.evaluate_samples) && impl.kept_bytes + bytes <= kKeptBytes;
+  const bool keep = impl.kept.size() < static_cast<std::size_t>(impl.options.evaluate_samples) &&
+                    impl.kept_bytes + bytes <= kKeptBytes;
   if (keep && static_cast<std::int64_t>(impl.kept.size()) == impl.samples) {
     for (std::size_t i = 0; i < graph.inputs.size(); ++i) {
       const auto from = impl.float_session->input(i);
@@ -259,10 +283,17 @@ bool QuantizeJob::sample_finished() const { return !impl_->running; }
 Status QuantizeJob::end_samples() {
   Impl& impl = *impl_;
   if (impl.failed || impl.stage != Stage::kCalibrate || impl.running)
-    return Error{Code::kInvalidState, "The job is not waiting for samples.", "", "Call end_samples() once, after the last sample is finished.", {}};
+    return Error{Code::kInvalidState,
+                 "The job is not waiting for samples.",
+                 "",
+                 "Call end_samples() once, after the last sample is finished.",
+                 {}};
   if (impl.samples == 0) {
-    return impl.fail(Error{Code::kNoSamples, "Calibration got no samples.", "",
-                           "Give at least one; 100 to 200 typical ones make good ranges.", {}});
+    return impl.fail(Error{Code::kNoSamples,
+                           "Calibration got no samples.",
+                           "",
+                           "Give at least one; 100 to 200 typical ones make good ranges.",
+                           {}});
   }
   impl.float_session->on_step(nullptr);
   impl.stage = Stage::kRanges;
@@ -285,22 +316,28 @@ Status QuantizeJob::Impl::insert() {
 void QuantizeJob::Impl::measure_weights() {
   const Uses uses(*quantized);
   for (const Node& node : quantized->nodes) {
-    if (node.input(1) == kNoValue || passes::input_role(node, 1) != passes::InputRole::kWeight) continue;
+    if (node.input(1) == kNoValue || passes::input_role(node, 1) != passes::InputRole::kWeight)
+      continue;
     const auto producer = uses.producer_of(node.inputs[1]);
     if (!producer || !passes::is_dequantize(quantized->node(*producer))) continue;
-    const auto same = std::find_if(graph.nodes.begin(), graph.nodes.end(), [&](const Node& n) { return n.name == node.name; });
+    const auto same = std::find_if(graph.nodes.begin(), graph.nodes.end(),
+                                   [&](const Node& n) { return n.name == node.name; });
     const Node& dequantize = quantized->node(*producer);
     const auto params = passes::params_of(*quantized, dequantize);
     const Result<std::vector<Tensor>> real = ops::evaluate(*quantized, dequantize);
     if (same == graph.nodes.end() || !params || !real.ok() || real->size() != 1) continue;
     const Value& original = graph.value(same->inputs[1]);
-    WeightError error{original.name, node.name, params->is_per_tensor() ? "per_tensor_symmetric" : "per_channel_symmetric", {}};
+    WeightError error{original.name,
+                      node.name,
+                      params->is_per_tensor() ? "per_tensor_symmetric" : "per_channel_symmetric",
+                      {}};
     error.sums.add(original.constant->span<float>(), (*real)[0].span<float>());
     weights.push_back(std::move(error));
   }
 }
 
-// One session a call: the float and the int8 one that keep all values, the int8 one that runs at full speed.
+// One session a call: the float and the int8 one that keep all values, the int8 one that runs at
+// full speed.
 Status QuantizeJob::Impl::prepare_next() {
   const Model int8 = Model::from_graph(*quantized);
   runtime::SessionOptions session_options;
@@ -308,24 +345,28 @@ Status QuantizeJob::Impl::prepare_next() {
   if (next == 0) {
     if (const auto bytes = int8.to_onnx({}); bytes.ok()) int8_bytes = bytes->size();
     if (float_bytes == 0) {
-      if (const auto bytes = Model::from_graph(normalized).to_onnx({}); bytes.ok()) float_bytes = bytes->size();
+      if (const auto bytes = Model::from_graph(normalized).to_onnx({}); bytes.ok())
+        float_bytes = bytes->size();
     }
-    OCTAVO_TRY(runtime::Session session, create_session(int8, options.input_shapes, session_options, &lowering_notes));
+    OCTAVO_TRY(runtime::Session session,
+               create_session(int8, options.input_shapes, session_options, &lowering_notes));
     int8_session.emplace(std::move(session));
     return ok_status();
   }
   if (kept.empty()) return ok_status();
   session_options.keep_values = true;
   const Model source = next == 1 ? Model::from_graph(graph) : int8;
-  OCTAVO_TRY(runtime::Session session, create_session(source, options.input_shapes, session_options));
+  OCTAVO_TRY(runtime::Session session,
+             create_session(source, options.input_shapes, session_options));
   (next == 1 ? float_kept : int8_kept).emplace(std::move(session));
   for (Watched& tensor : watched)
-    (next == 1 ? tensor.in_float : tensor.in_int8) = find_tensor((next == 1 ? float_kept : int8_kept)->graph(), tensor.name);
+    (next == 1 ? tensor.in_float : tensor.in_int8) =
+        find_tensor((next == 1 ? float_kept : int8_kept)->graph(), tensor.name);
   return ok_status();
 }
 
-// Phases of a sample: inputs; float and int8 at full speed; both with all values kept, some steps at a time; then one
-// tensor at a time; then the outputs.
+// Phases of a sample: inputs; float and int8 at full speed; both with all values kept, some steps
+// at a time; then one tensor at a time; then the outputs.
 void QuantizeJob::Impl::evaluate_next() {
   constexpr std::size_t kFirstTensor = 5;
   const auto& sample = kept[evaluated];
@@ -361,13 +402,15 @@ void QuantizeJob::Impl::evaluate_tensor(Watched& tensor) {
     if (layout == int8_kept->graph().value(*tensor.in_int8).layout) {
       tensor.sums.add(reference, read_unordered(*int8_kept, *tensor.in_int8));
     } else {
-      tensor.sums.add(read_real(*float_kept, *tensor.in_float), read_real(*int8_kept, *tensor.in_int8));
+      tensor.sums.add(read_real(*float_kept, *tensor.in_float),
+                      read_real(*int8_kept, *tensor.in_int8));
     }
   }
   const calib::Range seen = tensor.seen();
   const float width = seen.max - seen.min;  // infinite where the range is wider than a float
   for (const float value : reference) {
-    const float place = width > 0 ? (value - seen.min) / width * static_cast<float>(kHistogramBins) : 0.0F;
+    const float place =
+        width > 0 ? (value - seen.min) / width * static_cast<float>(kHistogramBins) : 0.0F;
     const float bin = std::clamp(place, 0.0F, static_cast<float>(kHistogramBins - 1));
     ++tensor.histogram[static_cast<std::size_t>(bin)];
   }
@@ -421,7 +464,8 @@ Result<Progress> QuantizeJob::Impl::step() {
       if (Status status = prepare_next(); !status.ok()) return fail(std::move(status).error());
       ++next;
       if (next == 3) stage = Stage::kEvaluate;
-      return Progress{"quantize", quantize_total() - 4 + static_cast<std::int64_t>(next), quantize_total()};
+      return Progress{"quantize", quantize_total() - 4 + static_cast<std::int64_t>(next),
+                      quantize_total()};
     }
     case Stage::kEvaluate: {
       const auto total = static_cast<std::int64_t>(kept.size());
@@ -436,15 +480,18 @@ Result<Progress> QuantizeJob::Impl::step() {
       stage = Stage::kDone;
       return Progress{"done", total, total};
     }
-    case Stage::kDone: break;
+    case Stage::kDone:
+      break;
   }
-  return Progress{"done", static_cast<std::int64_t>(evaluated), static_cast<std::int64_t>(evaluated)};
+  return Progress{"done", static_cast<std::int64_t>(evaluated),
+                  static_cast<std::int64_t>(evaluated)};
 }
 
 Result<Progress> QuantizeJob::step() { return impl_->step(); }
 
 Model QuantizeJob::take_model() {
-  Model model = Model::from_graph(impl_->quantized ? *impl_->quantized : Graph(), impl_->context.notes);
+  Model model =
+      Model::from_graph(impl_->quantized ? *impl_->quantized : Graph(), impl_->context.notes);
   return model;
 }
 
@@ -458,7 +505,8 @@ Json number(const std::optional<double>& value) { return value ? Json(*value) : 
 std::string named_node(const std::string& what) {
   const std::size_t first = what.find('\'');
   const std::size_t last = what.rfind('\'');
-  return first == std::string::npos || last <= first ? std::string() : what.substr(first + 1, last - first - 1);
+  return first == std::string::npos || last <= first ? std::string()
+                                                     : what.substr(first + 1, last - first - 1);
 }
 
 }  // namespace
@@ -474,7 +522,9 @@ Json QuantizeJob::Impl::nodes_json() const {
   for (const passes::Note& note : lowering_notes) {
     if (note.pass != "lower_to_int8") continue;
     // What was planned to stay float has its own reason.
-    if (const auto known = fates.find(note.node); known != fates.end() && known->second.first == "float") continue;
+    if (const auto known = fates.find(note.node);
+        known != fates.end() && known->second.first == "float")
+      continue;
     fates[note.node] = {note.what.starts_with("fused into") ? "fused" : "float", note.what};
   }
   Json out = Json::array();
@@ -497,7 +547,8 @@ Json QuantizeJob::Impl::batch_norm_json(const Json& nodes) const {
     Json entry{{"name", node["name"]}, {"fate", node["fate"]}, {"reason", node["reason"]}};
     for (const passes::Note& note : context.notes) {
       // Why it could not be folded tells more than that it has an integer form.
-      if (node["fate"] == "int8" && note.pass == "fold_batch_norm" && note.node == node["name"].get<std::string>())
+      if (node["fate"] == "int8" && note.pass == "fold_batch_norm" &&
+          note.node == node["name"].get<std::string>())
         entry["reason"] = note.what;
     }
     out.push_back(std::move(entry));
@@ -550,7 +601,8 @@ std::string QuantizeJob::report_json() const {
   const Impl& impl = *impl_;
   if (!impl.quantized) return "{}";
   Json out{{"version", 1}};
-  out["model"] = {{"name", impl.model_name}, {"floatBytes", impl.float_bytes}, {"int8Bytes", impl.int8_bytes}};
+  out["model"] = {
+      {"name", impl.model_name}, {"floatBytes", impl.float_bytes}, {"int8Bytes", impl.int8_bytes}};
   out["options"] = effective_options(impl.options);
   out["samples"] = impl.samples;
   out["nodes"] = impl.nodes_json();
@@ -558,13 +610,20 @@ std::string QuantizeJob::report_json() const {
   out["tensors"] = impl.tensors_json();
   out["weights"] = Json::array();
   for (const WeightError& weight : impl.weights) {
-    out["weights"].push_back({{"name", weight.name}, {"node", weight.node}, {"scheme", weight.scheme}, {"sqnr", number(weight.sums.sqnr())}});
+    out["weights"].push_back({{"name", weight.name},
+                              {"node", weight.node},
+                              {"scheme", weight.scheme},
+                              {"sqnr", number(weight.sums.sqnr())}});
   }
   out["outputs"] = Json::array();
   for (const OutputError& output : impl.outputs) {
-    out["outputs"].push_back({{"name", output.name}, {"sqnr", number(output.sums.sqnr())}, {"relativeRms", output.sums.relative_rms()}});
+    out["outputs"].push_back({{"name", output.name},
+                              {"sqnr", number(output.sums.sqnr())},
+                              {"relativeRms", output.sums.relative_rms()}});
   }
-  out["top1Agreement"] = impl.rows > 0 ? Json(static_cast<double>(impl.equal_rows) / static_cast<double>(impl.rows)) : Json(nullptr);
+  out["top1Agreement"] =
+      impl.rows > 0 ? Json(static_cast<double>(impl.equal_rows) / static_cast<double>(impl.rows))
+                    : Json(nullptr);
   out["evaluatedSamples"] = impl.evaluated;
   out["latency"] = {{"floatMs", median(impl.float_ms)}, {"int8Ms", median(impl.int8_ms)}};
   return dump(out);

@@ -25,13 +25,14 @@ struct Progress {
 class QuantizeJob {
  public:
   // Options JSON (all optional; unknown keys and bad values are INVALID_OPTION with the allowed
-  // ones listed): { activation: { observer: 'percentile'|'minmax'|'movingAverage'|'histogram',
-  // percentile: 99.999,
-  //                 averagingConstant: 0.01, dtype: 'quint8'|'qint8' },
+  // ones listed):
+  // { activation: { observer: 'percentile'|'minmax'|'movingAverage'|'histogram',
+  //                 percentile: 99.999, averagingConstant: 0.01, dtype: 'quint8'|'qint8' },
   //   weight: { scheme: 'per_channel_symmetric'|'per_tensor_symmetric', reduceRange: false },
   //   batchNorm: 'auto'|'fold'|'quantized'|'float',
   //   exclude: (string glob of node names | { opType: string })[],
-  //   inputShapes: { [input]: number[] } , evaluateSamples: 8 }
+  //   inputShapes: { [input]: number[] },
+  //   evaluateSamples: 8 }
   static Result<QuantizeJob> create(const Model& model, std::string_view options_json,
                                     const kernels::Policy& policy);
   QuantizeJob(QuantizeJob&&) noexcept;

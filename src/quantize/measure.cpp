@@ -10,15 +10,18 @@ namespace octavo::quantize {
 namespace {
 
 template <class T>
-void to_reals(std::span<const std::byte> bytes, const std::optional<QuantParams>& quant, std::vector<float>& out) {
+void to_reals(std::span<const std::byte> bytes, const std::optional<QuantParams>& quant,
+              std::vector<float>& out) {
   const auto* codes = reinterpret_cast<const T*>(bytes.data());
   const float scale = quant ? quant->scale[0] : 1.0F;
   const std::int32_t zero = quant ? quant->zero_point[0] : 0;
-  for (std::size_t i = 0; i < out.size(); ++i) out[i] = scale * static_cast<float>(static_cast<std::int32_t>(codes[i]) - zero);
+  for (std::size_t i = 0; i < out.size(); ++i)
+    out[i] = scale * static_cast<float>(static_cast<std::int32_t>(codes[i]) - zero);
 }
 
 // Memory order -> row-major.
-std::vector<float> to_row_major(const std::vector<float>& values, const Shape& shape, Layout layout) {
+std::vector<float> to_row_major(const std::vector<float>& values, const Shape& shape,
+                                Layout layout) {
   if (layout == Layout::kRowMajor || shape.rank() < 3) return values;
   const auto batch = static_cast<std::size_t>(shape[0]);
   const auto channels = static_cast<std::size_t>(shape[1]);
@@ -48,9 +51,14 @@ std::vector<float> read_unordered(const runtime::Session& session, ValueId id) {
       std::copy(floats, floats + reals.size(), reals.begin());
       break;
     }
-    case DType::kUint8: to_reals<std::uint8_t>(bytes, value.quant, reals); break;
-    case DType::kInt8: to_reals<std::int8_t>(bytes, value.quant, reals); break;
-    default: return {};
+    case DType::kUint8:
+      to_reals<std::uint8_t>(bytes, value.quant, reals);
+      break;
+    case DType::kInt8:
+      to_reals<std::int8_t>(bytes, value.quant, reals);
+      break;
+    default:
+      return {};
   }
   return reals;
 }
@@ -93,7 +101,8 @@ std::vector<std::int64_t> top1_rows(std::span<const float> values, const Shape& 
   for (int axis = shape.rank() - 1; axis >= 0 && width == 1; --axis) width = shape[axis];
   if (width < 2) return {};
   std::vector<std::int64_t> best;
-  for (std::size_t row = 0; row + static_cast<std::size_t>(width) <= values.size(); row += static_cast<std::size_t>(width)) {
+  for (std::size_t row = 0; row + static_cast<std::size_t>(width) <= values.size();
+       row += static_cast<std::size_t>(width)) {
     const auto first = values.begin() + static_cast<std::ptrdiff_t>(row);
     best.push_back(std::max_element(first, first + static_cast<std::ptrdiff_t>(width)) - first);
   }
@@ -114,14 +123,16 @@ bool in_top(std::span<const float> row, std::int64_t label, std::size_t k) {
 double median(std::vector<double> values) {
   if (values.empty()) return 0;
   const std::size_t middle = values.size() / 2;
-  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(middle), values.end());
+  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(middle),
+                   values.end());
   return values[middle];
 }
 
 double timed_run(runtime::Session& session) {
   const auto start = std::chrono::steady_clock::now();
   session.run();
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
+      .count();
 }
 
 }  // namespace octavo::quantize

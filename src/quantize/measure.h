@@ -13,14 +13,14 @@
 
 namespace octavo::quantize {
 
-// The value after run() as real numbers in row-major order: codes dequantized, layout undone. Empty where the session
-// does not keep it or it is no float or code.
+// The value after run() as real numbers in row-major order: codes dequantized, layout undone. Empty
+// where the session does not keep it or it is no float or code.
 std::vector<float> read_real(const runtime::Session& session, ValueId id);
 // The same in the value's own memory order: enough where order does not matter.
 std::vector<float> read_unordered(const runtime::Session& session, ValueId id);
 
-// The value of a (possibly lowered) session that stands for float tensor `name`: codes of that name, codes behind its
-// QuantizeLinear, or the float tensor itself.
+// The value of a (possibly lowered) session that stands for float tensor `name`: codes of that
+// name, codes behind its QuantizeLinear, or the float tensor itself.
 std::optional<ValueId> find_tensor(const Graph& graph, const std::string& name);
 
 // Sums over any number of tensors.
@@ -33,10 +33,13 @@ struct ErrorSums {
     if (noise == 0) return std::nullopt;
     return 10 * std::log10(signal / noise);
   }
-  double relative_rms() const { return signal > 0 ? std::sqrt(noise / signal) : noise > 0 ? INFINITY : 0; }
+  double relative_rms() const {
+    return signal > 0 ? std::sqrt(noise / signal) : noise > 0 ? INFINITY : 0;
+  }
 };
 
-// Indices of the largest elements along the last axis that is longer than 1, one a row; empty where there is none.
+// Indices of the largest elements along the last axis that is longer than 1, one a row; empty where
+// there is none.
 std::vector<std::int64_t> top1_rows(std::span<const float> values, const Shape& shape);
 // Whether `label` is among the `k` largest of one row.
 bool in_top(std::span<const float> row, std::int64_t label, std::size_t k);

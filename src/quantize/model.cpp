@@ -27,7 +27,8 @@ passes::BatchNormForm batch_norm_form(std::string_view name) {
 }
 
 // "name" -> what a note says, for one pass (or any).
-const passes::Note* find_note(const std::vector<passes::Note>& notes, const std::string& node, std::string_view start) {
+const passes::Note* find_note(const std::vector<passes::Note>& notes, const std::string& node,
+                              std::string_view start) {
   for (const passes::Note& note : notes) {
     if (note.node == node && std::string_view(note.what).starts_with(start)) return &note;
   }
@@ -42,7 +43,8 @@ Json shape_json(const Value& value) {
     if ((*value.shape)[axis] >= 0) {
       dims.push_back((*value.shape)[axis]);
     } else {
-      dims.push_back(i < value.dim_names.size() && !value.dim_names[i].empty() ? value.dim_names[i] : "?");
+      dims.push_back(i < value.dim_names.size() && !value.dim_names[i].empty() ? value.dim_names[i]
+                                                                               : "?");
     }
   }
   return dims;
@@ -52,7 +54,9 @@ Json border_json(const Graph& graph, const std::vector<ValueId>& ids) {
   Json out = Json::array();
   for (const ValueId id : ids) {
     const Value& value = graph.value(id);
-    out.push_back({{"name", value.name}, {"type", std::string(dtype_name(value.dtype))}, {"shape", shape_json(value)}});
+    out.push_back({{"name", value.name},
+                   {"type", std::string(dtype_name(value.dtype))},
+                   {"shape", shape_json(value)}});
   }
   return out;
 }
@@ -67,11 +71,13 @@ std::int64_t macs_of(const Graph& graph, const Node& node) {
   const Shape* x = shape(node.input(0));
   const Shape* w = shape(node.input(1));
   const Shape* y = shape(node.output(0));
-  if (!node.domain.empty() || x == nullptr || w == nullptr || y == nullptr || w->rank() < 1) return 0;
+  if (!node.domain.empty() || x == nullptr || w == nullptr || y == nullptr || w->rank() < 1)
+    return 0;
   if (node.op == "Conv" && (*w)[0] > 0) return y->elements() * (w->elements() / (*w)[0]);
   if (node.op == "ConvTranspose" && (*w)[0] > 0) return x->elements() * (w->elements() / (*w)[0]);
   if (node.op == "MatMul" && x->rank() > 0) return y->elements() * (*x)[x->rank() - 1];
-  if (node.op == "Gemm" && x->rank() == 2) return y->elements() * (*x)[node.attrs.get_int("transA", 0) != 0 ? 0 : 1];
+  if (node.op == "Gemm" && x->rank() == 2)
+    return y->elements() * (*x)[node.attrs.get_int("transA", 0) != 0 ? 0 : 1];
   return 0;
 }
 
@@ -93,7 +99,8 @@ std::map<std::string, Plan> plan_float(const Graph& graph) {
   for (std::size_t i = 0; i < optimized.nodes.size(); ++i) {
     const passes::NodePlan& node = qdq.nodes[i];
     std::string reason = node.reason;
-    if (const passes::Note* fate = find_note(context.notes, optimized.nodes[i].name, "standalone"); fate != nullptr && node.int8)
+    if (const passes::Note* fate = find_note(context.notes, optimized.nodes[i].name, "standalone");
+        fate != nullptr && node.int8)
       reason = fate->what;
     plans[optimized.nodes[i].name] = {node.int8 ? "int8" : "float", std::move(reason)};
   }
@@ -105,13 +112,16 @@ std::map<std::string, Plan> plan_quantized(const Graph& graph) {
   std::map<std::string, Plan> plans;
   Graph lowered = graph;
   passes::PassContext context;
-  for (const auto pass : {&passes::fuse_activation, &passes::lower_to_int8, &passes::eliminate_dead}) {
+  for (const auto pass :
+       {&passes::fuse_activation, &passes::lower_to_int8, &passes::eliminate_dead}) {
     if (!pass(lowered, context).ok()) return plans;
   }
-  for (const passes::Note& note : context.notes) plans[note.node] = {note.what.starts_with("fused") ? "fused" : "float", note.what};
+  for (const passes::Note& note : context.notes)
+    plans[note.node] = {note.what.starts_with("fused") ? "fused" : "float", note.what};
   for (const Node& node : lowered.nodes) {
     const ValueId data = node.input(0);
-    const bool codes = data != kNoValue && graph.values.size() > 0 && lowered.value(data).quant.has_value();
+    const bool codes =
+        data != kNoValue && graph.values.size() > 0 && lowered.value(data).quant.has_value();
     if (codes && !passes::is_dequantize(node)) plans[node.name] = {"int8", "int8"};
   }
   return plans;
@@ -148,14 +158,19 @@ Model Model::from_graph(Graph graph, std::vector<passes::Note> notes) {
 
 bool Model::is_quantized() const {
   return std::any_of(graph_.nodes.begin(), graph_.nodes.end(),
-                     [](const Node& node) { return passes::is_quantize(node) || passes::is_dequantize(node); }) ||
-         std::any_of(graph_.values.begin(), graph_.values.end(), [](const Value& value) { return value.quant.has_value(); });
+                     [](const Node& node) {
+                       return passes::is_quantize(node) || passes::is_dequantize(node);
+                     }) ||
+         std::any_of(graph_.values.begin(), graph_.values.end(),
+                     [](const Value& value) { return value.quant.has_value(); });
 }
 
 std::string Model::summary_json() const {
   Json out;
   out["name"] = graph_.name;
-  out["producer"] = graph_.producer_version.empty() ? graph_.producer_name : text(graph_.producer_name, " ", graph_.producer_version);
+  out["producer"] = graph_.producer_version.empty()
+                        ? graph_.producer_name
+                        : text(graph_.producer_name, " ", graph_.producer_version);
   out["opset"] = graph_.opset;
   out["metadata"] = graph_.metadata;
   out["quantized"] = is_quantized();
@@ -187,7 +202,8 @@ std::string Model::summary_json() const {
   if (counted) {
     for (const Node& node : fixed.nodes) total += macs[node.name] = macs_of(fixed, node);
   }
-  const std::map<std::string, Plan> plans = is_quantized() ? plan_quantized(graph_) : plan_float(graph_);
+  const std::map<std::string, Plan> plans =
+      is_quantized() ? plan_quantized(graph_) : plan_float(graph_);
   Json nodes = Json::array();
   for (const Node& node : graph_.nodes) {
     const ValueId output = node.output(0);
@@ -207,23 +223,26 @@ std::string Model::summary_json() const {
 
 Result<std::vector<std::byte>> Model::to_onnx(const ExportOptions& options) const {
   Graph graph = graph_;
-  OCTAVO_CHECK_OK(passes::expand_for_export(graph, {options.opset, batch_norm_form(options.batch_norm)}));
+  OCTAVO_CHECK_OK(
+      passes::expand_for_export(graph, {options.opset, batch_norm_form(options.batch_norm)}));
   onnx::ExportInfo info;
   info.opset = graph.opset;
   return onnx::export_model(graph, info);
 }
 
 Result<runtime::Session> create_session(const Model& model, const passes::InputShapes& shapes,
-                                        const runtime::SessionOptions& options, std::vector<passes::Note>* notes) {
+                                        const runtime::SessionOptions& options,
+                                        std::vector<passes::Note>* notes) {
   Graph graph = model.graph();
   OCTAVO_CHECK_OK(passes::fix_shapes(graph, shapes));
   passes::PassContext context;
   OCTAVO_CHECK_OK(passes::optimize_float(graph, context));
   // Engines whose dot product takes two signed operands want int8 activations, the others uint8.
-  const bool signed_dot =
-      options.policy.level == simd::Level::kRelaxed &&
-      (options.policy.engine == simd::EngineClass::kSdot || options.policy.engine == simd::EngineClass::kWrap);
-  OCTAVO_CHECK_OK(passes::prepare_for_session(graph, {signed_dot ? DType::kInt8 : DType::kUint8}, context));
+  const bool signed_dot = options.policy.level == simd::Level::kRelaxed &&
+                          (options.policy.engine == simd::EngineClass::kSdot ||
+                           options.policy.engine == simd::EngineClass::kWrap);
+  OCTAVO_CHECK_OK(
+      passes::prepare_for_session(graph, {signed_dot ? DType::kInt8 : DType::kUint8}, context));
   if (notes != nullptr) notes->insert(notes->end(), context.notes.begin(), context.notes.end());
   return runtime::Session::create(std::move(graph), options);
 }

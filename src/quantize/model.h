@@ -16,8 +16,9 @@
 namespace octavo::quantize {
 
 struct ExportOptions {
-  int opset = 17;                         // >= 13; raised where an op needs a later one
-  std::string batch_norm = "depthwise";   // how a standalone int8 BatchNormalization is written: "depthwise" | "batchnorm" | "muladd"
+  int opset = 17;  // 13 to 17; raised where an op came later
+  // How a standalone int8 BatchNormalization is written: "depthwise" | "batchnorm" | "muladd".
+  std::string batch_norm = "depthwise";
 };
 Result<ExportOptions> parse_export_options(std::string_view json);
 
@@ -34,10 +35,11 @@ class Model {
   // Size of the file that the model was loaded from; 0 for one that was not.
   std::size_t file_bytes() const { return file_bytes_; }
 
-  // JSON: { name, producer, opset, metadata, quantized, parameters, bytes,
+  // { name, producer, opset, metadata, quantized, parameters, bytes, macs,
   //   inputs: [{ name, type, shape: (number|string)[] }], outputs: [same],
-  //   nodes: [{ name, op, output, shape, macs, plan: 'int8'|'float'|'folded'|'fused', reason }], macs }
-  // `plan` says what quantizeStatic with default options would make of the node. Inputs' unknown dimensions count as 1.
+  //   nodes: [{ name, op, output, shape, macs, plan: 'int8'|'float'|'folded'|'fused', reason }] }
+  // `plan` says what quantizeStatic with default options would make of the node. Inputs' unknown
+  // dimensions count as 1.
   std::string summary_json() const;
   Result<std::vector<std::byte>> to_onnx(const ExportOptions& options) const;
 

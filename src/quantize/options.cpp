@@ -21,7 +21,8 @@ Status read_activation(const OptionReader& options, JobOptions& out) {
   for (const calib::ObserverDef& row : calib::all_observers()) observers.push_back(row.name);
   OCTAVO_CHECK_OK(activation.read("observer", out.observer, observers));
   OCTAVO_CHECK_OK(activation.read("percentile", out.observer_options.percentile, 50, 100));
-  OCTAVO_CHECK_OK(activation.read("averagingConstant", out.observer_options.averaging_constant, 1e-6, 1));
+  OCTAVO_CHECK_OK(
+      activation.read("averagingConstant", out.observer_options.averaging_constant, 1e-6, 1));
   std::string dtype = "quint8";
   OCTAVO_CHECK_OK(activation.read("dtype", dtype, kCodeTypes));
   out.qdq.activation = dtype == "qint8" ? DType::kInt8 : DType::kUint8;
@@ -43,14 +44,18 @@ Status read_weight(const OptionReader& options, JobOptions& out) {
 Status read_exclude(const OptionReader& options, JobOptions& out) {
   const Json* json = options.find("exclude");
   if (json == nullptr) return ok_status();
-  const std::string hint = "Use an array of node names (* and ? stand for any characters) and { opType: 'Softmax' } objects.";
-  if (!json->is_array()) return invalid_option(options.path("exclude"), "It is not an array.", hint);
+  const std::string hint =
+      "Use an array of node names (* and ? stand for any characters) and { opType: 'Softmax' } "
+      "objects.";
+  if (!json->is_array())
+    return invalid_option(options.path("exclude"), "It is not an array.", hint);
   for (std::size_t i = 0; i < json->size(); ++i) {
     const Json& item = (*json)[i];
     const std::string path = text(options.path("exclude"), "[", i, "]");
     if (item.is_string()) {
       out.qdq.exclude_names.push_back(item.get<std::string>());
-    } else if (item.is_object() && item.size() == 1 && item.contains("opType") && item["opType"].is_string()) {
+    } else if (item.is_object() && item.size() == 1 && item.contains("opType") &&
+               item["opType"].is_string()) {
       out.qdq.exclude_ops.push_back(item["opType"].get<std::string>());
     } else {
       return invalid_option(path, text(dump(item), " is not allowed."), hint);
@@ -63,7 +68,8 @@ Status read_exclude(const OptionReader& options, JobOptions& out) {
 Result<JobOptions> parse_job_options(std::string_view json) {
   OCTAVO_TRY(const Json parsed, parse_options(json));
   const OptionReader options(parsed, "");
-  constexpr std::string_view kKeys[] = {"activation", "weight", "batchNorm", "exclude", "inputShapes", "evaluateSamples"};
+  constexpr std::string_view kKeys[] = {"activation", "weight",      "batchNorm",
+                                        "exclude",    "inputShapes", "evaluateSamples"};
   OCTAVO_CHECK_OK(options.check(kKeys));
   JobOptions out;
   OCTAVO_CHECK_OK(read_activation(options, out));

@@ -25,7 +25,8 @@ std::uint32_t uhash(std::uint32_t i, std::uint32_t seed) {
   return h ^ (h >> 13);
 }
 
-// The batches of a golden data case: stored, or generated from seeds by the rule in the golden format.
+// The batches of a golden data case: stored, or generated from seeds by the rule in the golden
+// format.
 std::vector<std::vector<float>> batches_of(const GoldenGroup& group, const GoldenCase& data) {
   std::vector<std::vector<float>> batches;
   if (data.str("kind") != "gen") {
@@ -41,7 +42,9 @@ std::vector<std::vector<float>> batches_of(const GoldenGroup& group, const Golde
     for (std::size_t i = 0; i < values.size(); ++i) {
       std::int64_t sum = -131070;
       for (std::uint32_t k = 0; k < 4; ++k)
-        sum += uhash(static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(seeds[b]) + k * 1000003U) >> 16;
+        sum += uhash(static_cast<std::uint32_t>(i),
+                     static_cast<std::uint32_t>(seeds[b]) + k * 1000003U) >>
+               16;
       float x = static_cast<float>(sum) * 0x1p-15F;
       if (kind == "relu") x = std::max(x, 0.0F);
       if (kind == "cube") x = (x * x) * x;
@@ -63,20 +66,22 @@ struct Combo {
 };
 // The rows of scales / zero_points in the golden group.
 constexpr Combo kCombos[] = {
-    {DType::kUint8, Scheme::kAffine, false},   {DType::kUint8, Scheme::kAffine, true},
+    {DType::kUint8, Scheme::kAffine, false},    {DType::kUint8, Scheme::kAffine, true},
     {DType::kUint8, Scheme::kSymmetric, false}, {DType::kInt8, Scheme::kAffine, false},
-    {DType::kInt8, Scheme::kAffine, true},     {DType::kInt8, Scheme::kSymmetric, false},
+    {DType::kInt8, Scheme::kAffine, true},      {DType::kInt8, Scheme::kSymmetric, false},
     {DType::kInt8, Scheme::kSymmetric, true},
 };
 
-void check_qparams(const GoldenGroup& group, const GoldenCase& c, const std::vector<Range>& channels) {
+void check_qparams(const GoldenGroup& group, const GoldenCase& c,
+                   const std::vector<Range>& channels) {
   const auto scales = group.get<double>(c, "scales");
   const auto zero_points = group.get<std::int32_t>(c, "zero_points");
   REQUIRE(scales.size() == std::size(kCombos) * channels.size());
   for (std::size_t row = 0; row < std::size(kCombos); ++row) {
     for (std::size_t channel = 0; channel < channels.size(); ++channel) {
       const Combo& combo = kCombos[row];
-      const ScaleZero got = torch_qparams(channels[channel], combo.dtype, combo.scheme, combo.reduce);
+      const ScaleZero got =
+          torch_qparams(channels[channel], combo.dtype, combo.scheme, combo.reduce);
       const std::size_t at = row * channels.size() + channel;
       CHECK(static_cast<double>(got.scale) == scales[at]);
       CHECK(got.zero_point == zero_points[at]);
@@ -100,7 +105,8 @@ TEST_CASE("observers and scales equal PyTorch's on every golden case") {
     CAPTURE(c.name);
     ++checked;
     ObserverOptions options;
-    if (c.attrs.count("averaging_constant") != 0) options.averaging_constant = c.number("averaging_constant");
+    if (c.attrs.count("averaging_constant") != 0)
+      options.averaging_constant = c.number("averaging_constant");
     const bool per_channel = kind.find("PerChannel") != std::string::npos;
     const std::string_view row = kind.find("MovingAverage") != std::string::npos ? "movingAverage"
                                  : kind == "Histogram"                           ? "histogram"
@@ -116,7 +122,8 @@ TEST_CASE("observers and scales equal PyTorch's on every golden case") {
         const auto& shape = c.tensors.at(key).shape;
         const auto axis = static_cast<std::size_t>(c.integer("ch_axis"));
         std::size_t inner = 1;
-        for (std::size_t d = axis + 1; d < shape.size(); ++d) inner *= static_cast<std::size_t>(shape[d]);
+        for (std::size_t d = axis + 1; d < shape.size(); ++d)
+          inner *= static_cast<std::size_t>(shape[d]);
         const auto channels = static_cast<std::size_t>(shape[axis]);
         while (observers.size() < channels) observers.push_back(def->make(options));
         for (std::size_t channel = 0; channel < channels; ++channel) {
@@ -313,12 +320,16 @@ TEST_CASE("percentile follows a range that grows by many powers of two") {
 
 TEST_CASE("onnxruntime's scales: f64 inside, f32 out, and 1 for an empty range") {
   CHECK(ort_qparams({0, 0}, {0, 255}, Scheme::kAffine) == ScaleZero{1, 0});
-  CHECK(ort_qparams({0, 6}, {0, 255}, Scheme::kAffine) == ScaleZero{static_cast<float>(6.0 / 255), 0});
-  CHECK(ort_qparams({2, 6}, {0, 255}, Scheme::kAffine) == ScaleZero{static_cast<float>(6.0 / 255), 0});
-  CHECK(ort_qparams({-1, 3}, {0, 255}, Scheme::kAffine) == ScaleZero{static_cast<float>(4.0 / 255), 64});
+  CHECK(ort_qparams({0, 6}, {0, 255}, Scheme::kAffine) ==
+        ScaleZero{static_cast<float>(6.0 / 255), 0});
+  CHECK(ort_qparams({2, 6}, {0, 255}, Scheme::kAffine) ==
+        ScaleZero{static_cast<float>(6.0 / 255), 0});
+  CHECK(ort_qparams({-1, 3}, {0, 255}, Scheme::kAffine) ==
+        ScaleZero{static_cast<float>(4.0 / 255), 64});
   CHECK(ort_qparams({-0.5F, 0.25F}, {-127, 127}, Scheme::kSymmetric) ==
         ScaleZero{static_cast<float>(1.0 / 254), 0});
-  CHECK(ort_qparams({-0.5F, 0.25F}, {0, 255}, Scheme::kSymmetric) == ScaleZero{static_cast<float>(1.0 / 255), 128});
+  CHECK(ort_qparams({-0.5F, 0.25F}, {0, 255}, Scheme::kSymmetric) ==
+        ScaleZero{static_cast<float>(1.0 / 255), 128});
 }
 
 }  // namespace

@@ -27,7 +27,9 @@ ValueId batch_norm(GraphBuilder& b, ValueId x, std::int64_t channels) {
     var.push_back(1 + f);
   }
   const Shape shape{channels};
-  return b.node("BatchNormalization", {x, floats(b, shape, gamma), floats(b, shape, beta), floats(b, shape, mean), floats(b, shape, var)},
+  return b.node("BatchNormalization",
+                {x, floats(b, shape, gamma), floats(b, shape, beta), floats(b, shape, mean),
+                 floats(b, shape, var)},
                 {{"epsilon", 0.001F}});
 }
 
@@ -39,7 +41,9 @@ const Note& note_of(const PassContext& context, const std::string& op) {
   return context.notes.front();
 }
 
-TEST_CASE("fold_batch_norm: weights and bias follow the formula and the node keeps the BatchNormalization's output") {
+TEST_CASE(
+    "fold_batch_norm: weights and bias follow the formula and the node keeps the "
+    "BatchNormalization's output") {
   GraphBuilder b;
   const ValueId x = b.input("x", Shape{1, 1, 4, 4});
   const ValueId w = floats(b, Shape{2, 1, 1, 1}, {2, -3});
@@ -67,7 +71,8 @@ TEST_CASE("fold_batch_norm: weights and bias follow the formula and the node kee
   CHECK(note_of(context, "BatchNormalization").what == "folded into node 'n_Conv'");
 }
 
-TEST_CASE("fold_batch_norm: a Gemm takes it in either orientation of its weights, without a bias too") {
+TEST_CASE(
+    "fold_batch_norm: a Gemm takes it in either orientation of its weights, without a bias too") {
   for (const std::int64_t transposed : {0, 1}) {
     CAPTURE(transposed);
     GraphBuilder b;
@@ -96,7 +101,8 @@ TEST_CASE("fold_batch_norm: what stays says why") {
     PassContext context;
     REQUIRE(fold_batch_norm(b.graph, context).ok());
     CHECK(b.graph.nodes.size() == 1);
-    CHECK(note_of(context, "BatchNormalization").what == "standalone: its input is the graph input 'image'");
+    CHECK(note_of(context, "BatchNormalization").what ==
+          "standalone: its input is the graph input 'image'");
   }
   SUBCASE("an Add before it") {
     GraphBuilder b;
@@ -104,7 +110,8 @@ TEST_CASE("fold_batch_norm: what stays says why") {
     b.output(batch_norm(b, b.node("Add", {x, x}), 2));
     PassContext context;
     REQUIRE(fold_batch_norm(b.graph, context).ok());
-    CHECK(note_of(context, "BatchNormalization").what == "standalone: its input comes from node 'n_Add' (Add)");
+    CHECK(note_of(context, "BatchNormalization").what ==
+          "standalone: its input comes from node 'n_Add' (Add)");
   }
   SUBCASE("a second reader of the convolution: nothing may change") {
     GraphBuilder b;
@@ -128,7 +135,8 @@ TEST_CASE("fold_batch_norm: what stays says why") {
     PassContext context;
     REQUIRE(fold_batch_norm(b.graph, context).ok());
     CHECK(b.graph.nodes.size() == 2);
-    CHECK(note_of(context, "BatchNormalization").what == "standalone: the output of node 'n_Conv' is a graph output");
+    CHECK(note_of(context, "BatchNormalization").what ==
+          "standalone: the output of node 'n_Conv' is a graph output");
   }
   SUBCASE("an activation between") {
     GraphBuilder b;
@@ -139,16 +147,20 @@ TEST_CASE("fold_batch_norm: what stays says why") {
     REQUIRE(fuse_activation(b.graph, context).ok());
     REQUIRE(fold_batch_norm(b.graph, context).ok());
     CHECK(b.graph.nodes.size() == 2);
-    CHECK(note_of(context, "BatchNormalization").what.starts_with("standalone: an activation stands between"));
+    CHECK(note_of(context, "BatchNormalization")
+              .what.starts_with("standalone: an activation stands between"));
   }
 }
 
-TEST_CASE("fuse_activation: Relu and Clip with constant bounds become attributes of their only producer") {
+TEST_CASE(
+    "fuse_activation: Relu and Clip with constant bounds become attributes of their only "
+    "producer") {
   GraphBuilder b;
   const ValueId x = b.input("x", Shape{1, 2, 4, 4});
   const ValueId w = floats(b, Shape{2, 2, 1, 1}, {1, 2, 3, 4});
   const ValueId relu = b.node("Relu", {b.node("Conv", {x, w})});
-  const ValueId clip = b.node("Clip", {b.node("Conv", {relu, w}), floats(b, Shape{}, {-1}), floats(b, Shape{}, {6})});
+  const ValueId clip = b.node(
+      "Clip", {b.node("Conv", {relu, w}), floats(b, Shape{}, {-1}), floats(b, Shape{}, {6})});
   const ValueId sum = b.node("Relu", {b.node("Add", {clip, x})});
   const ValueId bn = b.node("Relu", {batch_norm(b, sum, 2)});
   b.output(bn);
@@ -167,7 +179,9 @@ TEST_CASE("fuse_activation: Relu and Clip with constant bounds become attributes
   CHECK(*fuse_activation(b.graph, context) == 0);
 }
 
-TEST_CASE("fuse_activation leaves an activation whose input has another reader, whose bounds are no constants, or that follows one") {
+TEST_CASE(
+    "fuse_activation leaves an activation whose input has another reader, whose bounds are no "
+    "constants, or that follows one") {
   GraphBuilder b;
   const ValueId x = b.input("x", Shape{1, 2, 4, 4});
   const ValueId max = b.input("max", Shape{});

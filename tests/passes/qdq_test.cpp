@@ -1,4 +1,7 @@
-// insert_qdq, lower_to_int8, activation_form and expand_for_export, by the shape of what they leave.
+// insert_qdq, lower_to_int8, activation_form and expand_for_export, by the shape of what they
+// leave.
+#include "passes/qdq.h"
+
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -12,7 +15,6 @@
 #include "passes/expand_for_export.h"
 #include "passes/insert_qdq.h"
 #include "passes/passes.h"
-#include "passes/qdq.h"
 #include "support/graph_builder.h"
 
 namespace octavo::passes {
@@ -24,7 +26,8 @@ ValueId floats(GraphBuilder& b, Shape shape, const std::vector<float>& values) {
   return b.constant(Tensor::of<float>(std::move(shape), values));
 }
 
-std::map<std::string, calib::Range> same_range(const Graph& graph, const QdqPlan& plan, calib::Range range) {
+std::map<std::string, calib::Range> same_range(const Graph& graph, const QdqPlan& plan,
+                                               calib::Range range) {
   std::map<std::string, calib::Range> ranges;
   for (const ValueId id : plan.calibrated) ranges.emplace(graph.value(id).name, range);
   return ranges;
@@ -37,9 +40,12 @@ const Node* find_node(const Graph& graph, std::string_view op) {
   return nullptr;
 }
 int count(const Graph& graph, std::string_view op) {
-  return static_cast<int>(std::count_if(graph.nodes.begin(), graph.nodes.end(), [&](const Node& n) { return n.op == op; }));
+  return static_cast<int>(std::count_if(graph.nodes.begin(), graph.nodes.end(),
+                                        [&](const Node& n) { return n.op == op; }));
 }
-const Node& producer(const Graph& graph, ValueId id) { return graph.node(*Uses(graph).producer_of(id)); }
+const Node& producer(const Graph& graph, ValueId id) {
+  return graph.node(*Uses(graph).producer_of(id));
+}
 
 // x -> Conv (2 channels, one of them all zero) -> MaxPool -> Softmax
 GraphBuilder small_network() {
@@ -47,7 +53,9 @@ GraphBuilder small_network() {
   const ValueId x = b.input("x", Shape{1, 1, 4, 4});
   const ValueId w = floats(b, Shape{2, 1, 1, 1}, {0.5F, 0});
   const ValueId conv = b.node("Conv", {x, w, floats(b, Shape{2}, {0.25F, -3})});
-  const ValueId pool = b.node("MaxPool", {conv}, {{"kernel_shape", std::vector<std::int64_t>{2, 2}}, {"strides", std::vector<std::int64_t>{2, 2}}});
+  const ValueId pool = b.node("MaxPool", {conv},
+                              {{"kernel_shape", std::vector<std::int64_t>{2, 2}},
+                               {"strides", std::vector<std::int64_t>{2, 2}}});
   b.output(b.node("Softmax", {pool}, {{"axis", std::int64_t{1}}}));
   return b;
 }
@@ -63,7 +71,9 @@ TEST_CASE("globs match names") {
   CHECK_FALSE(glob_matches("*a*b", "ab_"));
 }
 
-TEST_CASE("insert_qdq: activations on their range, weights per channel, bias at sx * sw, moved codes on their input's grid") {
+TEST_CASE(
+    "insert_qdq: activations on their range, weights per channel, bias at sx * sw, moved codes on "
+    "their input's grid") {
   GraphBuilder b = small_network();
   const QdqOptions options;
   const QdqPlan plan = plan_qdq(b.graph, options);
@@ -72,7 +82,8 @@ TEST_CASE("insert_qdq: activations on their range, weights per channel, bias at 
   CHECK(plan.nodes[1].int8);
   CHECK_FALSE(plan.nodes[2].int8);
   CHECK(plan.nodes[2].reason == "float: Softmax has no integer form");
-  CHECK(plan.calibrated.size() == 2);  // x and the convolution's result; the pool's result is on its grid
+  CHECK(plan.calibrated.size() ==
+        2);  // x and the convolution's result; the pool's result is on its grid
   PassContext context;
   REQUIRE(insert_qdq(b.graph, options, plan, same_range(b.graph, plan, {-1, 3}), context).ok());
 
@@ -94,10 +105,12 @@ TEST_CASE("insert_qdq: activations on their range, weights per channel, bias at 
   const auto codes = to_int64s(*b.graph.value(bias.inputs[0]).constant);
   CHECK(codes[0] == static_cast<std::int64_t>(std::nearbyint(0.25 / static_cast<double>(unit))));
   // The channel without weights still gets its bias through.
-  CHECK(static_cast<double>(codes[1]) * static_cast<double>(bias_params->scale[1]) == doctest::Approx(-3.0).epsilon(1e-6));
+  CHECK(static_cast<double>(codes[1]) * static_cast<double>(bias_params->scale[1]) ==
+        doctest::Approx(-3.0).epsilon(1e-6));
 
   const Node& pool = *find_node(b.graph, "MaxPool");
-  CHECK(params_of(b.graph, producer(b.graph, pool.inputs[0])) == params_of(b.graph, producer(b.graph, find_node(b.graph, "Softmax")->inputs[0])));
+  CHECK(params_of(b.graph, producer(b.graph, pool.inputs[0])) ==
+        params_of(b.graph, producer(b.graph, find_node(b.graph, "Softmax")->inputs[0])));
   CHECK(b.graph.value(b.graph.outputs[0]).dtype == DType::kFloat32);
   CHECK(verify(b.graph).ok());
 }
@@ -127,11 +140,14 @@ TEST_CASE("insert_qdq: a graph output of an int8 node keeps its name and is floa
   CHECK(is_dequantize(producer(b.graph, b.graph.outputs[0])));
 }
 
-TEST_CASE("insert_qdq: constants in an activation's place become codes; Gemm's alpha and beta go into its parameters") {
+TEST_CASE(
+    "insert_qdq: constants in an activation's place become codes; Gemm's alpha and beta go into "
+    "its parameters") {
   GraphBuilder b;
   const ValueId x = b.input("x", Shape{1, 2});
-  const ValueId gemm = b.node("Gemm", {x, floats(b, Shape{2, 2}, {1, 2, 3, 4}), floats(b, Shape{2}, {1, 1})},
-                              {{"alpha", 2.0F}, {"beta", 0.5F}, {"transB", std::int64_t{1}}});
+  const ValueId gemm =
+      b.node("Gemm", {x, floats(b, Shape{2, 2}, {1, 2, 3, 4}), floats(b, Shape{2}, {1, 1})},
+             {{"alpha", 2.0F}, {"beta", 0.5F}, {"transB", std::int64_t{1}}});
   b.output(b.node("Mul", {gemm, floats(b, Shape{}, {-3})}));
   const QdqPlan plan = plan_qdq(b.graph, {});
   CHECK(plan.nodes[0].int8);
@@ -150,10 +166,14 @@ TEST_CASE("insert_qdq: constants in an activation's place become codes; Gemm's a
   const Node& w = producer(b.graph, node.inputs[1]);
   CHECK(params_of(b.graph, w)->scale[1] == static_cast<float>(8.0 / 127));
   const Node& bias = producer(b.graph, node.inputs[2]);
-  CHECK(to_floats(*b.graph.value(bias.inputs[0]).constant)[0] * params_of(b.graph, bias)->scale[0] == doctest::Approx(0.5).epsilon(0.01));
+  CHECK(to_floats(*b.graph.value(bias.inputs[0]).constant)[0] *
+            params_of(b.graph, bias)->scale[0] ==
+        doctest::Approx(0.5).epsilon(0.01));
 }
 
-TEST_CASE("lower_to_int8: the node works on codes that carry the float tensor's name, and twice is once") {
+TEST_CASE(
+    "lower_to_int8: the node works on codes that carry the float tensor's name, and twice is "
+    "once") {
   GraphBuilder b = small_network();
   const std::string name = b.graph.value(b.graph.nodes[0].outputs[0]).name;
   const QdqPlan plan = plan_qdq(b.graph, {});
@@ -181,18 +201,23 @@ TEST_CASE("lower_to_int8: the node works on codes that carry the float tensor's 
 struct Foreign {
   GraphBuilder b;
   ValueId quantize(ValueId x, float scale, std::uint8_t zero) {
-    return b.node("QuantizeLinear", {x, floats(b, Shape{}, {scale}), b.constant(Tensor::scalar(zero))});
+    return b.node("QuantizeLinear",
+                  {x, floats(b, Shape{}, {scale}), b.constant(Tensor::scalar(zero))});
   }
   ValueId dequantize(ValueId x, float scale, std::uint8_t zero) {
-    return b.node("DequantizeLinear", {x, floats(b, Shape{}, {scale}), b.constant(Tensor::scalar(zero))});
+    return b.node("DequantizeLinear",
+                  {x, floats(b, Shape{}, {scale}), b.constant(Tensor::scalar(zero))});
   }
 };
 
-TEST_CASE("lower_to_int8: a Relu whose work the saturation does is dropped, another one becomes a table") {
+TEST_CASE(
+    "lower_to_int8: a Relu whose work the saturation does is dropped, another one becomes a "
+    "table") {
   for (const std::uint8_t zero : {std::uint8_t{0}, std::uint8_t{10}}) {
     CAPTURE(int{zero});
     Foreign f;
-    const ValueId x = f.dequantize(f.quantize(f.b.input("x", Shape{1, 2, 4, 4}), 0.1F, 128), 0.1F, 128);
+    const ValueId x =
+        f.dequantize(f.quantize(f.b.input("x", Shape{1, 2, 4, 4}), 0.1F, 128), 0.1F, 128);
     const ValueId concat = f.b.node("Concat", {x, x}, {{"axis", std::int64_t{1}}});
     const ValueId relu = f.b.node("Relu", {concat});
     f.b.output(f.dequantize(f.quantize(relu, 0.05F, zero), 0.05F, zero));
@@ -207,24 +232,31 @@ TEST_CASE("lower_to_int8: a Relu whose work the saturation does is dropped, anot
 
 TEST_CASE("lower_to_int8: moved codes need one grid on both sides") {
   Foreign f;
-  const ValueId x = f.dequantize(f.quantize(f.b.input("x", Shape{1, 2, 4, 4}), 0.1F, 128), 0.1F, 128);
-  const ValueId same = f.b.node("Transpose", {x}, {{"perm", std::vector<std::int64_t>{0, 2, 3, 1}}});
+  const ValueId x =
+      f.dequantize(f.quantize(f.b.input("x", Shape{1, 2, 4, 4}), 0.1F, 128), 0.1F, 128);
+  const ValueId same =
+      f.b.node("Transpose", {x}, {{"perm", std::vector<std::int64_t>{0, 2, 3, 1}}});
   f.b.output(f.dequantize(f.quantize(same, 0.1F, 128), 0.1F, 128));
-  const ValueId other = f.b.node("Transpose", {x}, {{"perm", std::vector<std::int64_t>{0, 2, 3, 1}}});
+  const ValueId other =
+      f.b.node("Transpose", {x}, {{"perm", std::vector<std::int64_t>{0, 2, 3, 1}}});
   f.b.output(f.dequantize(f.quantize(other, 0.2F, 128), 0.2F, 128));
   PassContext context;
   const auto changes = lower_to_int8(f.b.graph, context);
   REQUIRE(changes.ok());
   CHECK(*changes == 1);
-  CHECK(std::any_of(context.notes.begin(), context.notes.end(),
-                    [](const Note& n) { return n.what == "float: input and output lie on different grids"; }));
+  CHECK(std::any_of(context.notes.begin(), context.notes.end(), [](const Note& n) {
+    return n.what == "float: input and output lie on different grids";
+  }));
 }
 
-TEST_CASE("lower_to_int8: uint8 weights around 128 become int8, weights with another zero point stay float") {
+TEST_CASE(
+    "lower_to_int8: uint8 weights around 128 become int8, weights with another zero point stay "
+    "float") {
   for (const std::uint8_t zero : {std::uint8_t{128}, std::uint8_t{3}}) {
     CAPTURE(int{zero});
     Foreign f;
-    const ValueId x = f.dequantize(f.quantize(f.b.input("x", Shape{1, 1, 4, 4}), 0.1F, 128), 0.1F, 128);
+    const ValueId x =
+        f.dequantize(f.quantize(f.b.input("x", Shape{1, 1, 4, 4}), 0.1F, 128), 0.1F, 128);
     const ValueId w = f.b.constant(Tensor::of<std::uint8_t>(Shape{2, 1, 1, 1}, {0, 255}));
     const ValueId bias = floats(f.b, Shape{2}, {0.5F, -0.5F});
     const ValueId y = f.b.node("Conv", {x, f.dequantize(w, 0.02F, zero), bias});
@@ -235,30 +267,39 @@ TEST_CASE("lower_to_int8: uint8 weights around 128 become int8, weights with ano
     CHECK(*changes == (zero == 128 ? 1 : 0));
     if (zero != 128) continue;
     const Node& conv = *find_node(f.b.graph, "Conv");
-    CHECK(to_int64s(*f.b.graph.value(conv.inputs[1]).constant) == std::vector<std::int64_t>{-128, 127});
-    CHECK(to_int64s(*f.b.graph.value(conv.inputs[2]).constant) == std::vector<std::int64_t>{250, -250});
+    CHECK(to_int64s(*f.b.graph.value(conv.inputs[1]).constant) ==
+          std::vector<std::int64_t>{-128, 127});
+    CHECK(to_int64s(*f.b.graph.value(conv.inputs[2]).constant) ==
+          std::vector<std::int64_t>{250, -250});
   }
 }
 
 TEST_CASE("lower_to_int8: a float weight that the graph quantizes itself becomes codes") {
   Foreign f;
-  const ValueId x = f.dequantize(f.quantize(f.b.input("x", Shape{1, 1, 4, 4}), 0.1F, 128), 0.1F, 128);
+  const ValueId x =
+      f.dequantize(f.quantize(f.b.input("x", Shape{1, 1, 4, 4}), 0.1F, 128), 0.1F, 128);
   const ValueId scale = floats(f.b, Shape{2}, {0.5F, 0.25F});
   const ValueId zero = f.b.constant(Tensor::make(DType::kInt8, Shape{2}));
   const ValueId w = floats(f.b, Shape{2, 1, 1, 1}, {3, -2});
   const ValueId codes = f.b.node("QuantizeLinear", {w, scale, zero}, {{"axis", std::int64_t{0}}});
-  const ValueId y = f.b.node("Conv", {x, f.b.node("DequantizeLinear", {codes, scale, zero}, {{"axis", std::int64_t{0}}})});
+  const ValueId y = f.b.node(
+      "Conv", {x, f.b.node("DequantizeLinear", {codes, scale, zero}, {{"axis", std::int64_t{0}}})});
   f.b.output(f.dequantize(f.quantize(y, 0.1F, 100), 0.1F, 100));
   PassContext context;
   CHECK(*lower_to_int8(f.b.graph, context) == 2);
-  CHECK(to_int64s(*f.b.graph.value(find_node(f.b.graph, "Conv")->inputs[1]).constant) == std::vector<std::int64_t>{6, -8});
+  CHECK(to_int64s(*f.b.graph.value(find_node(f.b.graph, "Conv")->inputs[1]).constant) ==
+        std::vector<std::int64_t>{6, -8});
 }
 
-TEST_CASE("set_activation_form shifts codes and zero points by 128, converts at integer borders, and twice is once") {
+TEST_CASE(
+    "set_activation_form shifts codes and zero points by 128, converts at integer borders, and "
+    "twice is once") {
   Foreign f;
   const ValueId x = f.b.input("x", Shape{1, 2, 4, 4}, DType::kUint8);
   const ValueId real = f.dequantize(x, 0.1F, 100);
-  const ValueId sum = f.b.node("Add", {real, f.dequantize(f.b.constant(Tensor::of<std::uint8_t>(Shape{1}, {200})), 0.5F, 20)});
+  const ValueId sum = f.b.node(
+      "Add",
+      {real, f.dequantize(f.b.constant(Tensor::of<std::uint8_t>(Shape{1}, {200})), 0.5F, 20)});
   f.b.output(f.quantize(sum, 0.2F, 130));
   PassContext context;
   REQUIRE(lower_to_int8(f.b.graph, context).ok());
@@ -278,12 +319,15 @@ TEST_CASE("set_activation_form shifts codes and zero points by 128, converts at 
   CHECK(*set_activation_form(f.b.graph, DType::kInt8) == 0);
 }
 
-TEST_CASE("expand_for_export: no internal attribute is left; activations that saturation replaces are dropped") {
+TEST_CASE(
+    "expand_for_export: no internal attribute is left; activations that saturation replaces are "
+    "dropped") {
   GraphBuilder b;
   const ValueId x = b.input("x", Shape{1, 1, 4, 4});
   const ValueId w = floats(b, Shape{2, 1, 1, 1}, {0.5F, 1});
   const ValueId relu = b.node("Relu", {b.node("Conv", {x, w})});
-  b.output(b.node("Clip", {b.node("Conv", {relu, floats(b, Shape{2, 2, 1, 1}, {1, 2, 3, 4})}), floats(b, Shape{}, {-1}), floats(b, Shape{}, {1})}));
+  b.output(b.node("Clip", {b.node("Conv", {relu, floats(b, Shape{2, 2, 1, 1}, {1, 2, 3, 4})}),
+                           floats(b, Shape{}, {-1}), floats(b, Shape{}, {1})}));
   PassContext context;
   REQUIRE(fuse_activation(b.graph, context).ok());
   Graph plain = b.graph;
@@ -306,14 +350,17 @@ GraphBuilder quantized_batch_norm() {
   GraphBuilder b;
   const ValueId x = b.input("x", Shape{1, 3, 4, 4});
   const Shape c{3};
-  b.output(b.node("BatchNormalization", {x, floats(b, c, {2, 0, -1}), floats(b, c, {0.5F, 0.7F, 0}), floats(b, c, {0.1F, 0, 1}), floats(b, c, {1, 2, 0.5F})}));
+  b.output(b.node("BatchNormalization", {x, floats(b, c, {2, 0, -1}), floats(b, c, {0.5F, 0.7F, 0}),
+                                         floats(b, c, {0.1F, 0, 1}), floats(b, c, {1, 2, 0.5F})}));
   const QdqPlan plan = plan_qdq(b.graph, {});
   PassContext context;
   REQUIRE(insert_qdq(b.graph, {}, plan, same_range(b.graph, plan, {-2, 2}), context).ok());
   return b;
 }
 
-TEST_CASE("a standalone BatchNormalization is exported as a depthwise Conv with the same codes for every input code") {
+TEST_CASE(
+    "a standalone BatchNormalization is exported as a depthwise Conv with the same codes for every "
+    "input code") {
   GraphBuilder b = quantized_batch_norm();
   const Node& bn = *find_node(b.graph, "BatchNormalization");
   const auto affine = batch_norm_affine(b.graph, bn);
@@ -331,12 +378,14 @@ TEST_CASE("a standalone BatchNormalization is exported as a depthwise Conv with 
   const auto scales = params_of(exported, w)->scale;
   CHECK(weights == std::vector<std::int64_t>{127, 0, -127});
   for (std::size_t c = 0; c < 3; ++c) {
-    // The formulas of quantized::batch_norm2d and of QLinearConv, both zero points 128, both scales equal.
+    // The formulas of quantized::batch_norm2d and of QLinearConv, both zero points 128, both scales
+    // equal.
     const float beta = affine->beta[c] / scale;
     for (int code = 0; code < 256; ++code) {
       const int d = code - 128;
       const float ours = std::nearbyint(std::fma(affine->alpha[c], static_cast<float>(d), beta));
-      const float theirs = std::nearbyint(static_cast<float>(weights[c] * d + biases[c]) * (scale * scales[c] / scale));
+      const float theirs = std::nearbyint(static_cast<float>(weights[c] * d + biases[c]) *
+                                          (scale * scales[c] / scale));
       CHECK(std::clamp(ours, -128.0F, 127.0F) == std::clamp(theirs, -128.0F, 127.0F));
     }
   }

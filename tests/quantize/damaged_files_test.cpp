@@ -21,15 +21,18 @@ bool survives(const std::string& bytes) {
   std::int64_t macs = 0;
   for (const runtime::StepInfo& step : session->steps()) macs += step.macs;
   if (macs > 10'000'000) return true;  // a dimension has grown: right, but slow
-  for (std::size_t i = 0; i < session->graph().inputs.size(); ++i) std::memset(session->input(i).data(), 0, session->input(i).size());
+  for (std::size_t i = 0; i < session->graph().inputs.size(); ++i)
+    std::memset(session->input(i).data(), 0, session->input(i).size());
   session->run();
   return true;
 }
 
-TEST_CASE("damaged files: any byte of a network changed gives an error or a session, never a crash") {
+TEST_CASE(
+    "damaged files: any byte of a network changed gives an error or a session, never a crash") {
   for (const char* name : {"float", "qdq_quint8", "qoperator_qint8"}) {
     CAPTURE(name);
-    const auto file = test::read_file(std::string(OCTAVO_SOURCE_DIR) + "/tests/data/golden/onnx/" + name + ".onnx");
+    const auto file = test::read_file(std::string(OCTAVO_SOURCE_DIR) + "/tests/data/golden/onnx/" +
+                                      name + ".onnx");
     REQUIRE(file);
     const std::string whole(file->begin(), file->end());
     int wrong = 0;
@@ -46,9 +49,12 @@ TEST_CASE("damaged files: any byte of a network changed gives an error or a sess
 }
 
 TEST_CASE("damaged files: sizes that ask for the impossible are refused") {
-  const auto code_of = [](const std::vector<std::string>& attrs, const std::vector<std::int64_t>& input, const std::string& op = "Conv") {
+  const auto code_of = [](const std::vector<std::string>& attrs,
+                          const std::vector<std::int64_t>& input, const std::string& op = "Conv") {
     test::OnnxFile file = test::small_file();
-    file.nodes = {test::node_bytes(op, op == "Conv" ? std::vector<std::string>{"x", "w"} : std::vector<std::string>{"x"}, {"y"}, attrs)};
+    file.nodes = {test::node_bytes(
+        op, op == "Conv" ? std::vector<std::string>{"x", "w"} : std::vector<std::string>{"x"},
+        {"y"}, attrs)};
     file.inputs = {test::value_info("x", 1, input)};
     file.outputs = {test::value_info("y", 1, {})};
     const std::string bytes = file.bytes();
@@ -59,13 +65,17 @@ TEST_CASE("damaged files: sizes that ask for the impossible are refused") {
     return session.error().code;
   };
   constexpr std::int64_t kHuge = std::int64_t{1} << 62;
-  CHECK(code_of({test::ints_attr("pads", {kHuge, kHuge, kHuge, kHuge})}, {1, 1, 4, 4}) == Code::kUnsupportedAttribute);
-  CHECK(code_of({test::ints_attr("pads", {1 << 23, 1 << 23, 1 << 23, 1 << 23})}, {1, 1, 4, 4}) == Code::kLimitExceeded);
+  CHECK(code_of({test::ints_attr("pads", {kHuge, kHuge, kHuge, kHuge})}, {1, 1, 4, 4}) ==
+        Code::kUnsupportedAttribute);
+  CHECK(code_of({test::ints_attr("pads", {1 << 23, 1 << 23, 1 << 23, 1 << 23})}, {1, 1, 4, 4}) ==
+        Code::kLimitExceeded);
   CHECK(code_of({test::ints_attr("strides", {0, 0})}, {1, 1, 4, 4}) == Code::kUnsupportedAttribute);
   CHECK(code_of({test::int_attr("group", 0)}, {1, 1, 4, 4}) == Code::kShapeMismatch);
   CHECK(code_of({}, {1, 1, 2, 2}) == Code::kShapeMismatch);
   CHECK(code_of({}, {1, 1, 1 << 30, 1 << 30}) == Code::kLimitExceeded);
-  CHECK(code_of({test::ints_attr("kernel_shape", {1 << 20, 1 << 20}), test::ints_attr("dilations", {1 << 20, 1 << 20})}, {1, 1, 4, 4}, "MaxPool") == Code::kUnsupportedAttribute);
+  CHECK(code_of({test::ints_attr("kernel_shape", {1 << 20, 1 << 20}),
+                 test::ints_attr("dilations", {1 << 20, 1 << 20})},
+                {1, 1, 4, 4}, "MaxPool") == Code::kUnsupportedAttribute);
 }
 
 }  // namespace

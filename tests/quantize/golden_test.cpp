@@ -1,4 +1,7 @@
-// A small CNN that onnxruntime quantized: our runs of its files, and our quantization of its float model.
+// A small CNN that onnxruntime quantized: our runs of its files, and our quantization of its float
+// model.
+#include "support/golden.h"
+
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -7,9 +10,8 @@
 #include <vector>
 
 #include "passes/qdq.h"
-#include "support/networks.h"
 #include "support/files.h"
-#include "support/golden.h"
+#include "support/networks.h"
 
 namespace octavo::quantize {
 namespace {
@@ -17,7 +19,8 @@ namespace {
 using test::take;
 
 Model load(const std::string& name) {
-  const auto file = test::read_file(std::string(OCTAVO_SOURCE_DIR) + "/tests/data/golden/onnx/" + name);
+  const auto file =
+      test::read_file(std::string(OCTAVO_SOURCE_DIR) + "/tests/data/golden/onnx/" + name);
   REQUIRE(file.has_value());
   return take(Model::load(test::shared_bytes(*file), file->size()));
 }
@@ -28,7 +31,9 @@ passes::InputShapes batch_of(const Model& model, std::int64_t batch) {
   return shapes;
 }
 
-TEST_CASE("models that onnxruntime quantized give onnxruntime's results, QDQ and QOperator, uint8 and int8") {
+TEST_CASE(
+    "models that onnxruntime quantized give onnxruntime's results, QDQ and QOperator, uint8 and "
+    "int8") {
   const test::GoldenGroup group = test::load_golden("onnx_models");
   const test::GoldenCase* cnn = group.find("cnn");
   REQUIRE(cnn != nullptr);
@@ -69,13 +74,16 @@ std::vector<QuantParams> activation_grids(const Graph& graph) {
   return grids;
 }
 
-TEST_CASE("quantizing the float model on the same data gives onnxruntime's scales, zero points and weights") {
+TEST_CASE(
+    "quantizing the float model on the same data gives onnxruntime's scales, zero points and "
+    "weights") {
   const test::GoldenGroup group = test::load_golden("onnx_models");
   const test::GoldenCase* cnn = group.find("cnn");
   REQUIRE(cnn != nullptr);
   const Model model = load("float.onnx");
   const std::string input = model.graph().value(model.graph().inputs[0]).name;
-  QuantizeJob job = take(QuantizeJob::create(model, R"({"inputShapes": {")" + input + R"(": [4, 3, 12, 12]}, "evaluateSamples": 0})", {}));
+  QuantizeJob job = take(QuantizeJob::create(
+      model, R"({"inputShapes": {")" + input + R"(": [4, 3, 12, 12]}, "evaluateSamples": 0})", {}));
   for (const char* key : {"cal0", "cal1", "cal2"}) {
     test::set_input(job.input(0), group.get<float>(*cnn, key));
     take(job.begin_sample());
@@ -90,7 +98,8 @@ TEST_CASE("quantizing the float model on the same data gives onnxruntime's scale
   for (const QuantParams& grid : activation_grids(theirs)) {
     for (const QuantParams& own : grids) {
       // The float kernels of the two differ in the last bits of a sum, and so may the range.
-      if (std::fabs(own.scale[0] / grid.scale[0] - 1) < 1e-5F && own.zero_point == grid.zero_point) {
+      if (std::fabs(own.scale[0] / grid.scale[0] - 1) < 1e-5F &&
+          own.zero_point == grid.zero_point) {
         ++found;
         break;
       }
@@ -106,14 +115,16 @@ TEST_CASE("quantizing the float model on the same data gives onnxruntime's scale
 }
 
 TEST_CASE("networks that onnxruntime quantized answer as their float originals do") {
-  const auto pictures = test::read_gzip(test::shared_path("pictures/cifar10_jpeg_test_1000.bin.gz"));
+  const auto pictures =
+      test::read_gzip(test::shared_path("pictures/cifar10_jpeg_test_1000.bin.gz"));
   if (!pictures) {
     MESSAGE("skipped: the CIFAR pictures are not there");
     return;
   }
   const float mean[3] = {.485F, .456F, .406F};
   const float std[3] = {.229F, .224F, .225F};
-  for (const char* name : {"quantized/resnet20_cifar10_ortint8_qdq.onnx", "quantized/resnet20_cifar10_ortint8_qlinear.onnx"}) {
+  for (const char* name : {"quantized/resnet20_cifar10_ortint8_qdq.onnx",
+                           "quantized/resnet20_cifar10_ortint8_qlinear.onnx"}) {
     CAPTURE(name);
     const auto file = test::read_file(test::shared_path(name));
     if (!file) {
@@ -123,14 +134,16 @@ TEST_CASE("networks that onnxruntime quantized answer as their float originals d
     const Model model = take(Model::load(test::shared_bytes(*file), file->size()));
     runtime::Session session = take(create_session(model, {}, {}));
     for (const Node& node : session.graph().nodes) {
-      if (node.op == "Conv" || node.op == "Add" || node.op == "Gemm") CHECK(session.graph().value(node.inputs[0]).quant.has_value());
+      if (node.op == "Conv" || node.op == "Add" || node.op == "Gemm")
+        CHECK(session.graph().value(node.inputs[0]).quant.has_value());
     }
     int hits = 0;
     constexpr int kCount = 200;
     for (std::size_t n = 0; n < kCount; ++n) {
       std::vector<float> x(3072);
       for (std::size_t i = 0; i < 3072; ++i)
-        x[i] = (static_cast<float>((*pictures)[n * 3073 + 1 + i]) / 255 - mean[i / 1024]) / std[i / 1024];
+        x[i] = (static_cast<float>((*pictures)[n * 3073 + 1 + i]) / 255 - mean[i / 1024]) /
+               std[i / 1024];
       const auto y = test::run(session, x);
       hits += std::max_element(y.begin(), y.end()) - y.begin() == (*pictures)[n * 3073] ? 1 : 0;
     }

@@ -1,6 +1,7 @@
 // The whole native path on real networks: import, quantize, run both, and how far they are apart.
 //
-// OCTAVO_PICTURES sets how many test pictures each network gets (default 200); the line that is printed is the result.
+// OCTAVO_PICTURES sets how many test pictures each network gets (default 200); the line that is
+// printed is the result.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -12,10 +13,10 @@
 #include <string>
 #include <vector>
 
-#include "support/files.h"
 #include "quantize/job.h"
 #include "quantize/measure.h"
 #include "quantize/model.h"
+#include "support/files.h"
 
 namespace octavo::quantize {
 namespace {
@@ -41,7 +42,8 @@ constexpr Network kNetworks[] = {
     {"models/mobilenetv2_deq.onnx", Pictures::kNoise, 10, "{}"},
     {"models/version-RFB-320.onnx", Pictures::kNoise, 10, "{}"},
     {"models/yunet_n_320.onnx", Pictures::kNoise, 10, "{}"},
-    {"models/ch_ppocr_mobile_v2.0_cls_infer.onnx", Pictures::kNoise, 10, R"({"x": [1, 3, 48, 192]})"},
+    {"models/ch_ppocr_mobile_v2.0_cls_infer.onnx", Pictures::kNoise, 10,
+     R"({"x": [1, 3, 48, 192]})"},
 };
 
 struct Sample {
@@ -54,7 +56,8 @@ std::vector<Sample> digits(const std::string& file, std::size_t count, float sca
   const auto bytes = test::read_gzip(test::shared_path(file));
   for (std::size_t at = 0; bytes && at + 785 <= bytes->size() && out.size() < count; at += 785) {
     Sample sample{std::vector<float>(784), (*bytes)[at]};
-    for (std::size_t i = 0; i < 784; ++i) sample.values[i] = static_cast<float>((*bytes)[at + 1 + i]) * scale;
+    for (std::size_t i = 0; i < 784; ++i)
+      sample.values[i] = static_cast<float>((*bytes)[at + 1 + i]) * scale;
     out.push_back(std::move(sample));
   }
   return out;
@@ -89,11 +92,15 @@ std::vector<Sample> blobs(const Shape& shape, std::size_t count, unsigned seed) 
   for (std::size_t n = 0; n < count; ++n) {
     Sample sample;
     for (std::int64_t c = 0; c < shape[1]; ++c) {
-      const double phase = static_cast<double>((n + 1) * (static_cast<std::size_t>(c) + 2) * seed % 97) / 7;
+      const double phase =
+          static_cast<double>((n + 1) * (static_cast<std::size_t>(c) + 2) * seed % 97) / 7;
       for (std::int64_t y = 0; y < height; ++y) {
         for (std::int64_t x = 0; x < width; ++x) {
-          const double v = std::sin(phase + static_cast<double>(x) * (3.0 + static_cast<double>(n % 5)) / static_cast<double>(width)) *
-                           std::cos(phase - static_cast<double>(y) * (2.0 + static_cast<double>(n % 7)) / static_cast<double>(height));
+          const double v =
+              std::sin(phase + static_cast<double>(x) * (3.0 + static_cast<double>(n % 5)) /
+                                   static_cast<double>(width)) *
+              std::cos(phase - static_cast<double>(y) * (2.0 + static_cast<double>(n % 7)) /
+                                   static_cast<double>(height));
           sample.values.push_back(static_cast<float>(v));
         }
       }
@@ -103,16 +110,23 @@ std::vector<Sample> blobs(const Shape& shape, std::size_t count, unsigned seed) 
   return out;
 }
 
-std::vector<Sample> pictures_for(const Network& network, const Shape& shape, bool calibration, std::size_t count) {
-  const char* mnist = calibration ? "pictures/mnist_train_calib_500.bin.gz" : "pictures/mnist_t10k_0-4999.bin.gz";
-  const char* cifar10 = calibration ? "pictures/cifar10_jpeg_train_calib_200.bin.gz" : "pictures/cifar10_jpeg_test_1000.bin.gz";
+std::vector<Sample> pictures_for(const Network& network, const Shape& shape, bool calibration,
+                                 std::size_t count) {
+  const char* mnist =
+      calibration ? "pictures/mnist_train_calib_500.bin.gz" : "pictures/mnist_t10k_0-4999.bin.gz";
+  const char* cifar10 = calibration ? "pictures/cifar10_jpeg_train_calib_200.bin.gz"
+                                    : "pictures/cifar10_jpeg_test_1000.bin.gz";
   switch (network.pictures) {
-    case Pictures::kDigits: return digits(mnist, count, 1.0F / 255);
-    case Pictures::kDigits255: return digits(mnist, count, 1.0F);
+    case Pictures::kDigits:
+      return digits(mnist, count, 1.0F / 255);
+    case Pictures::kDigits255:
+      return digits(mnist, count, 1.0F);
     case Pictures::kCifar:
     case Pictures::kCifarOwn:
-    case Pictures::kCifar255: return cifar(cifar10, count, network.pictures);
-    case Pictures::kNoise: break;
+    case Pictures::kCifar255:
+      return cifar(cifar10, count, network.pictures);
+    case Pictures::kNoise:
+      break;
   }
   return blobs(shape, std::min<std::size_t>(count, 8), calibration ? 3 : 5);
 }
@@ -137,7 +151,8 @@ TEST_CASE("real networks: int8 answers like float, and the exported file gives t
     }
     const auto model = Model::load(test::shared_bytes(*file), file->size());
     REQUIRE_MESSAGE(model.ok(), (model.ok() ? std::string() : model.error().message()));
-    const std::string options = std::string(R"({"inputShapes": )") + network.shapes + R"(, "evaluateSamples": 4})";
+    const std::string options =
+        std::string(R"({"inputShapes": )") + network.shapes + R"(, "evaluateSamples": 4})";
     auto job = QuantizeJob::create(*model, options, {});
     REQUIRE_MESSAGE(job.ok(), (job.ok() ? std::string() : job.error().message()));
     const Shape shape = *job->graph().value(job->graph().inputs[0]).shape;
@@ -167,15 +182,19 @@ TEST_CASE("real networks: int8 answers like float, and the exported file gives t
     auto int8_session = create_session(int8, shapes, {});
     const auto bytes = int8.to_onnx({});
     REQUIRE_MESSAGE(bytes.ok(), (bytes.ok() ? std::string() : bytes.error().message()));
-    const std::vector<char> exported(reinterpret_cast<const char*>(bytes->data()), reinterpret_cast<const char*>(bytes->data()) + bytes->size());
+    const std::vector<char> exported(reinterpret_cast<const char*>(bytes->data()),
+                                     reinterpret_cast<const char*>(bytes->data()) + bytes->size());
     const auto again = Model::load(test::shared_bytes(exported), exported.size());
     REQUIRE_MESSAGE(again.ok(), (again.ok() ? std::string() : again.error().message()));
     auto again_session = create_session(*again, shapes, {});
     REQUIRE(float_session.ok());
-    REQUIRE_MESSAGE(int8_session.ok(), (int8_session.ok() ? std::string() : int8_session.error().message()));
-    REQUIRE_MESSAGE(again_session.ok(), (again_session.ok() ? std::string() : again_session.error().message()));
+    REQUIRE_MESSAGE(int8_session.ok(),
+                    (int8_session.ok() ? std::string() : int8_session.error().message()));
+    REQUIRE_MESSAGE(again_session.ok(),
+                    (again_session.ok() ? std::string() : again_session.error().message()));
 
-    std::int64_t float_hits = 0, int8_hits = 0, labelled = 0, rows = 0, equal = 0, different = 0, elements = 0;
+    std::int64_t float_hits = 0, int8_hits = 0, labelled = 0, rows = 0, equal = 0, different = 0,
+                 elements = 0;
     ErrorSums sums;
     for (const Sample& sample : test_pictures) {
       for (runtime::Session* session : {&*float_session, &*int8_session, &*again_session}) {
@@ -211,13 +230,17 @@ TEST_CASE("real networks: int8 answers like float, and the exported file gives t
     std::cout << network.file << ": top-1 ";
     if (labelled > 0) {
       std::cout << 100.0 * static_cast<double>(float_hits) / static_cast<double>(labelled) << " -> "
-                << 100.0 * static_cast<double>(int8_hits) / static_cast<double>(labelled) << " % of " << labelled;
+                << 100.0 * static_cast<double>(int8_hits) / static_cast<double>(labelled)
+                << " % of " << labelled;
     } else {
       std::cout << "-";
     }
-    std::cout << ", agreement " << (rows > 0 ? 100.0 * static_cast<double>(equal) / static_cast<double>(rows) : 0) << " %, SQNR " << sqnr
-              << " dB, " << report["latency"]["floatMs"].get<double>() << " -> " << report["latency"]["int8Ms"].get<double>() << " ms, "
-              << int8_nodes << " int8 / " << float_nodes << " float nodes, re-imported: " << different << " of " << elements << " differ\n";
+    std::cout << ", agreement "
+              << (rows > 0 ? 100.0 * static_cast<double>(equal) / static_cast<double>(rows) : 0)
+              << " %, SQNR " << sqnr << " dB, " << report["latency"]["floatMs"].get<double>()
+              << " -> " << report["latency"]["int8Ms"].get<double>() << " ms, " << int8_nodes
+              << " int8 / " << float_nodes << " float nodes, re-imported: " << different << " of "
+              << elements << " differ\n";
     CHECK(sqnr >= network.least_sqnr);
     CHECK(static_cast<double>(different) <= 0.001 * static_cast<double>(elements));
     if (labelled >= 100) CHECK(std::abs(float_hits - int8_hits) <= labelled / 100 + 1);

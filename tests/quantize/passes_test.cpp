@@ -27,8 +27,10 @@ TEST_CASE("the float passes keep a network's function and are idempotent") {
     runtime::Session before = test::unlowered_session(graph, false);
     passes::PassContext context;
     take(passes::optimize_float(graph, context));
-    CHECK(std::count_if(graph.nodes.begin(), graph.nodes.end(), [](const Node& n) { return n.op == "BatchNormalization"; }) == 2);
-    CHECK(std::none_of(graph.nodes.begin(), graph.nodes.end(), [](const Node& n) { return n.op == "Clip" || n.op == "Relu"; }));
+    CHECK(std::count_if(graph.nodes.begin(), graph.nodes.end(),
+                        [](const Node& n) { return n.op == "BatchNormalization"; }) == 2);
+    CHECK(std::none_of(graph.nodes.begin(), graph.nodes.end(),
+                       [](const Node& n) { return n.op == "Clip" || n.op == "Relu"; }));
     for (const passes::Pass& pass : passes::all_passes()) {
       if (pass.name == "assign_layouts") continue;
       CAPTURE(pass.name);
@@ -62,12 +64,16 @@ TEST_CASE("preparing a prepared graph changes nothing") {
 struct Difference {
   std::int64_t elements = 0, different = 0, far = 0;
 };
-void compare_codes(const runtime::Session& lowered, const runtime::Session& real, Difference& difference) {
+void compare_codes(const runtime::Session& lowered, const runtime::Session& real,
+                   Difference& difference) {
   for (std::size_t i = 0; i < lowered.graph().values.size(); ++i) {
     const Value& value = lowered.graph().values[i];
-    if (!is_quantized_code(value.dtype) || !value.quant || value.is_constant() || !value.quant->is_per_tensor()) continue;
+    if (!is_quantized_code(value.dtype) || !value.quant || value.is_constant() ||
+        !value.quant->is_per_tensor())
+      continue;
     // In the QDQ graph the codes stand behind the float tensor of that name.
-    const std::string wanted = value.name.ends_with("_quantized") ? value.name : value.name + "_quantized";
+    const std::string wanted =
+        value.name.ends_with("_quantized") ? value.name : value.name + "_quantized";
     for (std::size_t k = 0; k < real.graph().values.size(); ++k) {
       const Value& other = real.graph().values[k];
       if (other.name != wanted || other.dtype != value.dtype) continue;
@@ -86,7 +92,8 @@ void compare_codes(const runtime::Session& lowered, const runtime::Session& real
   }
 }
 
-TEST_CASE("the lowered network has the codes of the QDQ graph run in float, but for rare neighbours") {
+TEST_CASE(
+    "the lowered network has the codes of the QDQ graph run in float, but for rare neighbours") {
   // Only ops whose float form rounds once where the integer form does: Mul and Concat included.
   Difference difference;
   for (unsigned seed = 1; seed <= 4; ++seed) {
@@ -97,8 +104,10 @@ TEST_CASE("the lowered network has the codes of the QDQ graph run in float, but 
     options.keep_values = true;
     runtime::Session lowered = take(create_session(int8, {}, options));
     runtime::Session real = test::unlowered_session(int8.graph(), true);
-    CHECK(std::count_if(lowered.graph().nodes.begin(), lowered.graph().nodes.end(), [](const Node& n) { return n.op == "QuantizeLinear"; }) == 1);
-    CHECK(std::count_if(lowered.graph().nodes.begin(), lowered.graph().nodes.end(), [](const Node& n) { return n.op == "DequantizeLinear"; }) == 1);
+    CHECK(std::count_if(lowered.graph().nodes.begin(), lowered.graph().nodes.end(),
+                        [](const Node& n) { return n.op == "QuantizeLinear"; }) == 1);
+    CHECK(std::count_if(lowered.graph().nodes.begin(), lowered.graph().nodes.end(),
+                        [](const Node& n) { return n.op == "DequantizeLinear"; }) == 1);
     const auto input = random_values(kInput, 40 + seed);
     test::run(lowered, input);
     test::run(real, input);
@@ -106,7 +115,8 @@ TEST_CASE("the lowered network has the codes of the QDQ graph run in float, but 
   }
   CHECK(difference.elements > 20000);
   // A neighbour early on may move what depends on it by a code too.
-  CHECK(static_cast<double>(difference.different) <= 2e-3 * static_cast<double>(difference.elements));
+  CHECK(static_cast<double>(difference.different) <=
+        2e-3 * static_cast<double>(difference.elements));
   CHECK(difference.far == 0);
 }
 
@@ -114,7 +124,8 @@ TEST_CASE("activations as uint8 and as int8 give the same results") {
   for (const char* dtype : {"quint8", "qint8"}) {
     CAPTURE(dtype);
     const Model model = Model::from_graph(mixed_network(5));
-    QuantizeJob job = test::quantized(model, std::string(R"({"activation": {"dtype": ")") + dtype + R"("}, "evaluateSamples": 0})");
+    QuantizeJob job = test::quantized(model, std::string(R"({"activation": {"dtype": ")") + dtype +
+                                                 R"("}, "evaluateSamples": 0})");
     const Model int8 = job.take_model();
     std::vector<std::vector<float>> results;
     for (const DType form : {DType::kUint8, DType::kInt8}) {
@@ -148,16 +159,16 @@ TEST_CASE("an exported file, read back, gives the same integers") {
         CAPTURE(form);
         CAPTURE(dtype);
         const Model model = Model::from_graph(mixed_network(seed));
-        QuantizeJob job = test::quantized(model, std::string(R"({"activation": {"dtype": ")") + dtype + R"("}, "evaluateSamples": 0})");
+        QuantizeJob job = test::quantized(model, std::string(R"({"activation": {"dtype": ")") +
+                                                     dtype + R"("}, "evaluateSamples": 0})");
         const Model int8 = job.take_model();
         ExportOptions options;
         options.batch_norm = form;
         const Model again = reload(int8, options);
         runtime::Session a = take(create_session(int8, {}, {}));
         runtime::Session b = take(create_session(again, {}, {}));
-        CHECK(std::none_of(b.graph().nodes.begin(), b.graph().nodes.end(), [](const Node& n) {
-          return n.op == "Relu" || n.op == "Clip";
-        }));
+        CHECK(std::none_of(b.graph().nodes.begin(), b.graph().nodes.end(),
+                           [](const Node& n) { return n.op == "Relu" || n.op == "Clip"; }));
         for (unsigned sample = 0; sample < 4; ++sample) {
           const auto input = random_values(kInput, 500 + sample);
           CHECK(test::run(a, input) == test::run(b, input));
@@ -180,7 +191,8 @@ TEST_CASE("the Mul and Add form of a BatchNormalization runs on integers and sta
   ErrorSums sums;
   sums.add(test::run(a, input), test::run(b, input));
   CHECK(sums.relative_rms() < 0.2);
-  CHECK(std::count_if(b.graph().nodes.begin(), b.graph().nodes.end(), [](const Node& n) { return n.op == "QuantizeLinear"; }) == 1);
+  CHECK(std::count_if(b.graph().nodes.begin(), b.graph().nodes.end(),
+                      [](const Node& n) { return n.op == "QuantizeLinear"; }) == 1);
 }
 
 TEST_CASE("a float network survives export and import") {

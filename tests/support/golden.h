@@ -1,6 +1,8 @@
-// Reads the golden vectors of tests/data/golden: GROUP.idx (text, one record a line) over GROUP.bin (raw tensors).
+// Reads the golden vectors of tests/data/golden: GROUP.idx (text, one record a line) over GROUP.bin
+// (raw tensors).
 //
-//   h KEY VALUE | case NAME | a KEY TYPE VALUE (L: count v v ..) | t KEY DTYPE OFFSET COUNT RANK d0 d1 .. | end
+//   h KEY VALUE | case NAME | a KEY TYPE VALUE (L: count v v ..) | t KEY DTYPE OFFSET COUNT RANK d0
+//   d1 .. | end
 #pragma once
 
 #include <cstddef>
@@ -28,7 +30,9 @@ struct GoldenCase {
   std::map<std::string, GoldenTensor> tensors;
 
   bool has(const std::string& key) const { return tensors.count(key) != 0; }
-  std::string str(const std::string& key) const { return attrs.count(key) != 0 ? attrs.at(key) : std::string(); }
+  std::string str(const std::string& key) const {
+    return attrs.count(key) != 0 ? attrs.at(key) : std::string();
+  }
   double number(const std::string& key) const { return std::stod(attrs.at(key)); }
   std::int64_t integer(const std::string& key) const { return std::stoll(attrs.at(key)); }
   std::vector<double> list(const std::string& key) const {
@@ -49,7 +53,8 @@ struct GoldenGroup {
   std::vector<T> get(const GoldenCase& c, const std::string& key) const {
     const GoldenTensor& tensor = c.tensors.at(key);
     std::vector<T> values(tensor.count);
-    if (tensor.count != 0) std::memcpy(values.data(), bytes.data() + tensor.offset, tensor.count * sizeof(T));
+    if (tensor.count != 0)
+      std::memcpy(values.data(), bytes.data() + tensor.offset, tensor.count * sizeof(T));
     return values;
   }
   const GoldenCase* find(const std::string& name) const {

@@ -45,9 +45,11 @@ class RandomNetwork : public GraphBuilder {
   }
   ValueId batch_norm(ValueId x, std::int64_t channels) {
     const Shape c{channels};
-    return node("BatchNormalization", {x, floats(c, 1), floats(c, 0.3F), floats(c, 0.3F), positive(c)});
+    return node("BatchNormalization",
+                {x, floats(c, 1), floats(c, 0.3F), floats(c, 0.3F), positive(c)});
   }
-  ValueId conv(ValueId x, std::int64_t in, std::int64_t out, std::int64_t kernel, std::int64_t group = 1) {
+  ValueId conv(ValueId x, std::int64_t in, std::int64_t out, std::int64_t kernel,
+               std::int64_t group = 1) {
     const Shape shape{out, in / group, kernel, kernel};
     const float spread = 1.0F / static_cast<float>(kernel * (in / group));
     const std::int64_t pad = kernel / 2;
@@ -62,8 +64,9 @@ class RandomNetwork : public GraphBuilder {
   std::mt19937 random_;
 };
 
-// What the sample networks are made of: a BatchNormalization on the input, folded ones, depthwise, a residual sum with a
-// BatchNormalization and a Relu behind it, Concat, MaxPool, Sigmoid * x, pooling and a Gemm.
+// What the sample networks are made of: a BatchNormalization on the input, folded ones, depthwise,
+// a residual sum with a BatchNormalization and a Relu behind it, Concat, MaxPool, Sigmoid * x,
+// pooling and a Gemm.
 inline Graph mixed_network(unsigned seed, std::int64_t batch = 1) {
   RandomNetwork b(seed);
   const ValueId x = b.input("image", Shape{batch, 3, 12, 12});
@@ -73,13 +76,16 @@ inline Graph mixed_network(unsigned seed, std::int64_t batch = 1) {
   y = b.clip6(b.batch_norm(b.conv(y, 8, 8, 3, 8), 8));
   y = b.node("Add", {before, b.conv(y, 8, 8, 1)});
   y = b.node("Relu", {b.batch_norm(y, 8)});
-  y = b.node("MaxPool", {y}, {{"kernel_shape", std::vector<std::int64_t>{2, 2}}, {"strides", std::vector<std::int64_t>{2, 2}}});
+  y = b.node("MaxPool", {y},
+             {{"kernel_shape", std::vector<std::int64_t>{2, 2}},
+              {"strides", std::vector<std::int64_t>{2, 2}}});
   const ValueId branch = b.conv(y, 8, 4, 1);
   y = b.node("Concat", {y, branch}, {{"axis", std::int64_t{1}}});
   y = b.node("Mul", {y, b.node("Sigmoid", {y})});
   y = b.node("GlobalAveragePool", {y});
   y = b.node("Flatten", {y});
-  y = b.node("Gemm", {y, b.floats(Shape{5, 12}, 0.4F), b.floats(Shape{5}, 0.1F)}, {{"transB", std::int64_t{1}}});
+  y = b.node("Gemm", {y, b.floats(Shape{5, 12}, 0.4F), b.floats(Shape{5}, 0.1F)},
+             {{"transB", std::int64_t{1}}});
   b.output(y);
   b.graph.value(y).name = "logits";
   b.graph.name = "mixed";
@@ -100,7 +106,8 @@ inline void set_input(std::span<std::byte> to, const std::vector<float>& values)
 }
 
 // Output i of one run on `input`.
-inline std::vector<float> run(runtime::Session& session, const std::vector<float>& input, std::size_t output = 0) {
+inline std::vector<float> run(runtime::Session& session, const std::vector<float>& input,
+                              std::size_t output = 0) {
   set_input(session.input(0), input);
   session.run();
   return quantize::read_real(session, session.graph().outputs[output]);
@@ -122,10 +129,12 @@ inline void finish(quantize::QuantizeJob& job) {
 }
 
 // A job that has seen `samples` random inputs and is done.
-inline quantize::QuantizeJob quantized(const quantize::Model& model, const std::string& options, int samples = 6) {
+inline quantize::QuantizeJob quantized(const quantize::Model& model, const std::string& options,
+                                       int samples = 6) {
   quantize::QuantizeJob job = take(quantize::QuantizeJob::create(model, options, {}));
   for (int i = 0; i < samples; ++i) {
-    set_input(job.input(0), random_values(job.input(0).size() / sizeof(float), 100 + static_cast<unsigned>(i)));
+    set_input(job.input(0),
+              random_values(job.input(0).size() / sizeof(float), 100 + static_cast<unsigned>(i)));
     take(job.begin_sample());
     while (!job.sample_finished()) take(job.step());
   }
