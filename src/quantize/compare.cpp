@@ -129,7 +129,9 @@ Status Comparison::run_sample(std::int64_t label) {
     const Shape& shape = *impl.a.graph().value(impl.a.graph().outputs[0]).shape;
     const std::vector<std::int64_t> best_a = top1_rows(x, shape);
     const std::vector<std::int64_t> best_b = top1_rows(y, shape);
-    for (std::size_t row = 0; row < best_a.size() && row < best_b.size(); ++row) {
+    // The largest value means an answer in a classifier; a network of several outputs is a detector or the like.
+    const bool classifies = impl.outputs.size() == 1;
+    for (std::size_t row = 0; classifies && row < best_a.size() && row < best_b.size(); ++row) {
       ++impl.rows;
       impl.equal_rows += best_a[row] == best_b[row] ? 1 : 0;
     }
@@ -158,10 +160,11 @@ std::string Comparison::report_json() const {
   out["samples"] = impl.samples;
   out["labelled"] = impl.labelled;
   out["top1Agreement"] = share(impl.equal_rows, impl.rows);
-  out["top1"] = {{"a", share(impl.hits_a.top1, impl.labelled)},
-                 {"b", share(impl.hits_b.top1, impl.labelled)}};
-  out["top5"] = {{"a", share(impl.hits_a.top5, impl.labelled)},
-                 {"b", share(impl.hits_b.top5, impl.labelled)}};
+  const auto accuracy = [&](std::int64_t a, std::int64_t b) {
+    return impl.labelled > 0 ? Json{{"a", share(a, impl.labelled)}, {"b", share(b, impl.labelled)}} : Json(nullptr);
+  };
+  out["top1"] = accuracy(impl.hits_a.top1, impl.hits_b.top1);
+  out["top5"] = accuracy(impl.hits_a.top5, impl.hits_b.top5);
   out["milliseconds"] = {{"a", median(impl.milliseconds_a)}, {"b", median(impl.milliseconds_b)}};
   out["outputs"] = Json::array();
   for (const auto& [name, sums] : impl.outputs) {

@@ -30,6 +30,9 @@ function best(values: ArrayLike<number>): { index: number; share: number } {
   return { index, share: (weights[index] ?? 0) / total };
 }
 
+/** A batch of one list of scores: [1, 1000], also [1, 1000, 1, 1]. */
+const isScores = (shape: readonly number[]): boolean => shape[0] === 1 && shape.slice(1).filter((dim) => dim > 1).length === 1;
+
 function thumb(picture: Picture): HTMLElement {
   if (picture.digit) return digitCanvas(picture.digit);
   const image = h('img', { alt: '' });
@@ -145,7 +148,16 @@ export function resultPanel(app: App): { show: () => Promise<void>; hide: () => 
         const name = float.outputNames[0] ?? '';
         const a = (await float.run(feed))[name];
         const b = (await int8.run(feed))[name];
-        if (!picture || !a || !b || a.shape.length !== 2 || a.data instanceof BigInt64Array || b.data instanceof BigInt64Array) return null;
+        if (
+          !picture ||
+          !a ||
+          !b ||
+          !isScores(a.shape) ||
+          float.outputNames.length !== 1 ||
+          a.data instanceof BigInt64Array ||
+          b.data instanceof BigInt64Array
+        )
+          return null;
         const x = best(a.data as ArrayLike<number>);
         const y = best(b.data as ArrayLike<number>);
         const cell = (p: { index: number; share: number }): string => `${app.isSample ? 'a' : 'class'} ${p.index} (${percent(p.share)})`;
@@ -185,8 +197,7 @@ export function resultPanel(app: App): { show: () => Promise<void>; hide: () => 
           `a picture, on one thread: ${(ms.a / ms.b).toFixed(1)} times ${ms.a >= ms.b ? 'as fast' : 'the float speed'}`,
         ),
       ];
-      const classifies = comparison.top1Agreement !== null && (result.float.outputs[0]?.shape.length ?? 0) <= 2;
-      if (classifies && comparison.top1Agreement !== null) {
+      if (comparison.top1Agreement !== null) {
         tiles.push(tile(percent(comparison.top1Agreement), `same answer as float, ${comparison.samples} pictures`));
       }
       if (comparison.top1) tiles.push(tile(`${percent(comparison.top1.a)} → ${percent(comparison.top1.b)}`, 'right answers, float → int8'));
