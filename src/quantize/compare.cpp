@@ -129,7 +129,8 @@ Status Comparison::run_sample(std::int64_t label) {
     const Shape& shape = *impl.a.graph().value(impl.a.graph().outputs[0]).shape;
     const std::vector<std::int64_t> best_a = top1_rows(x, shape);
     const std::vector<std::int64_t> best_b = top1_rows(y, shape);
-    // The largest value means an answer in a classifier; a network of several outputs is a detector or the like.
+    // The largest value means an answer in a classifier; a network of several outputs is a detector
+    // or the like.
     const bool classifies = impl.outputs.size() == 1;
     for (std::size_t row = 0; classifies && row < best_a.size() && row < best_b.size(); ++row) {
       ++impl.rows;
@@ -161,7 +162,8 @@ std::string Comparison::report_json() const {
   out["labelled"] = impl.labelled;
   out["top1Agreement"] = share(impl.equal_rows, impl.rows);
   const auto accuracy = [&](std::int64_t a, std::int64_t b) {
-    return impl.labelled > 0 ? Json{{"a", share(a, impl.labelled)}, {"b", share(b, impl.labelled)}} : Json(nullptr);
+    return impl.labelled > 0 ? Json{{"a", share(a, impl.labelled)}, {"b", share(b, impl.labelled)}}
+                             : Json(nullptr);
   };
   out["top1"] = accuracy(impl.hits_a.top1, impl.hits_b.top1);
   out["top5"] = accuracy(impl.hits_a.top5, impl.hits_b.top5);

@@ -29,7 +29,7 @@ class Comparison {
   //   milliseconds: {a: median, b: median},
   //   outputs: [{ name, sqnr, maxError, relativeRms }],
   //   layers: [{ node, op, tensor, sqnr, type }] }
-  // top-1 is over the last axis of the first output that is longer than 1;
+  // top-1 is over the last axis of the first output ([N, C, 1, 1]: over the channels);
   // SQNR = 10 log10(sum a^2 / sum (a-b)^2), null when equal.
   std::string report_json() const;
 

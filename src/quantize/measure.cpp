@@ -96,9 +96,10 @@ void ErrorSums::add(std::span<const float> reference, std::span<const float> oth
 }
 
 std::vector<std::int64_t> top1_rows(std::span<const float> values, const Shape& shape) {
-  // [1, 1000, 1, 1] ends in 1000 classes.
-  std::int64_t width = 1;
-  for (int axis = shape.rank() - 1; axis >= 0 && width == 1; --axis) width = shape[axis];
+  // Classes run along the last axis, or along the channels of a 1x1 image.
+  const int rank = shape.rank();
+  const bool one_pixel = rank == 4 && shape[2] == 1 && shape[3] == 1;
+  const std::int64_t width = rank == 0 ? 1 : shape[one_pixel ? 1 : rank - 1];
   if (width < 2) return {};
   std::vector<std::int64_t> best;
   for (std::size_t row = 0; row + static_cast<std::size_t>(width) <= values.size();

@@ -38,8 +38,8 @@ struct ErrorSums {
   }
 };
 
-// Indices of the largest elements along the last axis that is longer than 1, one a row; empty where
-// there is none.
+// Indices of the largest elements along the last axis ([N, C, 1, 1]: along the channels), one a
+// row; empty where that axis has fewer than 2 elements.
 std::vector<std::int64_t> top1_rows(std::span<const float> values, const Shape& shape);
 // Whether `label` is among the `k` largest of one row.
 bool in_top(std::span<const float> row, std::int64_t label, std::size_t k);
