@@ -1,8 +1,11 @@
-// Speed of every row of the kernel tables, one line a row and shape: GMAC/s of products, GB/s (read + written) of the rest.
+// Speed of every row of the kernel tables, one line a row and shape: GMAC/s of products, GB/s (read
+// + written) of the rest.
 //
-//   bench_kernels [filter]        rows whose name contains the filter; in wasm: node bench_kernels.js [filter]
+//   bench_kernels [filter]        rows whose name contains the filter; in wasm: node
+//   bench_kernels.js [filter]
 //
-// Best of many slices, after a warm-up that is counted in calls, so that a just-in-time compiler has come to its last tier.
+// Best of many slices, after a warm-up that is counted in calls, so that a just-in-time compiler
+// has come to its last tier.
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -53,7 +56,8 @@ double best_seconds(Body body) {
 template <class Body>
 void report(std::string_view row, const char* shape, double work, const char* unit, Body body) {
   if (row.find(filter) == std::string_view::npos) return;
-  std::printf("%-28.*s %-24s %8.2f %s\n", static_cast<int>(row.size()), row.data(), shape, work / best_seconds(body) * 1e-9, unit);
+  std::printf("%-28.*s %-24s %8.2f %s\n", static_cast<int>(row.size()), row.data(), shape,
+              work / best_seconds(body) * 1e-9, unit);
   std::fflush(stdout);
 }
 
@@ -63,7 +67,8 @@ std::vector<T> pattern(std::size_t n, int modulus, int offset) {
   std::uint32_t state = 1;
   for (T& value : values) {
     state = state * 1664525U + 1013904223U;
-    value = static_cast<T>(static_cast<int>((state >> 8) % static_cast<std::uint32_t>(modulus)) + offset);
+    value = static_cast<T>(static_cast<int>((state >> 8) % static_cast<std::uint32_t>(modulus)) +
+                           offset);
   }
   return values;
 }
@@ -73,7 +78,9 @@ struct Shape {
   const char* name;
   int size, in, out, kernel;
   double macs() const { return static_cast<double>(size) * size * in * out * kernel * kernel; }
-  std::size_t in_elements() const { return static_cast<std::size_t>((size + kernel - 1) * (size + kernel - 1) * in + 64); }
+  std::size_t in_elements() const {
+    return static_cast<std::size_t>((size + kernel - 1) * (size + kernel - 1) * in + 64);
+  }
   std::size_t out_elements() const { return static_cast<std::size_t>(size * size * out); }
   std::vector<std::int32_t> segments() const {
     std::vector<std::int32_t> offsets;
@@ -82,13 +89,18 @@ struct Shape {
   }
   std::vector<std::int32_t> taps() const {
     std::vector<std::int32_t> offsets;
-    for (int i = 0; i < kernel * kernel; ++i) offsets.push_back((i / kernel * (size + kernel - 1) + i % kernel) * in);
+    for (int i = 0; i < kernel * kernel; ++i)
+      offsets.push_back((i / kernel * (size + kernel - 1) + i % kernel) * in);
     return offsets;
   }
 };
-constexpr Shape kProducts[] = {{"1x1 64->256@56", 56, 64, 256, 1}, {"1x1 256->64@56", 56, 256, 64, 1}, {"1x1 512->512@14", 14, 512, 512, 1},
-                               {"3x3 64->64@56", 56, 64, 64, 3},   {"3x3 256->256@14", 14, 256, 256, 3}, {"3x3 3->32@112", 112, 3, 32, 3}};
-constexpr Shape kDepthwise[] = {{"dw 3x3 32@112", 112, 32, 32, 3}, {"dw 3x3 576@14", 14, 576, 576, 3}, {"dw 5x5 72@28", 28, 72, 72, 5}};
+constexpr Shape kProducts[] = {
+    {"1x1 64->256@56", 56, 64, 256, 1},   {"1x1 256->64@56", 56, 256, 64, 1},
+    {"1x1 512->512@14", 14, 512, 512, 1}, {"3x3 64->64@56", 56, 64, 64, 3},
+    {"3x3 256->256@14", 14, 256, 256, 3}, {"3x3 3->32@112", 112, 3, 32, 3}};
+constexpr Shape kDepthwise[] = {{"dw 3x3 32@112", 112, 32, 32, 3},
+                                {"dw 3x3 576@14", 14, 576, 576, 3},
+                                {"dw 5x5 72@28", 28, 72, 72, 5}};
 
 // The call of a shape: one output row after the other in one block of pixels.
 template <class Call>
@@ -102,15 +114,18 @@ void place(Call& call, const Shape& s) {
 
 void bench_qconv() {
   for (const QConvKernel& kernel : qconv_kernels()) {
-    const bool model = kernel.engine != simd::EngineClass::kNone && kernel.engine != simd::probe_engine_class();
+    const bool model =
+        kernel.engine != simd::EngineClass::kNone && kernel.engine != simd::probe_engine_class();
     if (model) continue;  // what another machine would run
     for (const Shape& s : kProducts) {
       const auto x = pattern<std::uint8_t>(s.in_elements(), 256, 0);
-      const auto weights = pattern<std::int8_t>(static_cast<std::size_t>(s.out * s.in * s.kernel * s.kernel), 255, -127);
+      const auto weights = pattern<std::int8_t>(
+          static_cast<std::size_t>(s.out * s.in * s.kernel * s.kernel), 255, -127);
       const std::vector<std::int32_t> bias(static_cast<std::size_t>(s.out), 100);
       const std::vector<float> scale(static_cast<std::size_t>(s.out), 0.001F);
       const auto offsets = s.segments();
-      const QConvPacked packed = kernel.pack({s.out, s.kernel, s.kernel * s.in, kernel.x_signed, 7}, weights, bias, scale);
+      const QConvPacked packed =
+          kernel.pack({s.out, s.kernel, s.kernel * s.in, kernel.x_signed, 7}, weights, bias, scale);
       std::vector<std::uint8_t> out(s.out_elements());
       std::vector<std::max_align_t> scratch(packed.scratch_bytes / sizeof(std::max_align_t) + 1);
       QConvCall call;
@@ -131,7 +146,8 @@ void bench_fconv() {
   for (const FConvKernel& kernel : fconv_kernels()) {
     for (const Shape& s : kProducts) {
       const auto x = pattern<float>(s.in_elements(), 256, -128);
-      const auto weights = pattern<float>(static_cast<std::size_t>(s.out * s.in * s.kernel * s.kernel), 255, -127);
+      const auto weights =
+          pattern<float>(static_cast<std::size_t>(s.out * s.in * s.kernel * s.kernel), 255, -127);
       const auto offsets = s.segments();
       const FConvPacked packed = kernel.pack({s.out, s.kernel, s.kernel * s.in}, weights, {});
       std::vector<float> out(s.out_elements());
@@ -155,7 +171,8 @@ void bench_depthwise() {
     const auto offsets = s.taps();
     for (const QDwConvKernel& kernel : qdwconv_kernels()) {
       const auto x = pattern<std::uint8_t>(s.in_elements(), 256, 0);
-      const auto weights = pattern<std::int8_t>(channels * static_cast<std::size_t>(taps), 255, -127);
+      const auto weights =
+          pattern<std::int8_t>(channels * static_cast<std::size_t>(taps), 255, -127);
       const std::vector<std::int32_t> bias(channels, 100);
       const std::vector<float> scale(channels, 0.01F);
       const QDwConvPacked packed = kernel.pack({s.in, taps, false, 7}, weights, bias, scale);
@@ -193,15 +210,19 @@ void bench_codes() {
   const Grid grid{0.02F, 120};
   for (const QAddKernel& kernel : qadd_kernels()) {
     const QAddParams params = make_qadd_params(grid, {0.03F, 90}, {0.04F, 111}, 0, 255);
-    report(kernel.name, "64@56", 3.0 * kElements, "GB/s", [&] { kernel.u8(a.data(), b.data(), out.data(), kElements, params); });
+    report(kernel.name, "64@56", 3.0 * kElements, "GB/s",
+           [&] { kernel.u8(a.data(), b.data(), out.data(), kElements, params); });
   }
   for (const QMulKernel& kernel : qmul_kernels()) {
     const QMulParams params = make_qmul_params(grid, {0.03F, 90}, {0.04F, 111}, 0, 255);
-    report(kernel.name, "64@56", 3.0 * kElements, "GB/s", [&] { kernel.u8(a.data(), b.data(), out.data(), kElements, params); });
+    report(kernel.name, "64@56", 3.0 * kElements, "GB/s",
+           [&] { kernel.u8(a.data(), b.data(), out.data(), kElements, params); });
   }
   for (const LutKernel& kernel : lut_kernels()) {
-    const Table256 table = build_table<std::uint8_t>([](float x) { return x > 0 ? x : 0.1F * x; }, grid, grid);
-    report(kernel.name, "64@56", 2.0 * kElements, "GB/s", [&] { kernel.run(a.data(), out.data(), kElements, table.data()); });
+    const Table256 table =
+        build_table<std::uint8_t>([](float x) { return x > 0 ? x : 0.1F * x; }, grid, grid);
+    report(kernel.name, "64@56", 2.0 * kElements, "GB/s",
+           [&] { kernel.run(a.data(), out.data(), kElements, table.data()); });
   }
   QBatchNormSpec spec;
   spec.code = CodeType::kUint8;
@@ -216,7 +237,9 @@ void bench_codes() {
     if (!packed) continue;
     const bool planes = kernel.order == ChannelOrder::kPlanes;
     report(kernel.name, planes ? "64@56 planes" : "64@56 channels-last", 2.0 * kElements, "GB/s",
-           [&] { kernel.run(a.data(), out.data(), planes ? 64 : 3136, planes ? 3136 : 1, 0, *packed); });
+           [&] {
+             kernel.run(a.data(), out.data(), planes ? 64 : 3136, planes ? 3136 : 1, 0, *packed);
+           });
   }
 }
 
@@ -226,15 +249,19 @@ void bench_floats() {
   std::vector<float> out(kElements);
   std::vector<std::uint8_t> codes(kElements);
   for (const BinaryKernel& kernel : binary_kernels()) {
-    report(kernel.name, "64@56", 12.0 * kElements, "GB/s", [&] { kernel.run(a.data(), b.data(), out.data(), kElements); });
+    report(kernel.name, "64@56", 12.0 * kElements, "GB/s",
+           [&] { kernel.run(a.data(), b.data(), out.data(), kElements); });
   }
   for (const UnaryKernel& kernel : unary_kernels()) {
-    report(kernel.name, "64@56", 8.0 * kElements, "GB/s", [&] { kernel.run(b.data(), out.data(), kElements, {0.2F, 0.5F}); });
+    report(kernel.name, "64@56", 8.0 * kElements, "GB/s", [&] {
+      kernel.run(b.data(), out.data(), kElements, {0.2F, 0.5F});
+    });
   }
   const std::vector<float> scale(64, 0.5F);
   for (const FBatchNormKernel& kernel : fbatchnorm_kernels()) {
-    report(kernel.name, "64@56 channels-last", 8.0 * kElements, "GB/s",
-           [&] { kernel.channels_last(a.data(), out.data(), 3136, 64, scale.data(), scale.data()); });
+    report(kernel.name, "64@56 channels-last", 8.0 * kElements, "GB/s", [&] {
+      kernel.channels_last(a.data(), out.data(), 3136, 64, scale.data(), scale.data());
+    });
   }
   const Grid grid{0.02F, 120};
   for (const QuantizeKernel& kernel : quantize_kernels()) {

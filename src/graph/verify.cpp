@@ -8,7 +8,9 @@
 namespace octavo {
 
 namespace {
-bool in_range(const Graph& graph, ValueId id) { return static_cast<std::size_t>(id) < graph.values.size(); }
+bool in_range(const Graph& graph, ValueId id) {
+  return static_cast<std::size_t>(id) < graph.values.size();
+}
 }  // namespace
 
 Status verify(const Graph& graph) {
@@ -19,7 +21,8 @@ Status verify(const Graph& graph) {
   std::unordered_set<std::string_view> names;
   for (const Value& value : graph.values) {
     if (!names.insert(value.name).second) find("Two tensors have this name.", describe(value));
-    if (value.constant && value.constant->dtype() != value.dtype) find("A constant has another dtype than its data.", describe(value));
+    if (value.constant && value.constant->dtype() != value.dtype)
+      find("A constant has another dtype than its data.", describe(value));
   }
   names.clear();
   std::vector<bool> made(graph.values.size(), false);
@@ -32,7 +35,8 @@ Status verify(const Graph& graph) {
     }
   }
   for (const Node& node : graph.nodes) {
-    if (node.name.empty() || !names.insert(node.name).second) find("The name of a node is empty or not its own.", describe(node));
+    if (node.name.empty() || !names.insert(node.name).second)
+      find("The name of a node is empty or not its own.", describe(node));
     for (const ValueId id : node.inputs) {
       if (id == kNoValue) continue;
       if (!in_range(graph, id)) {
@@ -46,14 +50,16 @@ Status verify(const Graph& graph) {
       if (!in_range(graph, id)) {
         find("It makes a tensor that does not exist.", describe(node));
       } else if (made[static_cast<std::size_t>(id)]) {
-        find(text("It makes ", describe(graph.value(id)), ", which has a maker already."), describe(node));
+        find(text("It makes ", describe(graph.value(id)), ", which has a maker already."),
+             describe(node));
       } else {
         made[static_cast<std::size_t>(id)] = true;
       }
     }
   }
   for (const ValueId id : graph.outputs) {
-    if (!in_range(graph, id) || !made[static_cast<std::size_t>(id)]) find("A graph output is not made.", "graph outputs");
+    if (!in_range(graph, id) || !made[static_cast<std::size_t>(id)])
+      find("A graph output is not made.", "graph outputs");
   }
   if (!findings.empty()) return combine(std::move(findings));
   return ok_status();
@@ -71,10 +77,15 @@ Status sort_topologically(Graph& graph) {
       if (id == kNoValue) continue;
       if (uses.producer_of(id)) {
         ++waiting[i];
-      } else if (!graph.value(id).is_constant() && !given[static_cast<std::size_t>(id)] && !reported[static_cast<std::size_t>(id)]) {
+      } else if (!graph.value(id).is_constant() && !given[static_cast<std::size_t>(id)] &&
+                 !reported[static_cast<std::size_t>(id)]) {
         reported[static_cast<std::size_t>(id)] = true;
-        findings.push_back({Code::kMissingInitializer, text("It reads tensor '", graph.value(id).name, "', which nothing in the model makes."),
-                            describe(graph.nodes[i]), "Export the model again with its weights (export_params=True).", {}});
+        findings.push_back({Code::kMissingInitializer,
+                            text("It reads tensor '", graph.value(id).name,
+                                 "', which nothing in the model makes."),
+                            describe(graph.nodes[i]),
+                            "Export the model again with its weights (export_params=True).",
+                            {}});
       }
     }
   }
@@ -109,7 +120,8 @@ Status sort_topologically(Graph& graph) {
   }
   if (order.size() != graph.nodes.size()) {
     while (done[first]) ++first;
-    return Error{Code::kInvalidModel, "Nodes wait for each other in a circle.", describe(graph.nodes[first]), "A network's nodes must have an order."};
+    return Error{Code::kInvalidModel, "Nodes wait for each other in a circle.",
+                 describe(graph.nodes[first]), "A network's nodes must have an order."};
   }
   std::vector<Node> sorted;
   sorted.reserve(order.size());

@@ -10,8 +10,8 @@ namespace octavo {
 // All findings at once. Every pass leaves a graph that passes.
 Status verify(const Graph& graph);
 
-// Puts the nodes in topological order (independent nodes keep theirs); names a cycle if there is one,
-// and every value that is read but never made (MISSING_INITIALIZER).
+// Puts the nodes in topological order (independent nodes keep theirs); names a cycle if there is
+// one, and every value that is read but never made (MISSING_INITIALIZER).
 Status sort_topologically(Graph& graph);
 
 }  // namespace octavo

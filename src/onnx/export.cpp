@@ -10,26 +10,31 @@ namespace {
 
 using protozero::pbf_writer;
 
-void write_entry(pbf_writer& parent, field::Tag tag, const std::string& key, const std::string& value) {
+void write_entry(pbf_writer& parent, field::Tag tag, const std::string& key,
+                 const std::string& value) {
   pbf_writer entry{parent, tag};
   entry.add_string(field::entry::kKey, key);
   entry.add_string(field::entry::kValue, value);
 }
 
-void write_tensor(pbf_writer& parent, field::Tag tag, const std::string& name, const Tensor& tensor) {
+void write_tensor(pbf_writer& parent, field::Tag tag, const std::string& name,
+                  const Tensor& tensor) {
   pbf_writer out{parent, tag};
   const auto& dims = tensor.shape().dims();
   out.add_packed_int64(field::tensor::kDims, dims.begin(), dims.end());
   out.add_int32(field::tensor::kDataType, static_cast<std::int32_t>(tensor.dtype()));
   if (!name.empty()) out.add_string(field::tensor::kName, name);
-  out.add_bytes(field::tensor::kRawData, reinterpret_cast<const char*>(tensor.data()), tensor.bytes());
+  out.add_bytes(field::tensor::kRawData, reinterpret_cast<const char*>(tensor.data()),
+                tensor.bytes());
 }
 
 void write_attribute(pbf_writer& parent, const std::string& name, const Attr& attr) {
   using Type = field::AttributeType;
   pbf_writer out{parent, field::node::kAttribute};
   out.add_string(field::attribute::kName, name);
-  const auto type = [&](Type t) { out.add_enum(field::attribute::kType, static_cast<std::int32_t>(t)); };
+  const auto type = [&](Type t) {
+    out.add_enum(field::attribute::kType, static_cast<std::int32_t>(t));
+  };
   if (const auto* i = std::get_if<std::int64_t>(&attr)) {
     out.add_int64(field::attribute::kI, *i);
     type(Type::kInt);
@@ -61,7 +66,8 @@ void write_value_info(pbf_writer& parent, field::Tag tag, const Value& value) {
   pbf_writer tensor{type, field::type::kTensorType};
   tensor.add_int32(field::tensor_type::kElemType, static_cast<std::int32_t>(value.dtype));
   if (!value.shape) return;
-  // A pbf_writer drops an empty submessage; a scalar's shape and an unknown dimension are empty ones.
+  // A pbf_writer drops an empty submessage; a scalar's shape and an unknown dimension are empty
+  // ones.
   if (value.shape->rank() == 0) {
     tensor.add_message(field::tensor_type::kShape, std::string());
     return;
@@ -85,7 +91,9 @@ void write_value_info(pbf_writer& parent, field::Tag tag, const Value& value) {
 
 void write_node(pbf_writer& parent, const Graph& graph, const Node& node) {
   pbf_writer out{parent, field::graph::kNode};
-  const auto name_of = [&](ValueId id) { return id == kNoValue ? std::string() : graph.value(id).name; };
+  const auto name_of = [&](ValueId id) {
+    return id == kNoValue ? std::string() : graph.value(id).name;
+  };
   for (const ValueId id : node.inputs) out.add_string(field::node::kInput, name_of(id));
   for (const ValueId id : node.outputs) out.add_string(field::node::kOutput, name_of(id));
   out.add_string(field::node::kName, node.name);
@@ -123,10 +131,13 @@ std::vector<std::byte> export_model(const Graph& graph, const ExportInfo& info) 
       for (const Node& node : graph.nodes) write_node(out, graph, node);
       out.add_string(field::graph::kName, graph.name.empty() ? "graph" : graph.name);
       for (const Value& value : graph.values) {
-        if (value.constant) write_tensor(out, field::graph::kInitializer, value.name, *value.constant);
+        if (value.constant)
+          write_tensor(out, field::graph::kInitializer, value.name, *value.constant);
       }
-      for (const ValueId id : graph.inputs) write_value_info(out, field::graph::kInput, graph.value(id));
-      for (const ValueId id : graph.outputs) write_value_info(out, field::graph::kOutput, graph.value(id));
+      for (const ValueId id : graph.inputs)
+        write_value_info(out, field::graph::kInput, graph.value(id));
+      for (const ValueId id : graph.outputs)
+        write_value_info(out, field::graph::kOutput, graph.value(id));
     }
     write_opset(model, "", info.opset);
     for (const auto& [domain, version] : graph.domain_opsets) {
@@ -139,7 +150,8 @@ std::vector<std::byte> export_model(const Graph& graph, const ExportInfo& info) 
     }
     std::map<std::string, std::string> metadata = graph.metadata;
     for (const auto& [key, value] : info.metadata) metadata.insert_or_assign(key, value);
-    for (const auto& [key, value] : metadata) write_entry(model, field::model::kMetadataProps, key, value);
+    for (const auto& [key, value] : metadata)
+      write_entry(model, field::model::kMetadataProps, key, value);
   }
   const auto* data = reinterpret_cast<const std::byte*>(bytes.data());
   return {data, data + bytes.size()};

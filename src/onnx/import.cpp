@@ -1,6 +1,3 @@
-// The wire first: it includes protozero in its way.
-#include "onnx/wire.h"
-
 #include "onnx/import.h"
 
 #include <algorithm>
@@ -12,6 +9,7 @@
 #include "base/text.h"
 #include "graph/verify.h"
 #include "onnx/schema.h"
+#include "onnx/wire.h"
 
 namespace octavo::onnx {
 
@@ -64,7 +62,8 @@ std::string to_string(data_view view) { return {view.data(), view.size()}; }
 
 class Importer {
  public:
-  Importer(std::shared_ptr<const std::byte> bytes, std::size_t size) : bytes_(std::move(bytes)), size_(size) {}
+  Importer(std::shared_ptr<const std::byte> bytes, std::size_t size)
+      : bytes_(std::move(bytes)), size_(size) {}
 
   Result<Graph> run() {
     try {
@@ -73,7 +72,8 @@ class Importer {
       return Error{Code::kTruncatedModel, "The model ends in the middle of a field.", where_,
                    "Download or copy the file again; it is not complete."};
     } catch (const protozero::exception& problem) {
-      return Error{Code::kInvalidModel, text("The bytes are not a valid ONNX model (", problem.what(), ")."), where_,
+      return Error{Code::kInvalidModel,
+                   text("The bytes are not a valid ONNX model (", problem.what(), ")."), where_,
                    "Give an ONNX file, for example from torch.onnx.export."};
     }
     if (!findings_.empty()) return combine(std::move(findings_));
@@ -82,7 +82,8 @@ class Importer {
                    "Give an ONNX file, for example from torch.onnx.export."};
     }
     if (graph_.opset < kMinOpset || graph_.opset > kMaxOpset) {
-      return Error{Code::kUnsupportedOpset, text("The model uses opset ", graph_.opset, "."), "model",
+      return Error{Code::kUnsupportedOpset, text("The model uses opset ", graph_.opset, "."),
+                   "model",
                    text("Octavo reads opsets ", kMinOpset, " to ", kMaxOpset,
                         ": export the model again, or convert it with onnx.version_converter.")};
     }
@@ -98,7 +99,8 @@ class Importer {
   std::string read_name(pbf_reader& reader) {
     const data_view view = reader.get_view();
     if (view.size() > kMaxNameBytes) {
-      find(Code::kLimitExceeded, text("A name has ", view.size(), " bytes."), where_, text("At most ", kMaxNameBytes, " are read."));
+      find(Code::kLimitExceeded, text("A name has ", view.size(), " bytes."), where_,
+           text("At most ", kMaxNameBytes, " are read."));
       return {};
     }
     return to_string(view);
@@ -121,14 +123,29 @@ class Importer {
     while (reader.next()) {
       where_ = text("model, field ", reader.tag());
       switch (reader.tag()) {
-        case field::model::kIrVersion: graph_.ir_version = static_cast<int>(reader.get_int64()); break;
-        case field::model::kProducerName: graph_.producer_name = read_name(reader); break;
-        case field::model::kProducerVersion: graph_.producer_version = read_name(reader); break;
-        case field::model::kDocString: graph_.doc_string = to_string(reader.get_view()); break;
-        case field::model::kGraph: graphs.push_back(reader.get_view()); break;
-        case field::model::kOpsetImport: read_opset(reader.get_message()); break;
-        case field::model::kMetadataProps: read_metadata(reader.get_message()); break;
-        default: reader.skip();
+        case field::model::kIrVersion:
+          graph_.ir_version = static_cast<int>(reader.get_int64());
+          break;
+        case field::model::kProducerName:
+          graph_.producer_name = read_name(reader);
+          break;
+        case field::model::kProducerVersion:
+          graph_.producer_version = read_name(reader);
+          break;
+        case field::model::kDocString:
+          graph_.doc_string = to_string(reader.get_view());
+          break;
+        case field::model::kGraph:
+          graphs.push_back(reader.get_view());
+          break;
+        case field::model::kOpsetImport:
+          read_opset(reader.get_message());
+          break;
+        case field::model::kMetadataProps:
+          read_metadata(reader.get_message());
+          break;
+        default:
+          reader.skip();
       }
     }
     // Without an opset_import, opset 1 is meant; the check of the range says so.
@@ -143,9 +160,14 @@ class Importer {
     std::int64_t version = 0;
     while (reader.next()) {
       switch (reader.tag()) {
-        case field::opset::kDomain: domain = read_name(reader); break;
-        case field::opset::kVersion: version = reader.get_int64(); break;
-        default: reader.skip();
+        case field::opset::kDomain:
+          domain = read_name(reader);
+          break;
+        case field::opset::kVersion:
+          version = reader.get_int64();
+          break;
+        default:
+          reader.skip();
       }
     }
     const int number = static_cast<int>(std::clamp<std::int64_t>(version, 0, 1'000'000));
@@ -165,9 +187,14 @@ class Importer {
     std::pair<std::string, std::string> entry;
     while (reader.next()) {
       switch (reader.tag()) {
-        case field::entry::kKey: entry.first = to_string(reader.get_view()); break;
-        case field::entry::kValue: entry.second = to_string(reader.get_view()); break;
-        default: reader.skip();
+        case field::entry::kKey:
+          entry.first = to_string(reader.get_view());
+          break;
+        case field::entry::kValue:
+          entry.second = to_string(reader.get_view());
+          break;
+        default:
+          reader.skip();
       }
     }
     return entry;
@@ -185,7 +212,8 @@ class Importer {
           std::optional<Tensor> tensor = read_tensor(reader.get_message(), name);
           if (!tensor) break;
           if (name.empty()) {
-            find(Code::kInvalidModel, "It has no name.", where_, "Export the model again; the file is damaged.");
+            find(Code::kInvalidModel, "It has no name.", where_,
+                 "Export the model again; the file is damaged.");
             break;
           }
           Value& value = graph_.value(value_named(name));
@@ -195,10 +223,12 @@ class Importer {
           break;
         }
         case field::graph::kSparseInitializer:
-          find(Code::kUnsupportedDtype, "The model has sparse initializers.", "graph", "Export it with dense weights.");
+          find(Code::kUnsupportedDtype, "The model has sparse initializers.", "graph",
+               "Export it with dense weights.");
           reader.skip();
           break;
-        default: reader.skip();
+        default:
+          reader.skip();
       }
     }
     reader = whole;
@@ -207,12 +237,15 @@ class Importer {
         case field::graph::kNode:
           where_ = text("node ", graph_.nodes.size());
           if (graph_.nodes.size() >= kMaxNodes) {
-            find(Code::kLimitExceeded, text("The model has more than ", kMaxNodes, " nodes."), "graph", "");
+            find(Code::kLimitExceeded, text("The model has more than ", kMaxNodes, " nodes."),
+                 "graph", "");
             return;
           }
           read_node(reader.get_message());
           break;
-        case field::graph::kName: graph_.name = read_name(reader); break;
+        case field::graph::kName:
+          graph_.name = read_name(reader);
+          break;
         case field::graph::kInput: {
           where_ = "graph inputs";
           const ValueId id = read_value_info(reader.get_message());
@@ -229,14 +262,16 @@ class Importer {
           where_ = "value info";
           read_value_info(reader.get_message());
           break;
-        default: reader.skip();
+        default:
+          reader.skip();
       }
     }
   }
 
   void add_once(std::vector<ValueId>& list, ValueId id) {
     if (std::find(list.begin(), list.end(), id) != list.end()) {
-      find(Code::kInvalidModel, text("'", graph_.value(id).name, "' is listed twice."), where_, "Each input and output has a name of its own.");
+      find(Code::kInvalidModel, text("'", graph_.value(id).name, "' is listed twice."), where_,
+           "Each input and output has a name of its own.");
       return;
     }
     list.push_back(id);
@@ -249,7 +284,9 @@ class Importer {
     std::int64_t other_type = 0;
     while (reader.next()) {
       switch (reader.tag()) {
-        case field::value_info::kName: name = read_name(reader); break;
+        case field::value_info::kName:
+          name = read_name(reader);
+          break;
         case field::value_info::kType: {
           pbf_reader of = reader.get_message();
           while (of.next()) {
@@ -261,7 +298,8 @@ class Importer {
           }
           break;
         }
-        default: reader.skip();
+        default:
+          reader.skip();
       }
     }
     if (name.empty()) return kNoValue;
@@ -275,7 +313,8 @@ class Importer {
     return id;
   }
 
-  std::pair<DType, std::optional<Shape>> read_tensor_type(pbf_reader reader, std::vector<std::string>& names,
+  std::pair<DType, std::optional<Shape>> read_tensor_type(pbf_reader reader,
+                                                          std::vector<std::string>& names,
                                                           std::int64_t& other_type) {
     DType dtype = DType::kUndefined;
     std::optional<Shape> shape;
@@ -298,12 +337,19 @@ class Importer {
             std::string param;
             while (dim.next()) {
               switch (dim.tag()) {
-                case field::dim::kValue: number = dim.get_int64(); break;
-                case field::dim::kParam: param = read_name(dim); break;
-                default: dim.skip();
+                case field::dim::kValue:
+                  number = dim.get_int64();
+                  break;
+                case field::dim::kParam:
+                  param = read_name(dim);
+                  break;
+                default:
+                  dim.skip();
               }
             }
-            if (number > kMaxElements) find(Code::kLimitExceeded, text("A dimension is ", number, "."), where_, text("At most ", kMaxElements, " is read."));
+            if (number > kMaxElements)
+              find(Code::kLimitExceeded, text("A dimension is ", number, "."), where_,
+                   text("At most ", kMaxElements, " is read."));
             // Exporters write -1 or 0 for "any size" too.
             shape->dims().push_back(number > 0 ? number : kUnknownDim);
             names.push_back(std::move(param));
@@ -311,7 +357,8 @@ class Importer {
           }
           break;
         }
-        default: reader.skip();
+        default:
+          reader.skip();
       }
     }
     return {dtype, shape};
@@ -322,13 +369,26 @@ class Importer {
     std::vector<std::string> outputs;
     while (reader.next()) {
       switch (reader.tag()) {
-        case field::node::kInput: node.inputs.push_back(value_named(read_name(reader))); break;
-        case field::node::kOutput: outputs.push_back(read_name(reader)); break;
-        case field::node::kName: node.name = read_name(reader); break;
-        case field::node::kOpType: node.op = read_name(reader); break;
-        case field::node::kDomain: node.domain = read_name(reader); break;
-        case field::node::kAttribute: read_attribute(reader.get_message(), node); break;
-        default: reader.skip();
+        case field::node::kInput:
+          node.inputs.push_back(value_named(read_name(reader)));
+          break;
+        case field::node::kOutput:
+          outputs.push_back(read_name(reader));
+          break;
+        case field::node::kName:
+          node.name = read_name(reader);
+          break;
+        case field::node::kOpType:
+          node.op = read_name(reader);
+          break;
+        case field::node::kDomain:
+          node.domain = read_name(reader);
+          break;
+        case field::node::kAttribute:
+          read_attribute(reader.get_message(), node);
+          break;
+        default:
+          reader.skip();
       }
     }
     if (node.domain == "ai.onnx") node.domain.clear();
@@ -346,7 +406,8 @@ class Importer {
       const ValueId id = value_named(name);
       if (id != kNoValue) {
         if (!made_.insert(name).second || graph_.value(id).is_constant()) {
-          find(Code::kInvalidModel, text("Tensor '", name, "' is made twice."), describe(node), "Each tensor has one maker.");
+          find(Code::kInvalidModel, text("Tensor '", name, "' is made twice."), describe(node),
+               "Each tensor has one maker.");
         }
       }
       node.outputs.push_back(id);
@@ -369,11 +430,24 @@ class Importer {
     while (reader.next()) {
       using Type = field::AttributeType;
       switch (reader.tag()) {
-        case field::attribute::kName: name = read_name(reader); break;
-        case field::attribute::kType: type = static_cast<Type>(reader.get_int32()); break;
-        case field::attribute::kF: f = reader.get_float(); seen = Type::kFloat; break;
-        case field::attribute::kI: i = reader.get_int64(); seen = Type::kInt; break;
-        case field::attribute::kS: s = to_string(reader.get_view()); seen = Type::kString; break;
+        case field::attribute::kName:
+          name = read_name(reader);
+          break;
+        case field::attribute::kType:
+          type = static_cast<Type>(reader.get_int32());
+          break;
+        case field::attribute::kF:
+          f = reader.get_float();
+          seen = Type::kFloat;
+          break;
+        case field::attribute::kI:
+          i = reader.get_int64();
+          seen = Type::kInt;
+          break;
+        case field::attribute::kS:
+          s = to_string(reader.get_view());
+          seen = Type::kString;
+          break;
         case field::attribute::kT: {
           std::string tensor_name;
           const std::string where = where_;
@@ -383,28 +457,56 @@ class Importer {
           seen = Type::kTensor;
           break;
         }
-        case field::attribute::kFloats: read_fixed(reader, floats); seen = Type::kFloats; break;
-        case field::attribute::kInts: read_int64s(reader, ints); seen = Type::kInts; break;
-        case field::attribute::kStrings: strings.push_back(to_string(reader.get_view())); seen = Type::kStrings; break;
+        case field::attribute::kFloats:
+          read_fixed(reader, floats);
+          seen = Type::kFloats;
+          break;
+        case field::attribute::kInts:
+          read_int64s(reader, ints);
+          seen = Type::kInts;
+          break;
+        case field::attribute::kStrings:
+          strings.push_back(to_string(reader.get_view()));
+          seen = Type::kStrings;
+          break;
         case field::attribute::kG:
-        case field::attribute::kGraphs: reader.skip(); seen = Type::kGraph; break;
-        default: reader.skip();
+        case field::attribute::kGraphs:
+          reader.skip();
+          seen = Type::kGraph;
+          break;
+        default:
+          reader.skip();
       }
     }
-    if (type == field::AttributeType::kUndefined) type = seen;  // files of IR version 2 and before say no type
+    if (type == field::AttributeType::kUndefined)
+      type = seen;  // files of IR version 2 and before say no type
     switch (type) {
-      case field::AttributeType::kFloat: node.attrs.set(name, f); break;
-      case field::AttributeType::kInt: node.attrs.set(name, i); break;
-      case field::AttributeType::kString: node.attrs.set(name, std::move(s)); break;
-      case field::AttributeType::kFloats: node.attrs.set(name, std::move(floats)); break;
-      case field::AttributeType::kInts: node.attrs.set(name, std::move(ints)); break;
-      case field::AttributeType::kStrings: node.attrs.set(name, std::move(strings)); break;
+      case field::AttributeType::kFloat:
+        node.attrs.set(name, f);
+        break;
+      case field::AttributeType::kInt:
+        node.attrs.set(name, i);
+        break;
+      case field::AttributeType::kString:
+        node.attrs.set(name, std::move(s));
+        break;
+      case field::AttributeType::kFloats:
+        node.attrs.set(name, std::move(floats));
+        break;
+      case field::AttributeType::kInts:
+        node.attrs.set(name, std::move(ints));
+        break;
+      case field::AttributeType::kStrings:
+        node.attrs.set(name, std::move(strings));
+        break;
       case field::AttributeType::kTensor:
         if (tensor) node.attrs.set(name, std::move(*tensor));
         break;
       // No op of ours has such an attribute: the check of attributes names the node.
       case field::AttributeType::kGraph:
-      case field::AttributeType::kUndefined: node.attrs.set(name, std::string("a subgraph or an unknown type")); break;
+      case field::AttributeType::kUndefined:
+        node.attrs.set(name, std::string("a subgraph or an unknown type"));
+        break;
     }
   }
 
@@ -419,22 +521,39 @@ class Importer {
     std::string location;
     while (reader.next()) {
       switch (reader.tag()) {
-        case field::tensor::kDims: read_int64s(reader, dims); break;
-        case field::tensor::kDataType: data_type = reader.get_int64(); break;
-        case field::tensor::kFloatData: read_fixed(reader, floats); break;
-        case field::tensor::kDoubleData: read_fixed(reader, doubles); break;
+        case field::tensor::kDims:
+          read_int64s(reader, dims);
+          break;
+        case field::tensor::kDataType:
+          data_type = reader.get_int64();
+          break;
+        case field::tensor::kFloatData:
+          read_fixed(reader, floats);
+          break;
+        case field::tensor::kDoubleData:
+          read_fixed(reader, doubles);
+          break;
         case field::tensor::kInt32Data:
         case field::tensor::kInt64Data:
-        case field::tensor::kUint64Data: read_int64s(reader, ints); break;
-        case field::tensor::kName: name = read_name(reader); break;
-        case field::tensor::kRawData: raw = reader.get_view(); break;
+        case field::tensor::kUint64Data:
+          read_int64s(reader, ints);
+          break;
+        case field::tensor::kName:
+          name = read_name(reader);
+          break;
+        case field::tensor::kRawData:
+          raw = reader.get_view();
+          break;
         case field::tensor::kExternalData: {
           const auto [key, value] = read_entry(reader.get_message());
           if (key == "location") location = value;
           break;
         }
-        case field::tensor::kDataLocation: external = reader.get_int64() == 1; break;
-        default: reader.skip();
+        case field::tensor::kDataLocation:
+          external = reader.get_int64() == 1;
+          break;
+        default:
+          reader.skip();
       }
     }
     const std::string where = name.empty() ? where_ : text("initializer '", name, "'");
@@ -450,16 +569,21 @@ class Importer {
       return std::nullopt;
     }
     Shape shape(std::move(dims));
-    const std::optional<std::int64_t> elements = shape.rank() <= kMaxRank ? shape.checked_elements() : std::nullopt;
+    const std::optional<std::int64_t> elements =
+        shape.rank() <= kMaxRank ? shape.checked_elements() : std::nullopt;
     if (!elements) {
-      find(Code::kLimitExceeded, text("Its shape ", shape.to_string(), " is not one that can be."), where,
-           text("Dimensions are not negative, and a tensor has at most ", kMaxElements, " elements."));
+      find(Code::kLimitExceeded, text("Its shape ", shape.to_string(), " is not one that can be."),
+           where,
+           text("Dimensions are not negative, and a tensor has at most ", kMaxElements,
+                " elements."));
       return std::nullopt;
     }
     const std::size_t count = static_cast<std::size_t>(*elements);
     std::optional<Tensor> tensor;
     const auto wrong_size = [&](std::size_t got, std::string_view unit) {
-      find(Code::kInvalidModel, text("Its shape ", shape.to_string(), " needs ", count, " elements, the file has ", got, " ", unit, "."),
+      find(Code::kInvalidModel,
+           text("Its shape ", shape.to_string(), " needs ", count, " elements, the file has ", got,
+                " ", unit, "."),
            where, "Export the model again; the file is damaged.");
     };
     if (raw) {
@@ -476,7 +600,9 @@ class Importer {
         if (wanted > 0) std::memcpy(tensor->mutable_data(), data, wanted);
       }
     } else {
-      const std::size_t got = *dtype == DType::kFloat32 ? floats.size() : *dtype == DType::kFloat64 ? doubles.size() : ints.size();
+      const std::size_t got = *dtype == DType::kFloat32   ? floats.size()
+                              : *dtype == DType::kFloat64 ? doubles.size()
+                                                          : ints.size();
       if (got != count) {
         wrong_size(got, "elements");
         return std::nullopt;
@@ -484,41 +610,66 @@ class Importer {
       tensor = Tensor::make(*dtype, shape);
       store(*tensor, floats, doubles, ints);
     }
-    if (*dtype == DType::kFloat16 || *dtype == DType::kBfloat16) tensor = Tensor::of(shape, to_floats(*tensor));
+    if (*dtype == DType::kFloat16 || *dtype == DType::kBfloat16)
+      tensor = Tensor::of(shape, to_floats(*tensor));
     check_finite(*tensor, where);
     return tensor;
   }
 
-  static void store(Tensor& tensor, const std::vector<float>& floats, const std::vector<double>& doubles,
-                    const std::vector<std::int64_t>& ints) {
+  static void store(Tensor& tensor, const std::vector<float>& floats,
+                    const std::vector<double>& doubles, const std::vector<std::int64_t>& ints) {
     const auto fill = [&]<class T>(T) {
       auto out = tensor.mutable_span<T>();
       for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<T>(ints[i]);
     };
     switch (tensor.dtype()) {
-      case DType::kFloat32: std::copy(floats.begin(), floats.end(), tensor.mutable_span<float>().begin()); break;
-      case DType::kFloat64: std::copy(doubles.begin(), doubles.end(), tensor.mutable_span<double>().begin()); break;
+      case DType::kFloat32:
+        std::copy(floats.begin(), floats.end(), tensor.mutable_span<float>().begin());
+        break;
+      case DType::kFloat64:
+        std::copy(doubles.begin(), doubles.end(), tensor.mutable_span<double>().begin());
+        break;
       case DType::kBool:
-      case DType::kUint8: fill(std::uint8_t{}); break;
-      case DType::kInt8: fill(std::int8_t{}); break;
+      case DType::kUint8:
+        fill(std::uint8_t{});
+        break;
+      case DType::kInt8:
+        fill(std::int8_t{});
+        break;
       case DType::kFloat16:
       case DType::kBfloat16:
-      case DType::kUint16: fill(std::uint16_t{}); break;
-      case DType::kInt16: fill(std::int16_t{}); break;
-      case DType::kUint32: fill(std::uint32_t{}); break;
-      case DType::kInt32: fill(std::int32_t{}); break;
-      case DType::kUint64: fill(std::uint64_t{}); break;
-      case DType::kInt64: fill(std::int64_t{}); break;
-      case DType::kUndefined: break;
+      case DType::kUint16:
+        fill(std::uint16_t{});
+        break;
+      case DType::kInt16:
+        fill(std::int16_t{});
+        break;
+      case DType::kUint32:
+        fill(std::uint32_t{});
+        break;
+      case DType::kInt32:
+        fill(std::int32_t{});
+        break;
+      case DType::kUint64:
+        fill(std::uint64_t{});
+        break;
+      case DType::kInt64:
+        fill(std::int64_t{});
+        break;
+      case DType::kUndefined:
+        break;
     }
   }
 
   void check_finite(const Tensor& tensor, const std::string& where) {
     if (tensor.dtype() != DType::kFloat32) return;
     const auto values = tensor.span<float>();
-    const auto bad = std::find_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
+    const auto bad =
+        std::find_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
     if (bad == values.end()) return;
-    find(Code::kNonFiniteWeight, text("Element ", bad - values.begin(), " of its ", values.size(), " is ", std::isnan(*bad) ? "NaN" : "infinite", "."),
+    find(Code::kNonFiniteWeight,
+         text("Element ", bad - values.begin(), " of its ", values.size(), " is ",
+              std::isnan(*bad) ? "NaN" : "infinite", "."),
          where, "Repair the weights before exporting; such a network has no meaningful results.");
   }
 
@@ -526,12 +677,14 @@ class Importer {
     for (const ValueId id : graph_.outputs) {
       const Value& value = graph_.value(id);
       if (!made_.contains(value.name) && !value.is_constant() && !graph_.is_input(id)) {
-        find(Code::kMissingInitializer, text("Output '", value.name, "' is not made by any node."), "graph outputs", "Export the model again; the file is damaged.");
+        find(Code::kMissingInitializer, text("Output '", value.name, "' is not made by any node."),
+             "graph outputs", "Export the model again; the file is damaged.");
       }
     }
     if (!findings_.empty()) return combine(std::move(findings_));
     if (graph_.outputs.empty()) {
-      return Error{Code::kInvalidModel, "The graph has no outputs.", "graph", "Export the model again; the file is damaged."};
+      return Error{Code::kInvalidModel, "The graph has no outputs.", "graph",
+                   "Export the model again; the file is damaged."};
     }
     OCTAVO_CHECK_OK(sort_topologically(graph_));
     graph_.compact_values();
@@ -555,24 +708,33 @@ struct Lookalike {
   std::string_view what;
   std::string_view hint;
 };
-// What people drop by mistake. None of these can be the start of an ONNX file (field 1, the IR version: bytes 08 xx).
+// What people drop by mistake. None of these can be the start of an ONNX file (field 1, the IR
+// version: bytes 08 xx).
 constexpr Lookalike kLookalikes[] = {
-    {0, "PK\x03\x04", "This is a zip archive, perhaps a PyTorch checkpoint (.pt, .pth).", "Export it with torch.onnx.export and give the .onnx file."},
-    {0, "\x80\x02", "This is a Python pickle, perhaps an old PyTorch checkpoint.", "Export it with torch.onnx.export and give the .onnx file."},
+    {0, "PK\x03\x04", "This is a zip archive, perhaps a PyTorch checkpoint (.pt, .pth).",
+     "Export it with torch.onnx.export and give the .onnx file."},
+    {0, "\x80\x02", "This is a Python pickle, perhaps an old PyTorch checkpoint.",
+     "Export it with torch.onnx.export and give the .onnx file."},
     {4, "TFL3", "This is a TensorFlow Lite model.", "Convert the original network with tf2onnx."},
     {0, "\x89HDF", "This is an HDF5 file, perhaps a Keras model.", "Convert it with tf2onnx."},
     {0, "\x89PNG", "This is a PNG picture.", "Give the model first, pictures after it."},
     {0, "\xFF\xD8\xFF", "This is a JPEG picture.", "Give the model first, pictures after it."},
-    {0, "<", "This is a text or web page (it begins with '<'), perhaps an error page of a download.", "Look at the file, and download the model again."},
+    {0, "<",
+     "This is a text or web page (it begins with '<'), perhaps an error page of a download.",
+     "Look at the file, and download the model again."},
     {0, "{", "This is a JSON text.", "Give an ONNX file, for example from torch.onnx.export."},
-    {0, "version https://git-lfs", "This is a Git LFS pointer, not the model itself.", "Fetch the real file with git lfs pull."},
+    {0, "version https://git-lfs", "This is a Git LFS pointer, not the model itself.",
+     "Fetch the real file with git lfs pull."},
 };
 
 }  // namespace
 
 Result<Graph> import_model(std::shared_ptr<const std::byte> bytes, std::size_t size) {
-  const std::string_view head(reinterpret_cast<const char*>(bytes.get()), std::min<std::size_t>(size, 64));
-  if (size == 0) return Error{Code::kInvalidModel, "The file is empty.", "model", "Give an ONNX file, for example from torch.onnx.export."};
+  const std::string_view head(reinterpret_cast<const char*>(bytes.get()),
+                              std::min<std::size_t>(size, 64));
+  if (size == 0)
+    return Error{Code::kInvalidModel, "The file is empty.", "model",
+                 "Give an ONNX file, for example from torch.onnx.export."};
   for (const Lookalike& other : kLookalikes) {
     if (head.size() >= other.offset && head.substr(other.offset).starts_with(other.magic)) {
       return Error{Code::kInvalidModel, std::string(other.what), "model", std::string(other.hint)};

@@ -1,4 +1,5 @@
-// Reads an ONNX file into a Graph, as it is: any op, opset 7 to 22. What the ops mean is not asked here.
+// Reads an ONNX file into a Graph, as it is: any op, opset 7 to 22. What the ops mean is not asked
+// here.
 #pragma once
 
 #include <cstddef>
@@ -12,12 +13,13 @@ namespace octavo::onnx {
 inline constexpr int kMinOpset = 7;
 inline constexpr int kMaxOpset = 22;
 
-// `bytes` are kept alive by the graph: initializers stored as raw data that is aligned for its type are views of
-// them; others are copied. float16 and bfloat16 initializers become float32. Nodes are sorted topologically;
-// nodes without a name get one.
+// `bytes` are kept alive by the graph: initializers stored as raw data that is aligned for its type
+// are views of them; others are copied. float16 and bfloat16 initializers become float32. Nodes are
+// sorted topologically; nodes without a name get one.
 //
-// Errors: INVALID_MODEL (says what the bytes look like), TRUNCATED_MODEL (in which field), UNSUPPORTED_OPSET,
-// UNSUPPORTED_DTYPE, EXTERNAL_DATA, MISSING_INITIALIZER, NON_FINITE_WEIGHT, LIMIT_EXCEEDED.
+// Errors: INVALID_MODEL (says what the bytes look like), TRUNCATED_MODEL (in which field),
+// UNSUPPORTED_OPSET, UNSUPPORTED_DTYPE, EXTERNAL_DATA, MISSING_INITIALIZER, NON_FINITE_WEIGHT,
+// LIMIT_EXCEEDED.
 Result<Graph> import_model(std::shared_ptr<const std::byte> bytes, std::size_t size);
 
 }  // namespace octavo::onnx

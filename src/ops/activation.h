@@ -1,4 +1,5 @@
-// The activation that a pass fused into a node: attributes octavo_activation ("Relu" or "Clip"), octavo_min, octavo_max.
+// The activation that a pass fused into a node: attributes octavo_activation ("Relu" or "Clip"),
+// octavo_min, octavo_max.
 #pragma once
 
 #include <algorithm>
@@ -12,8 +13,9 @@
 
 namespace octavo::ops {
 
-inline constexpr AttrDef kActivationAttrs[] = {
-    {"octavo_activation", AttrType::kString}, {"octavo_min", AttrType::kFloat}, {"octavo_max", AttrType::kFloat}};
+inline constexpr AttrDef kActivationAttrs[] = {{"octavo_activation", AttrType::kString},
+                                               {"octavo_min", AttrType::kFloat},
+                                               {"octavo_max", AttrType::kFloat}};
 
 struct RealBounds {
   float lo = -std::numeric_limits<float>::infinity();
@@ -37,7 +39,9 @@ inline CodeBounds code_range(DType dtype) {
 }
 
 // The grid of a value of codes with one scale.
-inline kernels::Grid grid_of(const Value& value) { return {value.quant->scale[0], value.quant->zero_point[0]}; }
+inline kernels::Grid grid_of(const Value& value) {
+  return {value.quant->scale[0], value.quant->zero_point[0]};
+}
 
 // The codes that the fused activation leaves: its bounds quantized on the output's grid.
 inline CodeBounds code_bounds(const Attrs& attrs, const Value& out) {
@@ -48,19 +52,24 @@ inline CodeBounds code_bounds(const Attrs& attrs, const Value& out) {
     return out.dtype == DType::kInt8 ? kernels::quantize_value<std::int8_t>(bound, grid)
                                      : kernels::quantize_value<std::uint8_t>(bound, grid);
   };
-  return {std::isinf(real.lo) ? range.lo : code(real.lo), std::isinf(real.hi) ? range.hi : code(real.hi)};
+  return {std::isinf(real.lo) ? range.lo : code(real.lo),
+          std::isinf(real.hi) ? range.hi : code(real.hi)};
 }
 
 // Codes per tensor, ready for an integer kernel; otherwise an error that says what is missing.
 inline Status check_codes(const PrepareContext& context, const Value& value) {
-  if (is_quantized_code(value.dtype) && value.quant && value.quant->is_per_tensor()) return ok_status();
-  return context.error(Code::kUnsupportedDtype, std::string(dtype_name(value.dtype)) + " codes of tensor '" + value.name +
-                                                    "' have no scale and zero point for the whole tensor.");
+  if (is_quantized_code(value.dtype) && value.quant && value.quant->is_per_tensor())
+    return ok_status();
+  return context.error(Code::kUnsupportedDtype,
+                       std::string(dtype_name(value.dtype)) + " codes of tensor '" + value.name +
+                           "' have no scale and zero point for the whole tensor.");
 }
 
 inline Error needs_dtype(const PrepareContext& context, const Value& value) {
-  return context.error(Code::kUnsupportedDtype, "Tensor '" + value.name + "' is " + std::string(dtype_name(value.dtype)) + ".",
-                       "float32 and, after quantization, uint8 and int8 are supported.");
+  return context.error(
+      Code::kUnsupportedDtype,
+      "Tensor '" + value.name + "' is " + std::string(dtype_name(value.dtype)) + ".",
+      "float32 and, after quantization, uint8 and int8 are supported.");
 }
 
 }  // namespace octavo::ops

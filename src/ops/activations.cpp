@@ -56,13 +56,16 @@ const Row& row_of(const Node& node) {
 
 Unary function_of(const Node& node) {
   const Row& row = row_of(node);
-  return row.op == Unary::kGelu && node.attrs.get_string("approximate", "none") == "tanh" ? Unary::kGeluTanh : row.op;
+  return row.op == Unary::kGelu && node.attrs.get_string("approximate", "none") == "tanh"
+             ? Unary::kGeluTanh
+             : row.op;
 }
 
 kernels::UnaryParams params_of(const Node& node) {
   const Row& row = row_of(node);
   // Selu calls its second parameter gamma.
-  return {node.attrs.get_float("alpha", row.alpha), node.attrs.get_float(row.op == Unary::kSelu ? "gamma" : "beta", row.beta)};
+  return {node.attrs.get_float("alpha", row.alpha),
+          node.attrs.get_float(row.op == Unary::kSelu ? "gamma" : "beta", row.beta)};
 }
 
 Status infer_unary(InferContext& context) {
@@ -73,8 +76,10 @@ Status infer_unary(InferContext& context) {
 }
 
 template <class Code>
-kernels::Table256 table_of(Unary op, const kernels::UnaryParams& params, const Value& in, const Value& out) {
-  return kernels::build_table<Code>([&](float x) { return kernels::unary_value(op, x, params); }, grid_of(in), grid_of(out));
+kernels::Table256 table_of(Unary op, const kernels::UnaryParams& params, const Value& in,
+                           const Value& out) {
+  return kernels::build_table<Code>([&](float x) { return kernels::unary_value(op, x, params); },
+                                    grid_of(in), grid_of(out));
 }
 
 Result<Step> prepare_unary(const PrepareContext& context) {
@@ -89,11 +94,13 @@ Result<Step> prepare_unary(const PrepareContext& context) {
     OCTAVO_CHECK_OK(check_codes(context, in));
     OCTAVO_CHECK_OK(check_codes(context, out));
     const kernels::LutKernel& kernel = kernels::best_row(kernels::lut_kernels(), context.policy());
-    const kernels::Table256 table = in.dtype == DType::kInt8 ? table_of<std::int8_t>(op, params, in, out)
-                                                             : table_of<std::uint8_t>(op, params, in, out);
+    const kernels::Table256 table = in.dtype == DType::kInt8
+                                        ? table_of<std::int8_t>(op, params, in, out)
+                                        : table_of<std::uint8_t>(op, params, in, out);
     step.kernel = kernel.name;
     step.run = [run = kernel.run, table, n](const StepArgs& args, int, int) {
-      run(reinterpret_cast<const std::uint8_t*>(args.in[0]), reinterpret_cast<std::uint8_t*>(args.out[0]), n, table.data());
+      run(reinterpret_cast<const std::uint8_t*>(args.in[0]),
+          reinterpret_cast<std::uint8_t*>(args.out[0]), n, table.data());
     };
     return step;
   }
@@ -101,7 +108,8 @@ Result<Step> prepare_unary(const PrepareContext& context) {
   const kernels::UnaryKernel& kernel = kernels::unary_kernel(op, context.policy());
   step.kernel = kernel.name;
   step.run = [run = kernel.run, params, n](const StepArgs& args, int, int) {
-    run(reinterpret_cast<const float*>(args.in[0]), reinterpret_cast<float*>(args.out[0]), n, params);
+    run(reinterpret_cast<const float*>(args.in[0]), reinterpret_cast<float*>(args.out[0]), n,
+        params);
   };
   return step;
 }
@@ -113,10 +121,25 @@ constexpr AttrDef kApproximate[] = {{"approximate", AttrType::kString}};
 
 constexpr std::string_view kTable = "a table on codes";
 // passes/insert_qdq leaves them float: one step of a code is too much for so steep a function.
-constexpr std::string_view kSteep = "left in float when quantizing; a table on codes in models quantized elsewhere";
+constexpr std::string_view kSteep =
+    "left in float when quantizing; a table on codes in models quantized elsewhere";
 
-constexpr OpDef unary(std::string_view name, int since, std::span<const AttrDef> attrs = {}, std::string_view notes = kTable) {
-  return {name, "", since, 1, 1, 1, 1, attrs, LayoutRule::kFollow, QuantRule::kCompute, infer_unary, prepare_unary, nullptr, notes};
+constexpr OpDef unary(std::string_view name, int since, std::span<const AttrDef> attrs = {},
+                      std::string_view notes = kTable) {
+  return {name,
+          "",
+          since,
+          1,
+          1,
+          1,
+          1,
+          attrs,
+          LayoutRule::kFollow,
+          QuantRule::kCompute,
+          infer_unary,
+          prepare_unary,
+          nullptr,
+          notes};
 }
 
 // ---- Clip ----
@@ -135,7 +158,8 @@ Result<Step> prepare_clip(const PrepareContext& context) {
   const auto lo = bound(context.constant(1), context.has_input(1), open.lo);
   const auto hi = bound(context.constant(2), context.has_input(2), open.hi);
   if (!lo || !hi) {
-    return context.error(Code::kUnsupportedAttribute, "min or max is computed by the network.", "Use constants for Clip's bounds.");
+    return context.error(Code::kUnsupportedAttribute, "min or max is computed by the network.",
+                         "Use constants for Clip's bounds.");
   }
   const kernels::UnaryParams params{*lo, *hi};
   const auto n = static_cast<std::size_t>(in.shape->elements());
@@ -145,11 +169,13 @@ Result<Step> prepare_clip(const PrepareContext& context) {
     OCTAVO_CHECK_OK(check_codes(context, in));
     OCTAVO_CHECK_OK(check_codes(context, out));
     const kernels::LutKernel& kernel = kernels::best_row(kernels::lut_kernels(), context.policy());
-    const kernels::Table256 table = in.dtype == DType::kInt8 ? table_of<std::int8_t>(Unary::kClip, params, in, out)
-                                                             : table_of<std::uint8_t>(Unary::kClip, params, in, out);
+    const kernels::Table256 table = in.dtype == DType::kInt8
+                                        ? table_of<std::int8_t>(Unary::kClip, params, in, out)
+                                        : table_of<std::uint8_t>(Unary::kClip, params, in, out);
     step.kernel = kernel.name;
     step.run = [run = kernel.run, table, n](const StepArgs& args, int, int) {
-      run(reinterpret_cast<const std::uint8_t*>(args.in[0]), reinterpret_cast<std::uint8_t*>(args.out[0]), n, table.data());
+      run(reinterpret_cast<const std::uint8_t*>(args.in[0]),
+          reinterpret_cast<std::uint8_t*>(args.out[0]), n, table.data());
     };
     return step;
   }
@@ -157,7 +183,8 @@ Result<Step> prepare_clip(const PrepareContext& context) {
   const kernels::UnaryKernel& kernel = kernels::unary_kernel(Unary::kClip, context.policy());
   step.kernel = kernel.name;
   step.run = [run = kernel.run, params, n](const StepArgs& args, int, int) {
-    run(reinterpret_cast<const float*>(args.in[0]), reinterpret_cast<float*>(args.out[0]), n, params);
+    run(reinterpret_cast<const float*>(args.in[0]), reinterpret_cast<float*>(args.out[0]), n,
+        params);
   };
   return step;
 }
@@ -172,7 +199,20 @@ bool clip_int8(const Graph& graph, const Node& node) {
 constexpr std::array kUnaryDefs{
     unary("Abs", 13),
     unary("Ceil", 13, {}, kSteep),
-    OpDef{"Clip", "", 13, 1, 3, 1, 1, {}, LayoutRule::kFollow, QuantRule::kCompute, infer_unary, prepare_clip, clip_int8, "constant bounds; a table on codes"},
+    OpDef{"Clip",
+          "",
+          13,
+          1,
+          3,
+          1,
+          1,
+          {},
+          LayoutRule::kFollow,
+          QuantRule::kCompute,
+          infer_unary,
+          prepare_clip,
+          clip_int8,
+          "constant bounds; a table on codes"},
     unary("Cos", 7, {}, kSteep),
     unary("Elu", 6, kAlpha),
     unary("Erf", 13),

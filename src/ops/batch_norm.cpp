@@ -1,6 +1,7 @@
 // BatchNormalization (inference): one multiplication and one addition a channel.
 //
-// On codes it is PyTorch's quantized::batch_norm2d (kernels/qbatchnorm), the operator that Octavo is named after.
+// On codes it is PyTorch's quantized::batch_norm2d (kernels/qbatchnorm), the operator that Octavo
+// is named after.
 #include <algorithm>
 
 #include "base/text.h"
@@ -12,17 +13,25 @@ namespace octavo::ops {
 
 namespace {
 
-constexpr AttrDef kAttrs[] = {{"epsilon", AttrType::kFloat}, {"momentum", AttrType::kFloat}, {"training_mode", AttrType::kInt},
-                              kActivationAttrs[0], kActivationAttrs[1], kActivationAttrs[2]};
+constexpr AttrDef kAttrs[] = {{"epsilon", AttrType::kFloat},
+                              {"momentum", AttrType::kFloat},
+                              {"training_mode", AttrType::kInt},
+                              kActivationAttrs[0],
+                              kActivationAttrs[1],
+                              kActivationAttrs[2]};
 constexpr std::int64_t kPixelsOfBlock = 1024;
 
 Status infer_batch_norm(InferContext& context) {
   OCTAVO_TRY(const Shape x, context.shape(0));
-  if (x.rank() < 2) return context.error(Code::kShapeMismatch, text("Its input has shape ", x.to_string(), "; it needs batch and channels."));
+  if (x.rank() < 2)
+    return context.error(Code::kShapeMismatch, text("Its input has shape ", x.to_string(),
+                                                    "; it needs batch and channels."));
   for (std::size_t i = 1; i < 5; ++i) {
     OCTAVO_TRY(const Shape parameter, context.shape(i));
     if (parameter.rank() != 1 || (parameter[0] >= 0 && x[1] >= 0 && parameter[0] != x[1])) {
-      return context.error(Code::kShapeMismatch, text("Parameter ", i, " has shape ", parameter.to_string(), " for an input of shape ", x.to_string(), "."));
+      return context.error(Code::kShapeMismatch,
+                           text("Parameter ", i, " has shape ", parameter.to_string(),
+                                " for an input of shape ", x.to_string(), "."));
     }
   }
   context.set_output(0, context.input(0).dtype, x);
@@ -34,7 +43,9 @@ Result<Step> prepare_batch_norm(const PrepareContext& context) {
   const Value& out = context.output();
   for (std::size_t i = 1; i < 5; ++i) {
     if (context.constant(i) == nullptr || context.constant(i)->dtype() != DType::kFloat32) {
-      return context.error(Code::kUnsupportedAttribute, text("Its parameter ", i, " is not a float constant."), "Export the model in evaluation mode.");
+      return context.error(Code::kUnsupportedAttribute,
+                           text("Its parameter ", i, " is not a float constant."),
+                           "Export the model in evaluation mode.");
     }
   }
   const auto parameter = [&](std::size_t i) { return context.constant(i)->span<float>(); };
@@ -49,7 +60,8 @@ Result<Step> prepare_batch_norm(const PrepareContext& context) {
     OCTAVO_CHECK_OK(check_codes(context, out));
     if (out.dtype != x.dtype) return needs_dtype(context, out);
     const kernels::FusedBatchNorm fused = kernels::fuse_batch_norm_params(
-        {parameter(1), parameter(2), parameter(3), parameter(4), static_cast<double>(epsilon)}, static_cast<double>(x.quant->scale[0]), static_cast<double>(out.quant->scale[0]));
+        {parameter(1), parameter(2), parameter(3), parameter(4), static_cast<double>(epsilon)},
+        static_cast<double>(x.quant->scale[0]), static_cast<double>(out.quant->scale[0]));
     kernels::QBatchNormSpec spec;
     spec.code = x.dtype == DType::kInt8 ? kernels::CodeType::kInt8 : kernels::CodeType::kUint8;
     spec.alpha = fused.alpha;
@@ -61,33 +73,43 @@ Result<Step> prepare_batch_norm(const PrepareContext& context) {
     const CodeBounds bounds = code_bounds(context.attrs(), out);
     spec.relu = bounds.lo == spec.zero_out && bounds.lo != range.lo;
     const bool clamps = (bounds.lo != range.lo && !spec.relu) || bounds.hi != range.hi;
-    kernels::QBatchNormPlan plan = kernels::QBatchNormPlan::make(spec, kernels::ChannelOrder::kChannelsLast, context.policy());
+    kernels::QBatchNormPlan plan =
+        kernels::QBatchNormPlan::make(spec, kernels::ChannelOrder::kChannelsLast, context.policy());
     step.kernel = plan.kernel();
-    step.run = [plan = std::move(plan), pixels, channels, clamps, bounds, code = out.dtype](const StepArgs& args, int first, int last) {
+    step.run = [plan = std::move(plan), pixels, channels, clamps, bounds, code = out.dtype](
+                   const StepArgs& args, int first, int last) {
       const std::int64_t from = first * kPixelsOfBlock;
       const std::int64_t to = std::min(last * kPixelsOfBlock, pixels);
-      plan.run_pixels(reinterpret_cast<const std::uint8_t*>(args.in[0]), reinterpret_cast<std::uint8_t*>(args.out[0]),
-                      static_cast<std::size_t>(from), static_cast<std::size_t>(to));
+      plan.run_pixels(reinterpret_cast<const std::uint8_t*>(args.in[0]),
+                      reinterpret_cast<std::uint8_t*>(args.out[0]), static_cast<std::size_t>(from),
+                      static_cast<std::size_t>(to));
       if (!clamps) return;
       for (std::byte* y = args.out[0] + from * channels; y != args.out[0] + to * channels; ++y) {
-        const std::int32_t q = code == DType::kInt8 ? static_cast<std::int8_t>(*y) : static_cast<std::uint8_t>(*y);
+        const std::int32_t q =
+            code == DType::kInt8 ? static_cast<std::int8_t>(*y) : static_cast<std::uint8_t>(*y);
         *y = static_cast<std::byte>(std::clamp(q, bounds.lo, bounds.hi) & 255);
       }
     };
     return step;
   }
   if (x.dtype != DType::kFloat32) return needs_dtype(context, x);
-  const kernels::FBatchNormKernel& kernel = kernels::best_row(kernels::fbatchnorm_kernels(), context.policy());
+  const kernels::FBatchNormKernel& kernel =
+      kernels::best_row(kernels::fbatchnorm_kernels(), context.policy());
   step.kernel = kernel.name;
-  step.run = [affine = kernels::fold_batch_norm(parameter(1), parameter(2), parameter(3), parameter(4), epsilon), run = kernel.channels_last, pixels,
-              channels, bounds = real_bounds(context.attrs()), clamps = context.attrs().has("octavo_activation")](const StepArgs& args, int first, int last) {
+  step.run = [affine = kernels::fold_batch_norm(parameter(1), parameter(2), parameter(3),
+                                                parameter(4), epsilon),
+              run = kernel.channels_last, pixels, channels, bounds = real_bounds(context.attrs()),
+              clamps = context.attrs().has("octavo_activation")](const StepArgs& args, int first,
+                                                                 int last) {
     const std::int64_t from = first * kPixelsOfBlock;
     const std::int64_t count = std::min(last * kPixelsOfBlock, pixels) - from;
-    run(reinterpret_cast<const float*>(args.in[0]) + from * channels, reinterpret_cast<float*>(args.out[0]) + from * channels,
-        static_cast<std::size_t>(count), static_cast<std::size_t>(channels), affine.a.data(), affine.b.data());
+    run(reinterpret_cast<const float*>(args.in[0]) + from * channels,
+        reinterpret_cast<float*>(args.out[0]) + from * channels, static_cast<std::size_t>(count),
+        static_cast<std::size_t>(channels), affine.a.data(), affine.b.data());
     if (!clamps) return;
     auto* y = reinterpret_cast<float*>(args.out[0]) + from * channels;
-    for (std::int64_t i = 0; i < count * channels; ++i) y[i] = y[i] < bounds.lo ? bounds.lo : bounds.hi < y[i] ? bounds.hi : y[i];
+    for (std::int64_t i = 0; i < count * channels; ++i)
+      y[i] = y[i] < bounds.lo ? bounds.lo : bounds.hi < y[i] ? bounds.hi : y[i];
   };
   return step;
 }
@@ -95,7 +117,19 @@ Result<Step> prepare_batch_norm(const PrepareContext& context) {
 }  // namespace
 
 extern const OpDef kBatchNormalization;
-const OpDef kBatchNormalization{"BatchNormalization", "", 15, 5, 5, 1, 1, kAttrs, LayoutRule::kChannelsLast, QuantRule::kCompute,
-                                infer_batch_norm, prepare_batch_norm, nullptr, "inference; int8 equal to torch's quantized BatchNorm2d"};
+const OpDef kBatchNormalization{"BatchNormalization",
+                                "",
+                                15,
+                                5,
+                                5,
+                                1,
+                                1,
+                                kAttrs,
+                                LayoutRule::kChannelsLast,
+                                QuantRule::kCompute,
+                                infer_batch_norm,
+                                prepare_batch_norm,
+                                nullptr,
+                                "inference; int8 equal to torch's quantized BatchNorm2d"};
 
 }  // namespace octavo::ops

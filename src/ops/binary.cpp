@@ -1,12 +1,14 @@
-// The functions of two tensors with broadcasting: Add, Sub, Mul, Div, Pow, PRelu; Sum, Min, Max of any number.
+// The functions of two tensors with broadcasting: Add, Sub, Mul, Div, Pow, PRelu; Sum, Min, Max of
+// any number.
 //
-// On codes Add, Sub and Mul are ONNX Runtime's QLinearAdd and QLinearMul (kernels/qadd, kernels/qmul). On 64-bit integers
-// they serve shape arithmetic.
+// On codes Add, Sub and Mul are ONNX Runtime's QLinearAdd and QLinearMul (kernels/qadd,
+// kernels/qmul). On 64-bit integers they serve shape arithmetic.
+#include "kernels/felementwise/binary.h"
+
 #include <array>
 #include <limits>
 
 #include "base/text.h"
-#include "kernels/felementwise/binary.h"
 #include "kernels/felementwise/broadcast.h"
 #include "kernels/qadd/qadd.h"
 #include "kernels/qmul/qmul.h"
@@ -24,7 +26,9 @@ Status infer_binary(InferContext& context) {
   const Value& first = context.input(0);
   for (std::size_t i = 1; i < context.input_count(); ++i) {
     if (context.input(i).dtype != first.dtype) {
-      return context.error(Code::kInvalidModel, text("Input 0 is ", dtype_name(first.dtype), " but input ", i, " is ", dtype_name(context.input(i).dtype), "."));
+      return context.error(Code::kInvalidModel,
+                           text("Input 0 is ", dtype_name(first.dtype), " but input ", i, " is ",
+                                dtype_name(context.input(i).dtype), "."));
     }
   }
   if (!first.shape) return ok_status();
@@ -33,8 +37,11 @@ Status infer_binary(InferContext& context) {
     if (!context.input(i).shape) return ok_status();
     const std::optional<Shape> both = broadcast_shapes(out, *context.input(i).shape);
     if (!both) {
-      return context.error(Code::kShapeMismatch, text("Shapes ", out.to_string(), " and ", context.input(i).shape->to_string(), " cannot be broadcast together."),
-                           "Dimensions must be equal or 1, counted from the last.");
+      return context.error(
+          Code::kShapeMismatch,
+          text("Shapes ", out.to_string(), " and ", context.input(i).shape->to_string(),
+               " cannot be broadcast together."),
+          "Dimensions must be equal or 1, counted from the last.");
     }
     out = *both;
   }
@@ -47,7 +54,8 @@ Status infer_prelu(InferContext& context) {
   OCTAVO_TRY(const Shape slope, context.shape(1));
   const std::optional<Shape> both = broadcast_shapes(x, slope);
   if (!both || both->rank() != x.rank() || (x.known() && slope.known() && *both != x)) {
-    return context.error(Code::kShapeMismatch, text("The slope of shape ", slope.to_string(), " does not fit ", x.to_string(), "."));
+    return context.error(Code::kShapeMismatch, text("The slope of shape ", slope.to_string(),
+                                                    " does not fit ", x.to_string(), "."));
   }
   context.set_output(0, context.input(0).dtype, x);
   return ok_status();
@@ -59,11 +67,13 @@ BroadcastPlan plan_of(const Value& a, const Value& b, const Value& out) {
   const auto in_memory_order = [&](const std::vector<std::int64_t>& logical) {
     std::vector<std::int64_t> physical(logical.size());
     for (int axis = 0; axis < shape.rank(); ++axis) {
-      physical[static_cast<std::size_t>(physical_axis(axis, shape.rank(), out.layout))] = logical[static_cast<std::size_t>(axis)];
+      physical[static_cast<std::size_t>(physical_axis(axis, shape.rank(), out.layout))] =
+          logical[static_cast<std::size_t>(axis)];
     }
     return physical;
   };
-  return kernels::make_broadcast(physical_dims(shape, out.layout), in_memory_order(broadcast_strides(a, shape)),
+  return kernels::make_broadcast(physical_dims(shape, out.layout),
+                                 in_memory_order(broadcast_strides(a, shape)),
                                  in_memory_order(broadcast_strides(b, shape)));
 }
 
@@ -81,7 +91,9 @@ int blocks_of(const BroadcastPlan& plan) {
   return static_cast<int>(std::min<std::int64_t>(plan.outer, std::numeric_limits<int>::max()));
 }
 
-bool same_place(const Value& a, const Value& result) { return *a.shape == *result.shape && a.layout == result.layout && !a.is_constant(); }
+bool same_place(const Value& a, const Value& result) {
+  return *a.shape == *result.shape && a.layout == result.layout && !a.is_constant();
+}
 
 Result<Step> prepare_float(const PrepareContext& context, Binary op) {
   const Value& result = context.output();
@@ -94,8 +106,10 @@ Result<Step> prepare_float(const PrepareContext& context, Binary op) {
     step.blocks = blocks_of(plan);
     if (same_place(context.input(0), result)) step.in_place = 0;
     const bool clamps = context.attrs().has("octavo_activation");
-    step.run = [plan = std::move(plan), run = kernel.run, bounds, clamps](const StepArgs& args, int first, int last) {
-      kernels::run_broadcast(plan, in<float>(args, 0), in<float>(args, 1), out<float>(args), first, last, run);
+    step.run = [plan = std::move(plan), run = kernel.run, bounds, clamps](const StepArgs& args,
+                                                                          int first, int last) {
+      kernels::run_broadcast(plan, in<float>(args, 0), in<float>(args, 1), out<float>(args), first,
+                             last, run);
       if (!clamps) return;
       float* y = out<float>(args);
       for (std::int64_t i = first * plan.inner; i < last * plan.inner; ++i) {
@@ -104,17 +118,22 @@ Result<Step> prepare_float(const PrepareContext& context, Binary op) {
     };
     return step;
   }
-  // Sum, Min, Max of one or more than two: the first is spread over the output, then each of the rest joins in place.
+  // Sum, Min, Max of one or more than two: the first is spread over the output, then each of the
+  // rest joins in place.
   std::vector<BroadcastPlan> plans;
-  for (std::size_t i = 0; i < context.input_count(); ++i) plans.push_back(plan_of(result, context.input(i), result));
+  for (std::size_t i = 0; i < context.input_count(); ++i)
+    plans.push_back(plan_of(result, context.input(i), result));
   const auto n = static_cast<std::size_t>(result.shape->elements());
   step.run = [plans = std::move(plans), run = kernel.run, n](const StepArgs& args, int, int) {
     float* y = out<float>(args);
-    const auto second = [](const float*, const float* b, float* to, std::size_t count) { std::copy_n(b, count, to); };
+    const auto second = [](const float*, const float* b, float* to, std::size_t count) {
+      std::copy_n(b, count, to);
+    };
     std::fill_n(y, n, 0.0F);
     kernels::run_broadcast(plans[0], y, in<float>(args, 0), y, 0, plans[0].outer, second);
     for (std::size_t i = 1; i < plans.size(); ++i) {
-      kernels::run_broadcast(plans[i], static_cast<const float*>(y), in<float>(args, i), y, 0, plans[i].outer, run);
+      kernels::run_broadcast(plans[i], static_cast<const float*>(y), in<float>(args, i), y, 0,
+                             plans[i].outer, run);
     }
   };
   return step;
@@ -124,19 +143,26 @@ template <class T>
 T integer_function(Binary op, T a, T b) {
   using U = std::make_unsigned_t<T>;
   switch (op) {
-    case Binary::kAdd: return static_cast<T>(static_cast<U>(a) + static_cast<U>(b));
-    case Binary::kSub: return static_cast<T>(static_cast<U>(a) - static_cast<U>(b));
-    case Binary::kMul: return static_cast<T>(static_cast<U>(a) * static_cast<U>(b));
+    case Binary::kAdd:
+      return static_cast<T>(static_cast<U>(a) + static_cast<U>(b));
+    case Binary::kSub:
+      return static_cast<T>(static_cast<U>(a) - static_cast<U>(b));
+    case Binary::kMul:
+      return static_cast<T>(static_cast<U>(a) * static_cast<U>(b));
     // Truncating, as ONNX says; the two divisions that C++ leaves undefined give 0.
-    case Binary::kDiv: return b == 0 || (b == -1 && a == std::numeric_limits<T>::min()) ? T{0} : a / b;
-    case Binary::kMin: return b < a ? b : a;
-    case Binary::kMax: return a < b ? b : a;
+    case Binary::kDiv:
+      return b == 0 || (b == -1 && a == std::numeric_limits<T>::min()) ? T{0} : a / b;
+    case Binary::kMin:
+      return b < a ? b : a;
+    case Binary::kMax:
+      return a < b ? b : a;
     case Binary::kPow: {
       T power = 1;
       for (T i = 0; i < std::min<T>(b, 64); ++i) power = integer_function(Binary::kMul, power, a);
       return power;
     }
-    case Binary::kPrelu: break;
+    case Binary::kPrelu:
+      break;
   }
   return a;
 }
@@ -150,7 +176,8 @@ Result<Step> prepare_integer(const PrepareContext& context, Binary op) {
   step.run = [plan = std::move(plan), op](const StepArgs& args, int, int) {
     kernels::run_broadcast(plan, in<T>(args, 0), in<T>(args, 1), out<T>(args), 0, plan.outer,
                            [op](const T* a, const T* b, T* y, std::size_t n) {
-                             for (std::size_t i = 0; i < n; ++i) y[i] = integer_function(op, a[i], b[i]);
+                             for (std::size_t i = 0; i < n; ++i)
+                               y[i] = integer_function(op, a[i], b[i]);
                            });
   };
   return step;
@@ -172,9 +199,11 @@ Result<Step> prepare_codes(const PrepareContext& context, Binary op) {
   if (same_place(context.input(0), result)) step.in_place = 0;
   const auto finish = [&](const auto& kernel, const auto& params) {
     step.kernel = kernel.name;
-    step.run = [plan = std::move(plan), run = kernel.template run<T>(), params](const StepArgs& args, int first, int last) {
-      kernels::run_broadcast(plan, in<T>(args, 0), in<T>(args, 1), out<T>(args), first, last,
-                             [&](const T* x, const T* y, T* to, std::size_t n) { run(x, y, to, n, params); });
+    step.run = [plan = std::move(plan), run = kernel.template run<T>(), params](
+                   const StepArgs& args, int first, int last) {
+      kernels::run_broadcast(
+          plan, in<T>(args, 0), in<T>(args, 1), out<T>(args), first, last,
+          [&](const T* x, const T* y, T* to, std::size_t n) { run(x, y, to, n, params); });
     };
   };
   if (op == Binary::kMul) {
@@ -182,8 +211,9 @@ Result<Step> prepare_codes(const PrepareContext& context, Binary op) {
            kernels::make_qmul_params(a, b, grid_of(result), bounds.lo, bounds.hi));
   } else {
     finish(kernels::best_row(kernels::qadd_kernels(), context.policy()),
-           op == Binary::kSub ? kernels::make_qsub_params(a, b, grid_of(result), bounds.lo, bounds.hi)
-                              : kernels::make_qadd_params(a, b, grid_of(result), bounds.lo, bounds.hi));
+           op == Binary::kSub
+               ? kernels::make_qsub_params(a, b, grid_of(result), bounds.lo, bounds.hi)
+               : kernels::make_qadd_params(a, b, grid_of(result), bounds.lo, bounds.hi));
   }
   return step;
 }
@@ -196,12 +226,18 @@ Binary function_of(const Node& node) {
 Result<Step> prepare_binary(const PrepareContext& context) {
   const Binary op = function_of(context.node());
   switch (context.input(0).dtype) {
-    case DType::kFloat32: return prepare_float(context, op);
-    case DType::kInt64: return prepare_integer<std::int64_t>(context, op);
-    case DType::kInt32: return prepare_integer<std::int32_t>(context, op);
-    case DType::kUint8: return prepare_codes<std::uint8_t>(context, op);
-    case DType::kInt8: return prepare_codes<std::int8_t>(context, op);
-    default: return needs_dtype(context, context.input(0));
+    case DType::kFloat32:
+      return prepare_float(context, op);
+    case DType::kInt64:
+      return prepare_integer<std::int64_t>(context, op);
+    case DType::kInt32:
+      return prepare_integer<std::int32_t>(context, op);
+    case DType::kUint8:
+      return prepare_codes<std::uint8_t>(context, op);
+    case DType::kInt8:
+      return prepare_codes<std::int8_t>(context, op);
+    default:
+      return needs_dtype(context, context.input(0));
   }
 }
 
@@ -210,15 +246,120 @@ constexpr AttrDef kAddAttrs[] = {kActivationAttrs[0], kActivationAttrs[1], kActi
 bool two_inputs(const Graph&, const Node& node) { return node.inputs.size() == 2; }
 
 constexpr std::array kDefs{
-    OpDef{"Add", "", 14, 2, 2, 1, 1, kAddAttrs, LayoutRule::kFollow, QuantRule::kCompute, infer_binary, prepare_binary, nullptr, "broadcasting"},
-    OpDef{"Div", "", 14, 2, 2, 1, 1, {}, LayoutRule::kFollow, QuantRule::kFloat, infer_binary, prepare_binary, nullptr, "broadcasting"},
-    OpDef{"Max", "", 13, 1, -1, 1, 1, {}, LayoutRule::kFollow, QuantRule::kFloat, infer_binary, prepare_binary, nullptr, ""},
-    OpDef{"Min", "", 13, 1, -1, 1, 1, {}, LayoutRule::kFollow, QuantRule::kFloat, infer_binary, prepare_binary, nullptr, ""},
-    OpDef{"Mul", "", 14, 2, 2, 1, 1, {}, LayoutRule::kFollow, QuantRule::kCompute, infer_binary, prepare_binary, nullptr, "broadcasting"},
-    OpDef{"PRelu", "", 16, 2, 2, 1, 1, {}, LayoutRule::kFollow, QuantRule::kFloat, infer_prelu, prepare_binary, nullptr, ""},
-    OpDef{"Pow", "", 15, 2, 2, 1, 1, {}, LayoutRule::kFollow, QuantRule::kFloat, infer_binary, prepare_binary, nullptr, ""},
-    OpDef{"Sub", "", 14, 2, 2, 1, 1, {}, LayoutRule::kFollow, QuantRule::kFloat, infer_binary, prepare_binary, nullptr, "broadcasting"},
-    OpDef{"Sum", "", 13, 1, -1, 1, 1, {}, LayoutRule::kFollow, QuantRule::kCompute, infer_binary, prepare_binary, two_inputs, "int8 with two inputs"},
+    OpDef{"Add", "", 14, 2, 2, 1, 1, kAddAttrs, LayoutRule::kFollow, QuantRule::kCompute,
+          infer_binary, prepare_binary, nullptr, "broadcasting"},
+    OpDef{"Div",
+          "",
+          14,
+          2,
+          2,
+          1,
+          1,
+          {},
+          LayoutRule::kFollow,
+          QuantRule::kFloat,
+          infer_binary,
+          prepare_binary,
+          nullptr,
+          "broadcasting"},
+    OpDef{"Max",
+          "",
+          13,
+          1,
+          -1,
+          1,
+          1,
+          {},
+          LayoutRule::kFollow,
+          QuantRule::kFloat,
+          infer_binary,
+          prepare_binary,
+          nullptr,
+          ""},
+    OpDef{"Min",
+          "",
+          13,
+          1,
+          -1,
+          1,
+          1,
+          {},
+          LayoutRule::kFollow,
+          QuantRule::kFloat,
+          infer_binary,
+          prepare_binary,
+          nullptr,
+          ""},
+    OpDef{"Mul",
+          "",
+          14,
+          2,
+          2,
+          1,
+          1,
+          {},
+          LayoutRule::kFollow,
+          QuantRule::kCompute,
+          infer_binary,
+          prepare_binary,
+          nullptr,
+          "broadcasting"},
+    OpDef{"PRelu",
+          "",
+          16,
+          2,
+          2,
+          1,
+          1,
+          {},
+          LayoutRule::kFollow,
+          QuantRule::kFloat,
+          infer_prelu,
+          prepare_binary,
+          nullptr,
+          ""},
+    OpDef{"Pow",
+          "",
+          15,
+          2,
+          2,
+          1,
+          1,
+          {},
+          LayoutRule::kFollow,
+          QuantRule::kFloat,
+          infer_binary,
+          prepare_binary,
+          nullptr,
+          ""},
+    OpDef{"Sub",
+          "",
+          14,
+          2,
+          2,
+          1,
+          1,
+          {},
+          LayoutRule::kFollow,
+          QuantRule::kFloat,
+          infer_binary,
+          prepare_binary,
+          nullptr,
+          "broadcasting"},
+    OpDef{"Sum",
+          "",
+          13,
+          1,
+          -1,
+          1,
+          1,
+          {},
+          LayoutRule::kFollow,
+          QuantRule::kCompute,
+          infer_binary,
+          prepare_binary,
+          two_inputs,
+          "int8 with two inputs"},
 };
 
 }  // namespace

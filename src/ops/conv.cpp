@@ -1,8 +1,9 @@
 // Conv: 1-d and 2-d, any groups, strides, dilations and padding, over channels-last tensors.
 //
-// Depthwise (one input and one output channel a group) runs on qdwconv / fdwconv, everything else on qconv / fconv, which
-// read the image in place: without padding directly, with padding from a bordered copy of the rows that a block of
-// output rows needs, made in scratch. A block is a few output rows; blocks are independent.
+// Depthwise (one input and one output channel a group) runs on qdwconv / fdwconv, everything else
+// on qconv / fconv, which read the image in place: without padding directly, with padding from a
+// bordered copy of the rows that a block of output rows needs, made in scratch. A block is a few
+// output rows; blocks are independent.
 #include <array>
 #include <limits>
 
@@ -25,7 +26,8 @@ constexpr std::int64_t kPixelsOfBlock = 192;
 constexpr double kMaxScratchBytes = 512.0 * 1024 * 1024;
 
 std::vector<std::int64_t> kernel_of(const Node& node, const Shape& weight) {
-  std::vector<std::int64_t> spatial(weight.dims().begin() + std::min<std::ptrdiff_t>(2, weight.rank()), weight.dims().end());
+  std::vector<std::int64_t> spatial(
+      weight.dims().begin() + std::min<std::ptrdiff_t>(2, weight.rank()), weight.dims().end());
   return node.attrs.get_ints("kernel_shape", std::move(spatial));
 }
 
@@ -34,19 +36,26 @@ Status infer_conv(InferContext& context) {
   OCTAVO_TRY(const Shape w, context.shape(1));
   const std::int64_t group = context.attrs().get_int("group", 1);
   const auto mismatch = [&](std::string what) {
-    return context.error(Code::kShapeMismatch, text(what, " (input ", x.to_string(), ", weight ", w.to_string(), ", group ", group, ")."));
+    return context.error(Code::kShapeMismatch, text(what, " (input ", x.to_string(), ", weight ",
+                                                    w.to_string(), ", group ", group, ")."));
   };
-  if (x.rank() < 3 || w.rank() != x.rank()) return mismatch("Input and weight do not have the same number of axes, at least three");
-  if (!w.known()) return context.error(Code::kDynamicDimension, "The shape of the weight is not known.");
-  if (group < 1 || w[0] % group != 0) return mismatch(text("group = ", group, " does not divide the ", w[0], " output channels"));
-  if (x[1] >= 0 && (w[1] > kMaxElements || x[1] != w[1] * group)) return mismatch("The input's channels are not the weight's times the groups");
+  if (x.rank() < 3 || w.rank() != x.rank())
+    return mismatch("Input and weight do not have the same number of axes, at least three");
+  if (!w.known())
+    return context.error(Code::kDynamicDimension, "The shape of the weight is not known.");
+  if (group < 1 || w[0] % group != 0)
+    return mismatch(text("group = ", group, " does not divide the ", w[0], " output channels"));
+  if (x[1] >= 0 && (w[1] > kMaxElements || x[1] != w[1] * group))
+    return mismatch("The input's channels are not the weight's times the groups");
   std::vector<std::int64_t> kernel = kernel_of(context.node(), w);
   for (std::size_t i = 0; i < kernel.size(); ++i) {
-    if (kernel.size() != w.dims().size() - 2 || kernel[i] != w.dims()[i + 2]) return mismatch("kernel_shape is not the weight's");
+    if (kernel.size() != w.dims().size() - 2 || kernel[i] != w.dims()[i + 2])
+      return mismatch("kernel_shape is not the weight's");
   }
   if (context.has_input(2)) {
     OCTAVO_TRY(const Shape bias, context.shape(2));
-    if (bias.rank() != 1 || (bias[0] >= 0 && bias[0] != w[0])) return mismatch(text("The bias has shape ", bias.to_string()));
+    if (bias.rank() != 1 || (bias[0] >= 0 && bias[0] != w[0]))
+      return mismatch(text("The bias has shape ", bias.to_string()));
   }
   OCTAVO_TRY(const auto axes, resolve_window(context.node(), x, kernel, false));
   Shape out{x[0], w[0]};
@@ -54,18 +63,21 @@ Status infer_conv(InferContext& context) {
   return set_output_checked(context, 0, context.input(0).dtype, std::move(out));
 }
 
-// How blocks of output rows read the image: sizes in elements of the image (bytes for codes, floats).
+// How blocks of output rows read the image: sizes in elements of the image (bytes for codes,
+// floats).
 struct Windows {
   WindowAxis h, w;
   std::int64_t batch = 0, channels = 0;
-  bool padded = false;         // through a bordered copy in scratch
-  bool flat = false;           // 1x1, stride 1, no padding: all pixels of all images are one row
-  std::int64_t rows = 1;       // output rows of a block
+  bool padded = false;    // through a bordered copy in scratch
+  bool flat = false;      // 1x1, stride 1, no padding: all pixels of all images are one row
+  std::int64_t rows = 1;  // output rows of a block
   std::int64_t blocks = 0;
-  std::int64_t row_pixels = 0; // of the image or of the bordered copy
+  std::int64_t row_pixels = 0;  // of the image or of the bordered copy
   std::int64_t left = 0;
 
-  std::int64_t scratch_rows() const { return (rows - 1) * h.stride + (h.kernel - 1) * h.dilation + 1; }
+  std::int64_t scratch_rows() const {
+    return (rows - 1) * h.stride + (h.kernel - 1) * h.dilation + 1;
+  }
   std::size_t scratch_elements() const {
     return padded ? static_cast<std::size_t>(scratch_rows() * row_pixels * channels) : 0;
   }
@@ -89,7 +101,8 @@ Windows plan_windows(const Shape& x, const std::array<WindowAxis, 2>& axes) {
   p.left = p.w.pad_begin;
   const std::int64_t reach = (p.w.out - 1) * p.w.stride + (p.w.kernel - 1) * p.w.dilation + 1;
   p.row_pixels = p.padded ? std::max(p.left + p.w.in, reach) : p.w.in;
-  p.rows = std::max<std::int64_t>(1, std::min(p.h.out, kPixelsOfBlock / std::max<std::int64_t>(1, p.w.out)));
+  p.rows = std::max<std::int64_t>(
+      1, std::min(p.h.out, kPixelsOfBlock / std::max<std::int64_t>(1, p.w.out)));
   p.blocks = p.batch * ((p.h.out + p.rows - 1) / p.rows);
   return p;
 }
@@ -101,8 +114,8 @@ struct BlockView {
 };
 
 // element_bytes of the image; fill: the byte of the border.
-BlockView view_of(const Windows& p, std::int64_t block, const std::byte* image, std::int64_t element_bytes,
-                  std::uint8_t fill, std::byte* scratch) {
+BlockView view_of(const Windows& p, std::int64_t block, const std::byte* image,
+                  std::int64_t element_bytes, std::uint8_t fill, std::byte* scratch) {
   const std::int64_t pixel_bytes = p.channels * element_bytes;
   if (p.flat) {
     const std::int64_t all = p.batch * p.h.out * p.w.out;
@@ -117,7 +130,8 @@ BlockView view_of(const Windows& p, std::int64_t block, const std::byte* image, 
   const std::byte* start = image + n * p.h.in * p.w.in * pixel_bytes;
   const std::int64_t top = y * p.h.stride - p.h.pad_begin;
   if (p.padded) {
-    const kernels::PadGeometry geometry{p.h.in, p.w.in, p.left, p.row_pixels - p.left - p.w.in, pixel_bytes, pixel_bytes};
+    const kernels::PadGeometry geometry{
+        p.h.in, p.w.in, p.left, p.row_pixels - p.left - p.w.in, pixel_bytes, pixel_bytes};
     const std::int64_t needed = (rows - 1) * p.h.stride + (p.h.kernel - 1) * p.h.dilation + 1;
     kernels::copy_padded_rows(start, geometry, top, needed, fill, scratch);
     start = scratch;
@@ -132,7 +146,8 @@ std::vector<std::int32_t> tap_offsets(const Windows& p) {
   std::vector<std::int32_t> offsets;
   for (std::int64_t i = 0; i < p.h.kernel; ++i) {
     for (std::int64_t j = 0; j < p.w.kernel; ++j) {
-      offsets.push_back(static_cast<std::int32_t>((i * p.h.dilation * p.row_pixels + j * p.w.dilation) * p.channels));
+      offsets.push_back(static_cast<std::int32_t>(
+          (i * p.h.dilation * p.row_pixels + j * p.w.dilation) * p.channels));
     }
   }
   return offsets;
@@ -169,12 +184,14 @@ Segments segments_of(const Windows& p, std::int64_t group) {
 
 // [M][C/g][kH][kW] -> [M][kH][kW][C/g]: channels inside, as the image has them.
 template <class T>
-std::vector<T> channels_inside(std::span<const T> weight, std::int64_t m, std::int64_t depth, std::int64_t taps) {
+std::vector<T> channels_inside(std::span<const T> weight, std::int64_t m, std::int64_t depth,
+                               std::int64_t taps) {
   std::vector<T> out(weight.size());
   for (std::int64_t n = 0; n < m; ++n) {
     for (std::int64_t c = 0; c < depth; ++c) {
       for (std::int64_t t = 0; t < taps; ++t) {
-        out[static_cast<std::size_t>((n * taps + t) * depth + c)] = weight[static_cast<std::size_t>((n * depth + c) * taps + t)];
+        out[static_cast<std::size_t>((n * taps + t) * depth + c)] =
+            weight[static_cast<std::size_t>((n * depth + c) * taps + t)];
       }
     }
   }
@@ -183,12 +200,16 @@ std::vector<T> channels_inside(std::span<const T> weight, std::int64_t m, std::i
 
 // A buffer too large for 32-bit offsets would be larger than any plan that fits into memory.
 Status check_extent(const PrepareContext& context, const Windows& p) {
-  const double reach = static_cast<double>(p.h.kernel) * static_cast<double>(p.h.dilation) * static_cast<double>(p.row_pixels) *
-                       static_cast<double>(p.channels) * 4.0;
-  if (reach >= 2.0e9) return context.error(Code::kLimitExceeded, "The window spans more than 2 GB.");
-  const double scratch = static_cast<double>(p.scratch_rows()) * static_cast<double>(p.row_pixels) * static_cast<double>(p.channels) * 4.0;
+  const double reach = static_cast<double>(p.h.kernel) * static_cast<double>(p.h.dilation) *
+                       static_cast<double>(p.row_pixels) * static_cast<double>(p.channels) * 4.0;
+  if (reach >= 2.0e9)
+    return context.error(Code::kLimitExceeded, "The window spans more than 2 GB.");
+  const double scratch = static_cast<double>(p.scratch_rows()) * static_cast<double>(p.row_pixels) *
+                         static_cast<double>(p.channels) * 4.0;
   if (p.padded && scratch >= kMaxScratchBytes) {
-    return context.error(Code::kLimitExceeded, "A bordered copy of the rows under its window takes more than 512 MB.", "Use smaller pads.");
+    return context.error(Code::kLimitExceeded,
+                         "A bordered copy of the rows under its window takes more than 512 MB.",
+                         "Use smaller pads.");
   }
   return ok_status();
 }
@@ -199,11 +220,16 @@ Result<Step> prepare_float(const PrepareContext& context, const Windows& p, std:
   const std::int64_t m = w[0];
   const std::int64_t taps = p.h.kernel * p.w.kernel;
   const Tensor* bias_tensor = context.has_input(2) ? context.constant(2) : nullptr;
-  if (context.has_input(2) && bias_tensor == nullptr) return context.error(Code::kUnsupportedAttribute, "Its bias is computed by the network.", "Use a constant bias.");
-  if (weight.dtype() != DType::kFloat32 || (bias_tensor != nullptr && bias_tensor->dtype() != DType::kFloat32)) {
-    return context.error(Code::kUnsupportedDtype, text("A float input meets a weight of ", dtype_name(weight.dtype()), "."));
+  if (context.has_input(2) && bias_tensor == nullptr)
+    return context.error(Code::kUnsupportedAttribute, "Its bias is computed by the network.",
+                         "Use a constant bias.");
+  if (weight.dtype() != DType::kFloat32 ||
+      (bias_tensor != nullptr && bias_tensor->dtype() != DType::kFloat32)) {
+    return context.error(Code::kUnsupportedDtype,
+                         text("A float input meets a weight of ", dtype_name(weight.dtype()), "."));
   }
-  const std::span<const float> bias = bias_tensor != nullptr ? bias_tensor->span<float>() : std::span<const float>{};
+  const std::span<const float> bias =
+      bias_tensor != nullptr ? bias_tensor->span<float>() : std::span<const float>{};
   const RealBounds bounds = real_bounds(context.attrs());
   Step step;
   step.blocks = static_cast<int>(p.blocks);
@@ -211,11 +237,14 @@ Result<Step> prepare_float(const PrepareContext& context, const Windows& p, std:
   step.macs = context.out_shape().elements() * w[1] * taps;
 
   if (w[1] == 1 && m == group && p.channels == group) {
-    const kernels::FDwConvKernel& kernel = kernels::best_row(kernels::fdwconv_kernels(), context.policy());
+    const kernels::FDwConvKernel& kernel =
+        kernels::best_row(kernels::fdwconv_kernels(), context.policy());
     step.kernel = kernel.name;
-    auto packed = kernels::pack_fdwconv(static_cast<int>(m), static_cast<int>(taps), weight.span<float>(), bias);
+    auto packed = kernels::pack_fdwconv(static_cast<int>(m), static_cast<int>(taps),
+                                        weight.span<float>(), bias);
     step.packed_bytes = packed.bytes();
-    step.run = [p, packed = std::move(packed), run = kernel.run, offsets = tap_offsets(p), bounds](const StepArgs& args, int first, int last) {
+    step.run = [p, packed = std::move(packed), run = kernel.run, offsets = tap_offsets(p), bounds](
+                   const StepArgs& args, int first, int last) {
       for (std::int64_t block = first; block < last; ++block) {
         const BlockView view = view_of(p, block, args.in[0], sizeof(float), 0, args.scratch);
         kernels::FDwConvCall call;
@@ -235,7 +264,8 @@ Result<Step> prepare_float(const PrepareContext& context, const Windows& p, std:
     return step;
   }
 
-  const kernels::FConvKernel& kernel = kernels::best_row(kernels::fconv_kernels(), context.policy());
+  const kernels::FConvKernel& kernel =
+      kernels::best_row(kernels::fconv_kernels(), context.policy());
   step.kernel = kernel.name;
   const Segments segments = segments_of(p, group);
   const std::int64_t of_group = m / group;
@@ -243,12 +273,18 @@ Result<Step> prepare_float(const PrepareContext& context, const Windows& p, std:
   const auto weights_of_group = static_cast<std::size_t>(of_group * w[1] * taps);
   std::vector<kernels::FConvPacked> packed;
   for (std::int64_t g = 0; g < group; ++g) {
-    const kernels::FConvSpec spec{static_cast<int>(of_group), static_cast<int>(segments.offsets.size()), segments.length};
-    packed.push_back(kernel.pack(spec, std::span(inside).subspan(static_cast<std::size_t>(g) * weights_of_group, weights_of_group),
-                                 bias.empty() ? bias : bias.subspan(static_cast<std::size_t>(g * of_group), static_cast<std::size_t>(of_group))));
+    const kernels::FConvSpec spec{static_cast<int>(of_group),
+                                  static_cast<int>(segments.offsets.size()), segments.length};
+    packed.push_back(kernel.pack(
+        spec,
+        std::span(inside).subspan(static_cast<std::size_t>(g) * weights_of_group, weights_of_group),
+        bias.empty() ? bias
+                     : bias.subspan(static_cast<std::size_t>(g * of_group),
+                                    static_cast<std::size_t>(of_group))));
     step.packed_bytes += packed.back().bytes();
   }
-  step.run = [p, packed = std::move(packed), run = kernel.run, offsets = segments.offsets, bounds, m, of_group, depth = w[1]](const StepArgs& args, int first, int last) {
+  step.run = [p, packed = std::move(packed), run = kernel.run, offsets = segments.offsets, bounds,
+              m, of_group, depth = w[1]](const StepArgs& args, int first, int last) {
     for (std::int64_t block = first; block < last; ++block) {
       const BlockView view = view_of(p, block, args.in[0], sizeof(float), 0, args.scratch);
       kernels::FConvCall call;
@@ -290,14 +326,17 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
   const auto fill = static_cast<std::uint8_t>(zero_x);
 
   if (w[1] == 1 && m == group && p.channels == group && out.dtype == x.dtype) {
-    const kernels::QDwConvKernel& kernel = kernels::best_row(kernels::qdwconv_kernels(), context.policy());
+    const kernels::QDwConvKernel& kernel =
+        kernels::best_row(kernels::qdwconv_kernels(), context.policy());
     step.kernel = kernel.name;
     step.scratch_bytes = p.scratch_elements() + (p.padded ? 64 : 0);
     std::vector<std::int32_t> offsets = repeated(tap_offsets(p), weights.parts.size());
-    const kernels::QDwConvSpec spec{static_cast<int>(m), static_cast<int>(offsets.size()), x_signed, zero_x};
+    const kernels::QDwConvSpec spec{static_cast<int>(m), static_cast<int>(offsets.size()), x_signed,
+                                    zero_x};
     auto packed = kernel.pack(spec, join_rows(weights.parts, taps), bias, scale);
     step.packed_bytes = packed.bytes();
-    step.run = [p, packed = std::move(packed), run = kernel.run, offsets = std::move(offsets), form, fill](const StepArgs& args, int first, int last) {
+    step.run = [p, packed = std::move(packed), run = kernel.run, offsets = std::move(offsets), form,
+                fill](const StepArgs& args, int first, int last) {
       for (std::int64_t block = first; block < last; ++block) {
         const BlockView view = view_of(p, block, args.in[0], 1, fill, args.scratch);
         kernels::QDwConvCall call;
@@ -323,7 +362,8 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
   Segments segments = segments_of(p, group);
   const std::int64_t of_group = m / group;
   std::vector<std::vector<std::int8_t>> parts;
-  for (const auto& part : weights.parts) parts.push_back(channels_inside(std::span<const std::int8_t>(part), m, w[1], taps));
+  for (const auto& part : weights.parts)
+    parts.push_back(channels_inside(std::span<const std::int8_t>(part), m, w[1], taps));
   const std::vector<std::int8_t> inside = join_rows(parts, w[1] * taps);
   segments.offsets = repeated(segments.offsets, parts.size());
   const std::size_t weights_of_group = inside.size() / static_cast<std::size_t>(group);
@@ -332,16 +372,23 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
   for (std::int64_t g = 0; g < group; ++g) {
     const auto from = static_cast<std::size_t>(g * of_group);
     const auto count = static_cast<std::size_t>(of_group);
-    const kernels::QConvSpec spec{static_cast<int>(of_group), static_cast<int>(segments.offsets.size()), segments.length, x_signed, zero_x};
-    packed.push_back(kernel.pack(spec, std::span(inside).subspan(static_cast<std::size_t>(g) * weights_of_group, weights_of_group),
-                                 bias.empty() ? std::span<const std::int32_t>{} : std::span(bias).subspan(from, count), std::span(scale).subspan(from, count)));
+    const kernels::QConvSpec spec{static_cast<int>(of_group),
+                                  static_cast<int>(segments.offsets.size()), segments.length,
+                                  x_signed, zero_x};
+    packed.push_back(kernel.pack(
+        spec,
+        std::span(inside).subspan(static_cast<std::size_t>(g) * weights_of_group, weights_of_group),
+        bias.empty() ? std::span<const std::int32_t>{} : std::span(bias).subspan(from, count),
+        std::span(scale).subspan(from, count)));
     kernel_scratch = std::max(kernel_scratch, packed.back().scratch_bytes);
     step.packed_bytes += packed.back().bytes();
   }
   // The bordered rows, slack for kernels that read past a segment, then the kernel's own scratch.
   const std::size_t image_bytes = p.padded ? (p.scratch_elements() + 64 + 63) / 64 * 64 : 0;
   step.scratch_bytes = image_bytes + kernel_scratch;
-  step.run = [p, packed = std::move(packed), run = kernel.run, offsets = segments.offsets, form, fill, m, of_group, depth = w[1], image_bytes](const StepArgs& args, int first, int last) {
+  step.run = [p, packed = std::move(packed), run = kernel.run, offsets = segments.offsets, form,
+              fill, m, of_group, depth = w[1],
+              image_bytes](const StepArgs& args, int first, int last) {
     for (std::int64_t block = first; block < last; ++block) {
       const BlockView view = view_of(p, block, args.in[0], 1, fill, args.scratch);
       kernels::QConvCall call;
@@ -370,12 +417,17 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
 Result<Step> prepare_conv(const PrepareContext& context) {
   const Value& x = context.input(0);
   if (context.constant(1) == nullptr) {
-    return context.error(Code::kUnsupportedAttribute, "Its weight is computed by the network.", "Use a constant weight.");
+    return context.error(Code::kUnsupportedAttribute, "Its weight is computed by the network.",
+                         "Use a constant weight.");
   }
-  OCTAVO_TRY(const auto axes, resolve_window(context.node(), *x.shape, kernel_of(context.node(), context.in_shape(1)), false));
+  OCTAVO_TRY(const auto axes,
+             resolve_window(context.node(), *x.shape,
+                            kernel_of(context.node(), context.in_shape(1)), false));
   const auto two = as_2d(axes);
   if (!two) {
-    return context.error(Code::kUnsupportedAttribute, text("Its input ", x.shape->to_string(), " has three spatial axes."), "Conv is supported in one and two dimensions.");
+    return context.error(Code::kUnsupportedAttribute,
+                         text("Its input ", x.shape->to_string(), " has three spatial axes."),
+                         "Conv is supported in one and two dimensions.");
   }
   const Windows windows = plan_windows(*x.shape, *two);
   OCTAVO_CHECK_OK(check_extent(context, windows));
@@ -388,7 +440,9 @@ Result<Step> prepare_conv(const PrepareContext& context) {
     return nothing;
   }
   if (context.out_shape().elements() == 0 || x.shape->elements() == 0) {
-    return context.error(Code::kShapeMismatch, text("There is nothing to convolve: input ", x.shape->to_string(), "."), "Give an input without empty axes.");
+    return context.error(Code::kShapeMismatch,
+                         text("There is nothing to convolve: input ", x.shape->to_string(), "."),
+                         "Give an input without empty axes.");
   }
   if (is_quantized_code(x.dtype)) return prepare_codes(context, windows, group);
   if (x.dtype != DType::kFloat32) return needs_dtype(context, x);
@@ -400,13 +454,26 @@ bool conv_int8(const Graph& graph, const Node& node) {
   return w.shape && w.shape->rank() <= 4;
 }
 
-constexpr AttrDef kAttrs[] = {kWindowAttrs[0], kWindowAttrs[1], kWindowAttrs[2], kWindowAttrs[3], kWindowAttrs[4],
-                              {"group", AttrType::kInt}, kActivationAttrs[0], kActivationAttrs[1], kActivationAttrs[2]};
+constexpr AttrDef kAttrs[] = {kWindowAttrs[0],     kWindowAttrs[1],     kWindowAttrs[2],
+                              kWindowAttrs[3],     kWindowAttrs[4],     {"group", AttrType::kInt},
+                              kActivationAttrs[0], kActivationAttrs[1], kActivationAttrs[2]};
 
 }  // namespace
 
 extern const OpDef kConv;
-const OpDef kConv{"Conv", "", 11, 2, 3, 1, 1, kAttrs, LayoutRule::kChannelsLast, QuantRule::kCompute,
-                  infer_conv, prepare_conv, conv_int8, "1-d and 2-d; groups, depthwise, dilations; constant weight"};
+const OpDef kConv{"Conv",
+                  "",
+                  11,
+                  2,
+                  3,
+                  1,
+                  1,
+                  kAttrs,
+                  LayoutRule::kChannelsLast,
+                  QuantRule::kCompute,
+                  infer_conv,
+                  prepare_conv,
+                  conv_int8,
+                  "1-d and 2-d; groups, depthwise, dilations; constant weight"};
 
 }  // namespace octavo::ops

@@ -1,7 +1,8 @@
 // Gemm and MatMul.
 //
-// With a constant right side they are a convolution of one tap over rows (kernels/qconv, kernels/fconv). A right side
-// that the network computes is multiplied by a plain loop: networks that do that (attention) are not what Octavo is for.
+// With a constant right side they are a convolution of one tap over rows (kernels/qconv,
+// kernels/fconv). A right side that the network computes is multiplied by a plain loop: networks
+// that do that (attention) are not what Octavo is for.
 #include <algorithm>
 #include <array>
 #include <limits>
@@ -20,15 +21,20 @@ namespace {
 constexpr std::int64_t kRowsOfBlock = 64;
 
 bool is_gemm(const Node& node) { return node.op == "Gemm"; }
-bool transposes(const Node& node, std::string_view which) { return node.attrs.get_int(which, 0) != 0; }
+bool transposes(const Node& node, std::string_view which) {
+  return node.attrs.get_int(which, 0) != 0;
+}
 
 Status infer_gemm(InferContext& context) {
   OCTAVO_TRY(const Shape a, context.shape(0));
   OCTAVO_TRY(const Shape b, context.shape(1));
   const auto mismatch = [&] {
-    return context.error(Code::kShapeMismatch, text("Matrices of shapes ", a.to_string(), " and ", b.to_string(), " cannot be multiplied (transA = ",
-                                                    context.attrs().get_int("transA", 0), ", transB = ", context.attrs().get_int("transB", 0), ")."),
-                         "Flatten the input to two axes before it.");
+    return context.error(
+        Code::kShapeMismatch,
+        text("Matrices of shapes ", a.to_string(), " and ", b.to_string(),
+             " cannot be multiplied (transA = ", context.attrs().get_int("transA", 0),
+             ", transB = ", context.attrs().get_int("transB", 0), ")."),
+        "Flatten the input to two axes before it.");
   };
   if (a.rank() != 2 || b.rank() != 2) return mismatch();
   const int ta = transposes(context.node(), "transA") ? 1 : 0;
@@ -41,7 +47,9 @@ Status infer_gemm(InferContext& context) {
     OCTAVO_TRY(const Shape c, context.shape(2));
     const std::optional<Shape> both = broadcast_shapes(out, c);
     if (!both || both->rank() != 2 || (out.known() && c.known() && *both != out)) {
-      return context.error(Code::kShapeMismatch, text("C of shape ", c.to_string(), " does not fit the product ", out.to_string(), "."));
+      return context.error(
+          Code::kShapeMismatch,
+          text("C of shape ", c.to_string(), " does not fit the product ", out.to_string(), "."));
     }
   }
   return set_output_checked(context, 0, context.input(0).dtype, std::move(out));
@@ -51,7 +59,9 @@ Status infer_matmul(InferContext& context) {
   OCTAVO_TRY(Shape a, context.shape(0));
   OCTAVO_TRY(Shape b, context.shape(1));
   const auto mismatch = [&] {
-    return context.error(Code::kShapeMismatch, text("Matrices of shapes ", context.input(0).shape->to_string(), " and ", context.input(1).shape->to_string(), " cannot be multiplied."));
+    return context.error(Code::kShapeMismatch,
+                         text("Matrices of shapes ", context.input(0).shape->to_string(), " and ",
+                              context.input(1).shape->to_string(), " cannot be multiplied."));
   };
   if (a.rank() == 0 || b.rank() == 0) return mismatch();
   const bool row = a.rank() == 1;
@@ -89,7 +99,8 @@ std::optional<RightSide> right_side(const PrepareContext& context) {
   right.n = b[right.transposed ? 0 : 1];
   right.rows = right.k == 0 ? 0 : a.elements() / right.k;
   if (is_gemm(context.node()) && transposes(context.node(), "transA")) return std::nullopt;
-  if (right.k == 0 || right.n == 0 || right.k > std::numeric_limits<int>::max() / 8) return std::nullopt;
+  if (right.k == 0 || right.n == 0 || right.k > std::numeric_limits<int>::max() / 8)
+    return std::nullopt;
   return right;
 }
 
@@ -98,7 +109,8 @@ std::vector<T> rows_of_weights(std::span<const T> b, const RightSide& right) {
   std::vector<T> out(b.begin(), b.end());
   if (right.transposed) return out;
   for (std::int64_t n = 0; n < right.n; ++n) {
-    for (std::int64_t k = 0; k < right.k; ++k) out[static_cast<std::size_t>(n * right.k + k)] = b[static_cast<std::size_t>(k * right.n + n)];
+    for (std::int64_t k = 0; k < right.k; ++k)
+      out[static_cast<std::size_t>(n * right.k + k)] = b[static_cast<std::size_t>(k * right.n + n)];
   }
   return out;
 }
@@ -110,17 +122,21 @@ std::optional<std::vector<float>> bias_vector(const PrepareContext& context, std
   if (c == nullptr || c->dtype() != DType::kFloat32) return std::nullopt;
   const Shape& shape = c->shape();
   const bool scalar = c->elements() == 1;
-  if (!scalar && !(c->elements() == n && shape.rank() >= 1 && shape[shape.rank() - 1] == n)) return std::nullopt;
+  if (!scalar && !(c->elements() == n && shape.rank() >= 1 && shape[shape.rank() - 1] == n))
+    return std::nullopt;
   const float beta = context.attrs().get_float("beta", 1.0F);
   std::vector<float> bias;
-  for (std::int64_t i = 0; i < n; ++i) bias.push_back(beta * c->span<float>()[scalar ? 0 : static_cast<std::size_t>(i)]);
+  for (std::int64_t i = 0; i < n; ++i)
+    bias.push_back(beta * c->span<float>()[scalar ? 0 : static_cast<std::size_t>(i)]);
   return bias;
 }
 
 constexpr std::int32_t kRowStart[] = {0, 0, 0};  // a segment for each of IntegerWeights::parts
 
-Result<Step> prepare_rows(const PrepareContext& context, const RightSide& right, std::span<const float> bias) {
-  const kernels::FConvKernel& kernel = kernels::best_row(kernels::fconv_kernels(), context.policy());
+Result<Step> prepare_rows(const PrepareContext& context, const RightSide& right,
+                          std::span<const float> bias) {
+  const kernels::FConvKernel& kernel =
+      kernels::best_row(kernels::fconv_kernels(), context.policy());
   std::vector<float> weights = rows_of_weights(context.constant(1)->span<float>(), right);
   if (is_gemm(context.node())) {
     const float alpha = context.attrs().get_float("alpha", 1.0F);
@@ -134,7 +150,8 @@ Result<Step> prepare_rows(const PrepareContext& context, const RightSide& right,
   step.blocks = static_cast<int>((right.rows + kRowsOfBlock - 1) / kRowsOfBlock);
   kernels::FConvPacked packed = kernel.pack(spec, weights, bias);
   step.packed_bytes = packed.bytes();
-  step.run = [packed = std::move(packed), run = kernel.run, right, bounds](const StepArgs& args, int first, int last) {
+  step.run = [packed = std::move(packed), run = kernel.run, right, bounds](const StepArgs& args,
+                                                                           int first, int last) {
     const std::int64_t from = first * kRowsOfBlock;
     kernels::FConvCall call;
     call.x = reinterpret_cast<const float*>(args.in[0]) + from * right.k;
@@ -156,21 +173,26 @@ Result<Step> prepare_codes(const PrepareContext& context) {
   OCTAVO_CHECK_OK(check_codes(context, x));
   const std::optional<RightSide> right = right_side(context);
   if (!right) {
-    return context.error(Code::kUnsupportedAttribute, "On codes its right side has to be a constant matrix, its left side not transposed.");
+    return context.error(
+        Code::kUnsupportedAttribute,
+        "On codes its right side has to be a constant matrix, its left side not transposed.");
   }
   if (context.has_input(2) && context.attrs().get_float("beta", 1.0F) != 1.0F) {
     return context.error(Code::kUnsupportedAttribute, "On codes its beta has to be 1.");
   }
   OCTAVO_TRY(const IntegerWeights weights, integer_weights(context, 1, right->n));
   OCTAVO_TRY(const std::vector<std::int32_t> bias, integer_bias(context, 2, right->n));
-  OCTAVO_TRY(const std::vector<float> scale, output_scales(context, weights, right->n, context.attrs().get_float("alpha", 1.0F)));
+  OCTAVO_TRY(const std::vector<float> scale,
+             output_scales(context, weights, right->n, context.attrs().get_float("alpha", 1.0F)));
   const bool x_signed = x.dtype == DType::kInt8;
   const kernels::QConvKernel& kernel = kernels::choose_qconv(context.policy(), x_signed);
   std::vector<std::vector<std::int8_t>> parts;
-  for (const auto& part : weights.parts) parts.push_back(rows_of_weights(std::span<const std::int8_t>(part), *right));
+  for (const auto& part : weights.parts)
+    parts.push_back(rows_of_weights(std::span<const std::int8_t>(part), *right));
   const std::vector<std::int8_t> rows = join_rows(parts, right->k);
   const auto segments = static_cast<int>(parts.size());
-  const kernels::QConvSpec spec{static_cast<int>(right->n), segments, static_cast<int>(right->k), x_signed, x.quant->zero_point[0]};
+  const kernels::QConvSpec spec{static_cast<int>(right->n), segments, static_cast<int>(right->k),
+                                x_signed, x.quant->zero_point[0]};
   kernels::QConvPacked packed = kernel.pack(spec, rows, bias, scale);
   Step step;
   step.kernel = kernel.name;
@@ -178,7 +200,8 @@ Result<Step> prepare_codes(const PrepareContext& context) {
   step.blocks = static_cast<int>((right->rows + kRowsOfBlock - 1) / kRowsOfBlock);
   step.scratch_bytes = packed.scratch_bytes;
   step.packed_bytes = packed.bytes();
-  step.run = [packed = std::move(packed), run = kernel.run, right = *right, form = output_form(context)](const StepArgs& args, int first, int last) {
+  step.run = [packed = std::move(packed), run = kernel.run, right = *right,
+              form = output_form(context)](const StepArgs& args, int first, int last) {
     const std::int64_t from = first * kRowsOfBlock;
     kernels::QConvCall call;
     call.x = args.in[0] + from * right.k;
@@ -207,7 +230,8 @@ void multiply(const PlainProduct& p, const float* a, const float* b, float* out,
   for (std::int64_t i = 0; i < p.m; ++i) {
     for (std::int64_t j = 0; j < p.n; ++j) {
       float sum = 0;
-      for (std::int64_t k = 0; k < p.k; ++k) sum += a[i * p.a_row + k * p.a_column] * b[k * p.b_row + j * p.b_column];
+      for (std::int64_t k = 0; k < p.k; ++k)
+        sum += a[i * p.a_row + k * p.a_column] * b[k * p.b_row + j * p.b_column];
       out[i * p.n + j] = alpha * sum;
     }
   }
@@ -218,7 +242,8 @@ Result<Step> prepare_plain_gemm(const PrepareContext& context) {
   const Shape& b = context.in_shape(1);
   const bool ta = transposes(context.node(), "transA");
   const bool tb = transposes(context.node(), "transB");
-  const PlainProduct p{a[ta ? 1 : 0], b[tb ? 0 : 1], a[ta ? 0 : 1], ta ? 1 : a[1], ta ? a[1] : 1, tb ? 1 : b[1], tb ? b[1] : 1};
+  const PlainProduct p{a[ta ? 1 : 0], b[tb ? 0 : 1], a[ta ? 0 : 1], ta ? 1 : a[1],
+                       ta ? a[1] : 1, tb ? 1 : b[1], tb ? b[1] : 1};
   const float alpha = context.attrs().get_float("alpha", 1.0F);
   const float beta = context.attrs().get_float("beta", 1.0F);
   const RealBounds bounds = real_bounds(context.attrs());
@@ -230,7 +255,8 @@ Result<Step> prepare_plain_gemm(const PrepareContext& context) {
   step.macs = p.m * p.n * p.k;
   step.run = [p, alpha, beta, has_c, c_strides, bounds](const StepArgs& args, int, int) {
     auto* out = reinterpret_cast<float*>(args.out[0]);
-    multiply(p, reinterpret_cast<const float*>(args.in[0]), reinterpret_cast<const float*>(args.in[1]), out, alpha);
+    multiply(p, reinterpret_cast<const float*>(args.in[0]),
+             reinterpret_cast<const float*>(args.in[1]), out, alpha);
     const auto* c = has_c ? reinterpret_cast<const float*>(args.in[2]) : nullptr;
     for (std::int64_t i = 0; i < p.m; ++i) {
       for (std::int64_t j = 0; j < p.n; ++j) {
@@ -263,7 +289,8 @@ Result<Step> prepare_plain_matmul(const PrepareContext& context) {
   step.kernel = "matmul/plain";
   step.blocks = static_cast<int>(batch->elements());
   step.macs = batch->elements() * p.m * p.n * p.k;
-  step.run = [p, dims = batch->dims(), a_strides, b_strides](const StepArgs& args, int first, int last) {
+  step.run = [p, dims = batch->dims(), a_strides, b_strides](const StepArgs& args, int first,
+                                                             int last) {
     for (std::int64_t block = first; block < last; ++block) {
       std::int64_t rest = block;
       std::int64_t a_at = 0;
@@ -273,7 +300,8 @@ Result<Step> prepare_plain_matmul(const PrepareContext& context) {
         b_at += rest % dims[d] * b_strides[d];
         rest /= dims[d];
       }
-      multiply(p, reinterpret_cast<const float*>(args.in[0]) + a_at * p.m * p.k, reinterpret_cast<const float*>(args.in[1]) + b_at * p.k * p.n,
+      multiply(p, reinterpret_cast<const float*>(args.in[0]) + a_at * p.m * p.k,
+               reinterpret_cast<const float*>(args.in[1]) + b_at * p.k * p.n,
                reinterpret_cast<float*>(args.out[0]) + block * p.m * p.n, 1.0F);
     }
   };
@@ -283,11 +311,13 @@ Result<Step> prepare_plain_matmul(const PrepareContext& context) {
 Result<Step> prepare_product(const PrepareContext& context) {
   if (is_quantized_code(context.input(0).dtype)) return prepare_codes(context);
   for (std::size_t i = 0; i < context.input_count(); ++i) {
-    if (context.has_input(i) && context.input(i).dtype != DType::kFloat32) return needs_dtype(context, context.input(i));
+    if (context.has_input(i) && context.input(i).dtype != DType::kFloat32)
+      return needs_dtype(context, context.input(i));
   }
   const bool gemm = is_gemm(context.node());
   if (const std::optional<RightSide> right = right_side(context)) {
-    const std::optional<std::vector<float>> bias = gemm ? bias_vector(context, right->n) : std::vector<float>{};
+    const std::optional<std::vector<float>> bias =
+        gemm ? bias_vector(context, right->n) : std::vector<float>{};
     if (bias) return prepare_rows(context, *right, *bias);
   }
   return gemm ? prepare_plain_gemm(context) : prepare_plain_matmul(context);
@@ -300,21 +330,39 @@ bool constant_matrix(const Graph& graph, const Node& node) {
 
 bool gemm_int8(const Graph& graph, const Node& node) {
   if (!constant_matrix(graph, node) || transposes(node, "transA")) return false;
-  if (node.attrs.get_float("alpha", 1.0F) != 1.0F || node.attrs.get_float("beta", 1.0F) != 1.0F) return false;
+  if (node.attrs.get_float("alpha", 1.0F) != 1.0F || node.attrs.get_float("beta", 1.0F) != 1.0F)
+    return false;
   if (node.input(2) == kNoValue) return true;
   const Value& c = graph.value(node.input(2));
   const std::int64_t n = (*graph.value(node.input(1)).shape)[transposes(node, "transB") ? 0 : 1];
-  return c.is_constant() && c.shape && c.shape->elements() == n && c.shape->rank() >= 1 && (*c.shape)[c.shape->rank() - 1] == n;
+  return c.is_constant() && c.shape && c.shape->elements() == n && c.shape->rank() >= 1 &&
+         (*c.shape)[c.shape->rank() - 1] == n;
 }
 
 bool matmul_int8(const Graph& graph, const Node& node) { return constant_matrix(graph, node); }
 
-constexpr AttrDef kGemmAttrs[] = {{"alpha", AttrType::kFloat}, {"beta", AttrType::kFloat}, {"transA", AttrType::kInt}, {"transB", AttrType::kInt},
-                                  kActivationAttrs[0], kActivationAttrs[1], kActivationAttrs[2]};
+constexpr AttrDef kGemmAttrs[] = {{"alpha", AttrType::kFloat}, {"beta", AttrType::kFloat},
+                                  {"transA", AttrType::kInt},  {"transB", AttrType::kInt},
+                                  kActivationAttrs[0],         kActivationAttrs[1],
+                                  kActivationAttrs[2]};
 
 constexpr std::array kDefs{
-    OpDef{"Gemm", "", 13, 2, 3, 1, 1, kGemmAttrs, LayoutRule::kRowMajor, QuantRule::kCompute, infer_gemm, prepare_product, gemm_int8, "int8 with a constant right side"},
-    OpDef{"MatMul", "", 13, 2, 2, 1, 1, {}, LayoutRule::kRowMajor, QuantRule::kCompute, infer_matmul, prepare_product, matmul_int8, "int8 with a constant right side"},
+    OpDef{"Gemm", "", 13, 2, 3, 1, 1, kGemmAttrs, LayoutRule::kRowMajor, QuantRule::kCompute,
+          infer_gemm, prepare_product, gemm_int8, "int8 with a constant right side"},
+    OpDef{"MatMul",
+          "",
+          13,
+          2,
+          2,
+          1,
+          1,
+          {},
+          LayoutRule::kRowMajor,
+          QuantRule::kCompute,
+          infer_matmul,
+          prepare_product,
+          matmul_int8,
+          "int8 with a constant right side"},
 };
 
 }  // namespace

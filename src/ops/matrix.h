@@ -1,4 +1,5 @@
-// What Conv, Gemm and MatMul share on codes: integer weights and bias, the scales of the outputs, the form of the output.
+// What Conv, Gemm and MatMul share on codes: integer weights and bias, the scales of the outputs,
+// the form of the output.
 #pragma once
 
 #include <cstdint>
@@ -9,25 +10,32 @@
 
 namespace octavo::ops {
 
-// code - zero point = sum of `parts`, each in the order of the tensor. Kernels take weights of 8 bits with zero point 0,
-// which a difference may leave (uint8 around 121): what is too much goes to a second part, a second tap on the same input.
+// code - zero point = sum of `parts`, each in the order of the tensor. Kernels take weights of 8
+// bits with zero point 0, which a difference may leave (uint8 around 121): what is too much goes to
+// a second part, a second tap on the same input.
 struct IntegerWeights {
   std::vector<std::vector<std::int8_t>> parts;  // one, rarely two or three
   std::vector<float> scale;                     // one, or one an output channel
 };
 
 // Constant int8 or uint8 weights with any zero points.
-Result<IntegerWeights> integer_weights(const PrepareContext& context, std::size_t i, std::int64_t channels);
+Result<IntegerWeights> integer_weights(const PrepareContext& context, std::size_t i,
+                                       std::int64_t channels);
 
-// Rows of `row` weights (an output channel each) of the first part, each followed by its rows of the other parts.
-std::vector<std::int8_t> join_rows(const std::vector<std::vector<std::int8_t>>& parts, std::int64_t row);
+// Rows of `row` weights (an output channel each) of the first part, each followed by its rows of
+// the other parts.
+std::vector<std::int8_t> join_rows(const std::vector<std::vector<std::int8_t>>& parts,
+                                   std::int64_t row);
 
 // Constant int32 bias on the grid scale_x * scale_w; empty where the node has none.
-Result<std::vector<std::int32_t>> integer_bias(const PrepareContext& context, std::size_t i, std::int64_t channels);
+Result<std::vector<std::int32_t>> integer_bias(const PrepareContext& context, std::size_t i,
+                                               std::int64_t channels);
 
-// What sums are multiplied with, f32: alpha * scale_x * scale_w[n] / scale_y to codes (ONNX Runtime's order of operations),
-// alpha * scale_x * scale_w[n] to floats.
-Result<std::vector<float>> output_scales(const PrepareContext& context, const IntegerWeights& weights, std::int64_t channels, float alpha = 1.0F);
+// What sums are multiplied with, f32: alpha * scale_x * scale_w[n] / scale_y to codes (ONNX
+// Runtime's order of operations), alpha * scale_x * scale_w[n] to floats.
+Result<std::vector<float>> output_scales(const PrepareContext& context,
+                                         const IntegerWeights& weights, std::int64_t channels,
+                                         float alpha = 1.0F);
 
 struct OutputForm {
   kernels::QConvOutput output;

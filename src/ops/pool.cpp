@@ -22,10 +22,12 @@ Result<std::vector<WindowAxis>> window_of(const Node& node, const Shape& input) 
 Status infer_pool(InferContext& context) {
   OCTAVO_TRY(const Shape in, context.shape(0));
   if (context.output_count() > 1) {
-    return context.error(Code::kUnsupportedAttribute, "Its second output (indices) is used.", "Only the pooled values are supported.");
+    return context.error(Code::kUnsupportedAttribute, "Its second output (indices) is used.",
+                         "Only the pooled values are supported.");
   }
   if (is_global(context.node())) {
-    if (in.rank() < 3) return context.error(Code::kShapeMismatch, text("Its input has shape ", in.to_string(), "."));
+    if (in.rank() < 3)
+      return context.error(Code::kShapeMismatch, text("Its input has shape ", in.to_string(), "."));
     Shape out{in[0], in[1]};
     out.dims().resize(in.dims().size(), 1);
     context.set_output(0, context.input(0).dtype, std::move(out));
@@ -81,7 +83,10 @@ Result<kernels::PoolGeometry> geometry(const PrepareContext& context) {
     }
   }
   const auto two = as_2d(axes);
-  if (!two) return context.error(Code::kUnsupportedAttribute, text("Its input ", in.to_string(), " has three spatial axes."), "One and two are supported.");
+  if (!two)
+    return context.error(Code::kUnsupportedAttribute,
+                         text("Its input ", in.to_string(), " has three spatial axes."),
+                         "One and two are supported.");
   return geometry_of(in, *two);
 }
 
@@ -89,7 +94,8 @@ template <class Code>
 Result<Step> prepare_codes(const PrepareContext& context, const kernels::PoolGeometry& g) {
   const Value& in = context.input(0);
   const Value& out = context.output();
-  const kernels::QPoolKernel& kernel = kernels::best_row(kernels::qpool_kernels(), context.policy());
+  const kernels::QPoolKernel& kernel =
+      kernels::best_row(kernels::qpool_kernels(), context.policy());
   const kernels::QPoolFns<Code>& fns = kernel.template fns<Code>();
   Step step;
   step.kernel = kernel.name;
@@ -98,7 +104,8 @@ Result<Step> prepare_codes(const PrepareContext& context, const kernels::PoolGeo
     OCTAVO_CHECK_OK(check_same_grid(context));
     step.blocks = g.rows();
     step.run = [run = fns.max, g](const StepArgs& args, int first, int last) {
-      run(reinterpret_cast<const Code*>(args.in[0]), reinterpret_cast<Code*>(args.out[0]), g, first, last);
+      run(reinterpret_cast<const Code*>(args.in[0]), reinterpret_cast<Code*>(args.out[0]), g, first,
+          last);
     };
     return step;
   }
@@ -108,9 +115,11 @@ Result<Step> prepare_codes(const PrepareContext& context, const kernels::PoolGeo
   if (op == "GlobalAveragePool") {
     const auto pixels = static_cast<std::size_t>(g.in_h) * static_cast<std::size_t>(g.in_w);
     const auto channels = static_cast<std::size_t>(g.channels);
-    const auto params = kernels::make_qglobal_average_params(grid_of(in), grid_of(out), pixels, range.lo, range.hi);
+    const auto params =
+        kernels::make_qglobal_average_params(grid_of(in), grid_of(out), pixels, range.lo, range.hi);
     step.blocks = g.batch;
-    step.run = [run = fns.global_average, params, pixels, channels](const StepArgs& args, int first, int last) {
+    step.run = [run = fns.global_average, params, pixels, channels](const StepArgs& args, int first,
+                                                                    int last) {
       for (auto i = static_cast<std::size_t>(first); i < static_cast<std::size_t>(last); ++i) {
         run(reinterpret_cast<const Code*>(args.in[0]) + i * pixels * channels,
             reinterpret_cast<Code*>(args.out[0]) + i * channels, pixels, channels, params);
@@ -118,11 +127,13 @@ Result<Step> prepare_codes(const PrepareContext& context, const kernels::PoolGeo
     };
     return step;
   }
-  const kernels::QAveragePoolParams params{grid_of(in), grid_of(out), context.attrs().get_int("count_include_pad", 0) != 0,
+  const kernels::QAveragePoolParams params{grid_of(in), grid_of(out),
+                                           context.attrs().get_int("count_include_pad", 0) != 0,
                                            range.lo, range.hi};
   step.blocks = g.rows();
   step.run = [run = fns.average, g, params](const StepArgs& args, int first, int last) {
-    run(reinterpret_cast<const Code*>(args.in[0]), reinterpret_cast<Code*>(args.out[0]), g, params, first, last);
+    run(reinterpret_cast<const Code*>(args.in[0]), reinterpret_cast<Code*>(args.out[0]), g, params,
+        first, last);
   };
   return step;
 }
@@ -133,7 +144,8 @@ Result<Step> prepare_pool(const PrepareContext& context) {
   if (in.dtype == DType::kUint8) return prepare_codes<std::uint8_t>(context, g);
   if (in.dtype == DType::kInt8) return prepare_codes<std::int8_t>(context, g);
   if (in.dtype != DType::kFloat32) return needs_dtype(context, in);
-  const kernels::FPoolKernel& kernel = kernels::best_row(kernels::fpool_kernels(), context.policy());
+  const kernels::FPoolKernel& kernel =
+      kernels::best_row(kernels::fpool_kernels(), context.policy());
   Step step;
   step.kernel = kernel.name;
   const std::string& op = context.node().op;
@@ -141,12 +153,15 @@ Result<Step> prepare_pool(const PrepareContext& context) {
   const auto to = [](const StepArgs& args) { return reinterpret_cast<float*>(args.out[0]); };
   if (op == "MaxPool" || op == "GlobalMaxPool") {
     step.blocks = g.rows();
-    step.run = [run = kernel.max, g, from, to](const StepArgs& args, int first, int last) { run(from(args), to(args), g, first, last); };
+    step.run = [run = kernel.max, g, from, to](const StepArgs& args, int first, int last) {
+      run(from(args), to(args), g, first, last);
+    };
   } else if (op == "GlobalAveragePool") {
     const auto pixels = static_cast<std::size_t>(g.in_h) * static_cast<std::size_t>(g.in_w);
     const auto channels = static_cast<std::size_t>(g.channels);
     step.blocks = g.batch;
-    step.run = [run = kernel.global_average, pixels, channels, from, to](const StepArgs& args, int first, int last) {
+    step.run = [run = kernel.global_average, pixels, channels, from, to](const StepArgs& args,
+                                                                         int first, int last) {
       for (auto i = static_cast<std::size_t>(first); i < static_cast<std::size_t>(last); ++i) {
         run(from(args) + i * pixels * channels, to(args) + i * channels, pixels, channels);
       }
@@ -154,23 +169,63 @@ Result<Step> prepare_pool(const PrepareContext& context) {
   } else {
     const bool include_pad = context.attrs().get_int("count_include_pad", 0) != 0;
     step.blocks = g.rows();
-    step.run = [run = kernel.average, g, include_pad, from, to](const StepArgs& args, int first, int last) {
+    step.run = [run = kernel.average, g, include_pad, from, to](const StepArgs& args, int first,
+                                                                int last) {
       run(from(args), to(args), g, include_pad, first, last);
     };
   }
   return step;
 }
 
-constexpr AttrDef kMaxAttrs[] = {kWindowAttrs[0], kWindowAttrs[1], kWindowAttrs[2], kWindowAttrs[3], kWindowAttrs[4],
-                                 {"ceil_mode", AttrType::kInt}, {"storage_order", AttrType::kInt}};
-constexpr AttrDef kAverageAttrs[] = {kWindowAttrs[0], kWindowAttrs[1], kWindowAttrs[2], kWindowAttrs[3], kWindowAttrs[4],
-                                     {"ceil_mode", AttrType::kInt}, {"count_include_pad", AttrType::kInt}, {kClippedWindow, AttrType::kInt}};
+constexpr AttrDef kMaxAttrs[] = {kWindowAttrs[0],
+                                 kWindowAttrs[1],
+                                 kWindowAttrs[2],
+                                 kWindowAttrs[3],
+                                 kWindowAttrs[4],
+                                 {"ceil_mode", AttrType::kInt},
+                                 {"storage_order", AttrType::kInt}};
+constexpr AttrDef kAverageAttrs[] = {kWindowAttrs[0],
+                                     kWindowAttrs[1],
+                                     kWindowAttrs[2],
+                                     kWindowAttrs[3],
+                                     kWindowAttrs[4],
+                                     {"ceil_mode", AttrType::kInt},
+                                     {"count_include_pad", AttrType::kInt},
+                                     {kClippedWindow, AttrType::kInt}};
 
 constexpr std::array kDefs{
-    OpDef{"AveragePool", "", 11, 1, 1, 1, 1, kAverageAttrs, LayoutRule::kChannelsLast, QuantRule::kCompute, infer_pool, prepare_pool, nullptr, "1-d and 2-d"},
-    OpDef{"GlobalAveragePool", "", 1, 1, 1, 1, 1, {}, LayoutRule::kChannelsLast, QuantRule::kCompute, infer_pool, prepare_pool, nullptr, ""},
-    OpDef{"GlobalMaxPool", "", 1, 1, 1, 1, 1, {}, LayoutRule::kChannelsLast, QuantRule::kSameGrid, infer_pool, prepare_pool, nullptr, ""},
-    OpDef{"MaxPool", "", 12, 1, 1, 1, 2, kMaxAttrs, LayoutRule::kChannelsLast, QuantRule::kSameGrid, infer_pool, prepare_pool, nullptr, "1-d and 2-d, without indices"},
+    OpDef{"AveragePool", "", 11, 1, 1, 1, 1, kAverageAttrs, LayoutRule::kChannelsLast,
+          QuantRule::kCompute, infer_pool, prepare_pool, nullptr, "1-d and 2-d"},
+    OpDef{"GlobalAveragePool",
+          "",
+          1,
+          1,
+          1,
+          1,
+          1,
+          {},
+          LayoutRule::kChannelsLast,
+          QuantRule::kCompute,
+          infer_pool,
+          prepare_pool,
+          nullptr,
+          ""},
+    OpDef{"GlobalMaxPool",
+          "",
+          1,
+          1,
+          1,
+          1,
+          1,
+          {},
+          LayoutRule::kChannelsLast,
+          QuantRule::kSameGrid,
+          infer_pool,
+          prepare_pool,
+          nullptr,
+          ""},
+    OpDef{"MaxPool", "", 12, 1, 1, 1, 2, kMaxAttrs, LayoutRule::kChannelsLast, QuantRule::kSameGrid,
+          infer_pool, prepare_pool, nullptr, "1-d and 2-d, without indices"},
 };
 
 }  // namespace

@@ -1,7 +1,7 @@
 // QuantizeLinear and DequantizeLinear: real numbers to codes and back, per tensor or per channel.
 //
-// Where the value of codes carries Value::quant (a lowered graph, whose byte form may differ from the file's), that is
-// what counts; otherwise the node's own scale and zero point.
+// Where the value of codes carries Value::quant (a lowered graph, whose byte form may differ from
+// the file's), that is what counts; otherwise the node's own scale and zero point.
 #include <array>
 #include <cmath>
 
@@ -23,10 +23,13 @@ Status infer_quantize(InferContext& context) {
   if (quantizes(context.node())) {
     dtype = context.has_input(2) ? context.input(2).dtype : DType::kUint8;
     if (!is_quantized_code(dtype)) {
-      return context.error(Code::kUnsupportedDtype, text("It quantizes to ", dtype_name(dtype), "."), "uint8 and int8 are supported.");
+      return context.error(Code::kUnsupportedDtype,
+                           text("It quantizes to ", dtype_name(dtype), "."),
+                           "uint8 and int8 are supported.");
     }
   } else if (!is_quantized_code(x.dtype) && x.dtype != DType::kInt32) {
-    return context.error(Code::kUnsupportedDtype, text("It dequantizes ", dtype_name(x.dtype), "."), "uint8, int8 and int32 are supported.");
+    return context.error(Code::kUnsupportedDtype, text("It dequantizes ", dtype_name(x.dtype), "."),
+                         "uint8, int8 and int32 are supported.");
   }
   if (x.shape) context.set_output(0, dtype, *x.shape);
   return ok_status();
@@ -37,16 +40,22 @@ Result<QuantParams> params_of(const PrepareContext& context) {
   if (codes.quant) return *codes.quant;
   const Tensor* scale = context.constant(1);
   const Tensor* zero = context.has_input(2) ? context.constant(2) : nullptr;
-  if (scale == nullptr || scale->dtype() != DType::kFloat32 || (context.has_input(2) && zero == nullptr)) {
-    return context.error(Code::kUnsupportedAttribute, "Its scale or zero point is computed by the network.", "Use constants.");
+  if (scale == nullptr || scale->dtype() != DType::kFloat32 ||
+      (context.has_input(2) && zero == nullptr)) {
+    return context.error(Code::kUnsupportedAttribute,
+                         "Its scale or zero point is computed by the network.", "Use constants.");
   }
   QuantParams params;
   params.scale.assign(scale->span<float>().begin(), scale->span<float>().end());
   params.zero_point.assign(params.scale.size(), 0);
   if (zero != nullptr) {
     const std::vector<std::int64_t> points = to_int64s(*zero);
-    if (points.size() != params.scale.size()) return context.error(Code::kShapeMismatch, text("It has ", params.scale.size(), " scales and ", points.size(), " zero points."));
-    for (std::size_t i = 0; i < points.size(); ++i) params.zero_point[i] = static_cast<std::int32_t>(points[i]);
+    if (points.size() != params.scale.size())
+      return context.error(
+          Code::kShapeMismatch,
+          text("It has ", params.scale.size(), " scales and ", points.size(), " zero points."));
+    for (std::size_t i = 0; i < points.size(); ++i)
+      params.zero_point[i] = static_cast<std::int32_t>(points[i]);
   }
   if (params.scale.size() != 1) params.axis = static_cast<int>(context.attrs().get_int("axis", 1));
   return params;
@@ -58,32 +67,38 @@ struct Split {
 };
 
 template <class Code>
-Step quantize_step(const kernels::QuantizeKernel& kernel, const QuantParams& params, const Split& split) {
+Step quantize_step(const kernels::QuantizeKernel& kernel, const QuantParams& params,
+                   const Split& split) {
   Step step;
   step.kernel = kernel.name;
   step.run = [&kernel, params, split](const StepArgs& args, int, int) {
     const auto* in = reinterpret_cast<const float*>(args.in[0]);
     auto* out = reinterpret_cast<Code*>(args.out[0]);
     if (params.is_per_tensor()) {
-      kernel.quantize<Code>()(in, out, split.outer * split.channels * split.inner, {params.scale[0], params.zero_point[0]});
+      kernel.quantize<Code>()(in, out, split.outer * split.channels * split.inner,
+                              {params.scale[0], params.zero_point[0]});
     } else {
-      kernels::quantize_per_channel<Code>(kernel, in, out, split.outer, split.channels, split.inner, params.scale, params.zero_point);
+      kernels::quantize_per_channel<Code>(kernel, in, out, split.outer, split.channels, split.inner,
+                                          params.scale, params.zero_point);
     }
   };
   return step;
 }
 
 template <class Code>
-Step dequantize_step(const kernels::QuantizeKernel& kernel, const QuantParams& params, const Split& split) {
+Step dequantize_step(const kernels::QuantizeKernel& kernel, const QuantParams& params,
+                     const Split& split) {
   Step step;
   step.kernel = kernel.name;
   step.run = [&kernel, params, split](const StepArgs& args, int, int) {
     const auto* in = reinterpret_cast<const Code*>(args.in[0]);
     auto* out = reinterpret_cast<float*>(args.out[0]);
     if (params.is_per_tensor()) {
-      kernel.dequantize<Code>()(in, out, split.outer * split.channels * split.inner, {params.scale[0], params.zero_point[0]});
+      kernel.dequantize<Code>()(in, out, split.outer * split.channels * split.inner,
+                                {params.scale[0], params.zero_point[0]});
     } else {
-      kernels::dequantize_per_channel<Code>(kernel, in, out, split.outer, split.channels, split.inner, params.scale, params.zero_point);
+      kernels::dequantize_per_channel<Code>(kernel, in, out, split.outer, split.channels,
+                                            split.inner, params.scale, params.zero_point);
     }
   };
   return step;
@@ -93,7 +108,9 @@ Result<Step> prepare_quantize(const PrepareContext& context) {
   const Value& x = context.input(0);
   OCTAVO_TRY(const QuantParams params, params_of(context));
   for (const float scale : params.scale) {
-    if (!(scale > 0) || !std::isfinite(scale)) return context.error(Code::kInvalidModel, text("A scale is ", scale, "."), "Scales are positive and finite.");
+    if (!(scale > 0) || !std::isfinite(scale))
+      return context.error(Code::kInvalidModel, text("A scale is ", scale, "."),
+                           "Scales are positive and finite.");
   }
   const std::vector<std::int64_t> dims = physical_dims(*x.shape, x.layout);
   Split split;
@@ -102,7 +119,9 @@ Result<Step> prepare_quantize(const PrepareContext& context) {
   } else {
     const auto axis = normalize_axis(params.axis.value_or(1), x.shape->rank());
     if (!axis || (*x.shape)[*axis] != static_cast<std::int64_t>(params.scale.size())) {
-      return context.error(Code::kShapeMismatch, text("It has ", params.scale.size(), " scales for a tensor of shape ", x.shape->to_string(), "."));
+      return context.error(Code::kShapeMismatch,
+                           text("It has ", params.scale.size(), " scales for a tensor of shape ",
+                                x.shape->to_string(), "."));
     }
     const int physical = physical_axis(*axis, x.shape->rank(), x.layout);
     for (int i = 0; i < x.shape->rank(); ++i) {
@@ -110,11 +129,13 @@ Result<Step> prepare_quantize(const PrepareContext& context) {
       (i < physical ? split.outer : i == physical ? split.channels : split.inner) *= dim;
     }
   }
-  const kernels::QuantizeKernel& kernel = kernels::best_row(kernels::quantize_kernels(), context.policy());
+  const kernels::QuantizeKernel& kernel =
+      kernels::best_row(kernels::quantize_kernels(), context.policy());
   if (quantizes(context.node())) {
     if (x.dtype != DType::kFloat32) return needs_dtype(context, x);
-    return context.output().dtype == DType::kInt8 ? quantize_step<std::int8_t>(kernel, params, split)
-                                                  : quantize_step<std::uint8_t>(kernel, params, split);
+    return context.output().dtype == DType::kInt8
+               ? quantize_step<std::int8_t>(kernel, params, split)
+               : quantize_step<std::uint8_t>(kernel, params, split);
   }
   if (x.dtype == DType::kInt8) return dequantize_step<std::int8_t>(kernel, params, split);
   if (x.dtype == DType::kUint8) return dequantize_step<std::uint8_t>(kernel, params, split);
@@ -122,8 +143,11 @@ Result<Step> prepare_quantize(const PrepareContext& context) {
 }
 
 constexpr std::array kDefs{
-    OpDef{"DequantizeLinear", "", 13, 2, 3, 1, 1, kAttrs, LayoutRule::kFollow, QuantRule::kFloat, infer_quantize, prepare_quantize, nullptr, "uint8, int8, int32; per tensor and per channel"},
-    OpDef{"QuantizeLinear", "", 13, 2, 3, 1, 1, kAttrs, LayoutRule::kFollow, QuantRule::kFloat, infer_quantize, prepare_quantize, nullptr, "uint8, int8; per tensor and per channel"},
+    OpDef{"DequantizeLinear", "", 13, 2, 3, 1, 1, kAttrs, LayoutRule::kFollow, QuantRule::kFloat,
+          infer_quantize, prepare_quantize, nullptr,
+          "uint8, int8, int32; per tensor and per channel"},
+    OpDef{"QuantizeLinear", "", 13, 2, 3, 1, 1, kAttrs, LayoutRule::kFollow, QuantRule::kFloat,
+          infer_quantize, prepare_quantize, nullptr, "uint8, int8; per tensor and per channel"},
 };
 
 }  // namespace

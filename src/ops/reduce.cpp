@@ -20,8 +20,9 @@ struct Row {
   std::string_view name;
   Reduction reduction;
 };
-constexpr std::array kRows{Row{"ReduceL2", Reduction::kL2},     Row{"ReduceMax", Reduction::kMax},   Row{"ReduceMean", Reduction::kMean},
-                           Row{"ReduceMin", Reduction::kMin}, Row{"ReduceProd", Reduction::kProd}, Row{"ReduceSum", Reduction::kSum}};
+constexpr std::array kRows{Row{"ReduceL2", Reduction::kL2},     Row{"ReduceMax", Reduction::kMax},
+                           Row{"ReduceMean", Reduction::kMean}, Row{"ReduceMin", Reduction::kMin},
+                           Row{"ReduceProd", Reduction::kProd}, Row{"ReduceSum", Reduction::kSum}};
 
 Reduction reduction_of(const Node& node) {
   for (const Row& row : kRows) {
@@ -30,13 +31,21 @@ Reduction reduction_of(const Node& node) {
   return Reduction::kSum;  // find_op() led here by one of these names
 }
 
-// Which axes go: attribute `axes`, or for ReduceSum a constant input; none named: all (or, with noop_with_empty_axes, none).
-Result<std::vector<bool>> reduced_axes(const Node& node, int rank, const std::optional<std::vector<std::int64_t>>& input_axes) {
+// Which axes go: attribute `axes`, or for ReduceSum a constant input; none named: all (or, with
+// noop_with_empty_axes, none).
+Result<std::vector<bool>> reduced_axes(const Node& node, int rank,
+                                       const std::optional<std::vector<std::int64_t>>& input_axes) {
   std::vector<std::int64_t> axes = input_axes ? *input_axes : node.attrs.get_ints("axes");
-  std::vector<bool> reduced(static_cast<std::size_t>(rank), axes.empty() && node.attrs.get_int("noop_with_empty_axes", 0) == 0);
+  std::vector<bool> reduced(static_cast<std::size_t>(rank),
+                            axes.empty() && node.attrs.get_int("noop_with_empty_axes", 0) == 0);
   for (const std::int64_t axis : axes) {
     const auto normal = normalize_axis(axis, rank);
-    if (!normal) return Error{Code::kInvalidModel, text("Axis ", axis, " is out of range for rank ", rank, "."), describe(node), "", {}};
+    if (!normal)
+      return Error{Code::kInvalidModel,
+                   text("Axis ", axis, " is out of range for rank ", rank, "."),
+                   describe(node),
+                   "",
+                   {}};
     reduced[static_cast<std::size_t>(*normal)] = true;
   }
   return reduced;
@@ -47,7 +56,9 @@ Status infer_reduce(InferContext& context) {
   std::optional<std::vector<std::int64_t>> input_axes;
   if (context.has_input(1)) {
     OCTAVO_TRY(input_axes, constant_ints(context, 1));
-    if (!input_axes) return context.error(Code::kUnsupportedAttribute, "Its axes are computed by the network.", "Use constant axes.");
+    if (!input_axes)
+      return context.error(Code::kUnsupportedAttribute, "Its axes are computed by the network.",
+                           "Use constant axes.");
   }
   OCTAVO_TRY(const auto reduced, reduced_axes(context.node(), x.rank(), input_axes));
   Shape out;
@@ -64,14 +75,19 @@ Status infer_reduce(InferContext& context) {
 
 double start_of(Reduction r) {
   switch (r) {
-    case Reduction::kMax: return -std::numeric_limits<double>::infinity();
-    case Reduction::kMin: return std::numeric_limits<double>::infinity();
-    case Reduction::kProd: return 1.0;
-    default: return 0.0;
+    case Reduction::kMax:
+      return -std::numeric_limits<double>::infinity();
+    case Reduction::kMin:
+      return std::numeric_limits<double>::infinity();
+    case Reduction::kProd:
+      return 1.0;
+    default:
+      return 0.0;
   }
 }
 
-// Dims and strides of the kept and of the reduced axes of the input, as it lies in memory; outputs are row-major.
+// Dims and strides of the kept and of the reduced axes of the input, as it lies in memory; outputs
+// are row-major.
 struct Axes {
   std::vector<std::int64_t> dims, strides;
   std::int64_t count() const {
@@ -91,7 +107,8 @@ struct Axes {
 };
 
 template <class T>
-void reduce(Reduction r, const T* in, T* out, const Axes& kept, const Axes& gone, std::int64_t first, std::int64_t last) {
+void reduce(Reduction r, const T* in, T* out, const Axes& kept, const Axes& gone,
+            std::int64_t first, std::int64_t last) {
   const std::int64_t n = gone.count();
   const std::int64_t run = gone.dims.empty() ? 1 : gone.dims.back();
   const std::int64_t step = gone.dims.empty() ? 0 : gone.strides.back();
@@ -103,11 +120,20 @@ void reduce(Reduction r, const T* in, T* out, const Axes& kept, const Axes& gone
       for (std::int64_t k = 0; k < run; ++k, x += step) {
         const auto value = static_cast<double>(*x);
         switch (r) {
-          case Reduction::kMax: acc = acc < value || std::isnan(value) ? value : acc; break;
-          case Reduction::kMin: acc = value < acc || std::isnan(value) ? value : acc; break;
-          case Reduction::kProd: acc *= value; break;
-          case Reduction::kL2: acc += value * value; break;
-          default: acc += value;
+          case Reduction::kMax:
+            acc = acc < value || std::isnan(value) ? value : acc;
+            break;
+          case Reduction::kMin:
+            acc = value < acc || std::isnan(value) ? value : acc;
+            break;
+          case Reduction::kProd:
+            acc *= value;
+            break;
+          case Reduction::kL2:
+            acc += value * value;
+            break;
+          default:
+            acc += value;
         }
       }
     }
@@ -116,7 +142,9 @@ void reduce(Reduction r, const T* in, T* out, const Axes& kept, const Axes& gone
     if constexpr (std::is_integral_v<T>) {
       constexpr double kLimit = 0x1p63;  // what does not fit saturates; the mean of nothing is 0
       acc = std::isnan(acc) ? 0.0 : acc;
-      out[i] = acc >= kLimit ? std::numeric_limits<T>::max() : acc < -kLimit ? std::numeric_limits<T>::min() : static_cast<T>(acc);
+      out[i] = acc >= kLimit   ? std::numeric_limits<T>::max()
+               : acc < -kLimit ? std::numeric_limits<T>::min()
+                               : static_cast<T>(acc);
     } else {
       out[i] = static_cast<T>(acc);
     }
@@ -126,7 +154,8 @@ void reduce(Reduction r, const T* in, T* out, const Axes& kept, const Axes& gone
 Result<Step> prepare_reduce(const PrepareContext& context) {
   const Value& x = context.input(0);
   std::optional<std::vector<std::int64_t>> input_axes;
-  if (context.has_input(1) && context.constant(1) != nullptr) input_axes = to_int64s(*context.constant(1));
+  if (context.has_input(1) && context.constant(1) != nullptr)
+    input_axes = to_int64s(*context.constant(1));
   OCTAVO_TRY(const auto reduced, reduced_axes(context.node(), x.shape->rank(), input_axes));
   const std::vector<std::int64_t> strides = strides_of(x);
   Axes kept;
@@ -142,11 +171,13 @@ Result<Step> prepare_reduce(const PrepareContext& context) {
   const std::int64_t outputs = kept.count();
   if (x.dtype == DType::kFloat32) {
     step.run = [=](const StepArgs& args, int, int) {
-      reduce(r, reinterpret_cast<const float*>(args.in[0]), reinterpret_cast<float*>(args.out[0]), kept, gone, 0, outputs);
+      reduce(r, reinterpret_cast<const float*>(args.in[0]), reinterpret_cast<float*>(args.out[0]),
+             kept, gone, 0, outputs);
     };
   } else if (x.dtype == DType::kInt64) {
     step.run = [=](const StepArgs& args, int, int) {
-      reduce(r, reinterpret_cast<const std::int64_t*>(args.in[0]), reinterpret_cast<std::int64_t*>(args.out[0]), kept, gone, 0, outputs);
+      reduce(r, reinterpret_cast<const std::int64_t*>(args.in[0]),
+             reinterpret_cast<std::int64_t*>(args.out[0]), kept, gone, 0, outputs);
     };
   } else {
     return needs_dtype(context, x);
@@ -155,14 +186,33 @@ Result<Step> prepare_reduce(const PrepareContext& context) {
 }
 
 constexpr AttrDef kAxesAttrs[] = {{"axes", AttrType::kInts}, {"keepdims", AttrType::kInt}};
-constexpr AttrDef kSumAttrs[] = {{"keepdims", AttrType::kInt}, {"noop_with_empty_axes", AttrType::kInt}};
+constexpr AttrDef kSumAttrs[] = {{"keepdims", AttrType::kInt},
+                                 {"noop_with_empty_axes", AttrType::kInt}};
 
 constexpr OpDef reduction(std::string_view name) {
-  return {name, "", 13, 1, 1, 1, 1, kAxesAttrs, LayoutRule::kAnyToRowMajor, QuantRule::kFloat, infer_reduce, prepare_reduce, nullptr, ""};
+  return {name,
+          "",
+          13,
+          1,
+          1,
+          1,
+          1,
+          kAxesAttrs,
+          LayoutRule::kAnyToRowMajor,
+          QuantRule::kFloat,
+          infer_reduce,
+          prepare_reduce,
+          nullptr,
+          ""};
 }
 constexpr std::array kDefs{
-    reduction("ReduceL2"), reduction("ReduceMax"), reduction("ReduceMean"), reduction("ReduceMin"), reduction("ReduceProd"),
-    OpDef{"ReduceSum", "", 13, 1, 2, 1, 1, kSumAttrs, LayoutRule::kAnyToRowMajor, QuantRule::kFloat, infer_reduce, prepare_reduce, nullptr, "constant axes"},
+    reduction("ReduceL2"),
+    reduction("ReduceMax"),
+    reduction("ReduceMean"),
+    reduction("ReduceMin"),
+    reduction("ReduceProd"),
+    OpDef{"ReduceSum", "", 13, 1, 2, 1, 1, kSumAttrs, LayoutRule::kAnyToRowMajor, QuantRule::kFloat,
+          infer_reduce, prepare_reduce, nullptr, "constant axes"},
 };
 
 }  // namespace

@@ -7,36 +7,48 @@
 namespace octavo::ops {
 
 namespace {
-constexpr std::int64_t kMaxExtent = std::int64_t{1} << 24;  // of kernel, stride, dilation and pads: products stay small
+constexpr std::int64_t kMaxExtent =
+    std::int64_t{1} << 24;  // of kernel, stride, dilation and pads: products stay small
 
 Error window_error(const Node& node, Code code, std::string what, std::string hint = "") {
   return {code, std::move(what), describe(node), std::move(hint), {}};
 }
 }  // namespace
 
-Result<std::vector<WindowAxis>> resolve_window(const Node& node, const Shape& input, const std::vector<std::int64_t>& kernel,
+Result<std::vector<WindowAxis>> resolve_window(const Node& node, const Shape& input,
+                                               const std::vector<std::int64_t>& kernel,
                                                bool ceil_mode) {
   const int spatial = input.rank() - 2;
   if (spatial < 1) {
-    return window_error(node, Code::kShapeMismatch, text("Its input has shape ", input.to_string(), "; it needs batch, channels and at least one more axis."));
+    return window_error(node, Code::kShapeMismatch,
+                        text("Its input has shape ", input.to_string(),
+                             "; it needs batch, channels and at least one more axis."));
   }
   const auto count = static_cast<std::size_t>(spatial);
   const std::vector<std::int64_t> ones(count, 1);
   const std::vector<std::int64_t> strides = node.attrs.get_ints("strides", ones);
   const std::vector<std::int64_t> dilations = node.attrs.get_ints("dilations", ones);
-  const std::vector<std::int64_t> pads = node.attrs.get_ints("pads", std::vector<std::int64_t>(2 * count, 0));
+  const std::vector<std::int64_t> pads =
+      node.attrs.get_ints("pads", std::vector<std::int64_t>(2 * count, 0));
   const std::string auto_pad = node.attrs.get_string("auto_pad", "NOTSET");
   const bool same_upper = auto_pad == "SAME_UPPER";
   const bool same = same_upper || auto_pad == "SAME_LOWER";
   if (!same && auto_pad != "NOTSET" && auto_pad != "VALID" && !auto_pad.empty()) {
-    return window_error(node, Code::kUnsupportedAttribute, text("auto_pad = ", auto_pad, " is not known."), "Use NOTSET, VALID, SAME_UPPER or SAME_LOWER.");
+    return window_error(node, Code::kUnsupportedAttribute,
+                        text("auto_pad = ", auto_pad, " is not known."),
+                        "Use NOTSET, VALID, SAME_UPPER or SAME_LOWER.");
   }
-  const auto check = [&](std::string_view name, const std::vector<std::int64_t>& values, std::size_t wanted, std::int64_t least) -> Status {
+  const auto check = [&](std::string_view name, const std::vector<std::int64_t>& values,
+                         std::size_t wanted, std::int64_t least) -> Status {
     if (values.size() != wanted) {
-      return window_error(node, Code::kShapeMismatch, text(name, " has ", values.size(), " numbers for ", spatial, " spatial axes of ", input.to_string(), "."));
+      return window_error(node, Code::kShapeMismatch,
+                          text(name, " has ", values.size(), " numbers for ", spatial,
+                               " spatial axes of ", input.to_string(), "."));
     }
     for (const std::int64_t value : values) {
-      if (value < least || value > kMaxExtent) return window_error(node, Code::kUnsupportedAttribute, text(name, " holds ", value, "."), text("Use ", least, " or more."));
+      if (value < least || value > kMaxExtent)
+        return window_error(node, Code::kUnsupportedAttribute, text(name, " holds ", value, "."),
+                            text("Use ", least, " or more."));
     }
     return ok_status();
   };
@@ -55,21 +67,25 @@ Result<std::vector<WindowAxis>> resolve_window(const Node& node, const Shape& in
       axis.pad_begin = pads[i];
       axis.pad_end = pads[i + count];
     }
-    if (axis.kernel * axis.dilation > kMaxExtent) return window_error(node, Code::kUnsupportedAttribute, "Kernel times dilation is too large.");
+    if (axis.kernel * axis.dilation > kMaxExtent)
+      return window_error(node, Code::kUnsupportedAttribute, "Kernel times dilation is too large.");
     const std::int64_t extent = (axis.kernel - 1) * axis.dilation + 1;
     if (axis.in < 0) {
       axis.out = kUnknownDim;
     } else if (same) {
       axis.out = (axis.in + axis.stride - 1) / axis.stride;
-      const std::int64_t total = std::max<std::int64_t>(0, (axis.out - 1) * axis.stride + extent - axis.in);
+      const std::int64_t total =
+          std::max<std::int64_t>(0, (axis.out - 1) * axis.stride + extent - axis.in);
       axis.pad_begin = same_upper ? total / 2 : total - total / 2;
       axis.pad_end = total - axis.pad_begin;
     } else {
       const std::int64_t room = axis.in + axis.pad_begin + axis.pad_end - extent;
       if (room < 0) {
-        return window_error(node, Code::kShapeMismatch,
-                            text("The window of ", extent, " does not fit into ", axis.in, " with padding ", axis.pad_begin, " and ", axis.pad_end, " (input ", input.to_string(), ")."),
-                            "Give a larger input.");
+        return window_error(
+            node, Code::kShapeMismatch,
+            text("The window of ", extent, " does not fit into ", axis.in, " with padding ",
+                 axis.pad_begin, " and ", axis.pad_end, " (input ", input.to_string(), ")."),
+            "Give a larger input.");
       }
       axis.out = (ceil_mode ? room + axis.stride - 1 : room) / axis.stride + 1;
       // A window may not begin in the padding behind the image.
@@ -81,7 +97,8 @@ Result<std::vector<WindowAxis>> resolve_window(const Node& node, const Shape& in
 }
 
 bool overhangs(const WindowAxis& axis) {
-  return (axis.out - 1) * axis.stride + (axis.kernel - 1) * axis.dilation + 1 > axis.pad_begin + axis.in + axis.pad_end;
+  return (axis.out - 1) * axis.stride + (axis.kernel - 1) * axis.dilation + 1 >
+         axis.pad_begin + axis.in + axis.pad_end;
 }
 
 std::optional<std::array<WindowAxis, 2>> as_2d(const std::vector<WindowAxis>& axes) {

@@ -53,7 +53,8 @@ class Rewriter {
     return graph_.add_constant(std::move(name), std::move(tensor));
   }
   ValueId ints(const Node& node, std::string_view role, const std::vector<std::int64_t>& values) {
-    return constant(node, role, Tensor::of(Shape{static_cast<std::int64_t>(values.size())}, values));
+    return constant(node, role,
+                    Tensor::of(Shape{static_cast<std::int64_t>(values.size())}, values));
   }
   const Tensor* constant_input(const Node& node, std::size_t i) const {
     const ValueId id = node.input(i);
@@ -80,10 +81,16 @@ class Rewriter {
   void check_inputs() {
     for (const ValueId id : graph_.inputs) {
       const Value& value = graph_.value(id);
-      constexpr std::array kAllowed{DType::kFloat32, DType::kUint8, DType::kInt8, DType::kInt32, DType::kInt64, DType::kBool};
+      constexpr std::array kAllowed{DType::kFloat32, DType::kUint8, DType::kInt8,
+                                    DType::kInt32,   DType::kInt64, DType::kBool};
       if (std::find(kAllowed.begin(), kAllowed.end(), value.dtype) != kAllowed.end()) continue;
-      findings_.push_back({Code::kUnsupportedDtype, text("The model takes ", dtype_name(value.dtype), "."), text("input '", value.name, "'"),
-                           value.dtype == DType::kFloat16 ? "Export it in float32; Octavo makes it smaller than float16." : "float32 is supported.", {}});
+      findings_.push_back({Code::kUnsupportedDtype,
+                           text("The model takes ", dtype_name(value.dtype), "."),
+                           text("input '", value.name, "'"),
+                           value.dtype == DType::kFloat16
+                               ? "Export it in float32; Octavo makes it smaller than float16."
+                               : "float32 is supported.",
+                           {}});
     }
   }
 
@@ -91,15 +98,19 @@ class Rewriter {
     node_refused_ = false;
     dropped_ = false;
     for (const auto& [name, attr] : node.attrs) {
-      if (name.starts_with("octavo_")) refuse_attribute(node, text("Attribute '", name, "' is reserved."));
+      if (name.starts_with("octavo_"))
+        refuse_attribute(node, text("Attribute '", name, "' is reserved."));
     }
     if (node_refused_) return;
     if (node.domain == "com.microsoft" || node.op.starts_with("QLinear")) {
       if (!quantized_operator(node)) return;
     }
     for (const Row& row : rows()) {
-      if (row.op != node.op || !node.domain.empty() || graph_.opset < row.first || graph_.opset > row.last) continue;
-      if (node.output(0) == kNoValue || (node.op != "Constant" && node.input(0) == kNoValue)) break;  // check() names it
+      if (row.op != node.op || !node.domain.empty() || graph_.opset < row.first ||
+          graph_.opset > row.last)
+        continue;
+      if (node.output(0) == kNoValue || (node.op != "Constant" && node.input(0) == kNoValue))
+        break;  // check() names it
       (this->*row.rewrite)(node);
     }
     if (node_refused_ || dropped_) return;
@@ -112,28 +123,42 @@ class Rewriter {
   void check(const Node& node) {
     const ops::OpDef* def = ops::find_op(node);
     if (def == nullptr || def->domain == "octavo") {
-      refuse(node, Code::kUnsupportedOp, text("The operator ", node.domain.empty() ? "" : node.domain + ".", node.op, " (opset ", graph_.opset, ") is not supported."), hint_for(node.op));
+      refuse(node, Code::kUnsupportedOp,
+             text("The operator ", node.domain.empty() ? "" : node.domain + ".", node.op,
+                  " (opset ", graph_.opset, ") is not supported."),
+             hint_for(node.op));
       return;
     }
     const auto inputs = static_cast<int>(node.inputs.size());
     const auto outputs = static_cast<int>(node.outputs.size());
-    bool complete = inputs >= def->min_inputs && (def->max_inputs < 0 || inputs <= def->max_inputs) && outputs >= def->min_outputs &&
-                    (def->max_outputs < 0 || outputs <= def->max_outputs);
-    for (int i = 0; complete && i < def->min_inputs; ++i) complete = node.input(static_cast<std::size_t>(i)) != kNoValue;
+    bool complete =
+        inputs >= def->min_inputs && (def->max_inputs < 0 || inputs <= def->max_inputs) &&
+        outputs >= def->min_outputs && (def->max_outputs < 0 || outputs <= def->max_outputs);
+    for (int i = 0; complete && i < def->min_inputs; ++i)
+      complete = node.input(static_cast<std::size_t>(i)) != kNoValue;
     // Variadic ops have no gaps.
-    for (int i = 0; complete && def->max_inputs < 0 && i < inputs; ++i) complete = node.input(static_cast<std::size_t>(i)) != kNoValue;
+    for (int i = 0; complete && def->max_inputs < 0 && i < inputs; ++i)
+      complete = node.input(static_cast<std::size_t>(i)) != kNoValue;
     if (!complete || node.output(0) == kNoValue) {
-      refuse(node, Code::kInvalidModel, text("It has ", inputs, " inputs and ", outputs, " outputs, which ", node.op, " does not allow."), "Export the model again.");
+      refuse(node, Code::kInvalidModel,
+             text("It has ", inputs, " inputs and ", outputs, " outputs, which ", node.op,
+                  " does not allow."),
+             "Export the model again.");
       return;
     }
     for (const auto& [name, attr] : node.attrs) {
       if (name == kFlattened) continue;
-      const auto known = std::find_if(def->attrs.begin(), def->attrs.end(), [&, &wanted = name](const ops::AttrDef& a) { return a.name == wanted; });
+      const auto known =
+          std::find_if(def->attrs.begin(), def->attrs.end(),
+                       [&, &wanted = name](const ops::AttrDef& a) { return a.name == wanted; });
       if (known == def->attrs.end()) {
         refuse_attribute(node, text("Attribute '", name, "' is not supported."),
-                         def->attrs.empty() ? text(node.op, " is supported without attributes.") : text("Supported for ", node.op, ": ", join(names_of(def->attrs), ", "), "."));
+                         def->attrs.empty() ? text(node.op, " is supported without attributes.")
+                                            : text("Supported for ", node.op, ": ",
+                                                   join(names_of(def->attrs), ", "), "."));
       } else if (attr.index() != static_cast<std::size_t>(known->type)) {
-        refuse(node, Code::kInvalidModel, text("Attribute '", name, "' is of the wrong type."), "Export the model again.");
+        refuse(node, Code::kInvalidModel, text("Attribute '", name, "' is of the wrong type."),
+               "Export the model again.");
       }
     }
   }
@@ -147,8 +172,10 @@ class Rewriter {
   }
 
   static std::string hint_for(std::string_view op) {
-    if (op == "If" || op == "Loop" || op == "Scan") return "Export with fixed control flow, or simplify the model with onnxsim.";
-    if (op == "LSTM" || op == "GRU" || op == "RNN") return "Octavo runs convolutional networks; recurrent ones are not supported.";
+    if (op == "If" || op == "Loop" || op == "Scan")
+      return "Export with fixed control flow, or simplify the model with onnxsim.";
+    if (op == "LSTM" || op == "GRU" || op == "RNN")
+      return "Octavo runs convolutional networks; recurrent ones are not supported.";
     std::vector<std::string_view> names;
     for (const ops::OpDef& def : ops::all_ops()) {
       if (def.domain.empty()) names.push_back(def.name);
@@ -198,11 +225,14 @@ class Rewriter {
     if (!tensor && attr != nullptr) {
       if (const auto* f = std::get_if<float>(attr)) tensor = Tensor::scalar(*f);
       if (const auto* i = std::get_if<std::int64_t>(attr)) tensor = Tensor::scalar(*i);
-      if (const auto* list = std::get_if<std::vector<float>>(attr)) tensor = Tensor::of(Shape{static_cast<std::int64_t>(list->size())}, *list);
-      if (const auto* list = std::get_if<std::vector<std::int64_t>>(attr)) tensor = Tensor::of(Shape{static_cast<std::int64_t>(list->size())}, *list);
+      if (const auto* list = std::get_if<std::vector<float>>(attr))
+        tensor = Tensor::of(Shape{static_cast<std::int64_t>(list->size())}, *list);
+      if (const auto* list = std::get_if<std::vector<std::int64_t>>(attr))
+        tensor = Tensor::of(Shape{static_cast<std::int64_t>(list->size())}, *list);
     }
     if (!tensor || node.output(0) == kNoValue) {
-      refuse_attribute(node, "It holds no number or tensor.", "Strings and sparse tensors are not supported.");
+      refuse_attribute(node, "It holds no number or tensor.",
+                       "Strings and sparse tensors are not supported.");
       return;
     }
     Value& value = graph_.value(node.outputs[0]);
@@ -214,9 +244,12 @@ class Rewriter {
 
   void dropout(Node& node) {
     const Tensor* training = constant_input(node, 2);
-    const bool trains = training != nullptr ? training->elements() == 1 && to_int64s(*training)[0] != 0 : node.input(2) != kNoValue;
+    const bool trains = training != nullptr
+                            ? training->elements() == 1 && to_int64s(*training)[0] != 0
+                            : node.input(2) != kNoValue;
     if (trains || output_used(node, 1)) {
-      refuse_attribute(node, trains ? "It drops values, as in training." : "Its mask is used.", "Export the model in evaluation mode (model.eval()).");
+      refuse_attribute(node, trains ? "It drops values, as in training." : "Its mask is used.",
+                       "Export the model in evaluation mode (model.eval()).");
       return;
     }
     node.op = "Identity";
@@ -235,7 +268,8 @@ class Rewriter {
 
   void pad_attributes(Node& node) {
     set_input(node, 1, ints(node, "pads", node.attrs.get_ints("pads")));
-    set_input(node, 2, constant(node, "value", Tensor::scalar(node.attrs.get_float("value", 0.0F))));
+    set_input(node, 2,
+              constant(node, "value", Tensor::scalar(node.attrs.get_float("value", 0.0F))));
     node.attrs.erase("pads");
     node.attrs.erase("value");
   }
@@ -247,7 +281,9 @@ class Rewriter {
     const Tensor* pads = constant_input(node, 1);
     const Value& x = graph_.value(node.inputs[0]);
     if (axes == nullptr || pads == nullptr || !x.shape) {
-      refuse_attribute(node, "Its axes are computed by the network, or the rank of its input is not stated.", "Simplify the model with onnxsim.");
+      refuse_attribute(
+          node, "Its axes are computed by the network, or the rank of its input is not stated.",
+          "Simplify the model with onnxsim.");
       return;
     }
     const std::vector<std::int64_t> which = to_int64s(*axes);
@@ -256,7 +292,8 @@ class Rewriter {
     for (std::size_t i = 0; i < which.size(); ++i) {
       const auto axis = normalize_axis(which[i], x.shape->rank());
       if (!axis || given.size() != 2 * which.size()) {
-        refuse(node, Code::kInvalidModel, "Its axes and pads do not fit its input.", "Export the model again.");
+        refuse(node, Code::kInvalidModel, "Its axes and pads do not fit its input.",
+               "Export the model again.");
         return;
       }
       all[static_cast<std::size_t>(*axis)] = given[i];
@@ -291,7 +328,8 @@ class Rewriter {
     if (node.inputs.size() > 1) {
       const Tensor* given = constant_input(node, 1);
       if (given == nullptr) {
-        refuse_attribute(node, "Its axes are computed by the network.", "Simplify the model with onnxsim.");
+        refuse_attribute(node, "Its axes are computed by the network.",
+                         "Simplify the model with onnxsim.");
         return;
       }
       axes = to_int64s(*given);
@@ -306,25 +344,32 @@ class Rewriter {
   }
 
   void split_attribute(Node& node) {
-    if (node.attrs.has("split")) set_input(node, 1, ints(node, "split", node.attrs.get_ints("split")));
+    if (node.attrs.has("split"))
+      set_input(node, 1, ints(node, "split", node.attrs.get_ints("split")));
     node.attrs.erase("split");
   }
-  // The number of outputs says it; pieces of different lengths (the last is shorter) are spelled out.
+  // The number of outputs says it; pieces of different lengths (the last is shorter) are spelled
+  // out.
   void split_num_outputs(Node& node) {
     const auto pieces = static_cast<std::int64_t>(node.outputs.size());
     if (!node.attrs.has("num_outputs")) return;
     if (node.attrs.get_int("num_outputs", 0) != pieces) {
-      refuse(node, Code::kInvalidModel, text("num_outputs = ", node.attrs.get_int("num_outputs", 0), ", but it has ", pieces, " outputs."), "Export the model again.");
+      refuse(node, Code::kInvalidModel,
+             text("num_outputs = ", node.attrs.get_int("num_outputs", 0), ", but it has ", pieces,
+                  " outputs."),
+             "Export the model again.");
       return;
     }
     node.attrs.erase("num_outputs");
     const std::optional<Shape>& shape = graph_.value(node.inputs[0]).shape;
-    const auto axis = shape ? normalize_axis(node.attrs.get_int("axis", 0), shape->rank()) : std::nullopt;
+    const auto axis =
+        shape ? normalize_axis(node.attrs.get_int("axis", 0), shape->rank()) : std::nullopt;
     if (!axis || (*shape)[*axis] < 0 || (*shape)[*axis] % pieces == 0) return;
     const std::int64_t size = (*shape)[*axis];
     const std::int64_t length = (size + pieces - 1) / pieces;
     std::vector<std::int64_t> lengths;
-    for (std::int64_t i = 0; i < pieces; ++i) lengths.push_back(std::clamp<std::int64_t>(size - i * length, 0, length));
+    for (std::int64_t i = 0; i < pieces; ++i)
+      lengths.push_back(std::clamp<std::int64_t>(size - i * length, 0, length));
     set_input(node, 1, ints(node, "split", lengths));
   }
 
@@ -333,7 +378,8 @@ class Rewriter {
     ValueId scales = node.input(1);
     if (node.attrs.has("scales")) {
       const std::vector<float> list = node.attrs.get_floats("scales");
-      scales = constant(node, "scales", Tensor::of(Shape{static_cast<std::int64_t>(list.size())}, list));
+      scales =
+          constant(node, "scales", Tensor::of(Shape{static_cast<std::int64_t>(list.size())}, list));
     }
     node.attrs.erase("scales");
     become_resize(node, scales);
@@ -348,8 +394,10 @@ class Rewriter {
     node.attrs.set("nearest_mode", std::string("floor"));
   }
   void resize(Node& node) {
-    if (node.attrs.get_int("antialias", 0) != 0) refuse_attribute(node, "antialias = 1 is not supported.", "Export with antialias off.");
-    if (node.attrs.get_string("keep_aspect_ratio_policy", "stretch") != "stretch") refuse_attribute(node, "keep_aspect_ratio_policy is not supported.", "Use 'stretch'.");
+    if (node.attrs.get_int("antialias", 0) != 0)
+      refuse_attribute(node, "antialias = 1 is not supported.", "Export with antialias off.");
+    if (node.attrs.get_string("keep_aspect_ratio_policy", "stretch") != "stretch")
+      refuse_attribute(node, "keep_aspect_ratio_policy is not supported.", "Use 'stretch'.");
     for (const char* name : {"antialias", "keep_aspect_ratio_policy"}) node.attrs.erase(name);
     // roi is read by tf_crop_and_resize only, which the op refuses by name.
     if (node.inputs.size() > 1) node.inputs[1] = kNoValue;
@@ -359,15 +407,19 @@ class Rewriter {
     node.attrs.erase("axes");
     const std::size_t at = node.input(2) != kNoValue ? 2 : 3;
     const Tensor* list = constant_input(node, at);
-    if (list == nullptr || !x.shape || list->elements() != static_cast<std::int64_t>(axes.size()) || at == 3) {
-      refuse_attribute(node, "Its attribute 'axes' is not supported here.", "Give scales for all axes.");
+    if (list == nullptr || !x.shape || list->elements() != static_cast<std::int64_t>(axes.size()) ||
+        at == 3) {
+      refuse_attribute(node, "Its attribute 'axes' is not supported here.",
+                       "Give scales for all axes.");
       return;
     }
     std::vector<float> scales(static_cast<std::size_t>(x.shape->rank()), 1.0F);
     for (std::size_t i = 0; i < axes.size(); ++i) {
-      if (const auto axis = normalize_axis(axes[i], x.shape->rank())) scales[static_cast<std::size_t>(*axis)] = to_floats(*list)[i];
+      if (const auto axis = normalize_axis(axes[i], x.shape->rank()))
+        scales[static_cast<std::size_t>(*axis)] = to_floats(*list)[i];
     }
-    node.inputs[2] = constant(node, "scales", Tensor::of(Shape{static_cast<std::int64_t>(scales.size())}, scales));
+    node.inputs[2] = constant(node, "scales",
+                              Tensor::of(Shape{static_cast<std::int64_t>(scales.size())}, scales));
   }
 
   void softmax(Node& node) {
@@ -376,19 +428,26 @@ class Rewriter {
   }
 
   void batch_normalization(Node& node) {
-    if (node.attrs.get_int("spatial", 1) == 0) refuse_attribute(node, "spatial = 0 (a scale for each position) is not supported.", "Use spatial = 1.");
+    if (node.attrs.get_int("spatial", 1) == 0)
+      refuse_attribute(node, "spatial = 0 (a scale for each position) is not supported.",
+                       "Use spatial = 1.");
     bool trains = node.attrs.get_int("training_mode", 0) != 0;
     for (std::size_t i = 1; i < node.outputs.size(); ++i) trains = trains || output_used(node, i);
-    if (trains) refuse_attribute(node, "It normalizes with the batch's own statistics, as in training.", "Export the model in evaluation mode (model.eval()).");
+    if (trains)
+      refuse_attribute(node, "It normalizes with the batch's own statistics, as in training.",
+                       "Export the model in evaluation mode (model.eval()).");
     node.attrs.erase("spatial");
     node.attrs.erase("training_mode");
     node.outputs.resize(1);
   }
 
-  void cast(Node& node) { node.attrs.erase("saturate"); }  // for 8-bit floats only, which are refused by `to`
+  void cast(Node& node) {
+    node.attrs.erase("saturate");
+  }  // for 8-bit floats only, which are refused by `to`
 
   void average_pool(Node& node) {
-    if (node.attrs.get_int("ceil_mode", 0) != 0 && node.attrs.get_int("count_include_pad", 0) != 0) {
+    if (node.attrs.get_int("ceil_mode", 0) != 0 &&
+        node.attrs.get_int("count_include_pad", 0) != 0) {
       node.attrs.set(std::string(ops::kClippedWindow), std::int64_t{1});
     }
   }
@@ -411,13 +470,13 @@ class Rewriter {
   // ---- quantized operators: the float op on codes ----
 
   struct Quantized {
-    std::string_view op;     // "QLinearConv"
+    std::string_view op;  // "QLinearConv"
     std::string_view becomes;
-    int data;                // inputs that are (x, scale, zero point)
-    bool weight_last;        // the second of them is a weight
-    bool output_first;       // y's scale and zero point come first (QLinearConcat), any number of inputs
-    int bias;                // index of an int32 bias, or -1
-    int output_at;           // index of y's scale
+    int data;           // inputs that are (x, scale, zero point)
+    bool weight_last;   // the second of them is a weight
+    bool output_first;  // y's scale and zero point come first (QLinearConcat), any number of inputs
+    int bias;           // index of an int32 bias, or -1
+    int output_at;      // index of y's scale
   };
 
   // False: nothing more to do with the node.
@@ -434,7 +493,8 @@ class Rewriter {
         Quantized{"QLinearLeakyRelu", "LeakyRelu", 1, false, false, -1, 3},
         Quantized{"QLinearSigmoid", "Sigmoid", 1, false, false, -1, 3},
     };
-    const auto found = std::find_if(kOperators.begin(), kOperators.end(), [&](const Quantized& q) { return q.op == node.op; });
+    const auto found = std::find_if(kOperators.begin(), kOperators.end(),
+                                    [&](const Quantized& q) { return q.op == node.op; });
     if (found == kOperators.end()) {
       // Microsoft's QuantizeLinear and DequantizeLinear are ONNX's.
       if (node.op == "QuantizeLinear" || node.op == "DequantizeLinear") node.domain.clear();
@@ -451,18 +511,22 @@ class Rewriter {
     for (int i = 0; i < q.data; ++i) {
       const auto at = static_cast<std::size_t>(3 * i);
       const bool weight = q.weight_last && i == 1;
-      if (!take_input(node, at, weight ? std::optional<int>(weight_axis(node)) : std::nullopt)) return false;
+      if (!take_input(node, at, weight ? std::optional<int>(weight_axis(node)) : std::nullopt))
+        return false;
       inputs.push_back(node.inputs[at]);
     }
-    if (q.bias >= 0 && node.input(static_cast<std::size_t>(q.bias)) != kNoValue) inputs.push_back(node.input(static_cast<std::size_t>(q.bias)));
+    if (q.bias >= 0 && node.input(static_cast<std::size_t>(q.bias)) != kNoValue)
+      inputs.push_back(node.input(static_cast<std::size_t>(q.bias)));
     const auto output_at = static_cast<std::size_t>(q.output_at);
     if (node.input(output_at) == kNoValue) {
       refuse_attribute(node, "It gives floats.", "Give it an output scale and zero point.");
       return false;
     }
-    if (node.output(0) == kNoValue || !take_grid(node, node.outputs[0], output_at, std::nullopt)) return false;
+    if (node.output(0) == kNoValue || !take_grid(node, node.outputs[0], output_at, std::nullopt))
+      return false;
     if (node.attrs.get_int("channels_last", 0) != 0) {
-      refuse_attribute(node, "channels_last = 1 is not supported.", "Save the model without ONNX Runtime's layout optimizations.");
+      refuse_attribute(node, "channels_last = 1 is not supported.",
+                       "Save the model without ONNX Runtime's layout optimizations.");
       return false;
     }
     node.attrs.erase("channels_last");
@@ -489,12 +553,15 @@ class Rewriter {
   bool take_grid(const Node& node, ValueId id, std::size_t i, std::optional<int> axis) {
     const Tensor* scale = constant_input(node, i);
     const Tensor* zero = constant_input(node, i + 1);
-    if (scale == nullptr || scale->dtype() != DType::kFloat32 || scale->elements() < 1 || (node.input(i + 1) != kNoValue && zero == nullptr)) {
+    if (scale == nullptr || scale->dtype() != DType::kFloat32 || scale->elements() < 1 ||
+        (node.input(i + 1) != kNoValue && zero == nullptr)) {
       refuse_attribute(node, "A scale or zero point is computed by the network.", "Use constants.");
       return false;
     }
     if (zero != nullptr && !is_quantized_code(zero->dtype())) {
-      refuse(node, Code::kUnsupportedDtype, text("It works on codes of ", dtype_name(zero->dtype()), "."), "uint8 and int8 are supported.");
+      refuse(node, Code::kUnsupportedDtype,
+             text("It works on codes of ", dtype_name(zero->dtype()), "."),
+             "uint8 and int8 are supported.");
       return false;
     }
     QuantParams params;
@@ -503,19 +570,24 @@ class Rewriter {
     if (zero != nullptr) {
       const std::vector<std::int64_t> points = to_int64s(*zero);
       if (points.empty() || (points.size() != 1 && points.size() != params.scale.size())) {
-        refuse(node, Code::kInvalidModel, text("It has ", params.scale.size(), " scales and ", points.size(), " zero points."), "Export the model again.");
+        refuse(node, Code::kInvalidModel,
+               text("It has ", params.scale.size(), " scales and ", points.size(), " zero points."),
+               "Export the model again.");
         return false;
       }
-      for (std::size_t k = 0; k < params.scale.size(); ++k) params.zero_point[k] = static_cast<std::int32_t>(points[points.size() == 1 ? 0 : k]);
+      for (std::size_t k = 0; k < params.scale.size(); ++k)
+        params.zero_point[k] = static_cast<std::int32_t>(points[points.size() == 1 ? 0 : k]);
     }
     if (params.scale.size() != 1) params.axis = axis;
     if (params.scale.size() != 1 && !axis) {
-      refuse_attribute(node, "An activation has scales per channel.", "Activations are quantized per tensor.");
+      refuse_attribute(node, "An activation has scales per channel.",
+                       "Activations are quantized per tensor.");
       return false;
     }
     Value& value = graph_.value(id);
     if (value.quant && *value.quant != params) {
-      refuse_attribute(node, text("Tensor '", value.name, "' is read with two different scales."), "Give each tensor one scale.");
+      refuse_attribute(node, text("Tensor '", value.name, "' is read with two different scales."),
+                       "Give each tensor one scale.");
       return false;
     }
     value.quant = std::move(params);
@@ -568,11 +640,17 @@ Status resolve_flattened_softmax(Graph& graph) {
     const int rank = x.shape->rank();
     const auto axis = normalize_axis(node.attrs.get_int("axis", 1), rank);
     if (!axis) {
-      findings.push_back({Code::kInvalidModel, text("axis = ", node.attrs.get_int("axis", 1), " is out of range for ", x.shape->to_string(), "."), describe(node), "", {}});
+      findings.push_back({Code::kInvalidModel,
+                          text("axis = ", node.attrs.get_int("axis", 1), " is out of range for ",
+                               x.shape->to_string(), "."),
+                          describe(node),
+                          "",
+                          {}});
       continue;
     }
     node.attrs.erase(kFlattened);
-    // Behind the axis there may be nothing, or only single elements: then flattening changes nothing.
+    // Behind the axis there may be nothing, or only single elements: then flattening changes
+    // nothing.
     bool same = true;
     for (int i = *axis + 1; i < rank; ++i) same = same && (*x.shape)[i] == 1;
     if (same) {
@@ -596,10 +674,12 @@ Status resolve_flattened_softmax(Graph& graph) {
     Attrs last;
     last.set("axis", std::int64_t{-1});
     const ValueId in = node.inputs[0];
-    graph.nodes.push_back({node.name + "_flatten", "Flatten", "", {in}, {flat}, std::move(flatten)});
+    graph.nodes.push_back(
+        {node.name + "_flatten", "Flatten", "", {in}, {flat}, std::move(flatten)});
     graph.nodes.push_back({node.name, node.op, "", {flat}, {shares}, std::move(last)});
     graph.nodes.push_back({node.name + "_shape", "Shape", "", {in}, {shape}, {}});
-    graph.nodes.push_back({node.name + "_reshape", "Reshape", "", {shares, shape}, node.outputs, {}});
+    graph.nodes.push_back(
+        {node.name + "_reshape", "Reshape", "", {shares, shape}, node.outputs, {}});
   }
   if (!findings.empty()) return combine(std::move(findings));
   return ok_status();

@@ -11,7 +11,8 @@ Result<int> eliminate_dead(Graph& graph, PassContext&) {
   for (std::size_t i = graph.nodes.size(); i-- > 0;) {
     const Node& node = graph.nodes[i];
     bool alive = false;
-    for (const ValueId id : node.outputs) alive = alive || (id != kNoValue && wanted[static_cast<std::size_t>(id)]);
+    for (const ValueId id : node.outputs)
+      alive = alive || (id != kNoValue && wanted[static_cast<std::size_t>(id)]);
     if (!alive) {
       dead[i] = true;
       ++removed;

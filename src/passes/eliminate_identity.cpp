@@ -8,7 +8,8 @@ bool hands_on(const Graph& graph, const Node& node) {
   if (node.op == "Identity") return true;
   // A Cast to the dtype that its input has.
   const Value& in = graph.value(node.input(0));
-  return node.op == "Cast" && in.dtype != DType::kUndefined && node.attrs.get_int("to", 0) == static_cast<std::int64_t>(in.dtype);
+  return node.op == "Cast" && in.dtype != DType::kUndefined &&
+         node.attrs.get_int("to", 0) == static_cast<std::int64_t>(in.dtype);
 }
 }  // namespace
 

@@ -30,7 +30,8 @@ constexpr std::array kVectors{
     Vector{{-128, -128, -128, -128}, {0x80, 0x80, 0x80, 0x80}},
     Vector{{-128, -128, 0, 0}, {0xFF, 0xFF, 0, 0}},
     Vector{{127, 127, 127, 127}, {0xFF, 0xFF, 0xFF, 0xFF}},
-    Vector{{3, -5, 7, 11}, {2, 4, 6, 100}},  // plain small values: every conforming engine gives 1128
+    Vector{{3, -5, 7, 11},
+           {2, 4, 6, 100}},  // plain small values: every conforming engine gives 1128
 };
 constexpr std::int32_t kAccumulator = 1000;
 struct Answer {

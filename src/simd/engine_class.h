@@ -1,5 +1,6 @@
-// What the relaxed dot products of this machine compute. Their results may differ between engines (the
-// relaxed-SIMD proposal leaves operand 2's sign and the saturation of pair sums open), never within one.
+// What the relaxed dot products of this machine compute. Their results may differ between engines
+// (the relaxed-SIMD proposal leaves operand 2's sign and the saturation of pair sums open), never
+// within one.
 #pragma once
 
 #include <cstdint>
@@ -11,15 +12,16 @@ namespace octavo::simd {
 enum class Level : std::uint8_t { kScalar, kSimd128, kRelaxed, kBest = kRelaxed };
 
 enum class EngineClass : std::uint8_t {
-  kNone,      // no relaxed SIMD, or one whose sums are none of the below: use SIMD128 rows
-  kSdot,      // signed x signed, exact
-  kUsdot,     // signed x unsigned, exact
-  kMaddubs,   // signed x unsigned, pair sums saturate to 16 bits
-  kWrap,      // signed x signed, pair sums wrap to 16 bits
+  kNone,     // no relaxed SIMD, or one whose sums are none of the below: use SIMD128 rows
+  kSdot,     // signed x signed, exact
+  kUsdot,    // signed x unsigned, exact
+  kMaddubs,  // signed x unsigned, pair sums saturate to 16 bits
+  kWrap,     // signed x signed, pair sums wrap to 16 bits
 };
 
-std::string_view engine_class_name(EngineClass engine_class);  // "SDOT", "USDOT", "MADDUBS", "WRAP", "none"
-std::string_view level_name(Level level);                      // "scalar", "simd128", "relaxed"
+std::string_view engine_class_name(
+    EngineClass engine_class);             // "SDOT", "USDOT", "MADDUBS", "WRAP", "none"
+std::string_view level_name(Level level);  // "scalar", "simd128", "relaxed"
 
 // sums[i] += sum over j < 4 of a[4i + j] * b[4i + j], i < 4, in the manner of some engine.
 using DotFn = void (*)(const std::int8_t* a, const std::uint8_t* b, std::int32_t* sums);

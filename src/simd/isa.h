@@ -1,8 +1,8 @@
 // The only feature #ifs of the tree: what vector instructions this build has.
 //
-// SIMD128 is there always: as WebAssembly instructions, or natively through SIMDe, so that sanitizers see the real
-// kernels. The relaxed dot products are instructions in the relaxed module; natively they are scalar models of each engine
-// class (relaxed.h), for tests only.
+// SIMD128 is there always: as WebAssembly instructions, or natively through SIMDe, so that
+// sanitizers see the real kernels. The relaxed dot products are instructions in the relaxed module;
+// natively they are scalar models of each engine class (relaxed.h), for tests only.
 #pragma once
 
 #if defined(__wasm_simd128__)
@@ -17,7 +17,7 @@
 namespace octavo::simd {
 
 #if defined(__wasm_relaxed_simd__)
-inline constexpr bool kHasRelaxed = true;         // as instructions
+inline constexpr bool kHasRelaxed = true;  // as instructions
 inline constexpr bool kHasRelaxedModels = false;
 #elif defined(__wasm__)
 inline constexpr bool kHasRelaxed = false;

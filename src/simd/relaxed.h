@@ -2,9 +2,10 @@
 //
 //   relaxed_dot<C>(w, x, acc)[i] = acc[i] + sum over j < 4 of w[4i + j] * x[4i + j]
 //
-// w holds signed bytes. x holds signed bytes for the classes SDOT and WRAP, unsigned ones for USDOT and MADDUBS. In a
-// relaxed module it is one instruction, and C only says what the caller knows about the machine. Natively it is a
-// model: MADDUBS saturates each sum of two products to 16 bits, WRAP wraps it (KERNELS: relaxed-simd proposal, Overview).
+// w holds signed bytes. x holds signed bytes for the classes SDOT and WRAP, unsigned ones for USDOT
+// and MADDUBS. In a relaxed module it is one instruction, and C only says what the caller knows
+// about the machine. Natively it is a model: MADDUBS saturates each sum of two products to 16 bits,
+// WRAP wraps it (KERNELS: relaxed-simd proposal, Overview).
 #pragma once
 
 #include <algorithm>
@@ -39,7 +40,8 @@ inline v128_t relaxed_dot(v128_t w, v128_t x, v128_t acc) {
       if constexpr (kClass == EngineClass::kWrap) two = static_cast<std::int16_t>(two);
       sum += two;
     }
-    sums[lane] = static_cast<std::int32_t>(static_cast<std::uint32_t>(sums[lane]) + static_cast<std::uint32_t>(sum));
+    sums[lane] = static_cast<std::int32_t>(static_cast<std::uint32_t>(sums[lane]) +
+                                           static_cast<std::uint32_t>(sum));
   }
   v128_t out;
   std::memcpy(&out, sums, 16);

@@ -82,7 +82,8 @@ TEST_CASE("verify: what is not well formed is found, all of it at once") {
 TEST_CASE("sort_topologically: nodes come after what they read, and otherwise stay") {
   Chain chain;
   const ValueId z = add_value(chain.graph, "z");
-  chain.graph.nodes = {make_node("b", {chain.m}, {chain.y}), make_node("c", {chain.x}, {z}), make_node("a", {chain.x}, {chain.m})};
+  chain.graph.nodes = {make_node("b", {chain.m}, {chain.y}), make_node("c", {chain.x}, {z}),
+                       make_node("a", {chain.x}, {chain.m})};
   REQUIRE(sort_topologically(chain.graph).ok());
   CHECK(chain.graph.nodes[0].name == "c");
   CHECK(chain.graph.nodes[1].name == "a");
@@ -95,7 +96,8 @@ TEST_CASE("sort_topologically: nodes come after what they read, and otherwise st
 
 TEST_CASE("sort_topologically: a node that reads a tensor twice waits once for it") {
   Chain chain;
-  chain.graph.nodes = {make_node("b", {chain.m, chain.m}, {chain.y}), make_node("a", {chain.x}, {chain.m})};
+  chain.graph.nodes = {make_node("b", {chain.m, chain.m}, {chain.y}),
+                       make_node("a", {chain.x}, {chain.m})};
   REQUIRE(sort_topologically(chain.graph).ok());
   CHECK(chain.graph.nodes[0].name == "a");
 }

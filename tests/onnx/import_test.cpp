@@ -14,7 +14,9 @@ namespace {
 
 using namespace octavo::test;
 
-Result<Graph> import_bytes(const std::string& bytes) { return import_model(exact_bytes(bytes), bytes.size()); }
+Result<Graph> import_bytes(const std::string& bytes) {
+  return import_model(exact_bytes(bytes), bytes.size());
+}
 Graph import_good(const OnnxFile& file) {
   auto graph = import_bytes(file.bytes());
   REQUIRE_MESSAGE(graph.ok(), (graph.ok() ? "" : graph.error().message()));
@@ -86,25 +88,33 @@ TEST_CASE("import: initializers of every dtype, raw and in typed fields") {
   const std::vector<float> f{1, 0, 77};
   const std::vector<double> d{1, 0, 77};
   const std::vector<Row> rows = {
-      {1, DType::kFloat32, raw_tensor<float>("w", {3}, 1, f), tensor_bytes("w", {3}, 1, [&](pbf_writer& w) { w.add_packed_float(4, f.begin(), f.end()); })},
+      {1, DType::kFloat32, raw_tensor<float>("w", {3}, 1, f),
+       tensor_bytes("w", {3}, 1,
+                    [&](pbf_writer& w) { w.add_packed_float(4, f.begin(), f.end()); })},
       {2, DType::kUint8, raw_tensor<std::uint8_t>("w", {3}, 2, {1, 0, 77}), varints(2, 5)},
       {3, DType::kInt8, raw_tensor<std::int8_t>("w", {3}, 3, {1, 0, 77}), varints(3, 5)},
       {4, DType::kUint16, raw_tensor<std::uint16_t>("w", {3}, 4, {1, 0, 77}), varints(4, 5)},
       {5, DType::kInt16, raw_tensor<std::int16_t>("w", {3}, 5, {1, 0, 77}), varints(5, 5)},
       {6, DType::kInt32, raw_tensor<std::int32_t>("w", {3}, 6, {1, 0, 77}), varints(6, 5)},
       {7, DType::kInt64, raw_tensor<std::int64_t>("w", {3}, 7, {1, 0, 77}), varints(7, 7)},
-      {11, DType::kFloat64, raw_tensor<double>("w", {3}, 11, d), tensor_bytes("w", {3}, 11, [&](pbf_writer& w) { w.add_packed_double(10, d.begin(), d.end()); })},
+      {11, DType::kFloat64, raw_tensor<double>("w", {3}, 11, d),
+       tensor_bytes("w", {3}, 11,
+                    [&](pbf_writer& w) { w.add_packed_double(10, d.begin(), d.end()); })},
       {12, DType::kUint32, raw_tensor<std::uint32_t>("w", {3}, 12, {1, 0, 77}), varints(12, 11)},
       {13, DType::kUint64, raw_tensor<std::uint64_t>("w", {3}, 13, {1, 0, 77}), varints(13, 11)},
       // Half precision becomes float32.
-      {10, DType::kFloat32, raw_tensor<std::uint16_t>("w", {3}, 10, {0x3C00, 0, 0x54D0}), tensor_bytes("w", {3}, 10, [](pbf_writer& w) {
-         const std::vector<std::int64_t> bits{0x3C00, 0, 0x54D0};
-         w.add_packed_int64(5, bits.begin(), bits.end());
-       })},
-      {16, DType::kFloat32, raw_tensor<std::uint16_t>("w", {3}, 16, {0x3F80, 0, 0x429A}), tensor_bytes("w", {3}, 16, [](pbf_writer& w) {
-         const std::vector<std::int64_t> bits{0x3F80, 0, 0x429A};
-         w.add_packed_int64(5, bits.begin(), bits.end());
-       })},
+      {10, DType::kFloat32, raw_tensor<std::uint16_t>("w", {3}, 10, {0x3C00, 0, 0x54D0}),
+       tensor_bytes("w", {3}, 10,
+                    [](pbf_writer& w) {
+                      const std::vector<std::int64_t> bits{0x3C00, 0, 0x54D0};
+                      w.add_packed_int64(5, bits.begin(), bits.end());
+                    })},
+      {16, DType::kFloat32, raw_tensor<std::uint16_t>("w", {3}, 16, {0x3F80, 0, 0x429A}),
+       tensor_bytes("w", {3}, 16,
+                    [](pbf_writer& w) {
+                      const std::vector<std::int64_t> bits{0x3F80, 0, 0x429A};
+                      w.add_packed_int64(5, bits.begin(), bits.end());
+                    })},
   };
   for (const Row& row : rows) {
     CAPTURE(row.data_type);
@@ -166,7 +176,9 @@ TEST_CASE("import: attributes without a type are what they hold") {
 
 TEST_CASE("import: nodes are put in order, names made unique, absent inputs kept") {
   OnnxFile file = small_file();
-  file.nodes = {node_bytes("Add", {"c", "b"}, {"y"}, {}, "n"), node_bytes("Clip", {"x", "", "w"}, {"b"}, {}, "n"), node_bytes("Relu", {"b", ""}, {"c", ""}, {}, "n_1"),
+  file.nodes = {node_bytes("Add", {"c", "b"}, {"y"}, {}, "n"),
+                node_bytes("Clip", {"x", "", "w"}, {"b"}, {}, "n"),
+                node_bytes("Relu", {"b", ""}, {"c", ""}, {}, "n_1"),
                 node_bytes("Relu", {"b"}, {"d"}, {}, "n")};
   const Graph graph = import_good(file);
   REQUIRE(graph.nodes.size() == 4);
@@ -182,7 +194,9 @@ TEST_CASE("import: nodes are put in order, names made unique, absent inputs kept
 TEST_CASE("import: thousands of nodes with one name are named in an instant") {
   OnnxFile file = small_file();
   file.nodes.clear();
-  for (int i = 0; i < 20000; ++i) file.nodes.push_back(node_bytes("Relu", {i == 0 ? "x" : "t" + std::to_string(i - 1)}, {i == 19999 ? "y" : "t" + std::to_string(i)}, {}, "n"));
+  for (int i = 0; i < 20000; ++i)
+    file.nodes.push_back(node_bytes("Relu", {i == 0 ? "x" : "t" + std::to_string(i - 1)},
+                                    {i == 19999 ? "y" : "t" + std::to_string(i)}, {}, "n"));
   CHECK(import_good(file).nodes.back().name == "n_19999");
 }
 
@@ -194,7 +208,8 @@ TEST_CASE("import: what is no ONNX file is told by what it is") {
     return error.what;
   };
   CHECK(what("") == "The file is empty.");
-  CHECK(what(std::string("PK\x03\x04", 4) + std::string(100, '\0')).find("zip") != std::string::npos);
+  CHECK(what(std::string("PK\x03\x04", 4) + std::string(100, '\0')).find("zip") !=
+        std::string::npos);
   CHECK(what("\x80\x02" + std::string(100, 'x')).find("pickle") != std::string::npos);
   CHECK(what(std::string("\x1c\0\0\0TFL3", 8)).find("TensorFlow Lite") != std::string::npos);
   CHECK(what("\x89HDF\r\n").find("HDF5") != std::string::npos);
@@ -204,7 +219,8 @@ TEST_CASE("import: what is no ONNX file is told by what it is") {
   CHECK(what("{\"a\": 1}").find("JSON") != std::string::npos);
   CHECK(what("version https://git-lfs.github.com/spec/v1\n").find("LFS") != std::string::npos);
   CHECK(!what(std::string(1000, '\xFF')).empty());
-  CHECK(what(message([](pbf_writer& w) { w.add_int64(1, 8); })).find("no graph") != std::string::npos);
+  CHECK(what(message([](pbf_writer& w) { w.add_int64(1, 8); })).find("no graph") !=
+        std::string::npos);
 }
 
 TEST_CASE("import: an opset that is too old, too new or absent is refused") {
@@ -250,7 +266,8 @@ TEST_CASE("import: external data is named with its file") {
 }
 
 TEST_CASE("import: weights that are not finite are refused with their place") {
-  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+  for (const float bad :
+       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     OnnxFile file = small_file();
     file.initializers = {raw_tensor<float>("w", {3}, 1, {1.0F, 2.0F, bad})};
     const Error error = error_of(file);
@@ -269,7 +286,9 @@ TEST_CASE("import: dtypes that are no numbers are refused") {
   OnnxFile file = small_file();
   file.value_infos = {};
   std::string bytes = file.bytes();
-  bytes = message([&](pbf_writer& w) { w.add_message(7, message([](pbf_writer& g) { g.add_message(15, std::string("\x0a\x00", 2)); })); });
+  bytes = message([&](pbf_writer& w) {
+    w.add_message(7, message([](pbf_writer& g) { g.add_message(15, std::string("\x0a\x00", 2)); }));
+  });
   CHECK(error_of(bytes).code == Code::kUnsupportedDtype);  // sparse
 }
 
@@ -282,11 +301,14 @@ TEST_CASE("import: data that does not fill its shape is refused") {
   CHECK(code_of(raw_tensor<float>("w", {3}, 1, {1, 2})) == Code::kInvalidModel);
   CHECK(code_of(raw_tensor<float>("w", {3}, 1, {1, 2, 3, 4})) == Code::kInvalidModel);
   CHECK(code_of(tensor_bytes("w", {3}, 1, [](pbf_writer&) {})) == Code::kInvalidModel);
-  CHECK(code_of(tensor_bytes("w", {3}, 7, [](pbf_writer& w) { w.add_int64(7, 5); })) == Code::kInvalidModel);
+  CHECK(code_of(tensor_bytes("w", {3}, 7, [](pbf_writer& w) { w.add_int64(7, 5); })) ==
+        Code::kInvalidModel);
   CHECK(code_of(raw_tensor<float>("w", {-3}, 1, {1})) == Code::kLimitExceeded);
   CHECK(code_of(raw_tensor<float>("w", {std::int64_t{1} << 40}, 1, {1})) == Code::kLimitExceeded);
-  CHECK(code_of(raw_tensor<float>("w", {std::int64_t{1} << 33, std::int64_t{1} << 33}, 1, {1})) == Code::kLimitExceeded);
-  CHECK(code_of(raw_tensor<float>("w", std::vector<std::int64_t>(40, 1), 1, {1})) == Code::kLimitExceeded);
+  CHECK(code_of(raw_tensor<float>("w", {std::int64_t{1} << 33, std::int64_t{1} << 33}, 1, {1})) ==
+        Code::kLimitExceeded);
+  CHECK(code_of(raw_tensor<float>("w", std::vector<std::int64_t>(40, 1), 1, {1})) ==
+        Code::kLimitExceeded);
   CHECK(code_of(raw_tensor<float>("", {1}, 1, {1})) == Code::kInvalidModel);  // without a name
 }
 
@@ -304,7 +326,8 @@ TEST_CASE("import: names and dimensions beyond all measure are refused") {
 
 TEST_CASE("import: graphs that are none are refused") {
   OnnxFile file = small_file();
-  file.nodes = {node_bytes("Relu", {"b"}, {"a"}), node_bytes("Relu", {"a"}, {"b"}), node_bytes("Add", {"x", "b"}, {"y"})};
+  file.nodes = {node_bytes("Relu", {"b"}, {"a"}), node_bytes("Relu", {"a"}, {"b"}),
+                node_bytes("Add", {"x", "b"}, {"y"})};
   CHECK(error_of(file).what.find("circle") != std::string::npos);
   file = small_file();
   file.nodes.push_back(node_bytes("Relu", {"x"}, {"y"}));
@@ -328,7 +351,9 @@ TEST_CASE("import: graphs that are none are refused") {
 
 TEST_CASE("import: all findings come at once") {
   OnnxFile file = small_file();
-  file.initializers = {raw_tensor<float>("w", {3}, 1, {1, 2}), raw_tensor<float>("v", {1}, 1, {std::nanf("")}), raw_tensor<float>("u", {1}, 99, {1})};
+  file.initializers = {raw_tensor<float>("w", {3}, 1, {1, 2}),
+                       raw_tensor<float>("v", {1}, 1, {std::nanf("")}),
+                       raw_tensor<float>("u", {1}, 99, {1})};
   CHECK(error_of(file).all.size() == 3);
 }
 
@@ -337,7 +362,11 @@ TEST_CASE("import: fields of another wire type than the schema's are refused") {
   CHECK(error_of(text_for_number).code == Code::kInvalidModel);
   const std::string number_for_graph = message([](pbf_writer& w) { w.add_int64(7, 3); });
   CHECK(error_of(number_for_graph).code == Code::kInvalidModel);
-  const std::string float_for_ints = message([](pbf_writer& w) { w.add_message(7, message([](pbf_writer& g) { g.add_message(5, message([](pbf_writer& t) { t.add_float(1, 1.0F); })); })); });
+  const std::string float_for_ints = message([](pbf_writer& w) {
+    w.add_message(7, message([](pbf_writer& g) {
+                    g.add_message(5, message([](pbf_writer& t) { t.add_float(1, 1.0F); }));
+                  }));
+  });
   CHECK(error_of(float_for_ints).code == Code::kInvalidModel);
 }
 
@@ -363,16 +392,19 @@ void check_damaged(const std::string& bytes) {
 
 TEST_CASE("import: damaged files give an error or a valid graph, never a crash") {
   check_damaged(small_file().bytes());
-  for (const char* name : {"float", "qdq_qint8", "qdq_quint8", "qoperator_qint8", "qoperator_quint8"}) {
+  for (const char* name :
+       {"float", "qdq_qint8", "qdq_quint8", "qoperator_qint8", "qoperator_quint8"}) {
     CAPTURE(name);
-    const auto bytes = read_file(std::string(OCTAVO_SOURCE_DIR) + "/tests/data/golden/onnx/" + name + ".onnx");
+    const auto bytes =
+        read_file(std::string(OCTAVO_SOURCE_DIR) + "/tests/data/golden/onnx/" + name + ".onnx");
     REQUIRE(bytes);
     check_damaged({bytes->begin(), bytes->end()});
   }
 }
 
 TEST_CASE("import: the built-in sample cut at any byte is told to be cut") {
-  const auto bytes = read_file(std::string(OCTAVO_SOURCE_DIR) + "/web/public/samples/digits_mobilenet_bn.onnx");
+  const auto bytes =
+      read_file(std::string(OCTAVO_SOURCE_DIR) + "/web/public/samples/digits_mobilenet_bn.onnx");
   REQUIRE(bytes);
   const std::string whole(bytes->begin(), bytes->end());
   int truncated = 0;

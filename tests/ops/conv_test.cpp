@@ -1,4 +1,5 @@
-// Conv on floats and on codes against plain loops over ONNX's definition, and against ONNX Runtime's QLinearConv.
+// Conv on floats and on codes against plain loops over ONNX's definition, and against ONNX
+// Runtime's QLinearConv.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -33,7 +34,13 @@ const std::vector<Case> kCases = {
     {"rows wider than a block", {1, 2, 3, 250}, {3, 2, 3, 3}, 1, {}, {}, {1, 1, 1, 1}},
     {"asymmetric pads and strides", {1, 3, 9, 10}, {4, 3, 3, 2}, 1, {2, 3}, {}, {0, 2, 1, 0}},
     {"dilated", {1, 3, 11, 12}, {4, 3, 3, 3}, 1, {1, 1}, {2, 3}, {2, 3, 2, 3}},
-    {"dilated along the height only", {1, 3, 11, 12}, {4, 3, 3, 3}, 1, {1, 1}, {2, 1}, {1, 0, 2, 1}},
+    {"dilated along the height only",
+     {1, 3, 11, 12},
+     {4, 3, 3, 3},
+     1,
+     {1, 1},
+     {2, 1},
+     {1, 0, 2, 1}},
     {"dilated and strided", {1, 3, 13, 14}, {4, 3, 2, 3}, 1, {2, 3}, {3, 2}, {1, 2, 0, 1}},
     {"kernel as large as the padded image", {1, 2, 3, 3}, {3, 2, 5, 5}, 1, {}, {}, {1, 1, 1, 1}},
     {"pads wider than the image", {1, 2, 2, 2}, {3, 2, 3, 3}, 1, {}, {}, {4, 5, 3, 6}},
@@ -49,7 +56,14 @@ const std::vector<Case> kCases = {
     {"SAME_UPPER, even kernel", {1, 3, 7, 8}, {4, 3, 2, 4}, 1, {2, 3}, {}, {}, "SAME_UPPER"},
     {"SAME_LOWER, even kernel", {1, 3, 7, 8}, {4, 3, 2, 4}, 1, {2, 3}, {}, {}, "SAME_LOWER"},
     {"SAME_UPPER, dilated", {1, 3, 7, 8}, {4, 3, 3, 3}, 1, {1, 2}, {2, 2}, {}, "SAME_UPPER"},
-    {"SAME_UPPER, stride beyond kernel", {1, 3, 8, 8}, {4, 3, 1, 1}, 1, {3, 3}, {}, {}, "SAME_UPPER"},
+    {"SAME_UPPER, stride beyond kernel",
+     {1, 3, 8, 8},
+     {4, 3, 1, 1},
+     1,
+     {3, 3},
+     {},
+     {},
+     "SAME_UPPER"},
     {"VALID", {1, 3, 7, 8}, {4, 3, 2, 4}, 1, {2, 3}, {}, {}, "VALID"},
     {"without bias", {1, 3, 7, 8}, {4, 3, 3, 3}, 1, {}, {}, {1, 1, 1, 1}, "", false},
     {"1-d", {2, 3, 20}, {4, 3, 5}, 1, {2}, {}, {2, 1}},
@@ -65,7 +79,9 @@ Axis axis_of(const Case& c, int i) {
   const int spatial = c.x.rank() - 2;
   if (spatial == 1 && i == 0) return {};
   const auto at = static_cast<std::size_t>(spatial == 1 ? 0 : i);
-  const auto pick = [&](const Ints& list, std::int64_t fallback) { return list.empty() ? fallback : list[at]; };
+  const auto pick = [&](const Ints& list, std::int64_t fallback) {
+    return list.empty() ? fallback : list[at];
+  };
   Axis a;
   a.in = c.x[static_cast<int>(at) + 2];
   a.kernel = c.w[static_cast<int>(at) + 2];
@@ -84,7 +100,8 @@ Axis axis_of(const Case& c, int i) {
   return a;
 }
 
-// sum(n, m, y, x, term): adds term(index of x, index of w) for all taps inside the image. Indices are row-major.
+// sum(n, m, y, x, term): adds term(index of x, index of w) for all taps inside the image. Indices
+// are row-major.
 template <class Term, class Result>
 void each_output(const Case& c, Term term, Result result) {
   const Axis h = axis_of(c, 0);
@@ -104,7 +121,8 @@ void each_output(const Case& c, Term term, Result result) {
                 const std::int64_t column = x * w.stride - w.begin + j * w.dilation;
                 if (row < 0 || row >= h.in || column < 0 || column >= w.in) continue;
                 const std::int64_t channel = m / (outputs / c.group) * depth + d;
-                term(static_cast<std::size_t>(((n * channels + channel) * h.in + row) * w.in + column),
+                term(static_cast<std::size_t>(((n * channels + channel) * h.in + row) * w.in +
+                                              column),
                      static_cast<std::size_t>(((m * depth + d) * h.kernel + i) * w.kernel + j));
               }
             }
@@ -132,7 +150,8 @@ Node node_of(const Case& c) {
 }
 
 std::vector<kernels::Policy> policies() {
-  std::vector<kernels::Policy> list{{simd::EngineClass::kNone, simd::Level::kScalar}, {simd::EngineClass::kNone, simd::Level::kSimd128}};
+  std::vector<kernels::Policy> list{{simd::EngineClass::kNone, simd::Level::kScalar},
+                                    {simd::EngineClass::kNone, simd::Level::kSimd128}};
   list.push_back({simd::probe_engine_class(), simd::Level::kBest});
   if (simd::probe_engine_class() == simd::EngineClass::kNone) {  // natively: models
     list.push_back({simd::EngineClass::kUsdot, simd::Level::kBest});
@@ -142,15 +161,22 @@ std::vector<kernels::Policy> policies() {
 }
 
 void check_float(const Case& c, const Attrs& extra = {}, double lo = -1e30, double hi = 1e30) {
-  const Tensor x = Tensor::of(c.x, random_floats(static_cast<std::size_t>(c.x.elements()), 1, -2.0F, 2.0F));
-  const Tensor w = Tensor::of(c.w, random_floats(static_cast<std::size_t>(c.w.elements()), 2, -1.0F, 1.0F));
-  const Tensor b = Tensor::of(Shape{c.w[0]}, random_floats(static_cast<std::size_t>(c.w[0]), 3, -1.0F, 1.0F));
+  const Tensor x =
+      Tensor::of(c.x, random_floats(static_cast<std::size_t>(c.x.elements()), 1, -2.0F, 2.0F));
+  const Tensor w =
+      Tensor::of(c.w, random_floats(static_cast<std::size_t>(c.w.elements()), 2, -1.0F, 1.0F));
+  const Tensor b =
+      Tensor::of(Shape{c.w[0]}, random_floats(static_cast<std::size_t>(c.w[0]), 3, -1.0F, 1.0F));
   std::vector<double> expected(static_cast<std::size_t>(output_shape(c).elements()));
   double sum = 0;
   each_output(
-      c, [&](std::size_t i, std::size_t k) { sum += static_cast<double>(x.span<float>()[i]) * static_cast<double>(w.span<float>()[k]); },
+      c,
+      [&](std::size_t i, std::size_t k) {
+        sum += static_cast<double>(x.span<float>()[i]) * static_cast<double>(w.span<float>()[k]);
+      },
       [&](std::size_t at, std::size_t m) {
-        expected[at] = std::clamp(sum + (c.bias ? static_cast<double>(b.span<float>()[m]) : 0.0), lo, hi);
+        expected[at] =
+            std::clamp(sum + (c.bias ? static_cast<double>(b.span<float>()[m]) : 0.0), lo, hi);
         sum = 0;
       });
   Node node = node_of(c);
@@ -158,13 +184,15 @@ void check_float(const Case& c, const Attrs& extra = {}, double lo = -1e30, doub
   std::optional<Tensor> first;
   for (const kernels::Policy& policy : policies()) {
     CAPTURE(simd::level_name(policy.level));
-    const auto out = run_op(node, {Operand{x}, constant(w), c.bias ? std::optional(constant(b)) : std::nullopt},
-                            {.layout = Layout::kChannelsLast, .policy = policy});
+    const auto out =
+        run_op(node, {Operand{x}, constant(w), c.bias ? std::optional(constant(b)) : std::nullopt},
+               {.layout = Layout::kChannelsLast, .policy = policy});
     REQUIRE_MESSAGE(out.ok(), (out.ok() ? "" : out.error().message()));
     const Tensor& y = (*out)[0];
     CHECK(y.shape() == output_shape(c));
     int wrong = 0;
-    for (std::size_t i = 0; i < expected.size(); ++i) wrong += std::abs(static_cast<double>(y.span<float>()[i]) - expected[i]) > 1e-4 ? 1 : 0;
+    for (std::size_t i = 0; i < expected.size(); ++i)
+      wrong += std::abs(static_cast<double>(y.span<float>()[i]) - expected[i]) > 1e-4 ? 1 : 0;
     CHECK(wrong == 0);
     if (!first) first = y;
     CHECK(same(y, *first));  // all rows give the same bits
@@ -172,7 +200,8 @@ void check_float(const Case& c, const Attrs& extra = {}, double lo = -1e30, doub
 }
 
 template <class Code>
-void check_codes(const Case& c, std::optional<int> uint8_zero, const Attrs& extra = {}, int lo = -1000, int hi = 1000) {
+void check_codes(const Case& c, std::optional<int> uint8_zero, const Attrs& extra = {},
+                 int lo = -1000, int hi = 1000) {
   const bool uint8_weights = uint8_zero.has_value();
   constexpr bool kSigned = std::is_signed_v<Code>;
   const auto outputs = static_cast<std::size_t>(c.w[0]);
@@ -185,7 +214,8 @@ void check_codes(const Case& c, std::optional<int> uint8_zero, const Attrs& extr
   if (w_grid.scale.size() == 1) w_grid.axis.reset();
   const Tensor x = Tensor::of(c.x, random_codes<Code>(static_cast<std::size_t>(c.x.elements()), 5));
   const auto count = static_cast<std::size_t>(c.w.elements());
-  const Tensor w = uint8_weights ? Tensor::of(c.w, random_codes<std::uint8_t>(count, 6)) : Tensor::of(c.w, random_codes<std::int8_t>(count, 6));
+  const Tensor w = uint8_weights ? Tensor::of(c.w, random_codes<std::uint8_t>(count, 6))
+                                 : Tensor::of(c.w, random_codes<std::int8_t>(count, 6));
   std::vector<std::int64_t> weights = to_int64s(w);
   for (std::int64_t& code : weights) code -= uint8_zero.value_or(0);
   Random random(7);
@@ -194,12 +224,18 @@ void check_codes(const Case& c, std::optional<int> uint8_zero, const Attrs& extr
   std::vector<Code> expected(static_cast<std::size_t>(output_shape(c).elements()));
   std::int64_t acc = 0;
   each_output(
-      c, [&](std::size_t i, std::size_t k) { acc += (x.span<Code>()[i] - x_grid.zero_point[0]) * weights[k]; },
+      c,
+      [&](std::size_t i, std::size_t k) {
+        acc += (x.span<Code>()[i] - x_grid.zero_point[0]) * weights[k];
+      },
       [&](std::size_t at, std::size_t m) {
         acc += c.bias ? bias[m] : 0;
         const float scale = x_grid.scale[0] * w_grid.scale[uint8_weights ? 0 : m] / y_grid.scale[0];
-        const double code = std::nearbyint(static_cast<double>(static_cast<float>(acc) * scale)) + y_grid.zero_point[0];
-        expected[at] = static_cast<Code>(std::clamp(code, std::max<double>(std::numeric_limits<Code>::min(), lo), std::min<double>(std::numeric_limits<Code>::max(), hi)));
+        const double code = std::nearbyint(static_cast<double>(static_cast<float>(acc) * scale)) +
+                            y_grid.zero_point[0];
+        expected[at] = static_cast<Code>(
+            std::clamp(code, std::max<double>(std::numeric_limits<Code>::min(), lo),
+                       std::min<double>(std::numeric_limits<Code>::max(), hi)));
         acc = 0;
       });
   Operand weight = constant(w);
@@ -209,8 +245,11 @@ void check_codes(const Case& c, std::optional<int> uint8_zero, const Attrs& extr
   for (const kernels::Policy& policy : policies()) {
     CAPTURE(simd::level_name(policy.level));
     CAPTURE(simd::engine_class_name(policy.engine));
-    const auto out = run_op(node, {Operand{x, false, x_grid}, weight, c.bias ? std::optional(constant(Tensor::of(Shape{c.w[0]}, bias))) : std::nullopt},
-                            {.layout = Layout::kChannelsLast, .out_quant = y_grid, .policy = policy});
+    const auto out =
+        run_op(node,
+               {Operand{x, false, x_grid}, weight,
+                c.bias ? std::optional(constant(Tensor::of(Shape{c.w[0]}, bias))) : std::nullopt},
+               {.layout = Layout::kChannelsLast, .out_quant = y_grid, .policy = policy});
     REQUIRE_MESSAGE(out.ok(), (out.ok() ? "" : out.error().message()));
     CHECK(same((*out)[0], Tensor::of(output_shape(c), expected)));
   }
@@ -251,10 +290,13 @@ TEST_CASE("Conv takes a zero point for each output channel of its weight") {
   const Tensor x = counting(DType::kUint8, {1, 2, 1, 1});  // 0, 1
   Operand w = constant(Tensor::of<std::uint8_t>(Shape{3, 2, 1, 1}, {10, 20, 30, 40, 50, 255}));
   w.quant = QuantParams{{1.0F, 1.0F, 1.0F}, {5, 41, 0}, 0};
-  const auto out = run_op(make_node("Conv"), {Operand{x, false, QuantParams::per_tensor(1.0F, 0)}, w},
-                          {.layout = Layout::kChannelsLast, .out_quant = QuantParams::per_tensor(2.0F, 10)});
+  const auto out =
+      run_op(make_node("Conv"), {Operand{x, false, QuantParams::per_tensor(1.0F, 0)}, w},
+             {.layout = Layout::kChannelsLast, .out_quant = QuantParams::per_tensor(2.0F, 10)});
   REQUIRE(out.ok());
-  CHECK(same((*out)[0], Tensor::of<std::uint8_t>(Shape{1, 3, 1, 1}, {10 + 8, 10, 10 + 128})));  // ties to even: 7.5, -0.5, 127.5
+  CHECK(same((*out)[0],
+             Tensor::of<std::uint8_t>(Shape{1, 3, 1, 1},
+                                      {10 + 8, 10, 10 + 128})));  // ties to even: 7.5, -0.5, 127.5
 }
 
 TEST_CASE("Conv clamps to its fused activation") {
@@ -280,7 +322,8 @@ Tensor golden_codes(const GoldenGroup& group, const GoldenCase& c, const char* k
   return Tensor::of(Shape(c.tensors.at(key).shape), group.get<Code>(c, key));
 }
 Tensor golden_tensor(const GoldenGroup& group, const GoldenCase& c, const char* key) {
-  return c.tensors.at(key).dtype == "u8" ? golden_codes<std::uint8_t>(group, c, key) : golden_codes<std::int8_t>(group, c, key);
+  return c.tensors.at(key).dtype == "u8" ? golden_codes<std::uint8_t>(group, c, key)
+                                         : golden_codes<std::int8_t>(group, c, key);
 }
 
 TEST_CASE("Conv on codes gives ONNX Runtime's QLinearConv") {
@@ -290,17 +333,30 @@ TEST_CASE("Conv on codes gives ONNX Runtime's QLinearConv") {
     if (c.str("kind") != "QLinearConv") continue;
     CAPTURE(c.name);
     const Ints two(2, c.integer("stride"));
-    const Node node = make_node("Conv", {{"group", c.integer("groups")}, {"strides", two}, {"pads", Ints(4, c.integer("pad"))}, {"dilations", Ints(2, c.integer("dilation"))}});
+    const Node node = make_node("Conv", {{"group", c.integer("groups")},
+                                         {"strides", two},
+                                         {"pads", Ints(4, c.integer("pad"))},
+                                         {"dilations", Ints(2, c.integer("dilation"))}});
     Operand weight = constant(golden_tensor(group, c, "w"));
     QuantParams grid{group.get<float>(c, "w_scale"), {}, std::nullopt};
     if (grid.scale.size() > 1) grid.axis = 0;
-    for (const std::int64_t zero : to_int64s(golden_tensor(group, c, "w_zp"))) grid.zero_point.push_back(static_cast<std::int32_t>(zero));
+    for (const std::int64_t zero : to_int64s(golden_tensor(group, c, "w_zp")))
+      grid.zero_point.push_back(static_cast<std::int32_t>(zero));
     weight.quant = grid;
-    const auto grid_of = [&](const char* scale, const char* zero) { return QuantParams::per_tensor(static_cast<float>(c.number(scale)), static_cast<std::int32_t>(c.integer(zero))); };
-    const Tensor bias = Tensor::of(Shape(c.tensors.at("bias").shape), group.get<std::int32_t>(c, "bias"));
+    const auto grid_of = [&](const char* scale, const char* zero) {
+      return QuantParams::per_tensor(static_cast<float>(c.number(scale)),
+                                     static_cast<std::int32_t>(c.integer(zero)));
+    };
+    const Tensor bias =
+        Tensor::of(Shape(c.tensors.at("bias").shape), group.get<std::int32_t>(c, "bias"));
     for (const kernels::Policy& policy : policies()) {
-      const auto out = run_op(node, {Operand{golden_tensor(group, c, "x"), false, grid_of("x_scale", "x_zp")}, weight, constant(bias)},
-                              {.layout = Layout::kChannelsLast, .out_quant = grid_of("y_scale", "y_zp"), .policy = policy});
+      const auto out =
+          run_op(node,
+                 {Operand{golden_tensor(group, c, "x"), false, grid_of("x_scale", "x_zp")}, weight,
+                  constant(bias)},
+                 {.layout = Layout::kChannelsLast,
+                  .out_quant = grid_of("y_scale", "y_zp"),
+                  .policy = policy});
       REQUIRE_MESSAGE(out.ok(), (out.ok() ? "" : out.error().message()));
       CHECK(same((*out)[0], golden_tensor(group, c, "y")));
     }
@@ -310,8 +366,11 @@ TEST_CASE("Conv on codes gives ONNX Runtime's QLinearConv") {
 }
 
 // The error of a Conv on x [1, 4, 8, 8] with w [6, 4, 3, 3].
-Error refusal(std::vector<std::pair<std::string, Attr>> attrs, Shape w = {6, 4, 3, 3}, Shape x = {1, 4, 8, 8}) {
-  const auto out = run_op(make_node("Conv", std::move(attrs)), {Operand{Tensor::make(DType::kFloat32, std::move(x))}, constant(Tensor::make(DType::kFloat32, std::move(w)))},
+Error refusal(std::vector<std::pair<std::string, Attr>> attrs, Shape w = {6, 4, 3, 3},
+              Shape x = {1, 4, 8, 8}) {
+  const auto out = run_op(make_node("Conv", std::move(attrs)),
+                          {Operand{Tensor::make(DType::kFloat32, std::move(x))},
+                           constant(Tensor::make(DType::kFloat32, std::move(w)))},
                           {.layout = Layout::kChannelsLast});
   REQUIRE_FALSE(out.ok());
   CHECK(out.error().where == "node 'node' (Conv)");
@@ -322,7 +381,8 @@ TEST_CASE("Conv refuses attributes that make no sense, by name") {
   constexpr std::int64_t kHuge = std::int64_t{1} << 62;
   CHECK(refusal({{"strides", Ints{0, 1}}}).message().find("strides holds 0") != std::string::npos);
   CHECK(refusal({{"strides", Ints{1}}}).code == Code::kShapeMismatch);
-  CHECK(refusal({{"dilations", Ints{1, -1}}}).message().find("dilations holds -1") != std::string::npos);
+  CHECK(refusal({{"dilations", Ints{1, -1}}}).message().find("dilations holds -1") !=
+        std::string::npos);
   CHECK(refusal({{"dilations", Ints{kHuge, 1}}}).code == Code::kUnsupportedAttribute);
   CHECK(refusal({{"pads", Ints{kHuge, kHuge, kHuge, kHuge}}}).code == Code::kUnsupportedAttribute);
   CHECK(refusal({{"pads", Ints{-1, 0, 0, 0}}}).code == Code::kUnsupportedAttribute);
@@ -334,37 +394,48 @@ TEST_CASE("Conv refuses attributes that make no sense, by name") {
   CHECK(refusal({{"group", std::int64_t{-2}}}).code == Code::kShapeMismatch);
   CHECK(refusal({{"group", std::int64_t{2}}}).code == Code::kShapeMismatch);
   CHECK(refusal({{"group", kHuge}}).code == Code::kShapeMismatch);
-  CHECK(refusal({{"group", std::int64_t{4}}}, {6, 1, 3, 3}).message().find("group = 4") != std::string::npos);
+  CHECK(refusal({{"group", std::int64_t{4}}}, {6, 1, 3, 3}).message().find("group = 4") !=
+        std::string::npos);
   CHECK(refusal({{"dilations", Ints{4, 4}}}).message().find("does not fit") != std::string::npos);
   CHECK(refusal({}, {6, 4, 3}).code == Code::kShapeMismatch);
   CHECK(refusal({}, {6, 4}, {1, 4}).code == Code::kShapeMismatch);
-  CHECK(refusal({}, {6, 4, 3, 3, 3}, {1, 4, 8, 8, 8}).message().find("three spatial axes") != std::string::npos);
+  CHECK(refusal({}, {6, 4, 3, 3, 3}, {1, 4, 8, 8, 8}).message().find("three spatial axes") !=
+        std::string::npos);
   CHECK(refusal({{"pads", Ints{1 << 22, 1 << 22, 1 << 22, 1 << 22}}}).code == Code::kLimitExceeded);
-  CHECK(refusal({{"pads", Ints{0, 1 << 23, 0, 1 << 23}}, {"strides", Ints{1, 1 << 22}}}, {1, 4, 3, 3}).code == Code::kLimitExceeded);
+  CHECK(
+      refusal({{"pads", Ints{0, 1 << 23, 0, 1 << 23}}, {"strides", Ints{1, 1 << 22}}}, {1, 4, 3, 3})
+          .code == Code::kLimitExceeded);
 }
 
 TEST_CASE("Conv refuses weights and biases that do not fit") {
   const Operand x{Tensor::make(DType::kFloat32, {1, 4, 8, 8})};
   const Tensor w = Tensor::make(DType::kFloat32, {6, 4, 3, 3});
   const auto code_of = [&](std::optional<Operand> weight, std::optional<Operand> bias) {
-    const auto out = run_op(make_node("Conv"), {x, std::move(weight), std::move(bias)}, {.layout = Layout::kChannelsLast});
+    const auto out = run_op(make_node("Conv"), {x, std::move(weight), std::move(bias)},
+                            {.layout = Layout::kChannelsLast});
     REQUIRE_FALSE(out.ok());
     return out.error().code;
   };
   CHECK(code_of(Operand{w}, std::nullopt) == Code::kUnsupportedAttribute);  // computed
   CHECK(code_of(constant(w), constant(Tensor::make(DType::kFloat32, {5}))) == Code::kShapeMismatch);
-  CHECK(code_of(constant(w), constant(Tensor::make(DType::kFloat32, {6, 1}))) == Code::kShapeMismatch);
-  CHECK(code_of(constant(w), Operand{Tensor::make(DType::kFloat32, {6})}) == Code::kUnsupportedAttribute);
-  CHECK(code_of(constant(w), constant(Tensor::make(DType::kInt32, {6}))) == Code::kUnsupportedDtype);
-  CHECK(code_of(constant(Tensor::make(DType::kInt8, {6, 4, 3, 3})), std::nullopt) == Code::kUnsupportedDtype);
+  CHECK(code_of(constant(w), constant(Tensor::make(DType::kFloat32, {6, 1}))) ==
+        Code::kShapeMismatch);
+  CHECK(code_of(constant(w), Operand{Tensor::make(DType::kFloat32, {6})}) ==
+        Code::kUnsupportedAttribute);
+  CHECK(code_of(constant(w), constant(Tensor::make(DType::kInt32, {6}))) ==
+        Code::kUnsupportedDtype);
+  CHECK(code_of(constant(Tensor::make(DType::kInt8, {6, 4, 3, 3})), std::nullopt) ==
+        Code::kUnsupportedDtype);
 }
 
 TEST_CASE("Conv on codes refuses weights without a scale, or with one that does not fit") {
   const QuantParams grid = QuantParams::per_tensor(0.1F, 3);
   const Operand x{Tensor::make(DType::kUint8, {1, 4, 8, 8}), false, grid};
   Operand w = constant(Tensor::make(DType::kInt8, {6, 4, 3, 3}));
-  const auto code_of = [&](const Operand& weight, std::optional<Operand> bias, std::optional<QuantParams> out_quant) {
-    const auto out = run_op(make_node("Conv"), {x, weight, std::move(bias)}, {.layout = Layout::kChannelsLast, .out_quant = std::move(out_quant)});
+  const auto code_of = [&](const Operand& weight, std::optional<Operand> bias,
+                           std::optional<QuantParams> out_quant) {
+    const auto out = run_op(make_node("Conv"), {x, weight, std::move(bias)},
+                            {.layout = Layout::kChannelsLast, .out_quant = std::move(out_quant)});
     REQUIRE_FALSE(out.ok());
     return out.error().code;
   };
@@ -380,7 +451,10 @@ TEST_CASE("Conv on codes refuses weights without a scale, or with one that does 
 
 TEST_CASE("Conv of an empty batch gives an empty batch") {
   const Node node = make_node("Conv", {{"pads", Ints{1, 1, 1, 1}}});
-  const auto out = run_op(node, {Operand{Tensor::make(DType::kFloat32, {0, 4, 8, 8})}, constant(Tensor::make(DType::kFloat32, {6, 4, 3, 3}))}, {.layout = Layout::kChannelsLast});
+  const auto out = run_op(node,
+                          {Operand{Tensor::make(DType::kFloat32, {0, 4, 8, 8})},
+                           constant(Tensor::make(DType::kFloat32, {6, 4, 3, 3}))},
+                          {.layout = Layout::kChannelsLast});
   REQUIRE_MESSAGE(out.ok(), (out.ok() ? "" : out.error().message()));
   CHECK((*out)[0].shape() == Shape{0, 6, 8, 8});
 }

@@ -1,4 +1,5 @@
-// Functions of one and of two tensors, BatchNormalization, Softmax, reductions, QuantizeLinear and DequantizeLinear.
+// Functions of one and of two tensors, BatchNormalization, Softmax, reductions, QuantizeLinear and
+// DequantizeLinear.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -17,15 +18,18 @@ using Ints = std::vector<std::int64_t>;
 constexpr Layout kLayouts[] = {Layout::kRowMajor, Layout::kChannelsLast};
 
 std::vector<kernels::Policy> policies() {
-  return {{simd::EngineClass::kNone, simd::Level::kScalar}, {simd::EngineClass::kNone, simd::Level::kBest}};
+  return {{simd::EngineClass::kNone, simd::Level::kScalar},
+          {simd::EngineClass::kNone, simd::Level::kBest}};
 }
 
-Tensor run_one(const Node& node, const std::vector<std::optional<Operand>>& operands, const OpRun& how = {}) {
+Tensor run_one(const Node& node, const std::vector<std::optional<Operand>>& operands,
+               const OpRun& how = {}) {
   const auto out = run_op(node, operands, how);
   REQUIRE_MESSAGE(out.ok(), (out.ok() ? "" : out.error().message()));
   return (*out)[0];
 }
-Code code_of(const Node& node, const std::vector<std::optional<Operand>>& operands, const OpRun& how = {}) {
+Code code_of(const Node& node, const std::vector<std::optional<Operand>>& operands,
+             const OpRun& how = {}) {
   const auto out = run_op(node, operands, how);
   REQUIRE_FALSE(out.ok());
   return out.error().code;
@@ -48,10 +52,18 @@ struct Pair {
   Shape a, b, out;
 };
 const std::vector<Pair> kPairs = {
-    {{2, 5, 3, 4}, {2, 5, 3, 4}, {2, 5, 3, 4}}, {{2, 5, 3, 4}, {2, 5, 1, 1}, {2, 5, 3, 4}}, {{2, 5, 3, 4}, {5, 1, 1}, {2, 5, 3, 4}},
-    {{2, 5, 3, 4}, {1, 5, 1, 1}, {2, 5, 3, 4}}, {{2, 5, 3, 4}, {4}, {2, 5, 3, 4}},           {{2, 5, 3, 4}, {3, 1}, {2, 5, 3, 4}},
-    {{2, 5, 3, 4}, {}, {2, 5, 3, 4}},           {{2, 5, 1, 1}, {2, 5, 3, 4}, {2, 5, 3, 4}}, {{2, 1, 3, 1}, {1, 5, 1, 4}, {2, 5, 3, 4}},
-    {{7, 9}, {9}, {7, 9}},                      {{3, 1}, {1, 4}, {3, 4}},                   {{2, 3, 8}, {3, 1}, {2, 3, 8}},
+    {{2, 5, 3, 4}, {2, 5, 3, 4}, {2, 5, 3, 4}},
+    {{2, 5, 3, 4}, {2, 5, 1, 1}, {2, 5, 3, 4}},
+    {{2, 5, 3, 4}, {5, 1, 1}, {2, 5, 3, 4}},
+    {{2, 5, 3, 4}, {1, 5, 1, 1}, {2, 5, 3, 4}},
+    {{2, 5, 3, 4}, {4}, {2, 5, 3, 4}},
+    {{2, 5, 3, 4}, {3, 1}, {2, 5, 3, 4}},
+    {{2, 5, 3, 4}, {}, {2, 5, 3, 4}},
+    {{2, 5, 1, 1}, {2, 5, 3, 4}, {2, 5, 3, 4}},
+    {{2, 1, 3, 1}, {1, 5, 1, 4}, {2, 5, 3, 4}},
+    {{7, 9}, {9}, {7, 9}},
+    {{3, 1}, {1, 4}, {3, 4}},
+    {{2, 3, 8}, {3, 1}, {2, 3, 8}},
     {{0, 5, 3, 4}, {1, 5, 1, 1}, {0, 5, 3, 4}},
 };
 
@@ -72,22 +84,30 @@ TEST_CASE("functions of two tensors broadcast in both layouts, constants too") {
       const Tensor b = floats(pair.b, 2, 0.5F, 2.0F);
       std::vector<double> expected;
       each_index(pair.out, [&](const Ints& index) {
-        expected.push_back(binary_value(op, static_cast<double>(a.span<float>()[broadcast_at(pair.a, index)]), static_cast<double>(b.span<float>()[broadcast_at(pair.b, index)])));
+        expected.push_back(
+            binary_value(op, static_cast<double>(a.span<float>()[broadcast_at(pair.a, index)]),
+                         static_cast<double>(b.span<float>()[broadcast_at(pair.b, index)])));
       });
       for (const Layout layout : kLayouts) {
         for (const int which : {0, 1, 2}) {  // neither, the second, the first is constant
           for (const kernels::Policy& policy : policies()) {
-            // An operand of a lower rank is channels-last by itself only where it is no constant and of rank 3 or more.
+            // An operand of a lower rank is channels-last by itself only where it is no constant
+            // and of rank 3 or more.
             const bool mixed = layout == Layout::kChannelsLast && (pair.a.rank() != pair.b.rank());
-            if (mixed && ((pair.b.rank() == 3 && which != 1) || (pair.a.rank() == 3 && which != 2))) continue;
+            if (mixed && ((pair.b.rank() == 3 && which != 1) || (pair.a.rank() == 3 && which != 2)))
+              continue;
             CAPTURE(op);
             CAPTURE(pair.a.to_string());
             CAPTURE(pair.b.to_string());
             CAPTURE(which);
-            const Tensor y = run_one(make_node(op), {Operand{a, which == 2}, Operand{b, which == 1}}, {.layout = layout, .policy = policy});
+            const Tensor y =
+                run_one(make_node(op), {Operand{a, which == 2}, Operand{b, which == 1}},
+                        {.layout = layout, .policy = policy});
             CHECK(y.shape() == pair.out);
             int wrong = 0;
-            for (std::size_t i = 0; i < expected.size(); ++i) wrong += std::abs(static_cast<double>(y.span<float>()[i]) - expected[i]) > 1e-5 ? 1 : 0;
+            for (std::size_t i = 0; i < expected.size(); ++i)
+              wrong +=
+                  std::abs(static_cast<double>(y.span<float>()[i]) - expected[i]) > 1e-5 ? 1 : 0;
             CHECK(wrong == 0);
           }
         }
@@ -101,18 +121,29 @@ void check_codes(const std::string& op, const Pair& pair) {
   const QuantParams a_grid = QuantParams::per_tensor(0.02F, std::is_signed_v<Code> ? -9 : 110);
   const QuantParams b_grid = QuantParams::per_tensor(0.03F, std::is_signed_v<Code> ? 4 : 140);
   const QuantParams y_grid = QuantParams::per_tensor(0.04F, std::is_signed_v<Code> ? 0 : 128);
-  const Tensor a = Tensor::of(pair.a, random_codes<Code>(static_cast<std::size_t>(pair.a.elements()), 3));
-  const Tensor b = Tensor::of(pair.b, random_codes<Code>(static_cast<std::size_t>(pair.b.elements()), 4));
-  const auto real = [](const Tensor& t, const QuantParams& grid, std::size_t i) { return static_cast<double>(grid.scale[0]) * (t.span<Code>()[i] - grid.zero_point[0]); };
+  const Tensor a =
+      Tensor::of(pair.a, random_codes<Code>(static_cast<std::size_t>(pair.a.elements()), 3));
+  const Tensor b =
+      Tensor::of(pair.b, random_codes<Code>(static_cast<std::size_t>(pair.b.elements()), 4));
+  const auto real = [](const Tensor& t, const QuantParams& grid, std::size_t i) {
+    return static_cast<double>(grid.scale[0]) * (t.span<Code>()[i] - grid.zero_point[0]);
+  };
   for (const Layout layout : kLayouts) {
     for (const bool constant_b : {true, false}) {
       if (!constant_b && pair.b.rank() == 3 && pair.a.rank() == 4) continue;
-      const Tensor y = run_one(make_node(op), {Operand{a, false, a_grid}, Operand{b, constant_b, b_grid}}, {.layout = layout, .out_quant = y_grid});
+      const Tensor y =
+          run_one(make_node(op), {Operand{a, false, a_grid}, Operand{b, constant_b, b_grid}},
+                  {.layout = layout, .out_quant = y_grid});
       int wrong = 0;
       std::size_t at = 0;
       each_index(pair.out, [&](const Ints& index) {
-        const double exact = binary_value(op, real(a, a_grid, broadcast_at(pair.a, index)), real(b, b_grid, broadcast_at(pair.b, index))) / static_cast<double>(y_grid.scale[0]) + y_grid.zero_point[0];
-        const double clamped = std::clamp(exact, static_cast<double>(std::numeric_limits<Code>::min()), static_cast<double>(std::numeric_limits<Code>::max()));
+        const double exact = binary_value(op, real(a, a_grid, broadcast_at(pair.a, index)),
+                                          real(b, b_grid, broadcast_at(pair.b, index))) /
+                                 static_cast<double>(y_grid.scale[0]) +
+                             y_grid.zero_point[0];
+        const double clamped =
+            std::clamp(exact, static_cast<double>(std::numeric_limits<Code>::min()),
+                       static_cast<double>(std::numeric_limits<Code>::max()));
         wrong += std::abs(y.span<Code>()[at++] - clamped) > 0.501 ? 1 : 0;
       });
       CHECK(wrong == 0);
@@ -135,17 +166,23 @@ TEST_CASE("Add, Sub and Mul on codes round the sum, difference and product of th
 TEST_CASE("Add keeps to its fused activation") {
   const Tensor a = floats({1, 3, 4, 4}, 5);
   const Tensor b = floats({1, 3, 4, 4}, 6);
-  const Node node = make_node("Add", {{"octavo_activation", std::string("Clip")}, {"octavo_min", -0.5F}, {"octavo_max", 1.0F}});
+  const Node node = make_node(
+      "Add",
+      {{"octavo_activation", std::string("Clip")}, {"octavo_min", -0.5F}, {"octavo_max", 1.0F}});
   const Tensor y = run_one(node, {Operand{a}, Operand{b}});
-  for (std::size_t i = 0; i < 48; ++i) CHECK(y.span<float>()[i] == std::clamp(a.span<float>()[i] + b.span<float>()[i], -0.5F, 1.0F));
+  for (std::size_t i = 0; i < 48; ++i)
+    CHECK(y.span<float>()[i] == std::clamp(a.span<float>()[i] + b.span<float>()[i], -0.5F, 1.0F));
   const QuantParams grid = QuantParams::per_tensor(0.05F, 100);
   const Tensor codes = counting(DType::kUint8, {1, 3, 4, 4});
-  const Tensor sum = run_one(node, {Operand{codes, false, grid}, Operand{codes, false, grid}}, {.out_quant = grid});
+  const Tensor sum = run_one(node, {Operand{codes, false, grid}, Operand{codes, false, grid}},
+                             {.out_quant = grid});
   for (const std::uint8_t code : sum.span<std::uint8_t>()) CHECK((code >= 90 && code <= 120));
 }
 
 TEST_CASE("Sum, Min and Max take any number of tensors") {
-  const std::vector<std::optional<Operand>> three{Operand{floats({2, 3, 4}, 7)}, Operand{floats({3, 1}, 8), true}, Operand{floats({4}, 9), true}};
+  const std::vector<std::optional<Operand>> three{Operand{floats({2, 3, 4}, 7)},
+                                                  Operand{floats({3, 1}, 8), true},
+                                                  Operand{floats({4}, 9), true}};
   for (const Layout layout : kLayouts) {
     const Tensor sum = run_one(make_node("Sum"), three, {.layout = layout});
     const Tensor max = run_one(make_node("Max"), three, {.layout = layout});
@@ -153,14 +190,16 @@ TEST_CASE("Sum, Min and Max take any number of tensors") {
     std::size_t at = 0;
     each_index({2, 3, 4}, [&](const Ints& index) {
       float values[3];
-      for (std::size_t i = 0; i < 3; ++i) values[i] = three[i]->tensor.span<float>()[broadcast_at(three[i]->tensor.shape(), index)];
+      for (std::size_t i = 0; i < 3; ++i)
+        values[i] = three[i]->tensor.span<float>()[broadcast_at(three[i]->tensor.shape(), index)];
       CHECK(sum.span<float>()[at] == values[0] + values[1] + values[2]);
       CHECK(max.span<float>()[at] == *std::max_element(values, values + 3));
       CHECK(min.span<float>()[at] == *std::min_element(values, values + 3));
       ++at;
     });
   }
-  for (const char* op : {"Sum", "Max", "Min"}) CHECK(same(run_one(make_node(op), {three[0]}), three[0]->tensor));
+  for (const char* op : {"Sum", "Max", "Min"})
+    CHECK(same(run_one(make_node(op), {three[0]}), three[0]->tensor));
 }
 
 TEST_CASE("PRelu multiplies negative values by the slope of their channel") {
@@ -177,7 +216,9 @@ TEST_CASE("PRelu multiplies negative values by the slope of their channel") {
 }
 
 TEST_CASE("integers are added, subtracted, multiplied and divided for shape arithmetic") {
-  const auto run = [](const char* op, const Ints& a, const Ints& b) { return to_int64s(run_one(make_node(op), {constant_ints(a), constant_ints(b)})); };
+  const auto run = [](const char* op, const Ints& a, const Ints& b) {
+    return to_int64s(run_one(make_node(op), {constant_ints(a), constant_ints(b)}));
+  };
   constexpr std::int64_t kMin = std::numeric_limits<std::int64_t>::min();
   CHECK(run("Add", {1, 2, 3}, {10}) == Ints{11, 12, 13});
   CHECK(run("Sub", {1, 2, 3}, {3, 2, 1}) == Ints{-2, 0, 2});
@@ -187,15 +228,21 @@ TEST_CASE("integers are added, subtracted, multiplied and divided for shape arit
   CHECK(run("Pow", {2, -3, 5}, {10, 3, 0}) == Ints{1024, -27, 1});
   CHECK(run("Min", {1, 5}, {3, 3}) == Ints{1, 3});
   CHECK(run("Max", {1, 5}, {3, 3}) == Ints{3, 5});
-  const Tensor i32 = run_one(make_node("Add"), {constant(Tensor::of<std::int32_t>(Shape{2}, {1, 2})), constant(Tensor::of<std::int32_t>(Shape{1}, {5}))});
+  const Tensor i32 =
+      run_one(make_node("Add"), {constant(Tensor::of<std::int32_t>(Shape{2}, {1, 2})),
+                                 constant(Tensor::of<std::int32_t>(Shape{1}, {5}))});
   CHECK(same(i32, Tensor::of<std::int32_t>(Shape{2}, {6, 7})));
 }
 
 TEST_CASE("functions of two tensors refuse shapes and types that do not fit") {
   const Operand f{Tensor::make(DType::kFloat32, {2, 3})};
-  CHECK(code_of(make_node("Add"), {f, Operand{Tensor::make(DType::kFloat32, {2})}}) == Code::kShapeMismatch);
-  CHECK(code_of(make_node("Add"), {f, Operand{Tensor::make(DType::kInt64, {3})}}) == Code::kInvalidModel);
-  CHECK(code_of(make_node("Add"), {Operand{Tensor::make(DType::kBool, {2})}, Operand{Tensor::make(DType::kBool, {2})}}) == Code::kUnsupportedDtype);
+  CHECK(code_of(make_node("Add"), {f, Operand{Tensor::make(DType::kFloat32, {2})}}) ==
+        Code::kShapeMismatch);
+  CHECK(code_of(make_node("Add"), {f, Operand{Tensor::make(DType::kInt64, {3})}}) ==
+        Code::kInvalidModel);
+  CHECK(code_of(make_node("Add"), {Operand{Tensor::make(DType::kBool, {2})},
+                                   Operand{Tensor::make(DType::kBool, {2})}}) ==
+        Code::kUnsupportedDtype);
   // Codes: only where there is a grid, and an integer form.
   const QuantParams grid = QuantParams::per_tensor(0.1F, 0);
   const Operand bare{Tensor::make(DType::kUint8, {2, 3})};
@@ -205,7 +252,8 @@ TEST_CASE("functions of two tensors refuse shapes and types that do not fit") {
   CHECK(code_of(make_node("Max"), {codes, codes}, {.out_quant = grid}) == Code::kUnsupportedDtype);
   CHECK(code_of(make_node("Div"), {codes, codes}, {.out_quant = grid}) == Code::kUnsupportedDtype);
   CHECK(code_of(make_node("Sum"), {codes}, {.out_quant = grid}) == Code::kUnsupportedDtype);
-  CHECK(code_of(make_node("Sum"), {codes, codes, codes}, {.out_quant = grid}) == Code::kUnsupportedDtype);
+  CHECK(code_of(make_node("Sum"), {codes, codes, codes}, {.out_quant = grid}) ==
+        Code::kUnsupportedDtype);
 }
 
 struct Function {
@@ -222,9 +270,15 @@ const Function kFunctions[] = {
     {"Exp", {}, [](double x) { return std::exp(x); }},
     {"Floor", {}, [](double x) { return std::floor(x); }},
     {"Gelu", {}, [](double x) { return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0))); }},
-    {"Gelu", {{"approximate", std::string("tanh")}}, [](double x) { return 0.5 * x * (1 + std::tanh(0.7978845608028654 * (x + 0.044715 * x * x * x))); }},
+    {"Gelu",
+     {{"approximate", std::string("tanh")}},
+     [](double x) {
+       return 0.5 * x * (1 + std::tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)));
+     }},
     {"HardSigmoid", {}, [](double x) { return std::clamp(0.2 * x + 0.5, 0.0, 1.0); }},
-    {"HardSigmoid", {{"alpha", 0.5F}, {"beta", 0.25F}}, [](double x) { return std::clamp(0.5 * x + 0.25, 0.0, 1.0); }},
+    {"HardSigmoid",
+     {{"alpha", 0.5F}, {"beta", 0.25F}},
+     [](double x) { return std::clamp(0.5 * x + 0.25, 0.0, 1.0); }},
     {"HardSwish", {}, [](double x) { return x * std::clamp(x / 6 + 0.5, 0.0, 1.0); }},
     {"LeakyRelu", {}, [](double x) { return x < 0 ? 0.01 * x : x; }},
     {"LeakyRelu", {{"alpha", 0.25F}}, [](double x) { return x < 0 ? 0.25 * x : x; }},
@@ -232,10 +286,18 @@ const Function kFunctions[] = {
     {"Neg", {}, [](double x) { return -x; }},
     {"Relu", {}, [](double x) { return std::fmax(x, 0.0); }},
     {"Round", {}, [](double x) { return std::nearbyint(x); }},
-    {"Selu", {}, [](double x) { return 1.0507009873554805 * (x < 0 ? 1.6732632423543772 * (std::exp(x) - 1) : x); }},
-    {"Selu", {{"alpha", 1.0F}, {"gamma", 2.0F}}, [](double x) { return 2.0 * (x < 0 ? std::exp(x) - 1 : x); }},
+    {"Selu",
+     {},
+     [](double x) {
+       return 1.0507009873554805 * (x < 0 ? 1.6732632423543772 * (std::exp(x) - 1) : x);
+     }},
+    {"Selu",
+     {{"alpha", 1.0F}, {"gamma", 2.0F}},
+     [](double x) { return 2.0 * (x < 0 ? std::exp(x) - 1 : x); }},
     {"Sigmoid", {}, [](double x) { return 1 / (1 + std::exp(-x)); }},
-    {"Sign", {}, [](double x) { return x > 0 ? 1.0 : x < 0 ? -1.0 : 0.0; }},
+    {"Sign", {}, [](double x) { return x > 0   ? 1.0
+                                       : x < 0 ? -1.0
+                                               : 0.0; }},
     {"Sin", {}, [](double x) { return std::sin(x); }},
     {"Softplus", {}, [](double x) { return std::log1p(std::exp(x)); }},
     {"Softsign", {}, [](double x) { return x / (1 + std::fabs(x)); }},
@@ -253,13 +315,21 @@ TEST_CASE("functions of one element are their formulas on floats, and tables of 
     for (const Layout layout : kLayouts) {
       for (const kernels::Policy& policy : policies()) {
         const Tensor y = run_one(node, {Operand{x}}, {.layout = layout, .policy = policy});
-        const Tensor on_codes = run_one(node, {Operand{codes, false, in_grid}}, {.layout = layout, .out_quant = out_grid, .policy = policy});
+        const Tensor on_codes =
+            run_one(node, {Operand{codes, false, in_grid}},
+                    {.layout = layout, .out_quant = out_grid, .policy = policy});
         CHECK(y.shape() == x.shape());
         int wrong = 0;
-        for (std::size_t i = 0; i < 231; ++i) wrong += std::abs(static_cast<double>(y.span<float>()[i]) - f.value(static_cast<double>(x.span<float>()[i]))) > 1e-5 ? 1 : 0;
+        for (std::size_t i = 0; i < 231; ++i)
+          wrong += std::abs(static_cast<double>(y.span<float>()[i]) -
+                            f.value(static_cast<double>(x.span<float>()[i]))) > 1e-5
+                       ? 1
+                       : 0;
         for (std::size_t i = 0; i < 242; ++i) {
-          const double real = static_cast<double>(in_grid.scale[0] * static_cast<float>(codes.span<std::uint8_t>()[i] - 120));
-          const double exact = std::clamp(f.value(real) / static_cast<double>(out_grid.scale[0]) + 100, 0.0, 255.0);
+          const double real = static_cast<double>(
+              in_grid.scale[0] * static_cast<float>(codes.span<std::uint8_t>()[i] - 120));
+          const double exact =
+              std::clamp(f.value(real) / static_cast<double>(out_grid.scale[0]) + 100, 0.0, 255.0);
           wrong += std::abs(on_codes.span<std::uint8_t>()[i] - exact) > 0.51 ? 1 : 0;
         }
         CHECK(wrong == 0);
@@ -272,30 +342,42 @@ TEST_CASE("Log, Sqrt and Reciprocal on positive numbers") {
   const Tensor x = floats({100}, 12, 0.1F, 9.0F);
   for (std::size_t i = 0; i < 100; ++i) {
     const auto v = static_cast<double>(x.span<float>()[i]);
-    CHECK(static_cast<double>(run_one(make_node("Log"), {Operand{x}}).span<float>()[i]) == doctest::Approx(std::log(v)).epsilon(1e-5));
-    CHECK(static_cast<double>(run_one(make_node("Sqrt"), {Operand{x}}).span<float>()[i]) == doctest::Approx(std::sqrt(v)).epsilon(1e-6));
-    CHECK(static_cast<double>(run_one(make_node("Reciprocal"), {Operand{x}}).span<float>()[i]) == doctest::Approx(1 / v).epsilon(1e-6));
+    CHECK(static_cast<double>(run_one(make_node("Log"), {Operand{x}}).span<float>()[i]) ==
+          doctest::Approx(std::log(v)).epsilon(1e-5));
+    CHECK(static_cast<double>(run_one(make_node("Sqrt"), {Operand{x}}).span<float>()[i]) ==
+          doctest::Approx(std::sqrt(v)).epsilon(1e-6));
+    CHECK(static_cast<double>(run_one(make_node("Reciprocal"), {Operand{x}}).span<float>()[i]) ==
+          doctest::Approx(1 / v).epsilon(1e-6));
   }
 }
 
 TEST_CASE("Clip has either bound, both or none") {
   const Tensor x = Tensor::of<float>(Shape{5}, {-3, -1, 0, 1, 3});
   const auto scalar = [](float value) { return std::optional(constant(Tensor::scalar(value))); };
-  const auto clip = [&](std::optional<Operand> lo, std::optional<Operand> hi) { return run_one(make_node("Clip"), {Operand{x}, std::move(lo), std::move(hi)}); };
+  const auto clip = [&](std::optional<Operand> lo, std::optional<Operand> hi) {
+    return run_one(make_node("Clip"), {Operand{x}, std::move(lo), std::move(hi)});
+  };
   CHECK(same(clip(scalar(-1), scalar(2)), Tensor::of<float>(Shape{5}, {-1, -1, 0, 1, 2})));
   CHECK(same(clip(std::nullopt, scalar(0)), Tensor::of<float>(Shape{5}, {-3, -1, 0, 0, 0})));
   CHECK(same(clip(scalar(0), std::nullopt), Tensor::of<float>(Shape{5}, {0, 0, 0, 1, 3})));
   CHECK(same(clip(std::nullopt, std::nullopt), x));
-  CHECK(code_of(make_node("Clip"), {Operand{x}, Operand{Tensor::scalar(0.0F)}}) == Code::kUnsupportedAttribute);
+  CHECK(code_of(make_node("Clip"), {Operand{x}, Operand{Tensor::scalar(0.0F)}}) ==
+        Code::kUnsupportedAttribute);
   const QuantParams grid = QuantParams::per_tensor(1.0F, 10);
   const Tensor codes = Tensor::of<std::uint8_t>(Shape{4}, {0, 9, 12, 200});
-  CHECK(same(run_one(make_node("Clip"), {Operand{codes, false, grid}, scalar(-1), scalar(6)}, {.out_quant = grid}), Tensor::of<std::uint8_t>(Shape{4}, {9, 9, 12, 16})));
+  CHECK(same(run_one(make_node("Clip"), {Operand{codes, false, grid}, scalar(-1), scalar(6)},
+                     {.out_quant = grid}),
+             Tensor::of<std::uint8_t>(Shape{4}, {9, 9, 12, 16})));
 }
 
 TEST_CASE("functions of one element refuse integers and codes without a grid") {
-  CHECK(code_of(make_node("Relu"), {Operand{Tensor::make(DType::kInt64, {3})}}) == Code::kUnsupportedDtype);
-  CHECK(code_of(make_node("Relu"), {Operand{Tensor::make(DType::kUint8, {3})}}) == Code::kUnsupportedDtype);
-  CHECK(code_of(make_node("Sigmoid"), {Operand{Tensor::make(DType::kUint8, {3}), false, QuantParams::per_tensor(0.1F, 3)}}) == Code::kUnsupportedDtype);
+  CHECK(code_of(make_node("Relu"), {Operand{Tensor::make(DType::kInt64, {3})}}) ==
+        Code::kUnsupportedDtype);
+  CHECK(code_of(make_node("Relu"), {Operand{Tensor::make(DType::kUint8, {3})}}) ==
+        Code::kUnsupportedDtype);
+  CHECK(code_of(make_node("Sigmoid"), {Operand{Tensor::make(DType::kUint8, {3}), false,
+                                               QuantParams::per_tensor(0.1F, 3)}}) ==
+        Code::kUnsupportedDtype);
 }
 
 TEST_CASE("LeakyRelu and Sigmoid on codes give ONNX Runtime's") {
@@ -305,34 +387,45 @@ TEST_CASE("LeakyRelu and Sigmoid on codes give ONNX Runtime's") {
     const std::string kind = c.str("kind");
     if (kind != "QLinearLeakyRelu" && kind != "QLinearSigmoid") continue;
     CAPTURE(c.name);
-    const auto grid = [&](const std::string& of) { return QuantParams::per_tensor(static_cast<float>(c.number(of + "_scale")), static_cast<std::int32_t>(c.integer(of + "_zp"))); };
+    const auto grid = [&](const std::string& of) {
+      return QuantParams::per_tensor(static_cast<float>(c.number(of + "_scale")),
+                                     static_cast<std::int32_t>(c.integer(of + "_zp")));
+    };
     Node node = make_node(kind.substr(7));
     if (c.attrs.count("alpha") != 0) node.attrs.set("alpha", static_cast<float>(c.number("alpha")));
     const auto tensor = [&](const char* key) {
       const Shape shape(c.tensors.at(key).shape);
-      return c.tensors.at(key).dtype == "u8" ? Tensor::of(shape, group.get<std::uint8_t>(c, key)) : Tensor::of(shape, group.get<std::int8_t>(c, key));
+      return c.tensors.at(key).dtype == "u8" ? Tensor::of(shape, group.get<std::uint8_t>(c, key))
+                                             : Tensor::of(shape, group.get<std::int8_t>(c, key));
     };
-    CHECK(same(run_one(node, {Operand{tensor("x"), false, grid("x")}}, {.out_quant = grid("y")}), tensor("y")));
+    CHECK(same(run_one(node, {Operand{tensor("x"), false, grid("x")}}, {.out_quant = grid("y")}),
+               tensor("y")));
     ++checked;
   }
   CHECK(checked == 4);
 }
 
 TEST_CASE("BatchNormalization on floats is its formula in any rank") {
-  for (const Shape& shape : {Shape{3, 5}, Shape{2, 5, 7}, Shape{2, 5, 40, 30}, Shape{1, 5, 2, 3, 2}, Shape{0, 5, 2, 2}}) {
+  for (const Shape& shape : {Shape{3, 5}, Shape{2, 5, 7}, Shape{2, 5, 40, 30}, Shape{1, 5, 2, 3, 2},
+                             Shape{0, 5, 2, 2}}) {
     CAPTURE(shape.to_string());
     const Tensor x = floats(shape, 13);
-    const Tensor gamma = floats({5}, 14), beta = floats({5}, 15), mean = floats({5}, 16), var = floats({5}, 17, 0.1F, 2.0F);
+    const Tensor gamma = floats({5}, 14), beta = floats({5}, 15), mean = floats({5}, 16),
+                 var = floats({5}, 17, 0.1F, 2.0F);
     for (const bool relu : {false, true}) {
       Node node = make_node("BatchNormalization", {{"epsilon", 1e-3F}});
       if (relu) node.attrs.set("octavo_activation", std::string("Relu"));
-      const Tensor y = run_one(node, {Operand{x}, constant(gamma), constant(beta), constant(mean), constant(var)}, {.layout = Layout::kChannelsLast});
+      const Tensor y = run_one(
+          node, {Operand{x}, constant(gamma), constant(beta), constant(mean), constant(var)},
+          {.layout = Layout::kChannelsLast});
       int wrong = 0;
       std::size_t at = 0;
       each_index(shape, [&](const Ints& index) {
         const auto c = static_cast<std::size_t>(index[1]);
         const auto of = [c](const Tensor& t) { return static_cast<double>(t.span<float>()[c]); };
-        double expected = (static_cast<double>(x.span<float>()[at]) - of(mean)) / std::sqrt(of(var) + 1e-3) * of(gamma) + of(beta);
+        double expected = (static_cast<double>(x.span<float>()[at]) - of(mean)) /
+                              std::sqrt(of(var) + 1e-3) * of(gamma) +
+                          of(beta);
         if (relu) expected = std::fmax(expected, 0.0);
         wrong += std::abs(static_cast<double>(y.span<float>()[at++]) - expected) > 1e-5 ? 1 : 0;
       });
@@ -345,22 +438,36 @@ TEST_CASE("BatchNormalization on codes gives PyTorch's quantized batch_norm2d") 
   const GoldenGroup group = load_golden("batchnorm");
   int checked = 0;
   for (const GoldenCase& c : group.cases) {
-    if (!c.has("x") || !c.has("y") || !c.has("weight") || c.tensors.at("x").shape.size() != 4 || c.tensors.at("x").count == 0) continue;
+    if (!c.has("x") || !c.has("y") || !c.has("weight") || c.tensors.at("x").shape.size() != 4 ||
+        c.tensors.at("x").count == 0)
+      continue;
     CAPTURE(c.name);
-    const auto grid = [&](const std::string& of) { return QuantParams::per_tensor(static_cast<float>(c.number(of + "_scale")), static_cast<std::int32_t>(c.integer(of + "_zp"))); };
-    // The op's scales and epsilon are f32, torch's are doubles: cases that f32 does not hold are qbatchnorm's to test.
-    const auto holds = [&](const char* key) { return static_cast<double>(static_cast<float>(c.number(key))) == c.number(key); };
+    const auto grid = [&](const std::string& of) {
+      return QuantParams::per_tensor(static_cast<float>(c.number(of + "_scale")),
+                                     static_cast<std::int32_t>(c.integer(of + "_zp")));
+    };
+    // The op's scales and epsilon are f32, torch's are doubles: cases that f32 does not hold are
+    // qbatchnorm's to test.
+    const auto holds = [&](const char* key) {
+      return static_cast<double>(static_cast<float>(c.number(key))) == c.number(key);
+    };
     if (!holds("in_scale") || !holds("out_scale")) continue;
     Node node = make_node("BatchNormalization", {{"epsilon", static_cast<float>(c.number("eps"))}});
     if (c.integer("relu") != 0) node.attrs.set("octavo_activation", std::string("Relu"));
-    const auto parameter = [&](const char* key) { return constant(Tensor::of(Shape(c.tensors.at(key).shape), group.get<float>(c, key))); };
+    const auto parameter = [&](const char* key) {
+      return constant(Tensor::of(Shape(c.tensors.at(key).shape), group.get<float>(c, key)));
+    };
     const auto tensor = [&](const char* key) {
       const Shape shape(c.tensors.at(key).shape);
-      return c.tensors.at(key).dtype == "u8" ? Tensor::of(shape, group.get<std::uint8_t>(c, key)) : Tensor::of(shape, group.get<std::int8_t>(c, key));
+      return c.tensors.at(key).dtype == "u8" ? Tensor::of(shape, group.get<std::uint8_t>(c, key))
+                                             : Tensor::of(shape, group.get<std::int8_t>(c, key));
     };
     for (const kernels::Policy& policy : policies()) {
-      const Tensor y = run_one(node, {Operand{tensor("x"), false, grid("in")}, parameter("weight"), parameter("bias"), parameter("mean"), parameter("var")},
-                               {.layout = Layout::kChannelsLast, .out_quant = grid("out"), .policy = policy});
+      const Tensor y =
+          run_one(node,
+                  {Operand{tensor("x"), false, grid("in")}, parameter("weight"), parameter("bias"),
+                   parameter("mean"), parameter("var")},
+                  {.layout = Layout::kChannelsLast, .out_quant = grid("out"), .policy = policy});
       CHECK(same(y, tensor("y")));
     }
     ++checked;
@@ -373,9 +480,13 @@ TEST_CASE("BatchNormalization refuses parameters that do not fit or are computed
   const Operand three = constant(Tensor::make(DType::kFloat32, {3}));
   const Operand four = constant(Tensor::make(DType::kFloat32, {4}));
   const OpRun how{.layout = Layout::kChannelsLast};
-  CHECK(code_of(make_node("BatchNormalization"), {x, three, three, four, three}, how) == Code::kShapeMismatch);
-  CHECK(code_of(make_node("BatchNormalization"), {x, three, three, Operand{three.tensor}, three}, how) == Code::kUnsupportedAttribute);
-  CHECK(code_of(make_node("BatchNormalization"), {Operand{Tensor::make(DType::kFloat32, {3})}, three, three, three, three}, how) == Code::kShapeMismatch);
+  CHECK(code_of(make_node("BatchNormalization"), {x, three, three, four, three}, how) ==
+        Code::kShapeMismatch);
+  CHECK(code_of(make_node("BatchNormalization"), {x, three, three, Operand{three.tensor}, three},
+                how) == Code::kUnsupportedAttribute);
+  CHECK(code_of(make_node("BatchNormalization"),
+                {Operand{Tensor::make(DType::kFloat32, {3})}, three, three, three, three},
+                how) == Code::kShapeMismatch);
 }
 
 TEST_CASE("Softmax and LogSoftmax run along any axis in both layouts") {
@@ -384,23 +495,30 @@ TEST_CASE("Softmax and LogSoftmax run along any axis in both layouts") {
     const auto d = static_cast<std::size_t>(axis < 0 ? axis + 4 : axis);
     for (const Layout layout : kLayouts) {
       CAPTURE(axis);
-      const Tensor y = run_one(make_node("Softmax", {{"axis", axis}}), {Operand{x}}, {.layout = layout});
-      const Tensor log_y = run_one(make_node("LogSoftmax", {{"axis", axis}}), {Operand{x}}, {.layout = layout});
+      const Tensor y =
+          run_one(make_node("Softmax", {{"axis", axis}}), {Operand{x}}, {.layout = layout});
+      const Tensor log_y =
+          run_one(make_node("LogSoftmax", {{"axis", axis}}), {Operand{x}}, {.layout = layout});
       int wrong = 0;
       each_index(x.shape(), [&](const Ints& index) {
         double sum = 0;
         Ints other = index;
-        for (other[d] = 0; other[d] < x.shape()[static_cast<int>(d)]; ++other[d]) sum += std::exp(static_cast<double>(x.span<float>()[offset_of(x.shape(), other, Layout::kRowMajor)]));
+        for (other[d] = 0; other[d] < x.shape()[static_cast<int>(d)]; ++other[d])
+          sum += std::exp(
+              static_cast<double>(x.span<float>()[offset_of(x.shape(), other, Layout::kRowMajor)]));
         const std::size_t at = offset_of(x.shape(), index, Layout::kRowMajor);
         const double share = std::exp(static_cast<double>(x.span<float>()[at])) / sum;
         wrong += std::abs(static_cast<double>(y.span<float>()[at]) - share) > 1e-6 ? 1 : 0;
-        wrong += std::abs(static_cast<double>(log_y.span<float>()[at]) - std::log(share)) > 1e-5 ? 1 : 0;
+        wrong +=
+            std::abs(static_cast<double>(log_y.span<float>()[at]) - std::log(share)) > 1e-5 ? 1 : 0;
       });
       CHECK(wrong == 0);
     }
   }
-  CHECK(code_of(make_node("Softmax", {{"axis", std::int64_t{4}}}), {Operand{x}}) == Code::kInvalidModel);
-  CHECK(code_of(make_node("Softmax"), {Operand{Tensor::make(DType::kInt64, {3})}}) == Code::kUnsupportedDtype);
+  CHECK(code_of(make_node("Softmax", {{"axis", std::int64_t{4}}}), {Operand{x}}) ==
+        Code::kInvalidModel);
+  CHECK(code_of(make_node("Softmax"), {Operand{Tensor::make(DType::kInt64, {3})}}) ==
+        Code::kUnsupportedDtype);
 }
 
 double reduction_value(const std::string& op, const std::vector<double>& values) {
@@ -414,12 +532,14 @@ double reduction_value(const std::string& op, const std::vector<double>& values)
   if (op == "ReduceSum") return sum;
   if (op == "ReduceL2") return std::sqrt(squares);
   if (op == "ReduceProd") return product;
-  return op == "ReduceMax" ? *std::max_element(values.begin(), values.end()) : *std::min_element(values.begin(), values.end());
+  return op == "ReduceMax" ? *std::max_element(values.begin(), values.end())
+                           : *std::min_element(values.begin(), values.end());
 }
 
 TEST_CASE("reductions run over any axes in both layouts and keep them or not") {
   const Tensor x = floats({2, 5, 3, 4}, 19);
-  for (const std::string op : {"ReduceMean", "ReduceSum", "ReduceL2", "ReduceProd", "ReduceMax", "ReduceMin"}) {
+  for (const std::string op :
+       {"ReduceMean", "ReduceSum", "ReduceL2", "ReduceProd", "ReduceMax", "ReduceMin"}) {
     for (const Ints& axes : {Ints{2, 3}, Ints{-1}, Ints{1}, Ints{0, 2}, Ints{0, 1, 2, 3}, Ints{}}) {
       for (const bool keep : {true, false}) {
         for (const Layout layout : kLayouts) {
@@ -437,7 +557,9 @@ TEST_CASE("reductions run over any axes in both layouts and keep them or not") {
           Shape kept = x.shape();
           Shape shape;
           for (int d = 0; d < 4; ++d) {
-            const bool gone = axes.empty() || std::any_of(axes.begin(), axes.end(), [d](std::int64_t a) { return a == d || a + 4 == d; });
+            const bool gone =
+                axes.empty() || std::any_of(axes.begin(), axes.end(),
+                                            [d](std::int64_t a) { return a == d || a + 4 == d; });
             if (gone) kept[d] = 1;
             if (!gone || keep) shape.dims().push_back(kept[d]);
           }
@@ -447,10 +569,14 @@ TEST_CASE("reductions run over any axes in both layouts and keep them or not") {
             std::vector<double> values;
             each_index(x.shape(), [&](const Ints& index) {
               bool here = true;
-              for (std::size_t d = 0; d < 4; ++d) here = here && (kept[static_cast<int>(d)] == 1 || index[d] == out_index[d]);
-              if (here) values.push_back(static_cast<double>(x.span<float>()[offset_of(x.shape(), index, Layout::kRowMajor)]));
+              for (std::size_t d = 0; d < 4; ++d)
+                here = here && (kept[static_cast<int>(d)] == 1 || index[d] == out_index[d]);
+              if (here)
+                values.push_back(static_cast<double>(
+                    x.span<float>()[offset_of(x.shape(), index, Layout::kRowMajor)]));
             });
-            CHECK(static_cast<double>(y.span<float>()[at++]) == doctest::Approx(reduction_value(op, values)).epsilon(1e-5));
+            CHECK(static_cast<double>(y.span<float>()[at++]) ==
+                  doctest::Approx(reduction_value(op, values)).epsilon(1e-5));
           });
         }
       }
@@ -460,21 +586,31 @@ TEST_CASE("reductions run over any axes in both layouts and keep them or not") {
 
 TEST_CASE("reductions of nothing, of integers, over axes that are not there") {
   const Operand nothing{Tensor::make(DType::kFloat32, {2, 0})};
-  CHECK(same(run_one(make_node("ReduceSum"), {nothing, constant_ints({1})}), Tensor::make(DType::kFloat32, {2, 1})));
-  CHECK(std::isnan(run_one(make_node("ReduceMean", {{"axes", Ints{1}}}), {nothing}).span<float>()[0]));
+  CHECK(same(run_one(make_node("ReduceSum"), {nothing, constant_ints({1})}),
+             Tensor::make(DType::kFloat32, {2, 1})));
+  CHECK(std::isnan(
+      run_one(make_node("ReduceMean", {{"axes", Ints{1}}}), {nothing}).span<float>()[0]));
   CHECK(to_int64s(run_one(make_node("ReduceProd"), {constant_ints({2, 3, 7})})) == Ints{42});
   constexpr std::int64_t kMax = std::numeric_limits<std::int64_t>::max();
   CHECK(to_int64s(run_one(make_node("ReduceProd"), {constant_ints({kMax, kMax})})) == Ints{kMax});
-  CHECK(to_int64s(run_one(make_node("ReduceMin", {{"keepdims", std::int64_t{0}}}), {constant_ints({4, -3, 7})})) == Ints{-3});
+  CHECK(to_int64s(run_one(make_node("ReduceMin", {{"keepdims", std::int64_t{0}}}),
+                          {constant_ints({4, -3, 7})})) == Ints{-3});
   const Tensor x = floats({2, 3}, 20);
-  CHECK(same(run_one(make_node("ReduceSum", {{"noop_with_empty_axes", std::int64_t{1}}}), {Operand{x}}), x));
+  CHECK(same(
+      run_one(make_node("ReduceSum", {{"noop_with_empty_axes", std::int64_t{1}}}), {Operand{x}}),
+      x));
   CHECK(code_of(make_node("ReduceMean", {{"axes", Ints{2}}}), {Operand{x}}) == Code::kInvalidModel);
-  CHECK(code_of(make_node("ReduceSum"), {Operand{x}, Operand{Tensor::of<std::int64_t>(Shape{1}, {0})}}) == Code::kUnsupportedAttribute);
-  CHECK(code_of(make_node("ReduceMean"), {Operand{Tensor::make(DType::kUint8, {2})}}) == Code::kUnsupportedDtype);
+  CHECK(code_of(make_node("ReduceSum"),
+                {Operand{x}, Operand{Tensor::of<std::int64_t>(Shape{1}, {0})}}) ==
+        Code::kUnsupportedAttribute);
+  CHECK(code_of(make_node("ReduceMean"), {Operand{Tensor::make(DType::kUint8, {2})}}) ==
+        Code::kUnsupportedDtype);
 }
 
 template <class Code>
-void check_quantize_case(const GoldenGroup& group, const GoldenCase& c, const std::vector<float>& scales, const std::vector<std::int64_t>& zeros, std::int64_t axis) {
+void check_quantize_case(const GoldenGroup& group, const GoldenCase& c,
+                         const std::vector<float>& scales, const std::vector<std::int64_t>& zeros,
+                         std::int64_t axis) {
   const Shape list = scales.size() == 1 ? Shape{} : Shape{std::ssize(scales)};
   const std::vector<Code> codes(zeros.begin(), zeros.end());
   const Operand scale = constant(Tensor::of(list, scales));
@@ -484,8 +620,12 @@ void check_quantize_case(const GoldenGroup& group, const GoldenCase& c, const st
   const Tensor dq = Tensor::of(x.shape(), group.get<float>(c, "dq"));
   for (const Layout layout : kLayouts) {
     for (const kernels::Policy& policy : policies()) {
-      CHECK(same(run_one(make_node("QuantizeLinear", {{"axis", axis}}), {Operand{x}, scale, zero}, {.layout = layout, .policy = policy}), y));
-      CHECK(same(run_one(make_node("DequantizeLinear", {{"axis", axis}}), {Operand{y}, scale, zero}, {.layout = layout, .policy = policy}), dq));
+      CHECK(same(run_one(make_node("QuantizeLinear", {{"axis", axis}}), {Operand{x}, scale, zero},
+                         {.layout = layout, .policy = policy}),
+                 y));
+      CHECK(same(run_one(make_node("DequantizeLinear", {{"axis", axis}}), {Operand{y}, scale, zero},
+                         {.layout = layout, .policy = policy}),
+                 dq));
     }
   }
 }
@@ -506,7 +646,8 @@ TEST_CASE("QuantizeLinear and DequantizeLinear give ONNX Runtime's, per tensor a
     }
     if (c.str("kind") == "QuantizeLinearAxis") {
       const auto zeros = group.get<std::int8_t>(c, "zero_points");
-      check_quantize_case<std::int8_t>(group, c, group.get<float>(c, "scales"), {zeros.begin(), zeros.end()}, c.integer("axis"));
+      check_quantize_case<std::int8_t>(group, c, group.get<float>(c, "scales"),
+                                       {zeros.begin(), zeros.end()}, c.integer("axis"));
       ++checked;
     }
   }
@@ -515,34 +656,55 @@ TEST_CASE("QuantizeLinear and DequantizeLinear give ONNX Runtime's, per tensor a
 
 TEST_CASE("QuantizeLinear without a zero point is uint8 around 0; DequantizeLinear takes int32") {
   const Operand half = constant(Tensor::scalar(0.5F));
-  CHECK(same(run_one(make_node("QuantizeLinear"), {Operand{Tensor::of<float>(Shape{4}, {-1, 0.25F, 0.75F, 1000})}, half}), Tensor::of<std::uint8_t>(Shape{4}, {0, 0, 2, 255})));
-  CHECK(same(run_one(make_node("DequantizeLinear"), {Operand{Tensor::of<std::int32_t>(Shape{2}, {-3000, 70000})}, half}), Tensor::of<float>(Shape{2}, {-1500, 35000})));
+  CHECK(same(run_one(make_node("QuantizeLinear"),
+                     {Operand{Tensor::of<float>(Shape{4}, {-1, 0.25F, 0.75F, 1000})}, half}),
+             Tensor::of<std::uint8_t>(Shape{4}, {0, 0, 2, 255})));
+  CHECK(same(run_one(make_node("DequantizeLinear"),
+                     {Operand{Tensor::of<std::int32_t>(Shape{2}, {-3000, 70000})}, half}),
+             Tensor::of<float>(Shape{2}, {-1500, 35000})));
 }
 
 TEST_CASE("a grid on the value of codes counts, not the node's") {
   const Operand half = constant(Tensor::scalar(0.5F));
   const Operand zero = constant(Tensor::scalar(std::uint8_t{0}));
   const Tensor x = Tensor::of<float>(Shape{2}, {1, 2});
-  CHECK(same(run_one(make_node("QuantizeLinear"), {Operand{x}, half, zero}, {.out_quant = QuantParams::per_tensor(0.25F, 10)}), Tensor::of<std::uint8_t>(Shape{2}, {14, 18})));
+  CHECK(same(run_one(make_node("QuantizeLinear"), {Operand{x}, half, zero},
+                     {.out_quant = QuantParams::per_tensor(0.25F, 10)}),
+             Tensor::of<std::uint8_t>(Shape{2}, {14, 18})));
 }
 
 TEST_CASE("QuantizeLinear and DequantizeLinear refuse scales that make no sense") {
   const Operand x{Tensor::make(DType::kFloat32, {2, 3})};
   const Operand codes{Tensor::make(DType::kUint8, {2, 3})};
-  const auto scales = [](const std::vector<float>& list) { return constant(Tensor::of(Shape{std::ssize(list)}, list)); };
-  const auto zeros = [](std::size_t n) { return constant(Tensor::of(Shape{static_cast<std::int64_t>(n)}, std::vector<std::uint8_t>(n))); };
-  for (const float bad : {0.0F, -1.0F, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
-    CHECK(code_of(make_node("QuantizeLinear"), {x, scales({bad}), zeros(1)}) == Code::kInvalidModel);
-    CHECK(code_of(make_node("DequantizeLinear"), {codes, scales({bad}), zeros(1)}) == Code::kInvalidModel);
+  const auto scales = [](const std::vector<float>& list) {
+    return constant(Tensor::of(Shape{std::ssize(list)}, list));
+  };
+  const auto zeros = [](std::size_t n) {
+    return constant(Tensor::of(Shape{static_cast<std::int64_t>(n)}, std::vector<std::uint8_t>(n)));
+  };
+  for (const float bad : {0.0F, -1.0F, std::numeric_limits<float>::infinity(),
+                          std::numeric_limits<float>::quiet_NaN()}) {
+    CHECK(code_of(make_node("QuantizeLinear"), {x, scales({bad}), zeros(1)}) ==
+          Code::kInvalidModel);
+    CHECK(code_of(make_node("DequantizeLinear"), {codes, scales({bad}), zeros(1)}) ==
+          Code::kInvalidModel);
   }
-  CHECK(code_of(make_node("QuantizeLinear"), {x, scales({1, 1}), zeros(2)}) == Code::kShapeMismatch);  // axis 1 has 3
-  CHECK(code_of(make_node("QuantizeLinear"), {x, scales({1, 1, 1}), zeros(2)}) == Code::kShapeMismatch);
-  CHECK(code_of(make_node("QuantizeLinear", {{"axis", std::int64_t{5}}}), {x, scales({1, 1, 1}), zeros(3)}) == Code::kShapeMismatch);
+  CHECK(code_of(make_node("QuantizeLinear"), {x, scales({1, 1}), zeros(2)}) ==
+        Code::kShapeMismatch);  // axis 1 has 3
+  CHECK(code_of(make_node("QuantizeLinear"), {x, scales({1, 1, 1}), zeros(2)}) ==
+        Code::kShapeMismatch);
+  CHECK(code_of(make_node("QuantizeLinear", {{"axis", std::int64_t{5}}}),
+                {x, scales({1, 1, 1}), zeros(3)}) == Code::kShapeMismatch);
   CHECK(code_of(make_node("QuantizeLinear"), {x, scales({}), zeros(0)}) == Code::kShapeMismatch);
-  CHECK(code_of(make_node("QuantizeLinear"), {x, Operand{Tensor::scalar(1.0F)}, zeros(1)}) == Code::kUnsupportedAttribute);
-  CHECK(code_of(make_node("QuantizeLinear"), {x, scales({1}), constant(Tensor::scalar(std::int32_t{0}))}) == Code::kUnsupportedDtype);
-  CHECK(code_of(make_node("QuantizeLinear"), {codes, scales({1}), zeros(1)}) == Code::kUnsupportedDtype);
-  CHECK(code_of(make_node("DequantizeLinear"), {x, scales({1}), zeros(1)}) == Code::kUnsupportedDtype);
+  CHECK(code_of(make_node("QuantizeLinear"), {x, Operand{Tensor::scalar(1.0F)}, zeros(1)}) ==
+        Code::kUnsupportedAttribute);
+  CHECK(code_of(make_node("QuantizeLinear"),
+                {x, scales({1}), constant(Tensor::scalar(std::int32_t{0}))}) ==
+        Code::kUnsupportedDtype);
+  CHECK(code_of(make_node("QuantizeLinear"), {codes, scales({1}), zeros(1)}) ==
+        Code::kUnsupportedDtype);
+  CHECK(code_of(make_node("DequantizeLinear"), {x, scales({1}), zeros(1)}) ==
+        Code::kUnsupportedDtype);
 }
 
 }  // namespace

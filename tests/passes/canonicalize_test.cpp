@@ -23,7 +23,8 @@ struct One {
   ValueId x, y;
   Status status = ok_status();
 
-  One(int opset, const std::string& op, const Attributes& attrs, std::vector<ValueId> (*more)(GraphBuilder&) = nullptr, std::size_t outputs = 1,
+  One(int opset, const std::string& op, const Attributes& attrs,
+      std::vector<ValueId> (*more)(GraphBuilder&) = nullptr, std::size_t outputs = 1,
       const std::string& domain = "") {
     b.graph.opset = opset;
     x = b.input("x", {2, 6, 8, 8});
@@ -43,7 +44,9 @@ struct One {
     return b.graph.nodes[0];
   }
   Ints ints(std::size_t i) const { return to_int64s(*b.graph.value(node().input(i)).constant); }
-  std::vector<float> floats(std::size_t i) const { return to_floats(*b.graph.value(node().input(i)).constant); }
+  std::vector<float> floats(std::size_t i) const {
+    return to_floats(*b.graph.value(node().input(i)).constant);
+  }
   Code code() const {
     REQUIRE_FALSE(status.ok());
     CHECK(!status.error().where.empty());
@@ -60,19 +63,30 @@ TEST_CASE("canonicalize: Clip's and Pad's attributes become inputs") {
   CHECK(clip.node().attrs.size() == 0);
   const One open(10, "Clip", {{"min", 0.0F}});
   CHECK(open.floats(2) == std::vector<float>{kMax});
-  const One pad(10, "Pad", {{"pads", Ints{0, 0, 1, 1, 0, 0, 2, 2}}, {"value", 3.0F}, {"mode", std::string("constant")}});
+  const One pad(
+      10, "Pad",
+      {{"pads", Ints{0, 0, 1, 1, 0, 0, 2, 2}}, {"value", 3.0F}, {"mode", std::string("constant")}});
   CHECK(pad.ints(1) == Ints{0, 0, 1, 1, 0, 0, 2, 2});
   CHECK(pad.floats(2) == std::vector<float>{3});
   CHECK(pad.node().attrs.size() == 1);
 }
 
 TEST_CASE("canonicalize: Pad's named axes become pads of all axes") {
-  const One pad(18, "Pad", {}, [](GraphBuilder& b) { return std::vector<ValueId>{b.ints({1, 2, 3, 4}), kNoValue, b.ints({2, -1})}; });
+  const One pad(18, "Pad", {}, [](GraphBuilder& b) {
+    return std::vector<ValueId>{b.ints({1, 2, 3, 4}), kNoValue, b.ints({2, -1})};
+  });
   CHECK(pad.ints(1) == Ints{0, 0, 1, 2, 0, 0, 3, 4});
   CHECK(pad.node().inputs.size() == 2);
-  CHECK(One(18, "Pad", {}, [](GraphBuilder& b) { return std::vector<ValueId>{b.ints({1, 2, 3}), kNoValue, b.ints({2, 3})}; }).code() == Code::kInvalidModel);
-  CHECK(One(18, "Pad", {}, [](GraphBuilder& b) { return std::vector<ValueId>{b.ints({1, 2}), kNoValue, b.ints({7})}; }).code() == Code::kInvalidModel);
-  CHECK(One(18, "Pad", {}, [](GraphBuilder& b) { return std::vector<ValueId>{b.ints({1, 2}), kNoValue, b.input("axes", {1}, DType::kInt64)}; }).code() == Code::kUnsupportedAttribute);
+  CHECK(One(18, "Pad", {}, [](GraphBuilder& b) {
+          return std::vector<ValueId>{b.ints({1, 2, 3}), kNoValue, b.ints({2, 3})};
+        }).code() == Code::kInvalidModel);
+  CHECK(One(18, "Pad", {}, [](GraphBuilder& b) {
+          return std::vector<ValueId>{b.ints({1, 2}), kNoValue, b.ints({7})};
+        }).code() == Code::kInvalidModel);
+  CHECK(
+      One(18, "Pad", {}, [](GraphBuilder& b) {
+        return std::vector<ValueId>{b.ints({1, 2}), kNoValue, b.input("axes", {1}, DType::kInt64)};
+      }).code() == Code::kUnsupportedAttribute);
 }
 
 TEST_CASE("canonicalize: Slice's attributes become inputs, axes named") {
@@ -83,91 +97,142 @@ TEST_CASE("canonicalize: Slice's attributes become inputs, axes named") {
   CHECK(slice.node().attrs.size() == 0);
 }
 
-TEST_CASE("canonicalize: axes of Squeeze, Unsqueeze and ReduceSum become inputs, those of other reductions attributes") {
+TEST_CASE(
+    "canonicalize: axes of Squeeze, Unsqueeze and ReduceSum become inputs, those of other "
+    "reductions attributes") {
   for (const char* op : {"Squeeze", "Unsqueeze", "ReduceSum"}) {
     const One one(11, op, {{"axes", Ints{1}}});
     CHECK(one.ints(1) == Ints{1});
     CHECK(!one.node().attrs.has("axes"));
   }
   for (const char* op : {"ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL2"}) {
-    const One one(18, op, {{"noop_with_empty_axes", std::int64_t{1}}}, [](GraphBuilder& b) { return std::vector<ValueId>{b.ints({2, 3})}; });
+    const One one(18, op, {{"noop_with_empty_axes", std::int64_t{1}}}, [](GraphBuilder& b) {
+      return std::vector<ValueId>{b.ints({2, 3})};
+    });
     CHECK(one.node().attrs.get_ints("axes") == Ints{2, 3});
     CHECK(one.node().inputs.size() == 1);
     CHECK(One(18, op, {}).node().attrs.size() == 0);
     CHECK(One(18, op, {{"noop_with_empty_axes", std::int64_t{1}}}).node().op == "Identity");
-    CHECK(One(18, op, {}, [](GraphBuilder& b) { return std::vector<ValueId>{b.input("axes", {1}, DType::kInt64)}; }).code() == Code::kUnsupportedAttribute);
+    CHECK(One(18, op, {}, [](GraphBuilder& b) {
+            return std::vector<ValueId>{b.input("axes", {1}, DType::kInt64)};
+          }).code() == Code::kUnsupportedAttribute);
   }
 }
 
-TEST_CASE("canonicalize: Split's lengths become an input; num_outputs goes, with a shorter last piece spelled out") {
+TEST_CASE(
+    "canonicalize: Split's lengths become an input; num_outputs goes, with a shorter last piece "
+    "spelled out") {
   const One split(11, "Split", {{"axis", std::int64_t{1}}, {"split", Ints{2, 4}}}, nullptr, 2);
   CHECK(split.ints(1) == Ints{2, 4});
-  const One even(18, "Split", {{"axis", std::int64_t{1}}, {"num_outputs", std::int64_t{2}}}, nullptr, 2);
+  const One even(18, "Split", {{"axis", std::int64_t{1}}, {"num_outputs", std::int64_t{2}}},
+                 nullptr, 2);
   CHECK(even.node().inputs.size() == 1);
   CHECK(!even.node().attrs.has("num_outputs"));
-  const One uneven(18, "Split", {{"axis", std::int64_t{-1}}, {"num_outputs", std::int64_t{3}}}, nullptr, 3);
+  const One uneven(18, "Split", {{"axis", std::int64_t{-1}}, {"num_outputs", std::int64_t{3}}},
+                   nullptr, 3);
   CHECK(uneven.ints(1) == Ints{3, 3, 2});
-  CHECK(One(18, "Split", {{"num_outputs", std::int64_t{3}}}, nullptr, 2).code() == Code::kInvalidModel);
+  CHECK(One(18, "Split", {{"num_outputs", std::int64_t{3}}}, nullptr, 2).code() ==
+        Code::kInvalidModel);
 }
 
 TEST_CASE("canonicalize: Upsample and the first Resize become Resize") {
-  const One seven(7, "Upsample", {{"mode", std::string("nearest")}, {"scales", std::vector<float>{1, 1, 2, 2}}});
+  const One seven(7, "Upsample",
+                  {{"mode", std::string("nearest")}, {"scales", std::vector<float>{1, 1, 2, 2}}});
   CHECK(seven.node().op == "Resize");
   CHECK(seven.floats(2) == std::vector<float>{1, 1, 2, 2});
   CHECK(seven.node().attrs.get_string("coordinate_transformation_mode", "") == "asymmetric");
   CHECK(seven.node().attrs.get_string("nearest_mode", "") == "floor");
-  const One nine(9, "Upsample", {{"mode", std::string("bilinear")}}, [](GraphBuilder& b) { return std::vector<ValueId>{b.constant(Tensor::of<float>(Shape{4}, {1, 1, 3, 3}))}; });
+  const One nine(9, "Upsample", {{"mode", std::string("bilinear")}}, [](GraphBuilder& b) {
+    return std::vector<ValueId>{b.constant(Tensor::of<float>(Shape{4}, {1, 1, 3, 3}))};
+  });
   CHECK(nine.node().attrs.get_string("mode", "") == "linear");
   CHECK(nine.floats(2) == std::vector<float>{1, 1, 3, 3});
-  const One ten(10, "Resize", {}, [](GraphBuilder& b) { return std::vector<ValueId>{b.constant(Tensor::of<float>(Shape{4}, {1, 1, 3, 3}))}; });
+  const One ten(10, "Resize", {}, [](GraphBuilder& b) {
+    return std::vector<ValueId>{b.constant(Tensor::of<float>(Shape{4}, {1, 1, 3, 3}))};
+  });
   CHECK(ten.node().inputs[1] == kNoValue);
   CHECK(ten.floats(2) == std::vector<float>{1, 1, 3, 3});
 }
 
 TEST_CASE("canonicalize: Resize's later attributes are taken where they change nothing") {
-  constexpr auto scales = [](GraphBuilder& b) { return std::vector<ValueId>{kNoValue, b.constant(Tensor::of<float>(Shape{2}, {2, 4}))}; };
-  const One axes(18, "Resize", {{"axes", Ints{2, -1}}, {"antialias", std::int64_t{0}}, {"keep_aspect_ratio_policy", std::string("stretch")}}, scales);
+  constexpr auto scales = [](GraphBuilder& b) {
+    return std::vector<ValueId>{kNoValue, b.constant(Tensor::of<float>(Shape{2}, {2, 4}))};
+  };
+  const One axes(18, "Resize",
+                 {{"axes", Ints{2, -1}},
+                  {"antialias", std::int64_t{0}},
+                  {"keep_aspect_ratio_policy", std::string("stretch")}},
+                 scales);
   CHECK(axes.floats(2) == std::vector<float>{1, 1, 2, 4});
   CHECK(axes.node().attrs.size() == 0);
-  CHECK(One(18, "Resize", {{"antialias", std::int64_t{1}}}, scales).code() == Code::kUnsupportedAttribute);
-  CHECK(One(18, "Resize", {{"keep_aspect_ratio_policy", std::string("not_larger")}}, scales).code() == Code::kUnsupportedAttribute);
+  CHECK(One(18, "Resize", {{"antialias", std::int64_t{1}}}, scales).code() ==
+        Code::kUnsupportedAttribute);
+  CHECK(
+      One(18, "Resize", {{"keep_aspect_ratio_policy", std::string("not_larger")}}, scales).code() ==
+      Code::kUnsupportedAttribute);
   CHECK(One(18, "Resize", {{"axes", Ints{1, 2, 3}}}, scales).code() == Code::kUnsupportedAttribute);
 }
 
 TEST_CASE("canonicalize: Dropout and training attributes go, training itself is refused") {
   CHECK(One(7, "Dropout", {{"ratio", 0.5F}}).node().op == "Identity");
-  const One dropout(13, "Dropout", {}, [](GraphBuilder& b) { return std::vector<ValueId>{b.constant(Tensor::scalar(0.5F)), b.constant(Tensor::make(DType::kBool, {}))}; }, 2);
+  const One dropout(
+      13, "Dropout", {},
+      [](GraphBuilder& b) {
+        return std::vector<ValueId>{b.constant(Tensor::scalar(0.5F)),
+                                    b.constant(Tensor::make(DType::kBool, {}))};
+      },
+      2);
   CHECK(dropout.node().inputs.size() == 1);
   CHECK(dropout.node().outputs.size() == 1);
-  CHECK(One(13, "Dropout", {}, [](GraphBuilder& b) { return std::vector<ValueId>{kNoValue, b.input("training", {}, DType::kBool)}; }).code() == Code::kUnsupportedAttribute);
+  CHECK(One(13, "Dropout", {}, [](GraphBuilder& b) {
+          return std::vector<ValueId>{kNoValue, b.input("training", {}, DType::kBool)};
+        }).code() == Code::kUnsupportedAttribute);
 
   constexpr auto parameters = [](GraphBuilder& b) {
     std::vector<ValueId> list;
-    for (int i = 0; i < 4; ++i) list.push_back(b.constant(Tensor::of<float>(Shape{6}, std::vector<float>(6, 1.0F))));
+    for (int i = 0; i < 4; ++i)
+      list.push_back(b.constant(Tensor::of<float>(Shape{6}, std::vector<float>(6, 1.0F))));
     return list;
   };
-  const One bn(14, "BatchNormalization", {{"training_mode", std::int64_t{0}}, {"momentum", 0.9F}, {"epsilon", 1e-3F}}, parameters, 3);
+  const One bn(14, "BatchNormalization",
+               {{"training_mode", std::int64_t{0}}, {"momentum", 0.9F}, {"epsilon", 1e-3F}},
+               parameters, 3);
   CHECK(bn.node().outputs.size() == 1);
   CHECK(!bn.node().attrs.has("training_mode"));
   CHECK(bn.node().attrs.get_float("epsilon", 0) == 1e-3F);
-  CHECK(One(7, "BatchNormalization", {{"spatial", std::int64_t{1}}}, parameters).node().attrs.size() == 0);
-  CHECK(One(7, "BatchNormalization", {{"spatial", std::int64_t{0}}}, parameters).code() == Code::kUnsupportedAttribute);
-  CHECK(One(14, "BatchNormalization", {{"training_mode", std::int64_t{1}}}, parameters).code() == Code::kUnsupportedAttribute);
+  CHECK(One(7, "BatchNormalization", {{"spatial", std::int64_t{1}}}, parameters)
+            .node()
+            .attrs.size() == 0);
+  CHECK(One(7, "BatchNormalization", {{"spatial", std::int64_t{0}}}, parameters).code() ==
+        Code::kUnsupportedAttribute);
+  CHECK(One(14, "BatchNormalization", {{"training_mode", std::int64_t{1}}}, parameters).code() ==
+        Code::kUnsupportedAttribute);
 }
 
-TEST_CASE("canonicalize: MaxPool without indices, AveragePool with its opset's divisor, Cast without saturate") {
-  const One pool(12, "MaxPool", {{"kernel_shape", Ints{2, 2}}, {"storage_order", std::int64_t{1}}}, nullptr, 2);
+TEST_CASE(
+    "canonicalize: MaxPool without indices, AveragePool with its opset's divisor, Cast without "
+    "saturate") {
+  const One pool(12, "MaxPool", {{"kernel_shape", Ints{2, 2}}, {"storage_order", std::int64_t{1}}},
+                 nullptr, 2);
   CHECK(pool.node().outputs.size() == 1);
   CHECK(!pool.node().attrs.has("storage_order"));
-  const Attributes both{{"kernel_shape", Ints{2, 2}}, {"ceil_mode", std::int64_t{1}}, {"count_include_pad", std::int64_t{1}}};
+  const Attributes both{{"kernel_shape", Ints{2, 2}},
+                        {"ceil_mode", std::int64_t{1}},
+                        {"count_include_pad", std::int64_t{1}}};
   CHECK(!One(18, "AveragePool", both).node().attrs.has(ops::kClippedWindow));
   CHECK(One(19, "AveragePool", both).node().attrs.has(ops::kClippedWindow));
-  CHECK(!One(19, "AveragePool", {{"kernel_shape", Ints{2, 2}}, {"ceil_mode", std::int64_t{1}}}).node().attrs.has(ops::kClippedWindow));
-  CHECK(One(19, "Cast", {{"to", std::int64_t{7}}, {"saturate", std::int64_t{1}}}).node().attrs.size() == 1);
+  CHECK(!One(19, "AveragePool", {{"kernel_shape", Ints{2, 2}}, {"ceil_mode", std::int64_t{1}}})
+             .node()
+             .attrs.has(ops::kClippedWindow));
+  CHECK(One(19, "Cast", {{"to", std::int64_t{7}}, {"saturate", std::int64_t{1}}})
+            .node()
+            .attrs.size() == 1);
 }
 
 TEST_CASE("canonicalize: MaxPool's indices and Dropout's mask are refused where they are read") {
-  for (const auto& [op, attrs] : {std::pair<std::string, Attributes>{"MaxPool", {{"kernel_shape", Ints{2, 2}}}}, std::pair<std::string, Attributes>{"Dropout", {}}}) {
+  for (const auto& [op, attrs] :
+       {std::pair<std::string, Attributes>{"MaxPool", {{"kernel_shape", Ints{2, 2}}}},
+        std::pair<std::string, Attributes>{"Dropout", {}}}) {
     GraphBuilder b;
     b.graph.opset = 11;
     const auto outputs = b.nodes(op, {b.input("x", {1, 2, 8, 8})}, 2, attrs);
@@ -190,7 +255,8 @@ TEST_CASE("canonicalize: Constant nodes become constants in every spelling") {
     CHECK(b.graph.value(c).dtype == b.graph.value(c).constant->dtype());
     return *b.graph.value(c).constant;
   };
-  CHECK(to_floats(constant("value", Tensor::of<float>(Shape{2}, {1, 2}))) == std::vector<float>{1, 2});
+  CHECK(to_floats(constant("value", Tensor::of<float>(Shape{2}, {1, 2}))) ==
+        std::vector<float>{1, 2});
   CHECK(constant("value_float", 2.5F).shape() == Shape{});
   CHECK(to_int64s(constant("value_int", std::int64_t{7})) == Ints{7});
   CHECK(to_int64s(constant("value_ints", Ints{7, 8})) == Ints{7, 8});
@@ -222,7 +288,7 @@ TEST_CASE("canonicalize: everything that is not supported is named at once, with
   CHECK(all[2].code == Code::kUnsupportedAttribute);
   CHECK(all[2].what == "Attribute 'slope' is not supported.");
   CHECK(all[3].what.find("com.example.Frobnicate") != std::string::npos);
-  CHECK(all[3].hint.find("Conv") != std::string::npos);  // the list of what is
+  CHECK(all[3].hint.find("Conv") != std::string::npos);   // the list of what is
   CHECK(all[4].code == Code::kInvalidModel);              // alpha of the wrong type
   CHECK(all[5].hint.find("alpha") != std::string::npos);  // the attributes there are
   CHECK(all[6].code == Code::kInvalidModel);
@@ -231,9 +297,13 @@ TEST_CASE("canonicalize: everything that is not supported is named at once, with
 
 TEST_CASE("canonicalize: internal ops and attributes in a file are refused") {
   CHECK(One(17, "ToChannelsLast", {}, nullptr, 1, "octavo").code() == Code::kUnsupportedOp);
-  CHECK(One(17, "Relu", {{"octavo_activation", std::string("Relu")}}).code() == Code::kUnsupportedAttribute);
-  CHECK(One(12, "Softmax", {{"octavo_flattened", std::int64_t{1}}}).code() == Code::kUnsupportedAttribute);
-  CHECK(One(18, "AveragePool", {{"kernel_shape", Ints{2, 2}}, {"octavo_clipped_window", std::int64_t{1}}}).code() == Code::kUnsupportedAttribute);
+  CHECK(One(17, "Relu", {{"octavo_activation", std::string("Relu")}}).code() ==
+        Code::kUnsupportedAttribute);
+  CHECK(One(12, "Softmax", {{"octavo_flattened", std::int64_t{1}}}).code() ==
+        Code::kUnsupportedAttribute);
+  CHECK(One(18, "AveragePool",
+            {{"kernel_shape", Ints{2, 2}}, {"octavo_clipped_window", std::int64_t{1}}})
+            .code() == Code::kUnsupportedAttribute);
 }
 
 TEST_CASE("canonicalize: inputs that no session takes are refused by name") {
@@ -301,7 +371,9 @@ TEST_CASE("normalize: an old Softmax flattens behind its axis") {
 // ---- quantized operators ----
 
 ValueId scalar(GraphBuilder& b, float value) { return b.constant(Tensor::scalar(value)); }
-ValueId zero_point(GraphBuilder& b, std::uint8_t value) { return b.constant(Tensor::scalar(value)); }
+ValueId zero_point(GraphBuilder& b, std::uint8_t value) {
+  return b.constant(Tensor::scalar(value));
+}
 
 ValueId codes(GraphBuilder& b) { return b.input("x", {1, 2, 8, 8}, DType::kUint8); }
 
@@ -312,7 +384,10 @@ TEST_CASE("canonicalize: QLinearConv becomes Conv on codes with their grids") {
   const ValueId w_scale = b.constant(Tensor::of<float>(Shape{4}, {1, 2, 3, 4}));
   const ValueId w_zero = b.constant(Tensor::make(DType::kInt8, {4}));
   const ValueId bias = b.constant(Tensor::make(DType::kInt32, {4}));
-  const ValueId y = b.node("QLinearConv", {x, scalar(b, 0.5F), zero_point(b, 3), w, w_scale, w_zero, scalar(b, 0.25F), zero_point(b, 9), bias}, {{"pads", Ints{1, 1, 1, 1}}});
+  const ValueId y = b.node("QLinearConv",
+                           {x, scalar(b, 0.5F), zero_point(b, 3), w, w_scale, w_zero,
+                            scalar(b, 0.25F), zero_point(b, 9), bias},
+                           {{"pads", Ints{1, 1, 1, 1}}});
   b.output(y);
   REQUIRE(canonicalize(b.graph).ok());
   const Node& node = b.graph.nodes[0];
@@ -332,10 +407,21 @@ TEST_CASE("canonicalize: the other quantized operators") {
     int operands;
     Attributes attrs;
   };
-  for (const Row& row : {Row{"QLinearAdd", "com.microsoft", "Add", 2, {}}, Row{"QLinearMul", "com.microsoft", "Mul", 2, {}}, Row{"QLinearMatMul", "", "MatMul", 2, {}},
-                         Row{"QLinearSigmoid", "com.microsoft", "Sigmoid", 1, {}}, Row{"QLinearLeakyRelu", "com.microsoft", "LeakyRelu", 1, {{"alpha", 0.1F}}},
-                         Row{"QLinearGlobalAveragePool", "com.microsoft", "GlobalAveragePool", 1, {{"channels_last", std::int64_t{0}}}},
-                         Row{"QLinearAveragePool", "com.microsoft", "AveragePool", 1, {{"kernel_shape", Ints{2, 2}}}}}) {
+  for (const Row& row :
+       {Row{"QLinearAdd", "com.microsoft", "Add", 2, {}},
+        Row{"QLinearMul", "com.microsoft", "Mul", 2, {}}, Row{"QLinearMatMul", "", "MatMul", 2, {}},
+        Row{"QLinearSigmoid", "com.microsoft", "Sigmoid", 1, {}},
+        Row{"QLinearLeakyRelu", "com.microsoft", "LeakyRelu", 1, {{"alpha", 0.1F}}},
+        Row{"QLinearGlobalAveragePool",
+            "com.microsoft",
+            "GlobalAveragePool",
+            1,
+            {{"channels_last", std::int64_t{0}}}},
+        Row{"QLinearAveragePool",
+            "com.microsoft",
+            "AveragePool",
+            1,
+            {{"kernel_shape", Ints{2, 2}}}}}) {
     CAPTURE(row.op);
     GraphBuilder b;
     std::vector<ValueId> inputs;
@@ -360,7 +446,10 @@ TEST_CASE("canonicalize: the other quantized operators") {
   GraphBuilder b;
   const ValueId p = b.input("p", {1, 2, 8, 8}, DType::kUint8);
   const ValueId q = b.input("q", {1, 2, 8, 8}, DType::kUint8);
-  b.output(b.node("QLinearConcat", {scalar(b, 0.25F), zero_point(b, 9), p, scalar(b, 0.5F), zero_point(b, 1), q, scalar(b, 0.75F), zero_point(b, 2)}, {{"axis", std::int64_t{1}}}, "com.microsoft"));
+  b.output(b.node("QLinearConcat",
+                  {scalar(b, 0.25F), zero_point(b, 9), p, scalar(b, 0.5F), zero_point(b, 1), q,
+                   scalar(b, 0.75F), zero_point(b, 2)},
+                  {{"axis", std::int64_t{1}}}, "com.microsoft"));
   REQUIRE(canonicalize(b.graph).ok());
   CHECK(b.graph.nodes[0].op == "Concat");
   CHECK(b.graph.nodes[0].inputs == std::vector<ValueId>{p, q});
@@ -368,7 +457,9 @@ TEST_CASE("canonicalize: the other quantized operators") {
 }
 
 TEST_CASE("canonicalize: quantized operators that are not whole are refused") {
-  const auto code_of = [](const char* op, const char* domain, std::vector<ValueId> (*inputs)(GraphBuilder&), const Attributes& attrs = {}) {
+  const auto code_of = [](const char* op, const char* domain,
+                          std::vector<ValueId> (*inputs)(GraphBuilder&),
+                          const Attributes& attrs = {}) {
     GraphBuilder b;
     b.output(b.node(op, inputs(b), attrs, domain));
     const Status status = canonicalize(b.graph);
@@ -376,24 +467,46 @@ TEST_CASE("canonicalize: quantized operators that are not whole are refused") {
     return status.error().code;
   };
   const auto microsoft = "com.microsoft";
-  CHECK(code_of("QLinearConv", "", [](GraphBuilder&) { return std::vector<ValueId>{}; }) == Code::kInvalidModel);
-  CHECK(code_of("QLinearAdd", microsoft, [](GraphBuilder& b) { return std::vector<ValueId>{kNoValue, scalar(b, 1), zero_point(b, 0)}; }) == Code::kInvalidModel);
-  CHECK(code_of("QLinearConcat", microsoft, [](GraphBuilder& b) { return std::vector<ValueId>{scalar(b, 1), zero_point(b, 0), kNoValue, scalar(b, 1), zero_point(b, 0)}; }) == Code::kInvalidModel);
-  CHECK(code_of("QLinearSigmoid", microsoft, [](GraphBuilder& b) { return std::vector<ValueId>{codes(b), b.input("s", {}), zero_point(b, 0)}; }) == Code::kUnsupportedAttribute);
-  CHECK(code_of("QLinearSigmoid", microsoft, [](GraphBuilder& b) { return std::vector<ValueId>{codes(b), scalar(b, 1), zero_point(b, 0)}; }) == Code::kUnsupportedAttribute);
-  CHECK(code_of("QLinearSigmoid", microsoft, [](GraphBuilder& b) { return std::vector<ValueId>{codes(b), scalar(b, 1), b.constant(Tensor::scalar(std::int32_t{0})), scalar(b, 1), zero_point(b, 0)}; }) ==
-        Code::kUnsupportedDtype);
-  CHECK(code_of("QLinearSigmoid", microsoft,
-                [](GraphBuilder& b) { return std::vector<ValueId>{codes(b), b.constant(Tensor::of<float>(Shape{2}, {1, 2})), b.constant(Tensor::make(DType::kUint8, {2})), scalar(b, 1), zero_point(b, 0)}; }) ==
-        Code::kUnsupportedAttribute);
-  CHECK(code_of("QLinearGlobalAveragePool", microsoft, [](GraphBuilder& b) { return std::vector<ValueId>{codes(b), scalar(b, 1), zero_point(b, 0), scalar(b, 1), zero_point(b, 0)}; },
+  CHECK(code_of("QLinearConv", "", [](GraphBuilder&) { return std::vector<ValueId>{}; }) ==
+        Code::kInvalidModel);
+  CHECK(code_of("QLinearAdd", microsoft, [](GraphBuilder& b) {
+          return std::vector<ValueId>{kNoValue, scalar(b, 1), zero_point(b, 0)};
+        }) == Code::kInvalidModel);
+  CHECK(code_of("QLinearConcat", microsoft, [](GraphBuilder& b) {
+          return std::vector<ValueId>{scalar(b, 1), zero_point(b, 0), kNoValue, scalar(b, 1),
+                                      zero_point(b, 0)};
+        }) == Code::kInvalidModel);
+  CHECK(code_of("QLinearSigmoid", microsoft, [](GraphBuilder& b) {
+          return std::vector<ValueId>{codes(b), b.input("s", {}), zero_point(b, 0)};
+        }) == Code::kUnsupportedAttribute);
+  CHECK(code_of("QLinearSigmoid", microsoft, [](GraphBuilder& b) {
+          return std::vector<ValueId>{codes(b), scalar(b, 1), zero_point(b, 0)};
+        }) == Code::kUnsupportedAttribute);
+  CHECK(code_of("QLinearSigmoid", microsoft, [](GraphBuilder& b) {
+          return std::vector<ValueId>{codes(b), scalar(b, 1),
+                                      b.constant(Tensor::scalar(std::int32_t{0})), scalar(b, 1),
+                                      zero_point(b, 0)};
+        }) == Code::kUnsupportedDtype);
+  CHECK(code_of("QLinearSigmoid", microsoft, [](GraphBuilder& b) {
+          return std::vector<ValueId>{codes(b), b.constant(Tensor::of<float>(Shape{2}, {1, 2})),
+                                      b.constant(Tensor::make(DType::kUint8, {2})), scalar(b, 1),
+                                      zero_point(b, 0)};
+        }) == Code::kUnsupportedAttribute);
+  CHECK(code_of("QLinearGlobalAveragePool", microsoft,
+                [](GraphBuilder& b) {
+                  return std::vector<ValueId>{codes(b), scalar(b, 1), zero_point(b, 0),
+                                              scalar(b, 1), zero_point(b, 0)};
+                },
                 {{"channels_last", std::int64_t{1}}}) == Code::kUnsupportedAttribute);
 }
 
 TEST_CASE("canonicalize: one tensor read with two grids is refused") {
   GraphBuilder b;
   const ValueId x = b.input("x", {4}, DType::kUint8);
-  for (const float scale : {0.5F, 0.75F}) b.output(b.node("QLinearSigmoid", {x, scalar(b, scale), zero_point(b, 0), scalar(b, 1), zero_point(b, 0)}, {}, "com.microsoft"));
+  for (const float scale : {0.5F, 0.75F})
+    b.output(b.node("QLinearSigmoid",
+                    {x, scalar(b, scale), zero_point(b, 0), scalar(b, 1), zero_point(b, 0)}, {},
+                    "com.microsoft"));
   const Status status = canonicalize(b.graph);
   REQUIRE_FALSE(status.ok());
   CHECK(status.error().what.find("two different scales") != std::string::npos);

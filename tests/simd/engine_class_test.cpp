@@ -16,12 +16,15 @@ std::int64_t pair_sum(EngineClass engine, const std::int8_t* a, const std::uint8
   std::int64_t sum = 0;
   for (int i = 0; i < 2; ++i) sum += a[i] * (takes_unsigned || b[i] < 128 ? b[i] : b[i] - 256);
   if (engine == EngineClass::kMaddubs) return sum > 32767 ? 32767 : sum < -32768 ? -32768 : sum;
-  if (engine == EngineClass::kWrap) return sum > 32767 ? sum - 65536 : sum < -32768 ? sum + 65536 : sum;
+  if (engine == EngineClass::kWrap)
+    return sum > 32767 ? sum - 65536 : sum < -32768 ? sum + 65536 : sum;
   return sum;
 }
-std::int32_t expected_lane(EngineClass engine, const std::int8_t* a, const std::uint8_t* b, std::int32_t acc) {
+std::int32_t expected_lane(EngineClass engine, const std::int8_t* a, const std::uint8_t* b,
+                           std::int32_t acc) {
   const std::int64_t sum = pair_sum(engine, a, b) + pair_sum(engine, a + 2, b + 2);
-  return static_cast<std::int32_t>(static_cast<std::uint32_t>(acc) + static_cast<std::uint32_t>(sum));
+  return static_cast<std::int32_t>(static_cast<std::uint32_t>(acc) +
+                                   static_cast<std::uint32_t>(sum));
 }
 
 template <EngineClass kClass>
@@ -45,8 +48,11 @@ bool dot_is_exact_by_its_class() {
     std::uint8_t b[16];
     std::int32_t acc[4];
     for (std::size_t i = 0; i < 16; ++i) {
-      a[i] = round % 2 == 0 ? static_cast<std::int8_t>(random.bits() >> 8) : kSteep[random.bits() % 4];
-      b[i] = round % 3 == 0 ? 255 : round % 3 == 1 ? 128 : static_cast<std::uint8_t>(random.bits() >> 8);
+      a[i] =
+          round % 2 == 0 ? static_cast<std::int8_t>(random.bits() >> 8) : kSteep[random.bits() % 4];
+      b[i] = round % 3 == 0   ? 255
+             : round % 3 == 1 ? 128
+                              : static_cast<std::uint8_t>(random.bits() >> 8);
     }
     for (std::int32_t& lane : acc) lane = static_cast<std::int32_t>(random.bits());
     std::int32_t sums[4];
@@ -62,11 +68,21 @@ bool dot_is_exact_by_its_class() {
 TEST_CASE("engine class: every class computes what its name says, accumulating modulo 2^32") {
   if constexpr (kHasRelaxed) {
     switch (probe_engine_class()) {  // the instruction is of one class only
-      case EngineClass::kSdot: CHECK(dot_is_exact_by_its_class<EngineClass::kSdot>()); break;
-      case EngineClass::kUsdot: CHECK(dot_is_exact_by_its_class<EngineClass::kUsdot>()); break;
-      case EngineClass::kMaddubs: CHECK(dot_is_exact_by_its_class<EngineClass::kMaddubs>()); break;
-      case EngineClass::kWrap: CHECK(dot_is_exact_by_its_class<EngineClass::kWrap>()); break;
-      case EngineClass::kNone: FAIL("this machine's relaxed dot product is of no known class"); break;
+      case EngineClass::kSdot:
+        CHECK(dot_is_exact_by_its_class<EngineClass::kSdot>());
+        break;
+      case EngineClass::kUsdot:
+        CHECK(dot_is_exact_by_its_class<EngineClass::kUsdot>());
+        break;
+      case EngineClass::kMaddubs:
+        CHECK(dot_is_exact_by_its_class<EngineClass::kMaddubs>());
+        break;
+      case EngineClass::kWrap:
+        CHECK(dot_is_exact_by_its_class<EngineClass::kWrap>());
+        break;
+      case EngineClass::kNone:
+        FAIL("this machine's relaxed dot product is of no known class");
+        break;
     }
   } else if constexpr (kHasRelaxedModels) {
     CHECK(dot_is_exact_by_its_class<EngineClass::kSdot>());
@@ -78,7 +94,8 @@ TEST_CASE("engine class: every class computes what its name says, accumulating m
 
 template <EngineClass kClass>
 void plain_dot(const std::int8_t* a, const std::uint8_t* b, std::int32_t* sums) {
-  for (int lane = 0; lane < 4; ++lane) sums[lane] = expected_lane(kClass, a + 4 * lane, b + 4 * lane, sums[lane]);
+  for (int lane = 0; lane < 4; ++lane)
+    sums[lane] = expected_lane(kClass, a + 4 * lane, b + 4 * lane, sums[lane]);
 }
 
 TEST_CASE("engine class: known vectors tell the four classes apart") {
@@ -96,7 +113,8 @@ TEST_CASE("engine class: an engine with wrong sums is of no class") {
           plain_dot<EngineClass::kUsdot>(a, b, sums);
           for (int i = 0; i < 4; ++i) sums[i] += sums[i] - before[i];
         }) == EngineClass::kNone);
-  CHECK(classify_engine([](const std::int8_t*, const std::uint8_t*, std::int32_t*) {}) == EngineClass::kNone);
+  CHECK(classify_engine([](const std::int8_t*, const std::uint8_t*, std::int32_t*) {}) ==
+        EngineClass::kNone);
   // Right in all lanes but one.
   CHECK(classify_engine([](const std::int8_t* a, const std::uint8_t* b, std::int32_t* sums) {
           plain_dot<EngineClass::kSdot>(a, b, sums);

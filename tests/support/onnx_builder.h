@@ -1,4 +1,5 @@
-// ONNX files written field by field, right ones and wrong ones (numbers: github.com/onnx/onnx, onnx/onnx.proto3).
+// ONNX files written field by field, right ones and wrong ones (numbers: github.com/onnx/onnx,
+// onnx/onnx.proto3).
 #pragma once
 
 #include <cstddef>
@@ -14,7 +15,8 @@ namespace octavo::test {
 
 using protozero::pbf_writer;
 
-// The bytes as import_model() takes them: exactly as many, so that a sanitizer sees a read behind the last.
+// The bytes as import_model() takes them: exactly as many, so that a sanitizer sees a read behind
+// the last.
 inline std::shared_ptr<const std::byte> exact_bytes(const std::string& bytes) {
   auto* copy = new std::byte[bytes.size()];
   if (!bytes.empty()) std::memcpy(copy, bytes.data(), bytes.size());
@@ -29,8 +31,8 @@ inline std::string message(const std::function<void(pbf_writer&)>& fill) {
 }
 
 // TensorProto; `fill` adds what else there is.
-inline std::string tensor_bytes(const std::string& name, const std::vector<std::int64_t>& dims, int data_type,
-                                const std::function<void(pbf_writer&)>& fill) {
+inline std::string tensor_bytes(const std::string& name, const std::vector<std::int64_t>& dims,
+                                int data_type, const std::function<void(pbf_writer&)>& fill) {
   return message([&](pbf_writer& w) {
     w.add_packed_int64(1, dims.begin(), dims.end());
     w.add_int32(2, data_type);
@@ -39,8 +41,11 @@ inline std::string tensor_bytes(const std::string& name, const std::vector<std::
   });
 }
 template <class T>
-std::string raw_tensor(const std::string& name, const std::vector<std::int64_t>& dims, int data_type, const std::vector<T>& values) {
-  return tensor_bytes(name, dims, data_type, [&](pbf_writer& w) { w.add_bytes(9, reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)); });
+std::string raw_tensor(const std::string& name, const std::vector<std::int64_t>& dims,
+                       int data_type, const std::vector<T>& values) {
+  return tensor_bytes(name, dims, data_type, [&](pbf_writer& w) {
+    w.add_bytes(9, reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T));
+  });
 }
 
 // AttributeProto.
@@ -60,8 +65,10 @@ inline std::string ints_attr(const std::string& name, const std::vector<std::int
 }
 
 // NodeProto.
-inline std::string node_bytes(const std::string& op, const std::vector<std::string>& inputs, const std::vector<std::string>& outputs,
-                              const std::vector<std::string>& attrs = {}, const std::string& name = "", const std::string& domain = "") {
+inline std::string node_bytes(const std::string& op, const std::vector<std::string>& inputs,
+                              const std::vector<std::string>& outputs,
+                              const std::vector<std::string>& attrs = {},
+                              const std::string& name = "", const std::string& domain = "") {
   return message([&](pbf_writer& w) {
     for (const std::string& input : inputs) w.add_string(1, input);
     for (const std::string& output : outputs) w.add_string(2, output);
@@ -73,10 +80,12 @@ inline std::string node_bytes(const std::string& op, const std::vector<std::stri
 }
 
 // ValueInfoProto of a tensor: a dimension below 0 has no value, but the name "N".
-inline std::string value_info(const std::string& name, int elem_type, const std::vector<std::int64_t>& dims) {
+inline std::string value_info(const std::string& name, int elem_type,
+                              const std::vector<std::int64_t>& dims) {
   const std::string shape = message([&](pbf_writer& w) {
     for (const std::int64_t dim : dims) {
-      w.add_message(1, message([&](pbf_writer& d) { dim < 0 ? d.add_string(2, "N") : d.add_int64(1, dim); }));
+      w.add_message(
+          1, message([&](pbf_writer& d) { dim < 0 ? d.add_string(2, "N") : d.add_int64(1, dim); }));
     }
   });
   const std::string tensor = message([&](pbf_writer& w) {
@@ -103,7 +112,8 @@ struct OnnxFile {
       model.add_message(7, message([&](pbf_writer& graph) {
                           for (const std::string& node : nodes) graph.add_message(1, node);
                           graph.add_string(2, "g");
-                          for (const std::string& tensor : initializers) graph.add_message(5, tensor);
+                          for (const std::string& tensor : initializers)
+                            graph.add_message(5, tensor);
                           for (const std::string& input : inputs) graph.add_message(11, input);
                           for (const std::string& output : outputs) graph.add_message(12, output);
                           for (const std::string& info : value_infos) graph.add_message(13, info);
@@ -129,7 +139,8 @@ struct OnnxFile {
 // y = Conv(x, w), x [N, 1, 4, 4] floats.
 inline OnnxFile small_file() {
   OnnxFile file;
-  file.nodes = {node_bytes("Conv", {"x", "w"}, {"y"}, {ints_attr("pads", {1, 1, 1, 1}), int_attr("group", 1)}, "conv")};
+  file.nodes = {node_bytes("Conv", {"x", "w"}, {"y"},
+                           {ints_attr("pads", {1, 1, 1, 1}), int_attr("group", 1)}, "conv")};
   file.initializers = {raw_tensor<float>("w", {2, 1, 3, 3}, 1, std::vector<float>(18, 0.5F))};
   file.inputs = {value_info("x", 1, {-1, 1, 4, 4})};
   file.outputs = {value_info("y", 1, {-1, 2, 4, 4})};

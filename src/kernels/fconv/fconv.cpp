@@ -11,12 +11,14 @@ namespace octavo::kernels {
 namespace {
 
 constexpr int kColumns = 8;
-// Five pixels by two vectors of sums leave registers for two weights, a pixel and a product (six rows spill: 15 against 27
-// GMAC/s).
+// Five pixels by two vectors of sums leave registers for two weights, a pixel and a product (six
+// rows spill: 15 against 27 GMAC/s).
 constexpr int kRows = 5;
 constexpr std::int64_t kWeightBlockBytes = 24 * 1024;
 
-int padded_channels(const FConvSpec& spec) { return (spec.channels + kColumns - 1) / kColumns * kColumns; }
+int padded_channels(const FConvSpec& spec) {
+  return (spec.channels + kColumns - 1) / kColumns * kColumns;
+}
 
 const float* pixel_at(const FConvCall& call, std::int64_t m) {
   return call.x + (m / call.width) * call.row_stride + (m % call.width) * call.pixel_stride;
@@ -28,7 +30,8 @@ std::vector<float> pad_bias(const FConvSpec& spec, std::span<const float> bias) 
   return out;
 }
 
-FConvPacked pack_scalar(const FConvSpec& spec, std::span<const float> weights, std::span<const float> bias) {
+FConvPacked pack_scalar(const FConvSpec& spec, std::span<const float> weights,
+                        std::span<const float> bias) {
   FConvPacked packed;
   packed.spec = spec;
   packed.weights.assign(weights.begin(), weights.end());
@@ -56,11 +59,13 @@ void run_scalar(const FConvPacked& packed, const FConvCall& call) {
 }
 
 // [channel tile][segment][k][channel of the tile]
-FConvPacked pack_tiles(const FConvSpec& spec, std::span<const float> weights, std::span<const float> bias) {
+FConvPacked pack_tiles(const FConvSpec& spec, std::span<const float> weights,
+                       std::span<const float> bias) {
   FConvPacked packed;
   packed.spec = spec;
   packed.bias = pad_bias(spec, bias);
-  const std::size_t depth = static_cast<std::size_t>(spec.segments) * static_cast<std::size_t>(spec.length);
+  const std::size_t depth =
+      static_cast<std::size_t>(spec.segments) * static_cast<std::size_t>(spec.length);
   packed.weights.assign(static_cast<std::size_t>(padded_channels(spec)) * depth, 0.0F);
   for (std::size_t n = 0; n < static_cast<std::size_t>(spec.channels); ++n) {
     float* tile = packed.weights.data() + n / kColumns * kColumns * depth + n % kColumns;
@@ -69,7 +74,8 @@ FConvPacked pack_tiles(const FConvSpec& spec, std::span<const float> weights, st
   return packed;
 }
 
-[[gnu::always_inline]] inline void group(v128_t (&acc)[kRows][2], const float* const (&x)[kRows], int at, const float* w) {
+[[gnu::always_inline]] inline void group(v128_t (&acc)[kRows][2], const float* const (&x)[kRows],
+                                         int at, const float* w) {
   const v128_t w0 = wasm_v128_load(w);
   const v128_t w1 = wasm_v128_load(w + 4);
   for (int r = 0; r < kRows; ++r) {
@@ -81,9 +87,12 @@ FConvPacked pack_tiles(const FConvSpec& spec, std::span<const float> weights, st
 
 void run_simd128(const FConvPacked& packed, const FConvCall& call) {
   const FConvSpec& spec = packed.spec;
-  const std::int64_t tile_floats = static_cast<std::int64_t>(spec.segments) * spec.length * kColumns;
-  const std::int64_t tiles = std::max<std::int64_t>(1, kWeightBlockBytes / std::max<std::int64_t>(1, tile_floats * 4));
-  const int block = static_cast<int>(std::min<std::int64_t>(tiles * kColumns, padded_channels(spec)));
+  const std::int64_t tile_floats =
+      static_cast<std::int64_t>(spec.segments) * spec.length * kColumns;
+  const std::int64_t tiles =
+      std::max<std::int64_t>(1, kWeightBlockBytes / std::max<std::int64_t>(1, tile_floats * 4));
+  const int block =
+      static_cast<int>(std::min<std::int64_t>(tiles * kColumns, padded_channels(spec)));
   const v128_t lo = wasm_f32x4_splat(call.lo);
   const v128_t hi = wasm_f32x4_splat(call.hi);
   for (int n0 = 0; n0 < spec.channels; n0 += block) {
@@ -98,7 +107,8 @@ void run_simd128(const FConvPacked& packed, const FConvCall& call) {
         for (int s = 0; s < (spec.length > 0 ? spec.segments : 0); ++s) {
           const float* x[kRows];
           for (int r = 0; r < kRows; ++r) x[r] = pixel[r] + call.segment_offset[s];
-          // A branch after each group keeps LLVM from chaining the sums and V8 from spilling (see qconv.cpp).
+          // A branch after each group keeps LLVM from chaining the sums and V8 from spilling (see
+          // qconv.cpp).
           for (int g = spec.length;;) {
             group(acc, x, 0, w);
             w += kColumns;
@@ -119,10 +129,14 @@ void run_simd128(const FConvPacked& packed, const FConvCall& call) {
         const v128_t bias1 = wasm_v128_load(packed.bias.data() + n + 4);
         const int valid = std::min(kColumns, spec.channels - n);
         for (int r = 0; r < kRows; ++r) {
-          float* out = call.out + static_cast<std::int64_t>(std::min(m + r, call.pixels - 1)) * call.out_stride + n;
+          float* out =
+              call.out +
+              static_cast<std::int64_t>(std::min(m + r, call.pixels - 1)) * call.out_stride + n;
           // pmax(a, b) is a < b ? b : a, pmin(a, b) is b < a ? b : a: a NaN passes.
-          const v128_t y0 = wasm_f32x4_pmin(wasm_f32x4_pmax(wasm_f32x4_add(acc[r][0], bias0), lo), hi);
-          const v128_t y1 = wasm_f32x4_pmin(wasm_f32x4_pmax(wasm_f32x4_add(acc[r][1], bias1), lo), hi);
+          const v128_t y0 =
+              wasm_f32x4_pmin(wasm_f32x4_pmax(wasm_f32x4_add(acc[r][0], bias0), lo), hi);
+          const v128_t y1 =
+              wasm_f32x4_pmin(wasm_f32x4_pmax(wasm_f32x4_add(acc[r][1], bias1), lo), hi);
           if (valid == kColumns) {
             wasm_v128_store(out, y0);
             wasm_v128_store(out + 4, y1);

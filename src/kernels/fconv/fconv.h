@@ -1,11 +1,12 @@
 // fconv: the float matrix product behind Conv, Gemm and MatMul, reading NHWC floats in place.
 //
-//   acc(m, n) = (sum over s < segments, k < length of x[pixel(m) + offset[s] + k] * w[n][s][k]) + bias[n]
-//   pixel(m)  = x + (m / width) * row_stride + (m % width) * pixel_stride                 m < pixels, n < channels
-//   y(m, n)   = min(max(acc, lo), hi)
+//   acc(m, n) = (sum over s < segments, k < length of x[pixel(m) + offset[s] + k] * w[n][s][k]) +
+//   bias[n] pixel(m)  = x + (m / width) * row_stride + (m % width) * pixel_stride                 m
+//   < pixels, n < channels y(m, n)   = min(max(acc, lo), hi)
 //
-// Every product is rounded, then every sum, in the order s, k, bias: all rows of the table give the same bits, so a
-// quantized model's float nodes do too on every machine. Segments and strides as in qconv.h, counted in floats.
+// Every product is rounded, then every sum, in the order s, k, bias: all rows of the table give the
+// same bits, so a quantized model's float nodes do too on every machine. Segments and strides as in
+// qconv.h, counted in floats.
 #pragma once
 
 #include <cstddef>
@@ -43,14 +44,15 @@ struct FConvCall {
   const std::int32_t* segment_offset = nullptr;  // floats
   float* out = nullptr;
   std::int64_t out_stride = 0;  // floats between output pixels
-  float lo = 0, hi = 0;           // -infinity, infinity: no clamp
+  float lo = 0, hi = 0;         // -infinity, infinity: no clamp
 };
 
 struct FConvKernel {
   std::string_view name;
   simd::Level level;
   // weights[n][s][k] row-major; bias may be empty: zeros.
-  FConvPacked (*pack)(const FConvSpec& spec, std::span<const float> weights, std::span<const float> bias);
+  FConvPacked (*pack)(const FConvSpec& spec, std::span<const float> weights,
+                      std::span<const float> bias);
   void (*run)(const FConvPacked& packed, const FConvCall& call);
 };
 

@@ -7,7 +7,8 @@
 
 namespace octavo::kernels {
 
-FDwConvPacked pack_fdwconv(int channels, int taps, std::span<const float> weights, std::span<const float> bias) {
+FDwConvPacked pack_fdwconv(int channels, int taps, std::span<const float> weights,
+                           std::span<const float> bias) {
   FDwConvPacked packed;
   packed.channels = channels;
   packed.taps = taps;
@@ -16,7 +17,8 @@ FDwConvPacked pack_fdwconv(int channels, int taps, std::span<const float> weight
   packed.weights.resize(static_cast<std::size_t>(channels) * static_cast<std::size_t>(taps));
   for (std::size_t c = 0; c < static_cast<std::size_t>(channels); ++c) {
     for (std::size_t t = 0; t < static_cast<std::size_t>(taps); ++t) {
-      packed.weights[t * static_cast<std::size_t>(channels) + c] = weights[c * static_cast<std::size_t>(taps) + t];
+      packed.weights[t * static_cast<std::size_t>(channels) + c] =
+          weights[c * static_cast<std::size_t>(taps) + t];
     }
   }
   return packed;
@@ -28,11 +30,13 @@ const float* pixel_at(const FDwConvCall& call, std::int64_t m) {
   return call.x + (m / call.width) * call.row_stride + (m % call.width) * call.pixel_stride;
 }
 
-void channels_scalar(const FDwConvPacked& packed, const FDwConvCall& call, const float* pixel, float* out, int first) {
+void channels_scalar(const FDwConvPacked& packed, const FDwConvCall& call, const float* pixel,
+                     float* out, int first) {
   for (int c = first; c < packed.channels; ++c) {
     float acc = packed.bias[static_cast<std::size_t>(c)];
     const float* w = packed.weights.data() + c;
-    for (int t = 0; t < packed.taps; ++t, w += packed.channels) acc += pixel[call.tap_offset[t] + c] * *w;
+    for (int t = 0; t < packed.taps; ++t, w += packed.channels)
+      acc += pixel[call.tap_offset[t] + c] * *w;
     acc = acc < call.lo ? call.lo : acc;  // a NaN passes, so that it can be reported
     out[c] = call.hi < acc ? call.hi : acc;
   }
@@ -40,7 +44,8 @@ void channels_scalar(const FDwConvPacked& packed, const FDwConvCall& call, const
 
 void run_scalar(const FDwConvPacked& packed, const FDwConvCall& call) {
   for (std::int64_t m = 0; m < call.pixels; ++m) {
-    channels_scalar(packed, call, pixel_at(call, m), call.out + static_cast<std::int64_t>(m) * call.out_stride, 0);
+    channels_scalar(packed, call, pixel_at(call, m),
+                    call.out + static_cast<std::int64_t>(m) * call.out_stride, 0);
   }
 }
 

@@ -1,8 +1,8 @@
 // fdwconv: depthwise convolution on floats, one filter a channel, reading a bordered NHWC buffer.
 //
-//   acc(m, c) = bias[c] + sum over t < taps of x[pixel(m) + offset[t] + c] * w[c][t]      in the order bias, t
-//   pixel(m)  = x + (m / width) * row_stride + (m % width) * pixel_stride                 m < pixels, c < channels
-//   y(m, c)   = min(max(acc, lo), hi)
+//   acc(m, c) = bias[c] + sum over t < taps of x[pixel(m) + offset[t] + c] * w[c][t]      in the
+//   order bias, t pixel(m)  = x + (m / width) * row_stride + (m % width) * pixel_stride m < pixels,
+//   c < channels y(m, c)   = min(max(acc, lo), hi)
 #pragma once
 
 #include <cstddef>
@@ -23,7 +23,8 @@ struct FDwConvPacked {
   std::size_t bytes() const { return (weights.size() + bias.size()) * sizeof(float); }
 };
 // weights[c][t]; bias may be empty: zeros.
-FDwConvPacked pack_fdwconv(int channels, int taps, std::span<const float> weights, std::span<const float> bias);
+FDwConvPacked pack_fdwconv(int channels, int taps, std::span<const float> weights,
+                           std::span<const float> bias);
 
 struct FDwConvCall {
   const float* x = nullptr;
@@ -33,7 +34,7 @@ struct FDwConvCall {
   const std::int32_t* tap_offset = nullptr;  // floats, one a tap
   float* out = nullptr;
   std::int64_t out_stride = 0;  // floats
-  float lo = 0, hi = 0;           // -infinity, infinity: no clamp
+  float lo = 0, hi = 0;         // -infinity, infinity: no clamp
 };
 
 struct FDwConvKernel {

@@ -4,8 +4,8 @@
 
 namespace octavo::kernels {
 
-void copy_padded_rows(const std::byte* image, const PadGeometry& geometry, std::int64_t first, std::int64_t rows,
-                      std::uint8_t fill, std::byte* out) {
+void copy_padded_rows(const std::byte* image, const PadGeometry& geometry, std::int64_t first,
+                      std::int64_t rows, std::uint8_t fill, std::byte* out) {
   const auto size = [](std::int64_t n) { return static_cast<std::size_t>(n); };
   const std::int64_t row_bytes = geometry.row_bytes();
   const std::int64_t image_row = geometry.width * geometry.pixel_bytes;
@@ -24,7 +24,8 @@ void copy_padded_rows(const std::byte* image, const PadGeometry& geometry, std::
     }
     std::memset(out, fill, size(row_bytes));
     if (geometry.pixel_bytes == 3) {  // the first layer's pictures
-      for (std::int64_t x = 0; x < geometry.width; ++x, from += 3, to += geometry.padded_pixel_bytes) {
+      for (std::int64_t x = 0; x < geometry.width;
+           ++x, from += 3, to += geometry.padded_pixel_bytes) {
         to[0] = from[0];
         to[1] = from[1];
         to[2] = from[2];
@@ -32,7 +33,8 @@ void copy_padded_rows(const std::byte* image, const PadGeometry& geometry, std::
       continue;
     }
     for (std::int64_t x = 0; x < geometry.width; ++x) {
-      std::memcpy(to + x * geometry.padded_pixel_bytes, from + x * geometry.pixel_bytes, size(geometry.pixel_bytes));
+      std::memcpy(to + x * geometry.padded_pixel_bytes, from + x * geometry.pixel_bytes,
+                  size(geometry.pixel_bytes));
     }
   }
 }

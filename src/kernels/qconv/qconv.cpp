@@ -17,7 +17,9 @@ constexpr int kColumns = 8;  // output channels of a tile: two vectors of 32-bit
 // Weights of a block of tiles stay in the first-level cache while all pixels pass.
 constexpr std::int64_t kWeightBlockBytes = 24 * 1024;
 
-int padded_channels(const QConvSpec& spec) { return (spec.channels + kColumns - 1) / kColumns * kColumns; }
+int padded_channels(const QConvSpec& spec) {
+  return (spec.channels + kColumns - 1) / kColumns * kColumns;
+}
 int groups_of(const QConvSpec& spec, int group) { return (spec.length + group - 1) / group; }
 
 // Everything but the order of the weights.
@@ -41,19 +43,25 @@ QConvPacked pack_common(const QConvSpec& spec, std::span<const std::int8_t> weig
     const auto i = static_cast<std::size_t>(n);
     const std::int64_t own = bias.empty() ? 0 : bias[i];
     const std::int64_t shifted = own - static_cast<std::int64_t>(spec.zero_x) * sum;
-    packed.bias[i] = static_cast<std::int32_t>(static_cast<std::uint64_t>(shifted));  // modulo 2^32, like the sums
+    packed.bias[i] = static_cast<std::int32_t>(
+        static_cast<std::uint64_t>(shifted));  // modulo 2^32, like the sums
     packed.scale[i] = scale[i];
-    const double largest = static_cast<double>(255 * magnitude) + std::abs(static_cast<double>(own));
+    const double largest =
+        static_cast<double>(255 * magnitude) + std::abs(static_cast<double>(own));
     packed.bounded = packed.bounded && largest < 2147483648.0 &&
-                     largest * std::abs(static_cast<double>(scale[i])) < static_cast<double>(kRoundMagicLimit) - 1.0;
+                     largest * std::abs(static_cast<double>(scale[i])) <
+                         static_cast<double>(kRoundMagicLimit) - 1.0;
   }
   return packed;
 }
 
-// [channel tile][segment][group][channel of the tile][k of the group], zeros beyond channels and length.
-std::vector<std::int8_t> pack_tiles(const QConvSpec& spec, std::span<const std::int8_t> weights, int group) {
+// [channel tile][segment][group][channel of the tile][k of the group], zeros beyond channels and
+// length.
+std::vector<std::int8_t> pack_tiles(const QConvSpec& spec, std::span<const std::int8_t> weights,
+                                    int group) {
   const int groups = groups_of(spec, group);
-  std::vector<std::int8_t> out(static_cast<std::size_t>(padded_channels(spec)) * static_cast<std::size_t>(spec.segments) *
+  std::vector<std::int8_t> out(static_cast<std::size_t>(padded_channels(spec)) *
+                               static_cast<std::size_t>(spec.segments) *
                                static_cast<std::size_t>(groups * group));
   std::size_t at = 0;
   for (int tile = 0; tile < padded_channels(spec); tile += kColumns) {
@@ -62,10 +70,11 @@ std::vector<std::int8_t> pack_tiles(const QConvSpec& spec, std::span<const std::
         for (int n = tile; n < tile + kColumns; ++n) {
           for (int k = g * group; k < (g + 1) * group; ++k, ++at) {
             if (n < spec.channels && k < spec.length) {
-              out[at] = weights[(static_cast<std::size_t>(n) * static_cast<std::size_t>(spec.segments) +
-                                 static_cast<std::size_t>(s)) *
-                                    static_cast<std::size_t>(spec.length) +
-                                static_cast<std::size_t>(k)];
+              out[at] =
+                  weights[(static_cast<std::size_t>(n) * static_cast<std::size_t>(spec.segments) +
+                           static_cast<std::size_t>(s)) *
+                              static_cast<std::size_t>(spec.length) +
+                          static_cast<std::size_t>(k)];
             }
           }
         }
@@ -81,8 +90,8 @@ const std::byte* pixel_at(const QConvCall& call, std::int64_t m) {
 
 // ---- scalar: the specification ----
 
-QConvPacked pack_scalar(const QConvSpec& spec, std::span<const std::int8_t> weights, std::span<const std::int32_t> bias,
-                        std::span<const float> scale) {
+QConvPacked pack_scalar(const QConvSpec& spec, std::span<const std::int8_t> weights,
+                        std::span<const std::int32_t> bias, std::span<const float> scale) {
   QConvPacked packed = pack_common(spec, weights, bias, scale);
   packed.weights.assign(weights.begin(), weights.end());
   return packed;
@@ -106,10 +115,12 @@ void run_scalar(const QConvPacked& packed, const QConvCall& call) {
       const std::int64_t at = static_cast<std::int64_t>(m) * call.out_stride + n;
       switch (call.output) {
         case QConvOutput::kUint8:
-          reinterpret_cast<std::uint8_t*>(call.out)[at] = static_cast<std::uint8_t>(requantize_one(sum, scale, requantize));
+          reinterpret_cast<std::uint8_t*>(call.out)[at] =
+              static_cast<std::uint8_t>(requantize_one(sum, scale, requantize));
           break;
         case QConvOutput::kInt8:
-          reinterpret_cast<std::int8_t*>(call.out)[at] = static_cast<std::int8_t>(requantize_one(sum, scale, requantize));
+          reinterpret_cast<std::int8_t*>(call.out)[at] =
+              static_cast<std::int8_t>(requantize_one(sum, scale, requantize));
           break;
         case QConvOutput::kFloat32:
           reinterpret_cast<float*>(call.out)[at] = static_cast<float>(sum) * scale;
@@ -124,10 +135,11 @@ void run_scalar(const QConvPacked& packed, const QConvCall& call) {
 
 // ---- the epilogue of a tile of kRows pixels by 8 channels ----
 
-// A row of 8 results goes to out[r]; only `valid` of them where the tile hangs over the last channel.
+// A row of 8 results goes to out[r]; only `valid` of them where the tile hangs over the last
+// channel.
 template <int kRows, class Code, bool kBounded>
-inline void store_codes(const v128_t (&acc)[kRows][2], const float* scale, const RequantizeVectors& k,
-                        Code* const (&out)[kRows], int valid) {
+inline void store_codes(const v128_t (&acc)[kRows][2], const float* scale,
+                        const RequantizeVectors& k, Code* const (&out)[kRows], int valid) {
   const v128_t scale0 = wasm_v128_load(scale);
   const v128_t scale1 = wasm_v128_load(scale + 4);
   v128_t halves[kRows];
@@ -178,8 +190,8 @@ inline void store_words(const v128_t (&acc)[kRows][2], const float* scale, bool 
 }
 
 template <int kRows>
-inline void store_tile(const v128_t (&acc)[kRows][2], const QConvPacked& packed, const QConvCall& call,
-                       const RequantizeVectors& k, std::int64_t m0, int n) {
+inline void store_tile(const v128_t (&acc)[kRows][2], const QConvPacked& packed,
+                       const QConvCall& call, const RequantizeVectors& k, std::int64_t m0, int n) {
   const int valid = std::min(kColumns, packed.spec.channels - n);
   const float* scale = packed.scale.data() + n;
   std::int64_t place[kRows];  // a tile that hangs over the last pixel writes that one several times
@@ -196,8 +208,12 @@ inline void store_tile(const v128_t (&acc)[kRows][2], const QConvPacked& packed,
     }
   };
   switch (call.output) {
-    case QConvOutput::kUint8: codes(reinterpret_cast<std::uint8_t*>(call.out)); break;
-    case QConvOutput::kInt8: codes(reinterpret_cast<std::int8_t*>(call.out)); break;
+    case QConvOutput::kUint8:
+      codes(reinterpret_cast<std::uint8_t*>(call.out));
+      break;
+    case QConvOutput::kInt8:
+      codes(reinterpret_cast<std::int8_t*>(call.out));
+      break;
     case QConvOutput::kFloat32:
     case QConvOutput::kInt32: {
       std::byte* out[kRows];
@@ -215,7 +231,8 @@ RequantizeVectors vectors_of(const QConvCall& call) {
 }
 
 int block_channels(const QConvPacked& packed, std::int64_t tile_bytes) {
-  const std::int64_t tiles = std::max<std::int64_t>(1, kWeightBlockBytes / std::max<std::int64_t>(1, tile_bytes));
+  const std::int64_t tiles =
+      std::max<std::int64_t>(1, kWeightBlockBytes / std::max<std::int64_t>(1, tile_bytes));
   return static_cast<int>(std::min<std::int64_t>(tiles * kColumns, padded_channels(packed.spec)));
 }
 
@@ -223,24 +240,27 @@ int block_channels(const QConvPacked& packed, std::int64_t tile_bytes) {
 
 constexpr int kPanelRows = 4;
 
-QConvPacked pack_dot16(const QConvSpec& spec, std::span<const std::int8_t> weights, std::span<const std::int32_t> bias,
-                       std::span<const float> scale) {
+QConvPacked pack_dot16(const QConvSpec& spec, std::span<const std::int8_t> weights,
+                       std::span<const std::int32_t> bias, std::span<const float> scale) {
   QConvPacked packed = pack_common(spec, weights, bias, scale);
   packed.weights = pack_tiles(spec, weights, 2);
-  packed.scratch_bytes = static_cast<std::size_t>(spec.segments) * static_cast<std::size_t>(groups_of(spec, 2)) *
-                             kPanelRows * 4 + 64;
+  packed.scratch_bytes = static_cast<std::size_t>(spec.segments) *
+                             static_cast<std::size_t>(groups_of(spec, 2)) * kPanelRows * 4 +
+                         64;
   return packed;
 }
 
 // panel[group][row] = two 16-bit codes: [segment][k / 2][row][2].
 template <class Code>
-void widen_panel(const QConvPacked& packed, const QConvCall& call, std::int64_t m0, std::int16_t* panel) {
+void widen_panel(const QConvPacked& packed, const QConvCall& call, std::int64_t m0,
+                 std::int16_t* panel) {
   const QConvSpec& spec = packed.spec;
   const int length = groups_of(spec, 2) * 2;
   for (int s = 0; s < spec.segments; ++s) {
     const Code* row[kPanelRows];
     for (int r = 0; r < kPanelRows; ++r) {
-      row[r] = reinterpret_cast<const Code*>(pixel_at(call, std::min(m0 + r, call.pixels - 1)) + call.segment_offset[s]);
+      row[r] = reinterpret_cast<const Code*>(pixel_at(call, std::min(m0 + r, call.pixels - 1)) +
+                                             call.segment_offset[s]);
     }
     int k = 0;
     for (; k + 8 <= length; k += 8, panel += 8 * kPanelRows) {
@@ -261,7 +281,8 @@ void widen_panel(const QConvPacked& packed, const QConvCall& call, std::int64_t 
       for (int r = 0; r < kPanelRows; ++r) {
         panel[2 * r] = row[r][k];
         // The byte past an odd segment meets a zero weight; it is not read.
-        panel[2 * r + 1] = k + 1 < spec.length ? static_cast<std::int16_t>(row[r][k + 1]) : std::int16_t{0};
+        panel[2 * r + 1] =
+            k + 1 < spec.length ? static_cast<std::int16_t>(row[r][k + 1]) : std::int16_t{0};
       }
     }
   }
@@ -312,18 +333,19 @@ void run_dot16(const QConvPacked& packed, const QConvCall& call) {
 
 constexpr int kDirectRows = 6;
 
-QConvPacked pack_dot4(const QConvSpec& spec, std::span<const std::int8_t> weights, std::span<const std::int32_t> bias,
-                      std::span<const float> scale) {
+QConvPacked pack_dot4(const QConvSpec& spec, std::span<const std::int8_t> weights,
+                      std::span<const std::int32_t> bias, std::span<const float> scale) {
   QConvPacked packed = pack_common(spec, weights, bias, scale);
   packed.weights = pack_tiles(spec, weights, 4);
   return packed;
 }
 
-// Inlined before anything else is optimized: later, LLVM has put all dots with w0 before those with w1, and the codes of
-// six rows wait in registers that are not there (half the speed).
+// Inlined before anything else is optimized: later, LLVM has put all dots with w0 before those with
+// w1, and the codes of six rows wait in registers that are not there (half the speed).
 template <simd::EngineClass kClass>
-[[gnu::always_inline]] inline void dot4_group(v128_t (&acc)[kDirectRows][2], const std::byte* const (&x)[kDirectRows], int at,
-                       const std::int8_t* w) {
+[[gnu::always_inline]] inline void dot4_group(v128_t (&acc)[kDirectRows][2],
+                                              const std::byte* const (&x)[kDirectRows], int at,
+                                              const std::int8_t* w) {
   const v128_t w0 = wasm_v128_load(w);
   const v128_t w1 = wasm_v128_load(w + 16);
   for (int r = 0; r < kDirectRows; ++r) {
@@ -345,7 +367,8 @@ void run_dot4(const QConvPacked& packed, const QConvCall& call) {
     const int n1 = std::min(n0 + block, padded_channels(packed.spec));
     for (std::int64_t m = 0; m < call.pixels; m += kDirectRows) {
       const std::byte* pixel[kDirectRows];
-      for (int r = 0; r < kDirectRows; ++r) pixel[r] = pixel_at(call, std::min(m + r, call.pixels - 1));
+      for (int r = 0; r < kDirectRows; ++r)
+        pixel[r] = pixel_at(call, std::min(m + r, call.pixels - 1));
       const std::int8_t* w = packed.weights.data() + n0 / kColumns * tile_bytes;
       for (int n = n0; n < n1; n += kColumns) {
         v128_t acc[kDirectRows][2];
@@ -358,8 +381,9 @@ void run_dot4(const QConvPacked& packed, const QConvCall& call) {
         for (int s = 0; s < (groups > 0 ? segments : 0); ++s) {
           const std::byte* x[kDirectRows];
           for (int r = 0; r < kDirectRows; ++r) x[r] = pixel[r] + call.segment_offset[s];
-          // A real branch after each group: in one basic block LLVM would hoist the loads and chain the sums of each
-          // accumulator, and V8 would spill (measured: 91 against 78 GMAC/s plainly unrolled).
+          // A real branch after each group: in one basic block LLVM would hoist the loads and chain
+          // the sums of each accumulator, and V8 would spill (measured: 91 against 78 GMAC/s
+          // plainly unrolled).
           for (int g = groups;;) {
             dot4_group<kClass>(acc, x, 0, w);
             w += kGroupBytes;
@@ -376,7 +400,8 @@ void run_dot4(const QConvPacked& packed, const QConvCall& call) {
             for (int r = 0; r < kDirectRows; ++r) x[r] += 16;
           }
         }
-        // A copy: with its address taken by the call, LLVM would store each accumulator after every dot (62 GMAC/s, not 120).
+        // A copy: with its address taken by the call, LLVM would store each accumulator after every
+        // dot (62 GMAC/s, not 120).
         v128_t sums[kDirectRows][2];
         for (int r = 0; r < kDirectRows; ++r) {
           sums[r][0] = acc[r][0];
@@ -392,13 +417,19 @@ using simd::EngineClass;
 using simd::Level;
 
 constexpr std::array kPortable{
-    QConvKernel{"qconv/scalar-u8", Level::kScalar, EngineClass::kNone, false, &pack_scalar, &run_scalar<std::uint8_t>},
-    QConvKernel{"qconv/scalar-s8", Level::kScalar, EngineClass::kNone, true, &pack_scalar, &run_scalar<std::int8_t>},
-    QConvKernel{"qconv/simd128-dot16-u8", Level::kSimd128, EngineClass::kNone, false, &pack_dot16, &run_dot16<std::uint8_t>},
-    QConvKernel{"qconv/simd128-dot16-s8", Level::kSimd128, EngineClass::kNone, true, &pack_dot16, &run_dot16<std::int8_t>},
+    QConvKernel{"qconv/scalar-u8", Level::kScalar, EngineClass::kNone, false, &pack_scalar,
+                &run_scalar<std::uint8_t>},
+    QConvKernel{"qconv/scalar-s8", Level::kScalar, EngineClass::kNone, true, &pack_scalar,
+                &run_scalar<std::int8_t>},
+    QConvKernel{"qconv/simd128-dot16-u8", Level::kSimd128, EngineClass::kNone, false, &pack_dot16,
+                &run_dot16<std::uint8_t>},
+    QConvKernel{"qconv/simd128-dot16-s8", Level::kSimd128, EngineClass::kNone, true, &pack_dot16,
+                &run_dot16<std::int8_t>},
     // Reads weights as signed and codes as unsigned bytes: exact for all weights.
-    QConvKernel{"qconv/relaxed-usdot-6x8", Level::kRelaxed, EngineClass::kUsdot, false, &pack_dot4, &run_dot4<EngineClass::kUsdot>},
-    QConvKernel{"qconv/relaxed-sdot-6x8", Level::kRelaxed, EngineClass::kSdot, true, &pack_dot4, &run_dot4<EngineClass::kSdot>},
+    QConvKernel{"qconv/relaxed-usdot-6x8", Level::kRelaxed, EngineClass::kUsdot, false, &pack_dot4,
+                &run_dot4<EngineClass::kUsdot>},
+    QConvKernel{"qconv/relaxed-sdot-6x8", Level::kRelaxed, EngineClass::kSdot, true, &pack_dot4,
+                &run_dot4<EngineClass::kSdot>},
 };
 constexpr std::size_t kRelaxedRows = 2;
 

@@ -1,16 +1,19 @@
-// qconv: the integer matrix product behind Conv, Gemm and MatMul, reading NHWC bytes in place (no im2col).
+// qconv: the integer matrix product behind Conv, Gemm and MatMul, reading NHWC bytes in place (no
+// im2col).
 //
-//   acc(m, n) = bias[n] + sum over s < segments, k < length of (x[pixel(m) + offset[s] + k] - zero_x) * w[n][s][k]
-//   pixel(m)  = x + (m / width) * row_stride + (m % width) * pixel_stride                 m < pixels, n < channels
-//   codes:   y(m, n) = clamp(rint(f32(acc) * scale[n]) + zero_y, lo, hi)                  as ONNX Runtime's QLinearConv
-//   float32: y(m, n) = f32(acc) * scale[n]                                                scale = scale_x * scale_w[n]
+//   acc(m, n) = bias[n] + sum over s < segments, k < length of (x[pixel(m) + offset[s] + k] -
+//   zero_x) * w[n][s][k] pixel(m)  = x + (m / width) * row_stride + (m % width) * pixel_stride m <
+//   pixels, n < channels codes:   y(m, n) = clamp(rint(f32(acc) * scale[n]) + zero_y, lo, hi) as
+//   ONNX Runtime's QLinearConv float32: y(m, n) = f32(acc) * scale[n] scale = scale_x * scale_w[n]
 //   int32:   y(m, n) = acc
 //
-// A segment is a run of bytes that lies contiguous under one output pixel: a kernel row of a convolution without
-// dilation (kw * C bytes), one tap with dilation, the whole row of a matrix. The zero point of x is taken out of the
-// loop: pack() adds -zero_x * sum(w) to the bias, so the loops sum raw codes. Accumulation is modulo 2^32.
+// A segment is a run of bytes that lies contiguous under one output pixel: a kernel row of a
+// convolution without dilation (kw * C bytes), one tap with dilation, the whole row of a matrix.
+// The zero point of x is taken out of the loop: pack() adds -zero_x * sum(w) to the bias, so the
+// loops sum raw codes. Accumulation is modulo 2^32.
 //
-// Rows may read up to 16 bytes past the end of a segment (times zero): the caller's buffers have that slack.
+// Rows may read up to 16 bytes past the end of a segment (times zero): the caller's buffers have
+// that slack.
 #pragma once
 
 #include <cstddef>
@@ -24,10 +27,10 @@
 namespace octavo::kernels {
 
 struct QConvSpec {
-  int channels = 0;      // n
-  int segments = 1;      // s
-  int length = 0;        // k, bytes of a segment
-  bool x_signed = false; // int8 codes, or uint8
+  int channels = 0;       // n
+  int segments = 1;       // s
+  int length = 0;         // k, bytes of a segment
+  bool x_signed = false;  // int8 codes, or uint8
   std::int32_t zero_x = 0;
 };
 
@@ -40,9 +43,10 @@ struct QConvPacked {
   std::vector<std::int8_t> weights;
   std::vector<std::int32_t> bias;  // with -zero_x * sum(w), padded with zeros to the tile
   std::vector<float> scale;        // padded with zeros to the tile
-  // |acc * scale| stays below 2^22 for every input, so rounding by the magic number needs no clamp before it.
+  // |acc * scale| stays below 2^22 for every input, so rounding by the magic number needs no clamp
+  // before it.
   bool bounded = false;
-  std::size_t scratch_bytes = 0;   // per call, 16-byte aligned
+  std::size_t scratch_bytes = 0;  // per call, 16-byte aligned
 
   std::size_t bytes() const {
     return weights.size() + bias.size() * sizeof(std::int32_t) + scale.size() * sizeof(float);
@@ -55,14 +59,14 @@ struct QConvCall {
   const std::byte* x = nullptr;
   std::int64_t pixel_stride = 0;  // bytes
   std::int64_t row_stride = 0;    // bytes
-  std::int64_t width = 1;           // pixels in a row, > 0
+  std::int64_t width = 1;         // pixels in a row, > 0
   std::int64_t pixels = 0;
   const std::int32_t* segment_offset = nullptr;  // bytes, one a segment
   std::byte* out = nullptr;
-  std::int64_t out_stride = 0;    // elements between output pixels, >= channels
+  std::int64_t out_stride = 0;  // elements between output pixels, >= channels
   QConvOutput output = QConvOutput::kUint8;
   std::int32_t zero_y = 0, lo = 0, hi = 255;
-  std::byte* scratch = nullptr;     // QConvPacked::scratch_bytes
+  std::byte* scratch = nullptr;  // QConvPacked::scratch_bytes
 };
 
 struct QConvKernel {
@@ -70,13 +74,15 @@ struct QConvKernel {
   simd::Level level;
   simd::EngineClass engine;  // kNone: right on every machine
   bool x_signed;             // the byte form of x it takes
-  // weights[n][s][k] row-major; bias and scale have spec.channels elements (bias may be empty: zeros).
+  // weights[n][s][k] row-major; bias and scale have spec.channels elements (bias may be empty:
+  // zeros).
   QConvPacked (*pack)(const QConvSpec& spec, std::span<const std::int8_t> weights,
                       std::span<const std::int32_t> bias, std::span<const float> scale);
   void (*run)(const QConvPacked& packed, const QConvCall& call);
 };
 
-std::span<const QConvKernel> qconv_kernels();  // weakest first; the first two (uint8, int8 x) are the reference
+std::span<const QConvKernel>
+qconv_kernels();  // weakest first; the first two (uint8, int8 x) are the reference
 // The strongest row that the policy allows and that is exact on its engine.
 const QConvKernel& choose_qconv(const Policy& policy, bool x_signed);
 

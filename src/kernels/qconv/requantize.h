@@ -22,7 +22,8 @@ inline std::int32_t requantize_one(std::int32_t acc, float scale, const Requanti
          r.zero;
 }
 
-// Vectors of the constants; in memory, because LLVM rematerializes constants at every use otherwise.
+// Vectors of the constants; in memory, because LLVM rematerializes constants at every use
+// otherwise.
 struct RequantizeVectors {
   v128_t magic, magic_minus_zero, low, high, lo_codes, hi_codes;
 
@@ -37,8 +38,8 @@ struct RequantizeVectors {
   }
 };
 
-// Four sums to four 32-bit codes. kBounded: |acc * scale| < 2^22, and lo / hi are left to the narrowing and the
-// clamp of the narrowed codes.
+// Four sums to four 32-bit codes. kBounded: |acc * scale| < 2^22, and lo / hi are left to the
+// narrowing and the clamp of the narrowed codes.
 template <bool kBounded>
 inline v128_t requantize4(v128_t acc, v128_t scale, const RequantizeVectors& k) {
   v128_t t = wasm_f32x4_mul(wasm_f32x4_convert_i32x4(acc), scale);

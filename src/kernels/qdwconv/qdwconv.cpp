@@ -14,7 +14,9 @@ namespace {
 
 constexpr int kLanes = 8;  // channels of a tile
 
-int padded_channels(const QDwConvSpec& spec) { return (spec.channels + kLanes - 1) / kLanes * kLanes; }
+int padded_channels(const QDwConvSpec& spec) {
+  return (spec.channels + kLanes - 1) / kLanes * kLanes;
+}
 
 const std::byte* pixel_at(const QDwConvCall& call, std::int64_t m) {
   return call.x + (m / call.width) * call.row_stride + (m % call.width) * call.pixel_stride;
@@ -31,17 +33,22 @@ QDwConvPacked pack_common(const QDwConvSpec& spec, std::span<const std::int8_t> 
     std::int64_t sum = 0;
     std::int64_t magnitude = 0;
     for (int t = 0; t < spec.taps; ++t) {
-      const std::int64_t w = weights[static_cast<std::size_t>(c) * static_cast<std::size_t>(spec.taps) + static_cast<std::size_t>(t)];
+      const std::int64_t w =
+          weights[static_cast<std::size_t>(c) * static_cast<std::size_t>(spec.taps) +
+                  static_cast<std::size_t>(t)];
       sum += w;
       magnitude += std::abs(w);
     }
     const auto i = static_cast<std::size_t>(c);
     const std::int64_t own = bias.empty() ? 0 : bias[i];
-    packed.bias[i] = static_cast<std::int32_t>(static_cast<std::uint64_t>(own - static_cast<std::int64_t>(spec.zero_x) * sum));
+    packed.bias[i] = static_cast<std::int32_t>(
+        static_cast<std::uint64_t>(own - static_cast<std::int64_t>(spec.zero_x) * sum));
     packed.scale[i] = scale[i];
-    const double largest = static_cast<double>(255 * magnitude) + std::abs(static_cast<double>(own));
+    const double largest =
+        static_cast<double>(255 * magnitude) + std::abs(static_cast<double>(own));
     packed.bounded = packed.bounded && largest < 2147483648.0 &&
-                     largest * std::abs(static_cast<double>(scale[i])) < static_cast<double>(kRoundMagicLimit) - 1.0;
+                     largest * std::abs(static_cast<double>(scale[i])) <
+                         static_cast<double>(kRoundMagicLimit) - 1.0;
   }
   return packed;
 }
@@ -66,9 +73,11 @@ void scalar_rows(const QDwConvPacked& packed, const QDwConvCall& call) {
     for (int c = 0; c < spec.channels; ++c) {
       auto acc = static_cast<std::uint32_t>(packed.bias[static_cast<std::size_t>(c)]);
       for (int t = 0; t < spec.taps; ++t, ++w) {
-        acc += static_cast<std::uint32_t>(reinterpret_cast<const Code*>(pixel + call.tap_offset[t])[c] * *w);
+        acc += static_cast<std::uint32_t>(
+            reinterpret_cast<const Code*>(pixel + call.tap_offset[t])[c] * *w);
       }
-      out[c] = static_cast<Code>(requantize_one(static_cast<std::int32_t>(acc), packed.scale[static_cast<std::size_t>(c)], requantize));
+      out[c] = static_cast<Code>(requantize_one(
+          static_cast<std::int32_t>(acc), packed.scale[static_cast<std::size_t>(c)], requantize));
     }
   }
 }
@@ -80,12 +89,20 @@ QDwConvPacked pack_pairs(const QDwConvSpec& spec, std::span<const std::int8_t> w
                          std::span<const std::int32_t> bias, std::span<const float> scale) {
   QDwConvPacked packed = pack_common(spec, weights, bias, scale);
   const int pairs = (spec.taps + 1) / 2;
-  packed.weights.assign(static_cast<std::size_t>(padded_channels(spec)) * static_cast<std::size_t>(pairs) * 2, 0);
+  packed.weights.assign(
+      static_cast<std::size_t>(padded_channels(spec)) * static_cast<std::size_t>(pairs) * 2, 0);
   for (int c = 0; c < spec.channels; ++c) {
     for (int t = 0; t < spec.taps; ++t) {
-      const std::size_t at = ((static_cast<std::size_t>(c / kLanes) * static_cast<std::size_t>(pairs) + static_cast<std::size_t>(t / 2)) * kLanes +
-                              static_cast<std::size_t>(c % kLanes)) * 2 + static_cast<std::size_t>(t % 2);
-      packed.weights[at] = weights[static_cast<std::size_t>(c) * static_cast<std::size_t>(spec.taps) + static_cast<std::size_t>(t)];
+      const std::size_t at =
+          ((static_cast<std::size_t>(c / kLanes) * static_cast<std::size_t>(pairs) +
+            static_cast<std::size_t>(t / 2)) *
+               kLanes +
+           static_cast<std::size_t>(c % kLanes)) *
+              2 +
+          static_cast<std::size_t>(t % 2);
+      packed.weights[at] =
+          weights[static_cast<std::size_t>(c) * static_cast<std::size_t>(spec.taps) +
+                  static_cast<std::size_t>(t)];
     }
   }
   return packed;
@@ -101,9 +118,11 @@ void simd_rows(const QDwConvPacked& packed, const QDwConvCall& call) {
     const std::byte* pixel[kPixels];
     Code* out[kPixels];
     for (int r = 0; r < kPixels; ++r) {
-      const std::int64_t place = std::min(m + r, call.pixels - 1);  // the last pixel may be done twice
+      const std::int64_t place =
+          std::min(m + r, call.pixels - 1);  // the last pixel may be done twice
       pixel[r] = pixel_at(call, place);
-      out[r] = reinterpret_cast<Code*>(call.out) + static_cast<std::int64_t>(place) * call.out_stride;
+      out[r] =
+          reinterpret_cast<Code*>(call.out) + static_cast<std::int64_t>(place) * call.out_stride;
     }
     const std::int16_t* w = packed.weights.data();
     for (int c = 0; c < spec.channels; c += kLanes) {
@@ -154,14 +173,17 @@ void simd_rows(const QDwConvPacked& packed, const QDwConvCall& call) {
 }
 
 void run_scalar(const QDwConvPacked& packed, const QDwConvCall& call) {
-  packed.spec.x_signed ? scalar_rows<std::int8_t>(packed, call) : scalar_rows<std::uint8_t>(packed, call);
+  packed.spec.x_signed ? scalar_rows<std::int8_t>(packed, call)
+                       : scalar_rows<std::uint8_t>(packed, call);
 }
 
 void run_simd128(const QDwConvPacked& packed, const QDwConvCall& call) {
   if (packed.spec.x_signed) {
-    packed.bounded ? simd_rows<std::int8_t, true>(packed, call) : simd_rows<std::int8_t, false>(packed, call);
+    packed.bounded ? simd_rows<std::int8_t, true>(packed, call)
+                   : simd_rows<std::int8_t, false>(packed, call);
   } else {
-    packed.bounded ? simd_rows<std::uint8_t, true>(packed, call) : simd_rows<std::uint8_t, false>(packed, call);
+    packed.bounded ? simd_rows<std::uint8_t, true>(packed, call)
+                   : simd_rows<std::uint8_t, false>(packed, call);
   }
 }
 

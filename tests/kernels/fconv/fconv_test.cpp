@@ -21,12 +21,14 @@ struct Problem {
   float lo = -kInfinity, hi = kInfinity;
 };
 
-Problem make_problem(std::int64_t pixels, int channels, int segments, int length, std::uint32_t seed) {
+Problem make_problem(std::int64_t pixels, int channels, int segments, int length,
+                     std::uint32_t seed) {
   Problem p;
   p.spec = {channels, segments, length};
   p.windows = test::make_windows(pixels, segments, length);
   p.x = test::random_floats(p.windows.elements + 4, seed, -3.0F, 3.0F);
-  p.weights = test::random_floats(static_cast<std::size_t>(channels * segments * length), seed + 1, -1.0F, 1.0F);
+  p.weights = test::random_floats(static_cast<std::size_t>(channels * segments * length), seed + 1,
+                                  -1.0F, 1.0F);
   p.bias = test::random_floats(static_cast<std::size_t>(channels), seed + 2, -1.0F, 1.0F);
   p.out_stride = channels + static_cast<std::int64_t>(seed % 3);
   return p;
@@ -34,7 +36,10 @@ Problem make_problem(std::int64_t pixels, int channels, int segments, int length
 
 std::vector<float> run(const FConvKernel& kernel, const Problem& p, bool& intact) {
   const FConvPacked packed = kernel.pack(p.spec, p.weights, p.bias);
-  test::Guarded<float> out(p.windows.pixels == 0 ? 0 : static_cast<std::size_t>((p.windows.pixels - 1) * p.out_stride + p.spec.channels));
+  test::Guarded<float> out(
+      p.windows.pixels == 0
+          ? 0
+          : static_cast<std::size_t>((p.windows.pixels - 1) * p.out_stride + p.spec.channels));
   FConvCall call;
   call.x = p.x.data();
   call.pixel_stride = p.windows.pixel_stride;
@@ -93,12 +98,14 @@ TEST_CASE("fconv: the reference is the formula") {
         for (int s = 0; s < p.spec.segments; ++s) {
           for (int k = 0; k < p.spec.length; ++k) {
             acc += static_cast<double>(p.x[p.windows.at(m, static_cast<std::size_t>(s), k)]) *
-                   static_cast<double>(p.weights[static_cast<std::size_t>((n * p.spec.segments + s) * p.spec.length + k)]);
+                   static_cast<double>(p.weights[static_cast<std::size_t>(
+                       (n * p.spec.segments + s) * p.spec.length + k)]);
           }
         }
         const double expected = std::fmin(std::fmax(acc, -2.0), 2.5);
         clamped += expected != acc ? 1 : 0;
-        CHECK(static_cast<double>(out[static_cast<std::size_t>(m * p.out_stride + n)]) == doctest::Approx(expected).epsilon(1e-5));
+        CHECK(static_cast<double>(out[static_cast<std::size_t>(m * p.out_stride + n)]) ==
+              doctest::Approx(expected).epsilon(1e-5));
       }
     }
     CHECK(clamped > 0);

@@ -35,7 +35,10 @@ void check(const Problem& p) {
   std::vector<float> reference;
   for (const FDwConvKernel& kernel : fdwconv_kernels()) {
     CAPTURE(kernel.name);
-    test::Guarded<float> out(p.windows.pixels == 0 ? 0 : static_cast<std::size_t>((p.windows.pixels - 1) * p.out_stride + p.channels));
+    test::Guarded<float> out(
+        p.windows.pixels == 0
+            ? 0
+            : static_cast<std::size_t>((p.windows.pixels - 1) * p.out_stride + p.channels));
     FDwConvCall call;
     call.x = p.x.data();
     call.pixel_stride = p.windows.pixel_stride;
@@ -56,9 +59,12 @@ void check(const Problem& p) {
     for (int c = 0; c < p.channels; ++c) {
       double acc = p.bias.empty() ? 0.0 : static_cast<double>(p.bias[static_cast<std::size_t>(c)]);
       for (int t = 0; t < p.taps; ++t) {
-        acc += static_cast<double>(p.x[p.windows.at(m, static_cast<std::size_t>(t), c)]) * static_cast<double>(p.weights[static_cast<std::size_t>(c * p.taps + t)]);
+        acc += static_cast<double>(p.x[p.windows.at(m, static_cast<std::size_t>(t), c)]) *
+               static_cast<double>(p.weights[static_cast<std::size_t>(c * p.taps + t)]);
       }
-      const double expected = std::isnan(acc) ? acc : std::fmin(std::fmax(acc, static_cast<double>(p.lo)), static_cast<double>(p.hi));
+      const double expected = std::isnan(acc) ? acc
+                                              : std::fmin(std::fmax(acc, static_cast<double>(p.lo)),
+                                                          static_cast<double>(p.hi));
       const auto y = static_cast<double>(reference[static_cast<std::size_t>(m * p.out_stride + c)]);
       if (std::isnan(expected)) {
         CHECK(std::isnan(y));

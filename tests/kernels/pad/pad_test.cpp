@@ -19,15 +19,20 @@ TEST_CASE("pad: a bordered copy holds the image's rows and the fill around them"
             CAPTURE(left);
             CAPTURE(right);
             CAPTURE(first);
-            const auto image = test::random_codes<std::uint8_t>(static_cast<std::size_t>(g.height * g.width * pixel_bytes), 3);
+            const auto image = test::random_codes<std::uint8_t>(
+                static_cast<std::size_t>(g.height * g.width * pixel_bytes), 3);
             const std::int64_t rows = 4;
             test::Guarded<std::uint8_t> out(static_cast<std::size_t>(rows * g.row_bytes()));
-            copy_padded_rows(reinterpret_cast<const std::byte*>(image.data()), g, first, rows, 0x77, reinterpret_cast<std::byte*>(out.data()));
-            std::vector<std::uint8_t> expected(static_cast<std::size_t>(rows * g.row_bytes()), 0x77);
-            for (std::int64_t y = std::max<std::int64_t>(0, first); y < std::min(g.height, first + rows); ++y) {
+            copy_padded_rows(reinterpret_cast<const std::byte*>(image.data()), g, first, rows, 0x77,
+                             reinterpret_cast<std::byte*>(out.data()));
+            std::vector<std::uint8_t> expected(static_cast<std::size_t>(rows * g.row_bytes()),
+                                               0x77);
+            for (std::int64_t y = std::max<std::int64_t>(0, first);
+                 y < std::min(g.height, first + rows); ++y) {
               for (std::int64_t x = 0; x < g.width; ++x) {
                 for (std::int64_t c = 0; c < pixel_bytes; ++c) {
-                  expected[static_cast<std::size_t>((y - first) * g.row_bytes() + (left + x) * g.padded_pixel_bytes + c)] =
+                  expected[static_cast<std::size_t>((y - first) * g.row_bytes() +
+                                                    (left + x) * g.padded_pixel_bytes + c)] =
                       image[static_cast<std::size_t>((y * g.width + x) * pixel_bytes + c)];
                 }
               }

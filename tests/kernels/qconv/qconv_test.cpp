@@ -23,17 +23,20 @@ struct Problem {
   std::int32_t zero_y = 0, lo = 0, hi = 255;
 };
 
-Problem make_problem(bool x_signed, std::int64_t pixels, int channels, int segments, int length, std::uint32_t seed) {
+Problem make_problem(bool x_signed, std::int64_t pixels, int channels, int segments, int length,
+                     std::uint32_t seed) {
   Problem p;
   p.spec = {channels, segments, length, x_signed, x_signed ? -13 : 121};
   p.windows = test::make_windows(pixels, segments, length);
   p.x = test::random_codes<std::uint8_t>(p.windows.elements + 16, seed);
   const auto n = static_cast<std::size_t>(channels);
-  p.weights = test::random_codes<std::int8_t>(n * static_cast<std::size_t>(segments * length), seed + 1);
+  p.weights =
+      test::random_codes<std::int8_t>(n * static_cast<std::size_t>(segments * length), seed + 1);
   test::Random random(seed + 2);
   for (std::size_t i = 0; i < n; ++i) {
     p.bias.push_back(random.range(-5000, 5000));
-    p.scale.push_back(random.uniform(0.1F, 2.0F) / (100.0F * std::sqrt(static_cast<float>(segments * length))));
+    p.scale.push_back(random.uniform(0.1F, 2.0F) /
+                      (100.0F * std::sqrt(static_cast<float>(segments * length))));
   }
   p.out_stride = channels + static_cast<std::int64_t>(seed % 3);
   p.zero_y = x_signed ? 5 : 130;
@@ -49,7 +52,8 @@ std::int32_t sum_of(const Problem& p, std::int64_t m, int n) {
     for (int k = 0; k < p.spec.length; ++k) {
       const std::uint8_t byte = p.x[p.windows.at(m, static_cast<std::size_t>(s), k)];
       const std::int64_t code = p.spec.x_signed && byte > 127 ? byte - 256 : byte;
-      acc += (code - p.spec.zero_x) * p.weights[static_cast<std::size_t>((n * p.spec.segments + s) * p.spec.length + k)];
+      acc += (code - p.spec.zero_x) *
+             p.weights[static_cast<std::size_t>((n * p.spec.segments + s) * p.spec.length + k)];
     }
   }
   return static_cast<std::int32_t>(static_cast<std::uint64_t>(acc));
@@ -57,7 +61,9 @@ std::int32_t sum_of(const Problem& p, std::int64_t m, int n) {
 std::int32_t code_of(const Problem& p, std::int32_t sum, int n) {
   const float product = static_cast<float>(sum) * p.scale[static_cast<std::size_t>(n)];
   if (std::isnan(product)) return p.lo;
-  return static_cast<std::int32_t>(std::clamp(std::nearbyint(static_cast<double>(product)) + p.zero_y, static_cast<double>(p.lo), static_cast<double>(p.hi)));
+  return static_cast<std::int32_t>(
+      std::clamp(std::nearbyint(static_cast<double>(product)) + p.zero_y, static_cast<double>(p.lo),
+                 static_cast<double>(p.hi)));
 }
 
 // Elements of the output in memory order; those between two pixels are left as they were.
@@ -65,16 +71,21 @@ template <class T, class Element>
 std::vector<T> naive(const Problem& p, const std::vector<T>& untouched, Element element) {
   std::vector<T> out = untouched;
   for (std::int64_t m = 0; m < p.windows.pixels; ++m) {
-    for (int n = 0; n < p.spec.channels; ++n) out[static_cast<std::size_t>(m * p.out_stride + n)] = element(sum_of(p, m, n), n);
+    for (int n = 0; n < p.spec.channels; ++n)
+      out[static_cast<std::size_t>(m * p.out_stride + n)] = element(sum_of(p, m, n), n);
   }
   return out;
 }
 
 template <class T, class Element>
-void check_output(const QConvKernel& kernel, const Problem& p, QConvOutput output, Element element) {
+void check_output(const QConvKernel& kernel, const Problem& p, QConvOutput output,
+                  Element element) {
   const QConvPacked packed = kernel.pack(p.spec, p.weights, p.bias, p.scale);
   std::vector<std::max_align_t> scratch(packed.scratch_bytes / sizeof(std::max_align_t) + 1);
-  const auto size = p.windows.pixels == 0 ? 0 : static_cast<std::size_t>((p.windows.pixels - 1) * p.out_stride + p.spec.channels);
+  const auto size =
+      p.windows.pixels == 0
+          ? 0
+          : static_cast<std::size_t>((p.windows.pixels - 1) * p.out_stride + p.spec.channels);
   test::Guarded<T> out(size);
   QConvCall call;
   call.x = reinterpret_cast<const std::byte*>(p.x.data());
@@ -98,9 +109,13 @@ void check_output(const QConvKernel& kernel, const Problem& p, QConvOutput outpu
 
 void check_codes(const QConvKernel& kernel, const Problem& p) {
   if (p.spec.x_signed) {
-    check_output<std::int8_t>(kernel, p, QConvOutput::kInt8, [&](std::int32_t sum, int n) { return static_cast<std::int8_t>(code_of(p, sum, n)); });
+    check_output<std::int8_t>(kernel, p, QConvOutput::kInt8, [&](std::int32_t sum, int n) {
+      return static_cast<std::int8_t>(code_of(p, sum, n));
+    });
   } else {
-    check_output<std::uint8_t>(kernel, p, QConvOutput::kUint8, [&](std::int32_t sum, int n) { return static_cast<std::uint8_t>(code_of(p, sum, n)); });
+    check_output<std::uint8_t>(kernel, p, QConvOutput::kUint8, [&](std::int32_t sum, int n) {
+      return static_cast<std::uint8_t>(code_of(p, sum, n));
+    });
   }
 }
 
@@ -124,7 +139,8 @@ TEST_CASE("qconv: every row gives the formula's codes at sizes around its tiles"
             CAPTURE(channels);
             CAPTURE(segments);
             CAPTURE(length);
-            check_codes(kernel, make_problem(kernel.x_signed, pixels, channels, segments, length, seed++));
+            check_codes(kernel,
+                        make_problem(kernel.x_signed, pixels, channels, segments, length, seed++));
           }
         }
       }
@@ -137,8 +153,11 @@ TEST_CASE("qconv: every row gives sums and floats where they are asked for") {
     for (const int channels : {1, 7, 8, 20}) {
       CAPTURE(channels);
       const Problem p = make_problem(kernel.x_signed, 7, channels, 3, 27, 77);
-      check_output<std::int32_t>(kernel, p, QConvOutput::kInt32, [](std::int32_t sum, int) { return sum; });
-      check_output<float>(kernel, p, QConvOutput::kFloat32, [&](std::int32_t sum, int n) { return static_cast<float>(sum) * p.scale[static_cast<std::size_t>(n)]; });
+      check_output<std::int32_t>(kernel, p, QConvOutput::kInt32,
+                                 [](std::int32_t sum, int) { return sum; });
+      check_output<float>(kernel, p, QConvOutput::kFloat32, [&](std::int32_t sum, int n) {
+        return static_cast<float>(sum) * p.scale[static_cast<std::size_t>(n)];
+      });
     }
   });
 }
@@ -149,11 +168,15 @@ TEST_CASE("qconv: the byte form of the output is free") {
     p.zero_y = 0;
     p.lo = -128;
     p.hi = 127;
-    check_output<std::int8_t>(kernel, p, QConvOutput::kInt8, [&](std::int32_t sum, int n) { return static_cast<std::int8_t>(code_of(p, sum, n)); });
+    check_output<std::int8_t>(kernel, p, QConvOutput::kInt8, [&](std::int32_t sum, int n) {
+      return static_cast<std::int8_t>(code_of(p, sum, n));
+    });
     p.zero_y = 255;
     p.lo = 0;
     p.hi = 255;
-    check_output<std::uint8_t>(kernel, p, QConvOutput::kUint8, [&](std::int32_t sum, int n) { return static_cast<std::uint8_t>(code_of(p, sum, n)); });
+    check_output<std::uint8_t>(kernel, p, QConvOutput::kUint8, [&](std::int32_t sum, int n) {
+      return static_cast<std::uint8_t>(code_of(p, sum, n));
+    });
   });
 }
 
@@ -176,7 +199,8 @@ TEST_CASE("qconv: extreme codes and weights are exact") {
         std::fill(p.x.begin(), p.x.end(), static_cast<std::uint8_t>(byte));
         std::fill(p.weights.begin(), p.weights.end(), static_cast<std::int8_t>(weight));
         check_codes(kernel, p);
-        check_output<std::int32_t>(kernel, p, QConvOutput::kInt32, [](std::int32_t sum, int) { return sum; });
+        check_output<std::int32_t>(kernel, p, QConvOutput::kInt32,
+                                   [](std::int32_t sum, int) { return sum; });
       }
     }
   });
@@ -186,7 +210,8 @@ TEST_CASE("qconv: scales whose products leave the range of the rounding trick sa
   each_row([](const QConvKernel& kernel) {
     Problem p = make_problem(kernel.x_signed, 13, 24, 3, 16, 9);
     CHECK(kernel.pack(p.spec, p.weights, p.bias, p.scale).bounded);
-    for (std::size_t i = 0; i < p.scale.size(); ++i) p.scale[i] = i % 3 == 0 ? 1e6F : i % 3 == 1 ? 0.002F : std::numeric_limits<float>::infinity();
+    for (std::size_t i = 0; i < p.scale.size(); ++i)
+      p.scale[i] = i % 3 == 0 ? 1e6F : i % 3 == 1 ? 0.002F : std::numeric_limits<float>::infinity();
     CHECK(!kernel.pack(p.spec, p.weights, p.bias, p.scale).bounded);
     check_codes(kernel, p);
     // A sum of 0 times infinity is NaN, which is the lowest code.
@@ -211,8 +236,11 @@ TEST_CASE("qconv: products close to the end of the rounding trick's range round 
 TEST_CASE("qconv: sums wrap modulo 2^32") {
   each_row([](const QConvKernel& kernel) {
     Problem p = make_problem(kernel.x_signed, 7, 9, 3, 16, 11);
-    for (std::size_t i = 0; i < p.bias.size(); ++i) p.bias[i] = i % 2 == 0 ? std::numeric_limits<std::int32_t>::max() : std::numeric_limits<std::int32_t>::min();
-    check_output<std::int32_t>(kernel, p, QConvOutput::kInt32, [](std::int32_t sum, int) { return sum; });
+    for (std::size_t i = 0; i < p.bias.size(); ++i)
+      p.bias[i] = i % 2 == 0 ? std::numeric_limits<std::int32_t>::max()
+                             : std::numeric_limits<std::int32_t>::min();
+    check_output<std::int32_t>(kernel, p, QConvOutput::kInt32,
+                               [](std::int32_t sum, int) { return sum; });
     check_codes(kernel, p);
   });
 }
@@ -226,11 +254,15 @@ TEST_CASE("qconv: without a bias it is zero") {
 }
 
 TEST_CASE("qconv: weights that fill several blocks of the cache are all used") {
-  each_row([](const QConvKernel& kernel) { check_codes(kernel, make_problem(kernel.x_signed, 7, 100, 9, 160, 13)); });
+  each_row([](const QConvKernel& kernel) {
+    check_codes(kernel, make_problem(kernel.x_signed, 7, 100, 9, 160, 13));
+  });
 }
 
 TEST_CASE("qconv: segments without bytes leave the bias") {
-  each_row([](const QConvKernel& kernel) { check_codes(kernel, make_problem(kernel.x_signed, 7, 9, 3, 0, 14)); });
+  each_row([](const QConvKernel& kernel) {
+    check_codes(kernel, make_problem(kernel.x_signed, 7, 9, 3, 0, 14));
+  });
 }
 
 TEST_CASE("qconv: the chosen row fits engine, level and byte form") {
@@ -239,11 +271,14 @@ TEST_CASE("qconv: the chosen row fits engine, level and byte form") {
   CHECK(choose_qconv({EngineClass::kNone, Level::kScalar}, false).name == "qconv/scalar-u8");
   CHECK(choose_qconv({EngineClass::kUsdot, Level::kScalar}, true).name == "qconv/scalar-s8");
   CHECK(choose_qconv({EngineClass::kNone, Level::kBest}, false).name == "qconv/simd128-dot16-u8");
-  CHECK(choose_qconv({EngineClass::kMaddubs, Level::kBest}, false).name == "qconv/simd128-dot16-u8");
+  CHECK(choose_qconv({EngineClass::kMaddubs, Level::kBest}, false).name ==
+        "qconv/simd128-dot16-u8");
   CHECK(choose_qconv({EngineClass::kWrap, Level::kBest}, true).name == "qconv/simd128-dot16-s8");
-  CHECK(choose_qconv({EngineClass::kUsdot, Level::kSimd128}, false).name == "qconv/simd128-dot16-u8");
+  CHECK(choose_qconv({EngineClass::kUsdot, Level::kSimd128}, false).name ==
+        "qconv/simd128-dot16-u8");
   if (simd::kHasRelaxedRows) {
-    CHECK(choose_qconv({EngineClass::kUsdot, Level::kBest}, false).name == "qconv/relaxed-usdot-6x8");
+    CHECK(choose_qconv({EngineClass::kUsdot, Level::kBest}, false).name ==
+          "qconv/relaxed-usdot-6x8");
     CHECK(choose_qconv({EngineClass::kSdot, Level::kBest}, true).name == "qconv/relaxed-sdot-6x8");
   }
   // Signed codes on a USDOT engine take the row that is right there.

@@ -23,7 +23,8 @@ struct Problem {
   std::int32_t zero_y = 0, lo = 0, hi = 255;
 };
 
-Problem make_problem(bool x_signed, std::int64_t pixels, int channels, int taps, std::uint32_t seed) {
+Problem make_problem(bool x_signed, std::int64_t pixels, int channels, int taps,
+                     std::uint32_t seed) {
   Problem p;
   p.spec = {channels, taps, x_signed, x_signed ? 9 : 100};
   p.windows = test::make_windows(pixels, taps, channels);
@@ -52,18 +53,25 @@ std::int32_t naive(const Problem& p, std::int64_t m, int c) {
   const auto sum = static_cast<std::int32_t>(static_cast<std::uint64_t>(acc));
   const float product = static_cast<float>(sum) * p.scale[static_cast<std::size_t>(c)];
   if (std::isnan(product)) return p.lo;
-  return static_cast<std::int32_t>(std::clamp(std::nearbyint(static_cast<double>(product)) + p.zero_y, static_cast<double>(p.lo), static_cast<double>(p.hi)));
+  return static_cast<std::int32_t>(
+      std::clamp(std::nearbyint(static_cast<double>(product)) + p.zero_y, static_cast<double>(p.lo),
+                 static_cast<double>(p.hi)));
 }
 
 void check(const Problem& p) {
-  const auto size = p.windows.pixels == 0 ? 0 : static_cast<std::size_t>((p.windows.pixels - 1) * p.out_stride + p.spec.channels);
+  const auto size =
+      p.windows.pixels == 0
+          ? 0
+          : static_cast<std::size_t>((p.windows.pixels - 1) * p.out_stride + p.spec.channels);
   for (const QDwConvKernel& kernel : qdwconv_kernels()) {
     CAPTURE(kernel.name);
     const QDwConvPacked packed = kernel.pack(p.spec, p.weights, p.bias, p.scale);
     test::Guarded<std::uint8_t> out(size);
     std::vector<std::uint8_t> expected = out.values();
     for (std::int64_t m = 0; m < p.windows.pixels; ++m) {
-      for (int c = 0; c < p.spec.channels; ++c) expected[static_cast<std::size_t>(m * p.out_stride + c)] = static_cast<std::uint8_t>(naive(p, m, c));
+      for (int c = 0; c < p.spec.channels; ++c)
+        expected[static_cast<std::size_t>(m * p.out_stride + c)] =
+            static_cast<std::uint8_t>(naive(p, m, c));
     }
     QDwConvCall call;
     call.x = reinterpret_cast<const std::byte*>(p.x.data());
@@ -125,9 +133,12 @@ TEST_CASE("qdwconv: the bounds of a fused activation hold") {
 TEST_CASE("qdwconv: scales whose products leave the range of the rounding trick saturate") {
   for (const bool x_signed : {false, true}) {
     Problem p = make_problem(x_signed, 5, 17, 9, 5);
-    for (const QDwConvKernel& kernel : qdwconv_kernels()) CHECK(kernel.pack(p.spec, p.weights, p.bias, p.scale).bounded);
-    for (std::size_t i = 0; i < p.scale.size(); ++i) p.scale[i] = i % 3 == 0 ? 1e6F : i % 3 == 1 ? 0.002F : std::numeric_limits<float>::infinity();
-    for (const QDwConvKernel& kernel : qdwconv_kernels()) CHECK(!kernel.pack(p.spec, p.weights, p.bias, p.scale).bounded);
+    for (const QDwConvKernel& kernel : qdwconv_kernels())
+      CHECK(kernel.pack(p.spec, p.weights, p.bias, p.scale).bounded);
+    for (std::size_t i = 0; i < p.scale.size(); ++i)
+      p.scale[i] = i % 3 == 0 ? 1e6F : i % 3 == 1 ? 0.002F : std::numeric_limits<float>::infinity();
+    for (const QDwConvKernel& kernel : qdwconv_kernels())
+      CHECK(!kernel.pack(p.spec, p.weights, p.bias, p.scale).bounded);
     check(p);
     std::fill(p.weights.begin(), p.weights.end(), std::int8_t{0});
     std::fill(p.bias.begin(), p.bias.end(), 0);
@@ -137,7 +148,9 @@ TEST_CASE("qdwconv: scales whose products leave the range of the rounding trick 
 
 TEST_CASE("qdwconv: sums wrap modulo 2^32, and without a bias it is zero") {
   Problem p = make_problem(false, 5, 17, 9, 6);
-  for (std::size_t i = 0; i < p.bias.size(); ++i) p.bias[i] = i % 2 == 0 ? std::numeric_limits<std::int32_t>::max() : std::numeric_limits<std::int32_t>::min();
+  for (std::size_t i = 0; i < p.bias.size(); ++i)
+    p.bias[i] = i % 2 == 0 ? std::numeric_limits<std::int32_t>::max()
+                           : std::numeric_limits<std::int32_t>::min();
   check(p);
   p.bias.clear();
   check(p);
