@@ -7,6 +7,9 @@
 //
 // Only where that node's result is read by the BatchNormalization alone: a fold that looks at the
 // producer alone corrupts every other reader.
+//
+// fold_scale does the same with Mul, Div, Add and Sub by constants per channel, which older exports
+// write beside or instead of a BatchNormalization; that one takes them too.
 #include <cmath>
 #include <optional>
 #include <string>
@@ -111,7 +114,9 @@ bool fold_into(Graph& graph, std::size_t maker_index, const Affine& bn) {
 
   std::vector<float> bias(channels, 0.0F);
   if (const ValueId old = maker.input(2); old != kNoValue) {
-    const std::vector<float> values = to_floats(*graph.value(old).constant);
+    const Tensor* constant = float_constant(graph, old);
+    if (constant == nullptr) return false;
+    const std::vector<float> values = to_floats(*constant);
     if (values.size() != channels && values.size() != 1) return false;
     const float factor = conv ? 1.0F : maker.attrs.get_float("beta", 1.0F);
     for (std::size_t c = 0; c < channels; ++c)
@@ -132,39 +137,156 @@ bool fold_into(Graph& graph, std::size_t maker_index, const Affine& bn) {
   return true;
 }
 
+// What takes the affine map behind it: the parameters of `maker` change; false where the shapes do
+// not fit together.
+bool fold_into_batch_norm(Graph& graph, std::size_t maker_index, const Affine& affine) {
+  const Node& maker = graph.nodes[maker_index];
+  const Tensor* gamma = float_constant(graph, maker.input(1));
+  const Tensor* beta = float_constant(graph, maker.input(2));
+  if (gamma == nullptr || beta == nullptr) return false;
+  std::vector<float> scale = to_floats(*gamma);
+  std::vector<float> shift = to_floats(*beta);
+  if (scale.size() != affine.gamma.size() || shift.size() != scale.size()) return false;
+  for (std::size_t c = 0; c < scale.size(); ++c) {
+    scale[c] = scale[c] * affine.gamma[c];
+    shift[c] = shift[c] * affine.gamma[c] + affine.beta[c];
+  }
+  const Shape shape = gamma->shape();
+  const ValueId new_gamma = add_like(graph, maker.input(1), "", Tensor::of<float>(shape, scale));
+  const ValueId new_beta =
+      add_like(graph, graph.nodes[maker_index].input(2), "", Tensor::of<float>(shape, shift));
+  graph.nodes[maker_index].inputs[1] = new_gamma;
+  graph.nodes[maker_index].inputs[2] = new_beta;
+  return true;
+}
+
+// The node before takes over this one's output and activation; the emptied node is swept later.
+void merge_into(Graph& graph, std::size_t maker, std::size_t index) {
+  Node& node = graph.nodes[index];
+  graph.nodes[maker].outputs[0] = node.outputs[0];
+  for (const auto& [name, value] : node.attrs) {
+    if (name.starts_with("octavo_")) graph.nodes[maker].attrs.set(name, value);
+  }
+  node = Node{};
+}
+
+void sweep(Graph& graph) {
+  graph.remove_nodes([&](std::size_t i) { return graph.nodes[i].op.empty(); });
+  graph.compact_values();
+}
+
+// Channels that a node makes along axis 1, where it can take an affine map; 0 otherwise.
+std::int64_t channels_made(const Graph& graph, const Node& maker) {
+  if (!maker.domain.empty() || maker.attrs.has("octavo_activation")) return 0;
+  const Tensor* parameter = float_constant(graph, maker.input(1));
+  if (parameter == nullptr) return 0;
+  const Shape& shape = parameter->shape();
+  if (maker.op == "BatchNormalization") return parameter->elements();
+  if (shape.rank() < 2) return 0;
+  if (maker.op == "Conv") return shape[0];
+  if (maker.op == "Gemm") return shape[maker.attrs.get_int("transB", 0) != 0 ? 0 : 1];
+  return 0;
+}
+
+// One number a channel of a tensor of rank `rank`: a constant with one element, or one whose only
+// long axis is the channels'.
+std::optional<std::vector<float>> per_channel(const Tensor& constant, int rank,
+                                              std::int64_t channels) {
+  const std::vector<float> values = to_floats(constant);
+  const Shape& shape = constant.shape();
+  if (shape.rank() > rank) return std::nullopt;
+  if (values.size() == 1)
+    return std::vector<float>(static_cast<std::size_t>(channels), values.front());
+  for (int d = 0; d < shape.rank(); ++d) {
+    const bool is_channel = d + rank - shape.rank() == 1;
+    if (shape[d] != (is_channel ? channels : 1)) return std::nullopt;
+  }
+  return static_cast<std::int64_t>(values.size()) == channels ? std::optional(values)
+                                                              : std::nullopt;
+}
+
+// x * c, x / c, x + c, x - c, c - x as y = gamma * x + beta.
+struct ScaleNode {
+  ValueId x;
+  Affine affine;
+};
+std::optional<ScaleNode> scale_node(const Graph& graph, const Uses& uses, const Node& node) {
+  const bool known = node.op == "Mul" || node.op == "Div" || node.op == "Add" || node.op == "Sub";
+  if (!known || !node.domain.empty() || node.inputs.size() != 2) return std::nullopt;
+  const std::size_t constant = float_constant(graph, node.inputs[1]) != nullptr ? 1 : 0;
+  const Tensor* c = float_constant(graph, node.inputs[constant]);
+  const ValueId x = node.inputs[1 - constant];
+  if (c == nullptr || (node.op == "Div" && constant == 0)) return std::nullopt;
+  const auto producer = uses.producer_of(x);
+  if (!producer || graph.is_output(x) || uses.readers_of(x).size() != 1) return std::nullopt;
+  const std::int64_t channels = channels_made(graph, graph.node(*producer));
+  const auto& shape = graph.value(x).shape;
+  if (channels < 1 || !shape || shape->rank() < 2) return std::nullopt;
+  const auto values = per_channel(*c, shape->rank(), channels);
+  if (!values) return std::nullopt;
+  const std::vector<float> ones(values->size(), 1.0F);
+  const std::vector<float> zeros(values->size(), 0.0F);
+  Affine affine{ones, zeros, zeros, ones};
+  for (std::size_t i = 0; i < values->size(); ++i) {
+    const float v = (*values)[i];
+    if (node.op == "Mul") affine.gamma[i] = v;
+    if (node.op == "Div") affine.gamma[i] = 1.0F / v;
+    if (node.op == "Add") affine.beta[i] = v;
+    if (node.op == "Sub") {
+      affine.gamma[i] = constant == 1 ? 1.0F : -1.0F;
+      affine.beta[i] = constant == 1 ? -v : v;
+    }
+    if (!std::isfinite(affine.gamma[i]) || !std::isfinite(affine.beta[i])) return std::nullopt;
+  }
+  return ScaleNode{x, std::move(affine)};
+}
+
 }  // namespace
 
 Result<int> fold_batch_norm(Graph& graph, PassContext& context) {
-  const Uses uses(graph);
-  std::vector<bool> dead(graph.nodes.size(), false);
+  Uses uses(graph);
   int changes = 0;
   for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
     if (graph.nodes[i].op != "BatchNormalization" || !graph.nodes[i].domain.empty()) continue;
-    const Node node = graph.nodes[i];
-    std::string what = reason_to_stay(graph, uses, static_cast<NodeId>(i));
-    if (what.empty()) {
-      const auto maker = static_cast<std::size_t>(*uses.producer_of(node.input(0)));
-      const std::optional<Affine> bn = affine_of(graph, node);
+    Note note{std::string(kName), graph.nodes[i].name, graph.nodes[i].op,
+              reason_to_stay(graph, uses, static_cast<NodeId>(i))};
+    if (note.what.empty()) {
+      const auto maker = static_cast<std::size_t>(*uses.producer_of(graph.nodes[i].input(0)));
+      const std::optional<Affine> bn = affine_of(graph, graph.nodes[i]);
+      const std::string& name = graph.nodes[maker].name;
       if (bn && fold_into(graph, maker, *bn)) {
-        // The node before now makes what the BatchNormalization made.
-        graph.nodes[maker].outputs[0] = node.output(0);
-        if (const auto& activation = node.attrs; activation.has("octavo_activation")) {
-          for (const auto& [name, value] : activation) {
-            if (name.starts_with("octavo_")) graph.nodes[maker].attrs.set(name, value);
-          }
-        }
-        dead[i] = true;
+        note.what = text("folded into node '", name, "'");
+        merge_into(graph, maker, i);
+        uses = Uses(graph);
         ++changes;
-        what = text("folded into node '", graph.nodes[maker].name, "'");
       } else {
-        what = text("standalone: its parameters do not fit the output of node '",
-                    graph.nodes[maker].name, "'");
+        note.what = text("standalone: its parameters do not fit the output of node '", name, "'");
       }
     }
-    context.notes.push_back({std::string(kName), node.name, node.op, std::move(what)});
+    context.notes.push_back(std::move(note));
   }
-  graph.remove_nodes([&](std::size_t i) { return dead[i]; });
-  if (changes > 0) graph.compact_values();
+  if (changes > 0) sweep(graph);
+  return changes;
+}
+
+Result<int> fold_scale(Graph& graph, PassContext& context) {
+  Uses uses(graph);
+  int changes = 0;
+  for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
+    const std::optional<ScaleNode> scale = scale_node(graph, uses, graph.nodes[i]);
+    if (!scale) continue;
+    const auto maker = static_cast<std::size_t>(*uses.producer_of(scale->x));
+    const bool folded = graph.nodes[maker].op == "BatchNormalization"
+                            ? fold_into_batch_norm(graph, maker, scale->affine)
+                            : fold_into(graph, maker, scale->affine);
+    if (!folded) continue;
+    context.notes.push_back({"fold_scale", graph.nodes[i].name, graph.nodes[i].op,
+                             text("folded into node '", graph.nodes[maker].name, "'")});
+    merge_into(graph, maker, i);
+    uses = Uses(graph);
+    ++changes;
+  }
+  if (changes > 0) sweep(graph);
   return changes;
 }
 

@@ -13,6 +13,9 @@ Result<int> eliminate_dead(Graph& graph, PassContext& context);
 Result<int> eliminate_identity(Graph& graph, PassContext& context);
 // BatchNormalization into the Conv or Gemm before it, where nothing else reads that node's result.
 Result<int> fold_batch_norm(Graph& graph, PassContext& context);
+// Mul, Div, Add and Sub by constants per channel into the Conv, Gemm or BatchNormalization before
+// them.
+Result<int> fold_scale(Graph& graph, PassContext& context);
 // Relu, or Clip with constant bounds, into the node before it (attributes octavo_activation,
 // octavo_min, octavo_max).
 Result<int> fuse_activation(Graph& graph, PassContext& context);

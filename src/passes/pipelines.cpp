@@ -20,7 +20,8 @@ Status run_all(Graph& graph, PassContext& context,
 }  // namespace
 
 Status optimize_float(Graph& graph, PassContext& context) {
-  return run_all(graph, context, {&fold_batch_norm, &fuse_activation, &eliminate_dead});
+  return run_all(graph, context,
+                 {&fold_batch_norm, &fold_scale, &fuse_activation, &eliminate_dead});
 }
 
 Status prepare_for_session(Graph& graph, const LoweringOptions& options, PassContext& context) {

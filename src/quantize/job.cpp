@@ -156,7 +156,7 @@ Status QuantizeJob::Impl::start(const Model& model) {
              text("standalone: asked for by batchNorm = '", options.batch_norm, "'")});
     }
   }
-  for (const auto pass : {&passes::fuse_activation, &passes::eliminate_dead}) {
+  for (const auto pass : {&passes::fold_scale, &passes::fuse_activation, &passes::eliminate_dead}) {
     if (Result<int> changed = pass(graph, context); !changed.ok())
       return std::move(changed).error();
   }

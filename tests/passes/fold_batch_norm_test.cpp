@@ -152,6 +152,58 @@ TEST_CASE("fold_batch_norm: what stays says why") {
   }
 }
 
+TEST_CASE("fold_batch_norm: a chain of two goes into the convolution at once") {
+  GraphBuilder b;
+  const ValueId x = b.input("x", Shape{1, 2, 4, 4});
+  const ValueId conv = b.node("Conv", {x, floats(b, Shape{2, 2, 1, 1}, {1, 2, 3, 4})});
+  b.output(batch_norm(b, batch_norm(b, conv, 2), 2));
+  PassContext context;
+  const auto changes = fold_batch_norm(b.graph, context);
+  REQUIRE(changes.ok());
+  CHECK(*changes == 2);
+  CHECK(b.graph.nodes.size() == 1);
+}
+
+TEST_CASE(
+    "fold_scale: constants per channel go into the node before, whatever side they stand on") {
+  GraphBuilder b;
+  const ValueId x = b.input("x", Shape{1, 1, 4, 4});
+  ValueId y =
+      b.node("Conv", {x, floats(b, Shape{2, 1, 1, 1}, {1, -2}), floats(b, Shape{2}, {3, 4})});
+  y = b.node("Mul", {floats(b, Shape{1, 2, 1, 1}, {2, 10}), y});
+  y = b.node("Add", {y, floats(b, Shape{2, 1, 1}, {0.5F, -1})});
+  y = b.node("Sub", {floats(b, Shape{}, {7}), y});
+  y = b.node("Div", {y, floats(b, Shape{1}, {4})});
+  b.output(y);
+  PassContext context;
+  const auto changes = fold_scale(b.graph, context);
+  REQUIRE(changes.ok());
+  CHECK(*changes == 4);
+  REQUIRE(verify(b.graph).ok());
+  REQUIRE(b.graph.nodes.size() == 1);
+  const Node& conv = b.graph.nodes[0];
+  CHECK(to_floats(*b.graph.value(conv.inputs[1]).constant) == std::vector<float>{-0.5F, 5});
+  CHECK(to_floats(*b.graph.value(conv.inputs[2]).constant) == std::vector<float>{0.125F, -8});
+}
+
+TEST_CASE("fold_scale: a BatchNormalization takes them; a second reader or another axis stops it") {
+  GraphBuilder b;
+  const ValueId x = b.input("x", Shape{1, 2, 2, 2});
+  const ValueId first = b.node("Mul", {batch_norm(b, x, 2), floats(b, Shape{2, 1, 1}, {2, 3})});
+  b.output(first);
+  const ValueId second = batch_norm(b, x, 2);
+  b.output(b.node("Add", {second, b.node("Mul", {second, floats(b, Shape{}, {2})})}));
+  b.output(b.node("Mul", {batch_norm(b, x, 2), floats(b, Shape{2}, {2, 3})}));  // along the width
+  PassContext context;
+  const auto changes = fold_scale(b.graph, context);
+  REQUIRE(changes.ok());
+  CHECK(*changes == 1);
+  CHECK(to_floats(*b.graph.value(b.graph.nodes[0].inputs[1]).constant) ==
+        std::vector<float>{1, 4.5F});
+  CHECK(to_floats(*b.graph.value(b.graph.nodes[0].inputs[2]).constant) ==
+        std::vector<float>{-2, 0});
+}
+
 TEST_CASE(
     "fuse_activation: Relu and Clip with constant bounds become attributes of their only "
     "producer") {
