@@ -5,11 +5,15 @@
 // kernels/qmul). On 64-bit integers they serve shape arithmetic.
 #include "kernels/felementwise/binary.h"
 
+#include <algorithm>
 #include <array>
+#include <cmath>
 #include <limits>
+#include <optional>
 
 #include "base/text.h"
 #include "kernels/felementwise/broadcast.h"
+#include "kernels/lut/lut.h"
 #include "kernels/qadd/qadd.h"
 #include "kernels/qmul/qmul.h"
 #include "ops/activation.h"
@@ -183,6 +187,51 @@ Result<Step> prepare_integer(const PrepareContext& context, Binary op) {
   return step;
 }
 
+// Adding one constant number is a function of one code: a table. ONNX Runtime on x86 adds the
+// constant to the fixed part first and the other operand by a fused multiply-add, which decides
+// ties (MlasQLinearAdd with a scalar, AVX2); so does this.
+template <class T>
+std::optional<Step> constant_sum(const PrepareContext& context, const CodeBounds& bounds) {
+  for (std::size_t scalar = 0; scalar < 2; ++scalar) {
+    const Tensor* constant = context.constant(scalar);
+    const Value& other = context.input(1 - scalar);
+    if (constant == nullptr || constant->elements() != 1 || !same_place(other, context.output()))
+      continue;
+    // In unsigned codes whatever the session's byte form, so that ties fall alike on every engine.
+    constexpr std::int32_t kShift = -std::int32_t{std::numeric_limits<T>::min()};
+    const auto unsigned_grid = [](kernels::Grid grid) {
+      grid.zero_point += kShift;
+      return grid;
+    };
+    const kernels::QAddParams p = kernels::make_qadd_params(
+        unsigned_grid(grid_of(context.input(scalar))), unsigned_grid(grid_of(other)),
+        unsigned_grid(grid_of(context.output())), bounds.lo + kShift, bounds.hi + kShift);
+    const float fixed = p.fixed + static_cast<float>(constant->span<T>()[0] + kShift) * p.ratio_a;
+    const auto lo = static_cast<float>(p.lo);
+    const auto hi = static_cast<float>(p.hi);
+    kernels::Table256 table{};
+    for (int i = 0; i < 256; ++i) {
+      const std::int32_t code = static_cast<T>(static_cast<std::uint8_t>(i)) + kShift;
+      const float sum = std::fma(static_cast<float>(code), p.ratio_b, fixed);
+      const float rounded = std::nearbyint(sum < lo ? lo : hi < sum ? hi : sum);
+      table[static_cast<std::size_t>(i)] =
+          static_cast<std::uint8_t>(static_cast<std::int32_t>(rounded) - kShift);
+    }
+    const kernels::LutKernel& kernel = kernels::best_row(kernels::lut_kernels(), context.policy());
+    Step step;
+    step.kernel = kernel.name;
+    step.in_place = static_cast<int>(1 - scalar);
+    step.run = [run = kernel.run, table, from = 1 - scalar,
+                n = static_cast<std::size_t>(context.out_shape().elements())](const StepArgs& args,
+                                                                              int, int) {
+      run(reinterpret_cast<const std::uint8_t*>(args.in[from]),
+          reinterpret_cast<std::uint8_t*>(args.out[0]), n, table.data());
+    };
+    return step;
+  }
+  return std::nullopt;
+}
+
 template <class T>
 Result<Step> prepare_codes(const PrepareContext& context, Binary op) {
   const bool on_codes = op == Binary::kAdd || op == Binary::kSub || op == Binary::kMul;
@@ -190,9 +239,12 @@ Result<Step> prepare_codes(const PrepareContext& context, Binary op) {
   for (std::size_t i = 0; i < 2; ++i) OCTAVO_CHECK_OK(check_codes(context, context.input(i)));
   OCTAVO_CHECK_OK(check_codes(context, context.output()));
   const Value& result = context.output();
+  const CodeBounds bounds = code_bounds(context.attrs(), result);
+  if (op == Binary::kAdd) {
+    if (std::optional<Step> step = constant_sum<T>(context, bounds)) return std::move(*step);
+  }
   const kernels::Grid a = grid_of(context.input(0));
   const kernels::Grid b = grid_of(context.input(1));
-  const CodeBounds bounds = code_bounds(context.attrs(), result);
   BroadcastPlan plan = plan_of(context.input(0), context.input(1), result);
   Step step;
   step.blocks = blocks_of(plan);
