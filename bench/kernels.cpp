@@ -1,8 +1,8 @@
 // Speed of every row of the kernel tables, one line a row and shape: GMAC/s of products, GB/s (read
 // + written) of the rest.
 //
-//   bench_kernels [filter]        rows whose name contains the filter; in wasm: node
-//   bench_kernels.js [filter]
+//   bench_kernels [filter]             only rows whose name contains the filter
+//   node bench_kernels.js [filter]     the same in wasm
 //
 // Best of many slices, after a warm-up that is counted in calls, so that a just-in-time compiler
 // has come to its last tier.

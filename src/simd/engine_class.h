@@ -19,9 +19,10 @@ enum class EngineClass : std::uint8_t {
   kWrap,     // signed x signed, pair sums wrap to 16 bits
 };
 
-std::string_view engine_class_name(
-    EngineClass engine_class);             // "SDOT", "USDOT", "MADDUBS", "WRAP", "none"
-std::string_view level_name(Level level);  // "scalar", "simd128", "relaxed"
+// "SDOT", "USDOT", "MADDUBS", "WRAP", "none"
+std::string_view engine_class_name(EngineClass engine_class);
+// "scalar", "simd128", "relaxed"
+std::string_view level_name(Level level);
 
 // sums[i] += sum over j < 4 of a[4i + j] * b[4i + j], i < 4, in the manner of some engine.
 using DotFn = void (*)(const std::int8_t* a, const std::uint8_t* b, std::int32_t* sums);

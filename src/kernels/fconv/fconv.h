@@ -1,8 +1,10 @@
 // fconv: the float matrix product behind Conv, Gemm and MatMul, reading NHWC floats in place.
+// For output pixels m < pixels and channels n < channels:
 //
-//   acc(m, n) = (sum over s < segments, k < length of x[pixel(m) + offset[s] + k] * w[n][s][k]) +
-//   bias[n] pixel(m)  = x + (m / width) * row_stride + (m % width) * pixel_stride                 m
-//   < pixels, n < channels y(m, n)   = min(max(acc, lo), hi)
+//   pixel(m)  = x + (m / width) * row_stride + (m % width) * pixel_stride
+//   acc(m, n) = (sum over s < segments, k < length of x[pixel(m) + offset[s] + k] * w[n][s][k])
+//               + bias[n]
+//   y(m, n)   = min(max(acc, lo), hi), NaN stays NaN
 //
 // Every product is rounded, then every sum, in the order s, k, bias: all rows of the table give the
 // same bits, so a quantized model's float nodes do too on every machine. Segments and strides as in

@@ -1,8 +1,11 @@
 // fdwconv: depthwise convolution on floats, one filter a channel, reading a bordered NHWC buffer.
+// For output pixels m < pixels and channels c < channels:
 //
-//   acc(m, c) = bias[c] + sum over t < taps of x[pixel(m) + offset[t] + c] * w[c][t]      in the
-//   order bias, t pixel(m)  = x + (m / width) * row_stride + (m % width) * pixel_stride m < pixels,
-//   c < channels y(m, c)   = min(max(acc, lo), hi)
+//   pixel(m)  = x + (m / width) * row_stride + (m % width) * pixel_stride
+//   acc(m, c) = bias[c] + sum over t < taps of x[pixel(m) + offset[t] + c] * w[c][t]
+//   y(m, c)   = min(max(acc, lo), hi), NaN stays NaN
+//
+// Every product is rounded, then every sum, in the order bias, t: all rows give the same bits.
 #pragma once
 
 #include <cstddef>

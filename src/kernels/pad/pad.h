@@ -1,8 +1,9 @@
 // pad: copies rows of an NHWC image into a buffer with a border, for kernels that read a whole
 // window at every place.
 //
-//   out[(y - first) * out_width + left + x][c] = image[y][x][c]   for first <= y < first + rows, 0
-//   <= y < height every other byte of out is `fill` (a zero point; 0 for floats)
+//   out[(y - first) * out_width + left + x][c] = image[y][x][c]
+//     for first <= y < first + rows, 0 <= y < height, out_width = left + width + right
+//   every other byte of out is `fill` (a zero point; 0 for floats)
 #pragma once
 
 #include <cstddef>

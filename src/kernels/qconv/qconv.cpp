@@ -416,7 +416,7 @@ void run_dot4(const QConvPacked& packed, const QConvCall& call) {
 using simd::EngineClass;
 using simd::Level;
 
-constexpr std::array kPortable{
+constexpr std::array kTable{
     QConvKernel{"qconv/scalar-u8", Level::kScalar, EngineClass::kNone, false, &pack_scalar,
                 &run_scalar<std::uint8_t>},
     QConvKernel{"qconv/scalar-s8", Level::kScalar, EngineClass::kNone, true, &pack_scalar,
@@ -431,12 +431,12 @@ constexpr std::array kPortable{
     QConvKernel{"qconv/relaxed-sdot-6x8", Level::kRelaxed, EngineClass::kSdot, true, &pack_dot4,
                 &run_dot4<EngineClass::kSdot>},
 };
-constexpr std::size_t kRelaxedRows = 2;
+constexpr std::size_t kRelaxedRows = 2;  // the last ones
 
 }  // namespace
 
 std::span<const QConvKernel> qconv_kernels() {
-  return std::span(kPortable).first(kPortable.size() - (simd::kHasRelaxedRows ? 0 : kRelaxedRows));
+  return std::span(kTable).first(kTable.size() - (simd::kHasRelaxedRows ? 0 : kRelaxedRows));
 }
 
 const QConvKernel& choose_qconv(const Policy& policy, bool x_signed) {

@@ -1,11 +1,16 @@
 // qconv: the integer matrix product behind Conv, Gemm and MatMul, reading NHWC bytes in place (no
-// im2col).
+// im2col). For output pixels m < pixels and channels n < channels:
 //
-//   acc(m, n) = bias[n] + sum over s < segments, k < length of (x[pixel(m) + offset[s] + k] -
-//   zero_x) * w[n][s][k] pixel(m)  = x + (m / width) * row_stride + (m % width) * pixel_stride m <
-//   pixels, n < channels codes:   y(m, n) = clamp(rint(f32(acc) * scale[n]) + zero_y, lo, hi) as
-//   ONNX Runtime's QLinearConv float32: y(m, n) = f32(acc) * scale[n] scale = scale_x * scale_w[n]
+//   pixel(m)  = x + (m / width) * row_stride + (m % width) * pixel_stride
+//   acc(m, n) = bias[n] + sum over s < segments, k < length of
+//                         (x[pixel(m) + offset[s] + k] - zero_x) * w[n][s][k]
+//
+//   codes:   y(m, n) = clamp(rint(f32(acc) * scale[n]) + zero_y, lo, hi)
+//   float32: y(m, n) = f32(acc) * scale[n]
 //   int32:   y(m, n) = acc
+//
+// Codes are ONNX Runtime's QLinearConv with scale[n] = f32(scale_x * scale_w[n] / scale_y); float32
+// takes scale[n] = scale_x * scale_w[n].
 //
 // A segment is a run of bytes that lies contiguous under one output pixel: a kernel row of a
 // convolution without dilation (kw * C bytes), one tap with dilation, the whole row of a matrix.
@@ -74,15 +79,14 @@ struct QConvKernel {
   simd::Level level;
   simd::EngineClass engine;  // kNone: right on every machine
   bool x_signed;             // the byte form of x it takes
-  // weights[n][s][k] row-major; bias and scale have spec.channels elements (bias may be empty:
-  // zeros).
+  // weights[n][s][k] row-major; scale has spec.channels elements, bias too or none (zeros).
   QConvPacked (*pack)(const QConvSpec& spec, std::span<const std::int8_t> weights,
                       std::span<const std::int32_t> bias, std::span<const float> scale);
   void (*run)(const QConvPacked& packed, const QConvCall& call);
 };
 
-std::span<const QConvKernel>
-qconv_kernels();  // weakest first; the first two (uint8, int8 x) are the reference
+// Weakest first; the first two (uint8 x, int8 x) are the reference.
+std::span<const QConvKernel> qconv_kernels();
 // The strongest row that the policy allows and that is exact on its engine.
 const QConvKernel& choose_qconv(const Policy& policy, bool x_signed);
 

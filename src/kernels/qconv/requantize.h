@@ -22,8 +22,7 @@ inline std::int32_t requantize_one(std::int32_t acc, float scale, const Requanti
          r.zero;
 }
 
-// Vectors of the constants; in memory, because LLVM rematerializes constants at every use
-// otherwise.
+// Vectors of the constants; in memory, or else LLVM rematerializes constants at every use.
 struct RequantizeVectors {
   v128_t magic, magic_minus_zero, low, high, lo_codes, hi_codes;
 

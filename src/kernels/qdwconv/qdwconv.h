@@ -1,8 +1,9 @@
 // qdwconv: depthwise convolution on codes, one filter a channel, reading a bordered NHWC buffer.
+// For output pixels m < pixels and channels c < channels:
 //
+//   pixel(m)  = x + (m / width) * row_stride + (m % width) * pixel_stride
 //   acc(m, c) = bias[c] + sum over t < taps of (x[pixel(m) + offset[t] + c] - zero_x) * w[c][t]
-//   pixel(m)  = x + (m / width) * row_stride + (m % width) * pixel_stride            m < pixels, c
-//   < channels y(m, c)   = clamp(rint(f32(acc) * scale[c]) + zero_y, lo, hi)
+//   y(m, c)   = clamp(rint(f32(acc) * scale[c]) + zero_y, lo, hi)
 //
 // Rows may read up to 16 bytes past the last channel of a pixel.
 #pragma once
