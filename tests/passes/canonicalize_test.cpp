@@ -322,7 +322,7 @@ TEST_CASE("canonicalize: nodes without inputs or outputs are refused, whatever t
     for (const int opset : {7, 12, 17, 22}) {
       for (const bool has_output : {true, false}) {
         if (has_output && def.min_inputs == 0) continue;
-        for (const std::size_t inputs : {0, 1, 5}) {
+        for (const std::size_t inputs : {std::size_t{0}, std::size_t{1}, std::size_t{5}}) {
           GraphBuilder b;
           b.graph.opset = opset;
           b.input("x", {1});
