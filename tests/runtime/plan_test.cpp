@@ -21,10 +21,10 @@ std::vector<Lifetime> random_lifetimes(int count, std::uint32_t seed) {
 }
 
 // The definition, step by step.
-std::size_t bound_by_steps(const std::vector<Lifetime>& buffers) {
-  std::size_t most = 0;
+std::uint64_t bound_by_steps(const std::vector<Lifetime>& buffers) {
+  std::uint64_t most = 0;
   for (int step = 0; step <= 2 * static_cast<int>(buffers.size()); ++step) {
-    std::size_t sum = 0;
+    std::uint64_t sum = 0;
     for (const Lifetime& buffer : buffers) {
       if (buffer.first <= step && step <= buffer.last) sum += round_up(buffer.bytes);
     }
@@ -33,7 +33,7 @@ std::size_t bound_by_steps(const std::vector<Lifetime>& buffers) {
   return most;
 }
 
-bool overlaps(std::size_t a, std::size_t a_bytes, std::size_t b, std::size_t b_bytes) {
+bool overlaps(std::uint64_t a, std::uint64_t a_bytes, std::uint64_t b, std::uint64_t b_bytes) {
   return a < b + b_bytes && b < a + a_bytes && a_bytes > 0 && b_bytes > 0;
 }
 
@@ -56,10 +56,10 @@ TEST_CASE("a plan never lets buffers overlap that are alive together") {
 }
 
 TEST_CASE("a plan is at least the lower bound and rarely much more") {
-  std::size_t planned = 0, bounds = 0;
+  std::uint64_t planned = 0, bounds = 0;
   for (std::uint32_t seed = 0; seed < 60; ++seed) {
     const std::vector<Lifetime> buffers = random_lifetimes(static_cast<int>(seed) * 3, seed);
-    const std::size_t bound = lower_bound(buffers);
+    const std::uint64_t bound = lower_bound(buffers);
     CHECK(bound == bound_by_steps(buffers));
     const Plan plan = plan_memory(buffers);
     CHECK(plan.bytes >= bound);
