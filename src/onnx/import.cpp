@@ -16,7 +16,6 @@ namespace octavo::onnx {
 namespace {
 
 using protozero::data_view;
-using protozero::pbf_reader;
 using protozero::pbf_wire_type;
 
 constexpr std::size_t kMaxNodes = 100'000;
@@ -26,9 +25,9 @@ constexpr int kMaxRank = 16;
 // ---- repeated scalars: packed or one by one, as the writer chose ----
 
 template <class T, class Next>
-void append_packed(pbf_reader& reader, std::vector<T>& out, Next next) {
+void append_packed(Reader& reader, std::vector<T>& out, Next next) {
   if (reader.wire_type() == pbf_wire_type::length_delimited) {
-    pbf_reader packed{reader.get_view()};
+    Reader packed{reader.get_view()};
     const char* at = packed.data().data();
     const char* const end = at + packed.data().size();
     while (at != end) out.push_back(next(at, end));
@@ -37,14 +36,14 @@ void append_packed(pbf_reader& reader, std::vector<T>& out, Next next) {
   }
 }
 
-void read_int64s(pbf_reader& reader, std::vector<std::int64_t>& out) {
+void read_int64s(Reader& reader, std::vector<std::int64_t>& out) {
   append_packed(reader, out, [](const char*& at, const char* end) {
     return static_cast<std::int64_t>(protozero::decode_varint(&at, end));
   });
 }
 
 template <class T>
-void read_fixed(pbf_reader& reader, std::vector<T>& out) {
+void read_fixed(Reader& reader, std::vector<T>& out) {
   if (reader.wire_type() == pbf_wire_type::length_delimited) {
     const data_view view = reader.get_view();
     if (view.size() % sizeof(T) != 0) throw protozero::invalid_length_exception{};
@@ -67,7 +66,7 @@ class Importer {
 
   Result<Graph> run() {
     try {
-      read_model(pbf_reader{reinterpret_cast<const char*>(bytes_.get()), size_});
+      read_model(Reader{data_view{reinterpret_cast<const char*>(bytes_.get()), size_}});
     } catch (const protozero::end_of_buffer_exception&) {
       return Error{Code::kTruncatedModel, "The model ends in the middle of a field.", where_,
                    "Download or copy the file again; it is not complete."};
@@ -96,7 +95,7 @@ class Importer {
     findings_.push_back({code, std::move(what), std::move(where), std::move(hint), {}});
   }
 
-  std::string read_name(pbf_reader& reader) {
+  std::string read_name(Reader& reader) {
     const data_view view = reader.get_view();
     if (view.size() > kMaxNameBytes) {
       find(Code::kLimitExceeded, text("A name has ", view.size(), " bytes."), where_,
@@ -117,7 +116,7 @@ class Importer {
     return it->second;
   }
 
-  void read_model(pbf_reader reader) {
+  void read_model(Reader reader) {
     std::vector<data_view> graphs;
     graph_.opset = 0;
     while (reader.next()) {
@@ -152,10 +151,10 @@ class Importer {
     if (graph_.opset == 0) graph_.opset = 1;
     if (graphs.empty()) return;
     has_graph_ = true;
-    read_graph(pbf_reader{graphs.back()});
+    read_graph(Reader{graphs.back()});
   }
 
-  void read_opset(pbf_reader reader) {
+  void read_opset(Reader reader) {
     std::string domain;
     std::int64_t version = 0;
     while (reader.next()) {
@@ -178,12 +177,12 @@ class Importer {
     }
   }
 
-  void read_metadata(pbf_reader reader) {
+  void read_metadata(Reader reader) {
     const auto [key, value] = read_entry(reader);
     graph_.metadata[key] = value;
   }
 
-  static std::pair<std::string, std::string> read_entry(pbf_reader reader) {
+  static std::pair<std::string, std::string> read_entry(Reader reader) {
     std::pair<std::string, std::string> entry;
     while (reader.next()) {
       switch (reader.tag()) {
@@ -201,8 +200,8 @@ class Importer {
   }
 
   // Initializers first: they tell inputs from weights, and nodes may stand before them in the file.
-  void read_graph(pbf_reader whole) {
-    pbf_reader reader = whole;
+  void read_graph(Reader whole) {
+    Reader reader = whole;
     std::size_t initializers = 0;
     while (reader.next()) {
       switch (reader.tag()) {
@@ -277,7 +276,7 @@ class Importer {
     list.push_back(id);
   }
 
-  ValueId read_value_info(pbf_reader reader) {
+  ValueId read_value_info(Reader reader) {
     std::string name;
     std::optional<std::pair<DType, std::optional<Shape>>> type;
     std::vector<std::string> dim_names;
@@ -288,7 +287,7 @@ class Importer {
           name = read_name(reader);
           break;
         case field::value_info::kType: {
-          pbf_reader of = reader.get_message();
+          Reader of = reader.get_message();
           while (of.next()) {
             if (of.tag() == field::type::kTensorType) {
               type = read_tensor_type(of.get_message(), dim_names, other_type);
@@ -313,7 +312,7 @@ class Importer {
     return id;
   }
 
-  std::pair<DType, std::optional<Shape>> read_tensor_type(pbf_reader reader,
+  std::pair<DType, std::optional<Shape>> read_tensor_type(Reader reader,
                                                           std::vector<std::string>& names,
                                                           std::int64_t& other_type) {
     DType dtype = DType::kUndefined;
@@ -326,13 +325,13 @@ class Importer {
           break;
         case field::tensor_type::kShape: {
           shape.emplace();
-          pbf_reader dims = reader.get_message();
+          Reader dims = reader.get_message();
           while (dims.next()) {
             if (dims.tag() != field::shape::kDim) {
               dims.skip();
               continue;
             }
-            pbf_reader dim = dims.get_message();
+            Reader dim = dims.get_message();
             std::int64_t number = kUnknownDim;
             std::string param;
             while (dim.next()) {
@@ -364,7 +363,7 @@ class Importer {
     return {dtype, shape};
   }
 
-  void read_node(pbf_reader reader) {
+  void read_node(Reader reader) {
     Node node;
     std::vector<std::string> outputs;
     while (reader.next()) {
@@ -416,7 +415,7 @@ class Importer {
     graph_.nodes.push_back(std::move(node));
   }
 
-  void read_attribute(pbf_reader reader, Node& node) {
+  void read_attribute(Reader reader, Node& node) {
     std::string name;
     auto type = field::AttributeType::kUndefined;
     std::int64_t i = 0;
@@ -510,7 +509,7 @@ class Importer {
     }
   }
 
-  std::optional<Tensor> read_tensor(pbf_reader reader, std::string& name) {
+  std::optional<Tensor> read_tensor(Reader reader, std::string& name) {
     std::vector<std::int64_t> dims;
     std::int64_t data_type = 0;
     std::vector<float> floats;

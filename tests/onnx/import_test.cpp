@@ -402,6 +402,14 @@ TEST_CASE("import: damaged files give an error or a valid graph, never a crash")
   }
 }
 
+TEST_CASE("import: a length of 2 GiB and more is a truncated file, in 32-bit memories too") {
+  for (const std::string length :
+       {"\xFF\xFF\xFF\xFF\x07", "\x80\x80\x80\x80\x08", "\xF0\xFF\xFF\xFF\x0F"}) {
+    CHECK(error_of("\x08\x08\x3A" + length).code == Code::kTruncatedModel);  // the graph
+    CHECK(error_of("\x08\x08\x52" + length).code == Code::kTruncatedModel);  // skipped: field 10
+  }
+}
+
 TEST_CASE("import: the built-in sample cut at any byte is told to be cut") {
   const auto bytes =
       read_file(std::string(OCTAVO_SOURCE_DIR) + "/web/public/samples/digits_mobilenet_bn.onnx");
