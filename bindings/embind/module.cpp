@@ -1,7 +1,8 @@
-// The module's face to JavaScript: the classes of quantize/ and runtime/ with views of their memory.
+// The module's face to JavaScript: the classes of quantize/ and runtime/ with views of their
+// memory.
 //
-// Views (input, output) are of the wasm memory as it is now: memory that grows leaves them empty, so JavaScript asks for
-// a view each time it reads or writes.
+// Views (input, output) are of the wasm memory as it is now: memory that grows leaves them empty,
+// so JavaScript asks for a view each time it reads or writes.
 #include <emscripten/bind.h>
 
 #include <memory>
@@ -71,7 +72,8 @@ passes::InputShapes shapes_from(const val& object) {
   for (unsigned i = 0; i < count; ++i) {
     const auto name = names[i].as<std::string>();
     std::vector<std::int64_t> dims;
-    for (const double dim : emscripten::convertJSArrayToNumberVector<double>(object[name])) dims.push_back(static_cast<std::int64_t>(dim));
+    for (const double dim : emscripten::convertJSArrayToNumberVector<double>(object[name]))
+      dims.push_back(static_cast<std::int64_t>(dim));
     shapes.by_name.emplace(name, Shape(std::move(dims)));
   }
   return shapes;
@@ -85,8 +87,9 @@ class Bytes {
       auto bytes = std::make_shared<Bytes>();
       bytes->size_ = static_cast<std::size_t>(size);
       // Aligned as the largest element, so that tensors can be views of the file.
-      bytes->data_ = std::shared_ptr<std::byte>(static_cast<std::byte*>(::operator new(bytes->size_ + 16, std::align_val_t{16})),
-                                                [](std::byte* p) { ::operator delete(p, std::align_val_t{16}); });
+      bytes->data_ = std::shared_ptr<std::byte>(
+          static_cast<std::byte*>(::operator new (bytes->size_ + 16, std::align_val_t{16})),
+          [](std::byte* p) { ::operator delete (p, std::align_val_t{16}); });
       return val(bytes);
     });
   }
@@ -137,7 +140,8 @@ class SessionHandle {
       runtime::SessionOptions options;
       options.policy = policy();
       options.memory_limit = static_cast<std::size_t>(memory_limit);
-      OCTAVO_TRY(runtime::Session session, quantize::create_session(model.model(), shapes_from(shapes), options));
+      OCTAVO_TRY(runtime::Session session,
+                 quantize::create_session(model.model(), shapes_from(shapes), options));
       return val(std::make_shared<SessionHandle>(std::move(session)));
     });
   }
@@ -189,14 +193,19 @@ class JobHandle {
 
   static val create(const ModelHandle& model, const std::string& options) {
     return outcome([&]() -> Result<val> {
-      OCTAVO_TRY(quantize::QuantizeJob job, quantize::QuantizeJob::create(model.model(), options, policy()));
+      OCTAVO_TRY(quantize::QuantizeJob job,
+                 quantize::QuantizeJob::create(model.model(), options, policy()));
       return val(std::make_shared<JobHandle>(std::move(job)));
     });
   }
   val inputs() const { return tensors(job_.graph(), job_.graph().inputs); }
   val input(unsigned i) { return view(job_.input(i)); }
-  val begin_sample() { return status([&] { return job_.begin_sample(); }); }
-  val end_samples() { return status([&] { return job_.end_samples(); }); }
+  val begin_sample() {
+    return status([&] { return job_.begin_sample(); });
+  }
+  val end_samples() {
+    return status([&] { return job_.end_samples(); });
+  }
   bool sample_finished() const { return job_.sample_finished(); }
   val step() {
     return outcome([&]() -> Result<val> {
@@ -205,7 +214,8 @@ class JobHandle {
     });
   }
   val take_model() {
-    return outcome([&]() -> Result<val> { return val(std::make_shared<ModelHandle>(job_.take_model())); });
+    return outcome(
+        [&]() -> Result<val> { return val(std::make_shared<ModelHandle>(job_.take_model())); });
   }
   val report() const {
     return outcome([&]() -> Result<val> { return val(job_.report_json()); });
@@ -228,7 +238,8 @@ class ComparisonHandle {
 
   static val create(const ModelHandle& a, const ModelHandle& b, const std::string& options) {
     return outcome([&]() -> Result<val> {
-      OCTAVO_TRY(quantize::Comparison comparison, quantize::Comparison::create(a.model(), b.model(), options, policy()));
+      OCTAVO_TRY(quantize::Comparison comparison,
+                 quantize::Comparison::create(a.model(), b.model(), options, policy()));
       return val(std::make_shared<ComparisonHandle>(std::move(comparison)));
     });
   }
@@ -281,7 +292,10 @@ EMSCRIPTEN_BINDINGS(octavo) {
   using emscripten::class_;
   using emscripten::function;
 
-  class_<Bytes>("Bytes").smart_ptr<std::shared_ptr<Bytes>>("BytesPtr").class_function("make", &Bytes::make).function("view", &Bytes::bytes);
+  class_<Bytes>("Bytes")
+      .smart_ptr<std::shared_ptr<Bytes>>("BytesPtr")
+      .class_function("make", &Bytes::make)
+      .function("view", &Bytes::bytes);
 
   class_<ModelHandle>("Model")
       .smart_ptr<std::shared_ptr<ModelHandle>>("ModelPtr")

@@ -1,4 +1,5 @@
-// What every binding returns: { ok: true, value } or { ok: false, error: { code, what, where, hint, all } }.
+// What every binding returns: { ok: true, value } or { ok: false, error: { code, what, where, hint,
+// all } }.
 //
 // JavaScript throws, C++ does not: an exception through C++ frames would run no destructors.
 #pragma once
@@ -48,9 +49,11 @@ emscripten::val outcome(Work&& work) {
     Result<emscripten::val> result = work();
     return result.ok() ? success(std::move(result).value()) : failure(result.error());
   } catch (const std::bad_alloc&) {
-    return failure({Code::kOutOfMemory, "There is not enough memory for this.", "", "Close other models and sessions, or use a smaller input."});
+    return failure({Code::kOutOfMemory, "There is not enough memory for this.", "",
+                    "Close other models and sessions, or use a smaller input."});
   } catch (const std::exception& problem) {
-    return failure({Code::kInternal, std::string("Octavo failed: ") + problem.what(), "", "Please report it with the model."});
+    return failure({Code::kInternal, std::string("Octavo failed: ") + problem.what(), "",
+                    "Please report it with the model."});
   }
 }
 

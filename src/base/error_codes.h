@@ -1,4 +1,5 @@
-// Every error code, each with its one-line meaning. The same table makes the names in JS, the docs and a test.
+// Every error code, each with its one-line meaning. The same table makes the names in JS, the docs
+// and a test.
 #pragma once
 
 #include <span>

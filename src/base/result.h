@@ -1,7 +1,8 @@
-// Errors as data: Result<T> holds a value or an Error that says what is wrong, where, and what would work.
+// Errors as data: Result<T> holds a value or an Error that says what is wrong, where, and what
+// would work.
 //
-// Nothing below the bindings throws for bad input; std::bad_alloc is the one exception that travels,
-// and the bindings turn it into OUT_OF_MEMORY.
+// Nothing below the bindings throws for bad input; std::bad_alloc is the one exception that
+// travels, and the bindings turn it into OUT_OF_MEMORY.
 #pragma once
 
 #include <cstdlib>
@@ -21,7 +22,8 @@ struct Error {
   std::string what;   // one sentence: what is wrong, with the values
   std::string where;  // "node 'conv1' (Conv)", "input 'image'", "byte 1234", or empty
   std::string hint;   // what would work, or empty
-  std::vector<Error> all = {};  // every finding of the same kind when there is more than one, this one first
+  std::vector<Error> all =
+      {};  // every finding of the same kind when there is more than one, this one first
 
   // "where: what hint", for logs and tests.
   std::string message() const;
@@ -33,8 +35,11 @@ Error combine(std::vector<Error> findings);
 template <class T = std::monostate>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}     // NOLINT(google-explicit-constructor): `return value;` is the point
-  Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT(google-explicit-constructor)
+  Result(T value)
+      : state_(std::in_place_index<0>, std::move(value)) {
+  }  // NOLINT(google-explicit-constructor): `return value;` is the point
+  Result(Error error)
+      : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT(google-explicit-constructor)
 
   bool ok() const { return state_.index() == 0; }
   explicit operator bool() const { return ok(); }
@@ -66,15 +71,15 @@ inline Status ok_status() { return std::monostate{}; }
 #define OCTAVO_CONCAT(a, b) OCTAVO_CONCAT_(a, b)
 #define OCTAVO_TRY(declaration, expression) \
   OCTAVO_TRY_IMPL(declaration, expression, OCTAVO_CONCAT(octavo_result_, __LINE__))
-#define OCTAVO_TRY_IMPL(declaration, expression, result)  \
-  auto result = (expression);                             \
-  if (!result.ok()) return std::move(result).error();     \
+#define OCTAVO_TRY_IMPL(declaration, expression, result) \
+  auto result = (expression);                            \
+  if (!result.ok()) return std::move(result).error();    \
   declaration = std::move(result).value()
 // OCTAVO_CHECK_OK(f());  the same for a Status.
-#define OCTAVO_CHECK_OK(expression)                                       \
-  do {                                                                    \
-    if (auto octavo_status = (expression); !octavo_status.ok())           \
-      return std::move(octavo_status).error();                            \
+#define OCTAVO_CHECK_OK(expression)                             \
+  do {                                                          \
+    if (auto octavo_status = (expression); !octavo_status.ok()) \
+      return std::move(octavo_status).error();                  \
   } while (false)
 
 }  // namespace octavo

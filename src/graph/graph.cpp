@@ -70,7 +70,9 @@ std::string fresh_name(const Items& items, std::string_view base) {
 }
 }  // namespace
 
-std::string Graph::fresh_value_name(std::string_view base) const { return fresh_name(values, base); }
+std::string Graph::fresh_value_name(std::string_view base) const {
+  return fresh_name(values, base);
+}
 std::string Graph::fresh_node_name(std::string_view base) const { return fresh_name(nodes, base); }
 
 bool Graph::is_output(ValueId id) const {

@@ -19,7 +19,8 @@
 namespace octavo {
 
 enum class ValueId : std::uint32_t {};
-enum class NodeId : std::uint32_t {};  // index into Graph::nodes, valid until nodes are added or removed
+enum class NodeId : std::uint32_t {
+};  // index into Graph::nodes, valid until nodes are added or removed
 inline constexpr ValueId kNoValue{0xFFFFFFFFU};  // an optional input or output that is absent
 
 using Attr = std::variant<std::int64_t, float, std::string, std::vector<std::int64_t>,
@@ -28,7 +29,9 @@ using Attr = std::variant<std::int64_t, float, std::string, std::vector<std::int
 class Attrs {
  public:
   bool has(std::string_view name) const { return map_.find(name) != map_.end(); }
-  void set(std::string name, Attr value) { map_.insert_or_assign(std::move(name), std::move(value)); }
+  void set(std::string name, Attr value) {
+    map_.insert_or_assign(std::move(name), std::move(value));
+  }
   void erase(std::string_view name) {
     if (auto it = map_.find(name); it != map_.end()) map_.erase(it);
   }
@@ -37,7 +40,8 @@ class Attrs {
   std::int64_t get_int(std::string_view name, std::int64_t fallback) const;
   float get_float(std::string_view name, float fallback) const;
   std::string get_string(std::string_view name, std::string_view fallback) const;
-  std::vector<std::int64_t> get_ints(std::string_view name, std::vector<std::int64_t> fallback = {}) const;
+  std::vector<std::int64_t> get_ints(std::string_view name,
+                                     std::vector<std::int64_t> fallback = {}) const;
   std::vector<float> get_floats(std::string_view name, std::vector<float> fallback = {}) const;
   std::optional<Tensor> get_tensor(std::string_view name) const;
 
@@ -52,11 +56,12 @@ class Attrs {
 struct Value {
   std::string name;
   DType dtype = DType::kUndefined;
-  std::optional<Shape> shape;           // absent: not even the rank is known
-  std::vector<std::string> dim_names;   // for graph inputs and outputs: "N", "" where a number is known
-  Layout layout = Layout::kRowMajor;    // decided when a session is made; constants stay row-major
-  std::optional<QuantParams> quant;     // for integer codes: what they stand for
-  std::optional<Tensor> constant;       // initializers and folded results
+  std::optional<Shape> shape;  // absent: not even the rank is known
+  std::vector<std::string>
+      dim_names;  // for graph inputs and outputs: "N", "" where a number is known
+  Layout layout = Layout::kRowMajor;  // decided when a session is made; constants stay row-major
+  std::optional<QuantParams> quant;   // for integer codes: what they stand for
+  std::optional<Tensor> constant;     // initializers and folded results
 
   bool is_constant() const { return constant.has_value(); }
 };
@@ -65,7 +70,7 @@ struct Node {
   std::string name;    // unique, never empty (the import makes one up where the file has none)
   std::string op;      // "Conv"
   std::string domain;  // "" for ai.onnx
-  std::vector<ValueId> inputs;   // kNoValue where absent
+  std::vector<ValueId> inputs;  // kNoValue where absent
   std::vector<ValueId> outputs;
   Attrs attrs;
 
@@ -76,14 +81,14 @@ struct Node {
 struct Graph {
   std::string name;
   std::vector<Value> values;
-  std::vector<Node> nodes;         // topological: a node's inputs are made before it
-  std::vector<ValueId> inputs;     // without initializers
+  std::vector<Node> nodes;      // topological: a node's inputs are made before it
+  std::vector<ValueId> inputs;  // without initializers
   std::vector<ValueId> outputs;
-  int opset = 17;                                // of ai.onnx
-  std::map<std::string, int> domain_opsets;      // of other domains in the file
+  int opset = 17;                            // of ai.onnx
+  std::map<std::string, int> domain_opsets;  // of other domains in the file
   int ir_version = 8;
   std::string producer_name, producer_version, doc_string;
-  std::map<std::string, std::string> metadata;   // metadata_props, kept
+  std::map<std::string, std::string> metadata;  // metadata_props, kept
 
   Value& value(ValueId id) { return values[static_cast<std::size_t>(id)]; }
   const Value& value(ValueId id) const { return values[static_cast<std::size_t>(id)]; }
@@ -112,14 +117,17 @@ struct Uses {
   std::vector<std::optional<NodeId>> producer;  // by value; empty for inputs and constants
   std::vector<std::vector<NodeId>> readers;     // by value; a node that reads twice stands twice
 
-  std::optional<NodeId> producer_of(ValueId id) const { return producer[static_cast<std::size_t>(id)]; }
-  const std::vector<NodeId>& readers_of(ValueId id) const { return readers[static_cast<std::size_t>(id)]; }
+  std::optional<NodeId> producer_of(ValueId id) const {
+    return producer[static_cast<std::size_t>(id)];
+  }
+  const std::vector<NodeId>& readers_of(ValueId id) const {
+    return readers[static_cast<std::size_t>(id)];
+  }
 };
 
 // "node 'conv1' (Conv)": the `where` of errors.
 std::string describe(const Node& node);
 // "tensor 'x' (float32 [1, 3, 8, 8])"
 std::string describe(const Value& value);
-
 
 }  // namespace octavo

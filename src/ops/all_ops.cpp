@@ -81,7 +81,8 @@ std::span<const OpDef> all_ops() {
          {kActivations, kBinaries, kPools, kProducts, kQuantizers, kReductions, kSoftmaxes}) {
       all.insert(all.end(), family.begin(), family.end());
     }
-    std::sort(all.begin(), all.end(), [](const OpDef& a, const OpDef& b) { return a.name < b.name; });
+    std::sort(all.begin(), all.end(),
+              [](const OpDef& a, const OpDef& b) { return a.name < b.name; });
     return all;
   }();
   return ops;

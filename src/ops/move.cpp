@@ -103,8 +103,15 @@ Step move_step(const PrepareContext& context, std::string_view kernel, std::size
     const auto byte_offset = [element_size](std::int64_t element) {
       return static_cast<std::ptrdiff_t>(element) * static_cast<std::ptrdiff_t>(element_size);
     };
-    Ready item{
-        move.input, move.output, byte_offset(move.from), byte_offset(move.to), {}, std::nullopt, 0, blocks, 0};
+    Ready item{move.input,
+               move.output,
+               byte_offset(move.from),
+               byte_offset(move.to),
+               {},
+               std::nullopt,
+               0,
+               blocks,
+               0};
     if (move.table) {
       item.table = make_table_plan(move, context.policy());
       item.units = item.table->rows;
@@ -113,8 +120,9 @@ Step move_step(const PrepareContext& context, std::string_view kernel, std::size
                                           element_size, context.policy());
       item.units = item.copy.blocks();
     }
-    item.blocks = static_cast<int>(std::clamp(elements * static_cast<std::int64_t>(element_size) / kBlockBytes, std::int64_t{1},
-                                              std::min(item.units, kMaxBlocks)));
+    item.blocks = static_cast<int>(
+        std::clamp(elements * static_cast<std::int64_t>(element_size) / kBlockBytes,
+                   std::int64_t{1}, std::min(item.units, kMaxBlocks)));
     blocks += item.blocks;
     ready->push_back(std::move(item));
   }

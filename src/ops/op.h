@@ -1,8 +1,8 @@
 // The operator table: what each op is called, accepts, infers, and how a session prepares it.
 //
 // One file an op (or a family that differs in a formula), one line in all_ops.cpp. Ops see the
-// canonical form of a node: passes/canonicalize.cpp has turned every opset's spelling (7 to 22) into
-// that of opset 17, so no op looks at an opset.
+// canonical form of a node: passes/canonicalize.cpp has turned every opset's spelling (7 to 22)
+// into that of opset 17, so no op looks at an opset.
 #pragma once
 
 #include <cstddef>
@@ -22,7 +22,8 @@ namespace octavo::ops {
 
 // ---- shape inference ----
 
-// One node with its graph while shapes are inferred. Inputs' dtypes are known; shapes as far as known.
+// One node with its graph while shapes are inferred. Inputs' dtypes are known; shapes as far as
+// known.
 class InferContext {
  public:
   InferContext(Graph& graph, const Node& node) : graph_(graph), node_(node) {}
@@ -48,8 +49,8 @@ class InferContext {
 
 // ---- execution ----
 
-// A step may read up to 16 bytes past the end of a buffer (their values are anything) and never before
-// its start; it writes only inside.
+// A step may read up to 16 bytes past the end of a buffer (their values are anything) and never
+// before its start; it writes only inside.
 struct StepArgs {
   std::span<const std::byte* const> in;  // nullptr where absent
   std::span<std::byte* const> out;       // nullptr where absent
@@ -58,14 +59,17 @@ struct StepArgs {
 
 // One node ready to run: weights packed, kernel chosen, nothing allocated at run time.
 struct Step {
-  std::string_view kernel;        // the row that runs, e.g. "qconv/relaxed-usdot-6x8"; for profiles and reports
+  std::string_view
+      kernel;  // the row that runs, e.g. "qconv/relaxed-usdot-6x8"; for profiles and reports
   std::size_t scratch_bytes = 0;
-  int blocks = 1;                 // independent pieces of work, any order, any thread
-  std::function<void(const StepArgs&, int first_block, int last_block)> run;  // blocks [first, last)
-  std::optional<int> alias;       // output 0 has exactly the bytes of this input: no copy if memory is shared
-  std::optional<int> in_place;    // `run` also works when output 0 is this input's memory
-  std::size_t packed_bytes = 0;   // memory that `run` holds: packed weights, tables
-  std::int64_t macs = 0;          // multiply-accumulates, 0 where the word makes no sense
+  int blocks = 1;  // independent pieces of work, any order, any thread
+  std::function<void(const StepArgs&, int first_block, int last_block)>
+      run;  // blocks [first, last)
+  std::optional<int>
+      alias;  // output 0 has exactly the bytes of this input: no copy if memory is shared
+  std::optional<int> in_place;   // `run` also works when output 0 is this input's memory
+  std::size_t packed_bytes = 0;  // memory that `run` holds: packed weights, tables
+  std::int64_t macs = 0;         // multiply-accumulates, 0 where the word makes no sense
 };
 
 class PrepareContext {
@@ -103,35 +107,40 @@ struct AttrDef {
 
 // What memory layout an op works in (rank >= 3; others are row-major anyway).
 enum class LayoutRule {
-  kChannelsLast,  // activations in and out are channels-last (Conv, pools, BatchNormalization, Resize)
-  kFollow,        // any, all activations alike; the output follows (elementwise, Concat, Pad, Slice)
-  kRowMajor,      // row-major in and out (MatMul, Gather, Reshape)
-  kAnyToRowMajor, // reads any layout, writes row-major (Transpose, Shape, Flatten where it is free)
+  kChannelsLast,  // activations in and out are channels-last (Conv, pools, BatchNormalization,
+                  // Resize)
+  kFollow,    // any, all activations alike; the output follows (elementwise, Concat, Pad, Slice)
+  kRowMajor,  // row-major in and out (MatMul, Gather, Reshape)
+  kAnyToRowMajor,  // reads any layout, writes row-major (Transpose, Shape, Flatten where it is
+                   // free)
 };
 
 // How a quantizer treats an op.
 enum class QuantRule {
-  kFloat,       // no integer form
-  kCompute,     // integer form with its own output grid (Conv, Gemm, Add, Mul, Concat, AveragePool, Sigmoid)
-  kSameGrid,    // moves codes: output's scale and zero point are the input's (MaxPool, Reshape, Slice)
+  kFloat,     // no integer form
+  kCompute,   // integer form with its own output grid (Conv, Gemm, Add, Mul, Concat, AveragePool,
+              // Sigmoid)
+  kSameGrid,  // moves codes: output's scale and zero point are the input's (MaxPool, Reshape,
+              // Slice)
 };
 
 struct OpDef {
   std::string_view name;
-  std::string_view domain;       // "" or "com.microsoft" or "octavo" (internal)
-  int since;                     // first opset of the canonical form, for the export's opset
-  int min_inputs, max_inputs;    // max -1: variadic
+  std::string_view domain;     // "" or "com.microsoft" or "octavo" (internal)
+  int since;                   // first opset of the canonical form, for the export's opset
+  int min_inputs, max_inputs;  // max -1: variadic
   int min_outputs, max_outputs;
   std::span<const AttrDef> attrs;  // all that the op reads; any other attribute is refused by name
   LayoutRule layout;
   QuantRule quant;
   Status (*infer)(InferContext&);
-  // Picks the kernel by dtype (float32, or uint8 / int8 codes with Value::quant) and packs constants.
+  // Picks the kernel by dtype (float32, or uint8 / int8 codes with Value::quant) and packs
+  // constants.
   Result<Step> (*prepare)(const PrepareContext&);
   // With codes for the data inputs and outputs, can `prepare` make an integer step of this node?
   // Null: whenever quant != kFloat. (E.g. MatMul only with a constant right side.)
   bool (*int8)(const Graph&, const Node&) = nullptr;
-  std::string_view notes = "";   // for the op table: limits, in a few words
+  std::string_view notes = "";  // for the op table: limits, in a few words
 };
 
 std::span<const OpDef> all_ops();

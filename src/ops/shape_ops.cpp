@@ -25,7 +25,8 @@ std::vector<std::int64_t> shape_slice(const Attrs& attrs, const Shape& shape) {
   const std::int64_t first = clamp(attrs.get_int("start", 0));
   const std::int64_t last = clamp(attrs.get_int("end", shape.rank()));
   if (first >= last) return {};
-  return {shape.begin() + static_cast<std::ptrdiff_t>(first), shape.begin() + static_cast<std::ptrdiff_t>(last)};
+  return {shape.begin() + static_cast<std::ptrdiff_t>(first),
+          shape.begin() + static_cast<std::ptrdiff_t>(last)};
 }
 
 Status infer_shape(InferContext& context) {

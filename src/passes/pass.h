@@ -16,7 +16,8 @@ struct Note {
   std::string pass;
   std::string node;
   std::string op;
-  std::string what;  // "folded into node 'conv1'", "standalone: its input is also read by node 'cat'"
+  std::string
+      what;  // "folded into node 'conv1'", "standalone: its input is also read by node 'cat'"
 };
 
 struct PassContext {

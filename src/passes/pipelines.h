@@ -12,8 +12,8 @@
 namespace octavo::passes {
 
 // Import -> canonical opset-17 spelling, quantized operators as their float names on codes
-// (QLinearConv -> Conv with Value::quant), constants folded, shapes inferred as far as known, dead code removed.
-// Lists all unsupported ops, attributes and dtypes at once.
+// (QLinearConv -> Conv with Value::quant), constants folded, shapes inferred as far as known, dead
+// code removed. Lists all unsupported ops, attributes and dtypes at once.
 Status normalize(Graph& graph, PassContext& context);
 
 // Float graph -> BatchNormalization's fate, fused activations.
@@ -30,8 +30,8 @@ struct LoweringOptions {
   DType activation = DType::kUint8;  // the byte form that the engine's dot product likes
 };
 
-// Float or QDQ graph with fixed shapes -> what a Session runs: integer ops on codes, Q/DQ only at edges,
-// activations in one byte form, memory layouts assigned with explicit conversions.
+// Float or QDQ graph with fixed shapes -> what a Session runs: integer ops on codes, Q/DQ only at
+// edges, activations in one byte form, memory layouts assigned with explicit conversions.
 Status prepare_for_session(Graph& graph, const LoweringOptions& options, PassContext& context);
 
 }  // namespace octavo::passes

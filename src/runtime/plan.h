@@ -12,8 +12,8 @@
 
 namespace octavo::runtime {
 
-// Sizes are 64-bit everywhere: a plan may turn out larger than a 32-bit memory, and must not wrap around before that
-// is seen.
+// Sizes are 64-bit everywhere: a plan may turn out larger than a 32-bit memory, and must not wrap
+// around before that is seen.
 
 // Every buffer starts at a multiple of this.
 inline constexpr std::size_t kArenaAlignment = 64;

@@ -294,7 +294,8 @@ Status Session::Impl::prepare(const SessionOptions& options) {
       options.keep_values ? plan_apart(buffers.lifetimes()) : plan_memory(buffers.lifetimes());
   const auto threads = static_cast<std::uint64_t>(std::clamp(options.threads, 1, 64));
   const std::uint64_t scratch_of_thread = round_up(scratch_bytes + kArenaSlack);
-  const std::uint64_t needed = packed_bytes + plan.bytes + kArenaSlack + scratch_of_thread * threads;
+  const std::uint64_t needed =
+      packed_bytes + plan.bytes + kArenaSlack + scratch_of_thread * threads;
   if (options.memory_limit != 0 && needed > options.memory_limit) {
     return Error{Code::kLimitExceeded,
                  text("The session needs ", needed, " bytes (", packed_bytes, " for weights, ",
@@ -325,7 +326,9 @@ void Session::Impl::assign_memory(const Buffers& buffers, const Plan& plan, bool
   lasting.assign(graph.values.size(), keep_values);
   for (std::size_t i = 0; i < graph.values.size(); ++i) {
     const int buffer = buffers.buffer(static_cast<ValueId>(i));
-    if (buffer != kNone) memory[i] = arena.get() + static_cast<std::ptrdiff_t>(plan.offsets[static_cast<std::size_t>(buffer)]);
+    if (buffer != kNone)
+      memory[i] =
+          arena.get() + static_cast<std::ptrdiff_t>(plan.offsets[static_cast<std::size_t>(buffer)]);
   }
   for (const ValueId id : graph.inputs) lasting[static_cast<std::size_t>(id)] = true;
   for (const ValueId id : graph.outputs) lasting[static_cast<std::size_t>(id)] = true;

@@ -7,7 +7,8 @@
 
 namespace octavo {
 
-// One scale and zero point for the whole tensor (axis empty), or one per index of logical axis `axis`.
+// One scale and zero point for the whole tensor (axis empty), or one per index of logical axis
+// `axis`.
 struct QuantParams {
   std::vector<float> scale;
   std::vector<std::int32_t> zero_point;

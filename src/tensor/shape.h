@@ -10,8 +10,8 @@
 namespace octavo {
 
 inline constexpr std::int64_t kUnknownDim = -1;
-// No tensor may have more elements (a gigabyte of floats): the bytes of one then never overflow 32 bits, whatever
-// its dtype.
+// No tensor may have more elements (a gigabyte of floats): the bytes of one then never overflow 32
+// bits, whatever its dtype.
 inline constexpr std::int64_t kMaxElements = std::int64_t{1} << 28;
 
 // Dimensions in ONNX's (logical) order; kUnknownDim where a dimension is not known yet.

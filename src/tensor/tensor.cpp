@@ -34,17 +34,27 @@ std::vector<To> convert(const Tensor& tensor) {
 template <class To>
 std::vector<To> convert_any(const Tensor& tensor) {
   switch (tensor.dtype()) {
-    case DType::kFloat32: return convert<To, float>(tensor);
-    case DType::kFloat64: return convert<To, double>(tensor);
+    case DType::kFloat32:
+      return convert<To, float>(tensor);
+    case DType::kFloat64:
+      return convert<To, double>(tensor);
     case DType::kUint8:
-    case DType::kBool: return convert<To, std::uint8_t>(tensor);
-    case DType::kInt8: return convert<To, std::int8_t>(tensor);
-    case DType::kUint16: return convert<To, std::uint16_t>(tensor);
-    case DType::kInt16: return convert<To, std::int16_t>(tensor);
-    case DType::kUint32: return convert<To, std::uint32_t>(tensor);
-    case DType::kInt32: return convert<To, std::int32_t>(tensor);
-    case DType::kUint64: return convert<To, std::uint64_t>(tensor);
-    case DType::kInt64: return convert<To, std::int64_t>(tensor);
+    case DType::kBool:
+      return convert<To, std::uint8_t>(tensor);
+    case DType::kInt8:
+      return convert<To, std::int8_t>(tensor);
+    case DType::kUint16:
+      return convert<To, std::uint16_t>(tensor);
+    case DType::kInt16:
+      return convert<To, std::int16_t>(tensor);
+    case DType::kUint32:
+      return convert<To, std::uint32_t>(tensor);
+    case DType::kInt32:
+      return convert<To, std::int32_t>(tensor);
+    case DType::kUint64:
+      return convert<To, std::uint64_t>(tensor);
+    case DType::kInt64:
+      return convert<To, std::int64_t>(tensor);
     case DType::kFloat16: {
       std::vector<To> out;
       for (const std::uint16_t half : tensor.span<std::uint16_t>())
@@ -54,10 +64,12 @@ std::vector<To> convert_any(const Tensor& tensor) {
     case DType::kBfloat16: {
       std::vector<To> out;
       for (const std::uint16_t bits : tensor.span<std::uint16_t>())
-        out.push_back(static_cast<To>(std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16)));
+        out.push_back(
+            static_cast<To>(std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16)));
       return out;
     }
-    case DType::kUndefined: break;
+    case DType::kUndefined:
+      break;
   }
   return {};
 }
@@ -89,7 +101,9 @@ Tensor Tensor::reshaped(Shape shape) const {
   return tensor;
 }
 
-std::vector<std::int64_t> to_int64s(const Tensor& tensor) { return convert_any<std::int64_t>(tensor); }
+std::vector<std::int64_t> to_int64s(const Tensor& tensor) {
+  return convert_any<std::int64_t>(tensor);
+}
 std::vector<float> to_floats(const Tensor& tensor) { return convert_any<float>(tensor); }
 
 }  // namespace octavo

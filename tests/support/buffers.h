@@ -1,4 +1,5 @@
-// Inputs and outputs for kernel tests: reproducible numbers, and outputs with guard bytes around them.
+// Inputs and outputs for kernel tests: reproducible numbers, and outputs with guard bytes around
+// them.
 #pragma once
 
 #include <bit>
@@ -12,8 +13,8 @@
 namespace octavo::test {
 
 // Sizes around one and several vectors of 4, 8 and 16 lanes.
-inline const std::vector<std::size_t> kAwkwardSizes = {0,  1,  2,  3,  4,  5,  7,  8,   9,   15,  16,
-                                                       17, 31, 32, 33, 47, 64, 65, 100, 257, 1000};
+inline const std::vector<std::size_t> kAwkwardSizes = {
+    0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 64, 65, 100, 257, 1000};
 
 class Random {
  public:

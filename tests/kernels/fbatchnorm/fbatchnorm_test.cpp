@@ -23,13 +23,15 @@ TEST_CASE("fbatchnorm: every row normalizes each channel as defined, byte for by
       const float product = in[i] * affine.a[i % channels];
       expected[i] = product + affine.b[i % channels];
       const double exact =
-          (in[i] - mean[i % channels]) / std::sqrt(var[i % channels] + 1e-5) * scale[i % channels] + bias[i % channels];
+          (in[i] - mean[i % channels]) / std::sqrt(var[i % channels] + 1e-5) * scale[i % channels] +
+          bias[i % channels];
       CHECK(std::fabs(expected[i] - exact) < 1e-4 * (1 + std::fabs(affine.a[i % channels])));
     }
     for (const FBatchNormKernel& kernel : fbatchnorm_kernels()) {
       CAPTURE(kernel.name);
       test::Guarded<float> out(in.size());
-      kernel.channels_last(in.data(), out.data(), pixels, channels, affine.a.data(), affine.b.data());
+      kernel.channels_last(in.data(), out.data(), pixels, channels, affine.a.data(),
+                           affine.b.data());
       CHECK(test::same_bits(out.values(), expected));
       CHECK(out.intact());
       // One plane: the first channel's constants throughout.

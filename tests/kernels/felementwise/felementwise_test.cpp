@@ -17,8 +17,10 @@ namespace {
 std::vector<float> hard_floats(std::size_t n, std::uint32_t seed) {
   std::vector<float> values = test::random_floats(n, seed, -8.0F, 8.0F);
   const float infinity = std::numeric_limits<float>::infinity();
-  const std::vector<float> special = {0.0F, -0.0F, infinity, -infinity, std::numeric_limits<float>::quiet_NaN(),
-                                      1e-40F, -1e-40F, 3e38F, -3e38F, 0.5F, 2.5F, -1.5F, 88.8F, -104.0F};
+  const std::vector<float> special = {
+      0.0F,   -0.0F,   infinity, -infinity, std::numeric_limits<float>::quiet_NaN(),
+      1e-40F, -1e-40F, 3e38F,    -3e38F,    0.5F,
+      2.5F,   -1.5F,   88.8F,    -104.0F};
   for (std::size_t i = seed % 3; i < n; i += 3) values[i] = special[i / 3 % special.size()];
   return values;
 }
@@ -47,7 +49,8 @@ TEST_CASE("unary: every row equals the reference byte for byte, also in place") 
 // FNV-1a over the bits, with one bit pattern for every NaN.
 void mix(std::uint64_t& hash, const std::vector<float>& values) {
   for (const float value : values) {
-    const std::uint32_t bits = std::isnan(value) ? 0x7FC00000U : std::bit_cast<std::uint32_t>(value);
+    const std::uint32_t bits =
+        std::isnan(value) ? 0x7FC00000U : std::bit_cast<std::uint32_t>(value);
     hash = (hash ^ bits) * 0x100000001B3ULL;
   }
 }
@@ -91,8 +94,10 @@ const std::vector<Formula> kFormulas = {
     {Unary::kSilu, [](double x) { return x * sigmoid(x); }},
     {Unary::kMish, [](double x) { return x * std::tanh(std::log1p(std::exp(x))); }},
     {Unary::kGelu, [](double x) { return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0))); }},
-    {Unary::kGeluTanh, [](double x) {
-       return 0.5 * x * (1 + std::tanh(std::sqrt(2 / 3.14159265358979) * (x + 0.044715 * x * x * x)));
+    {Unary::kGeluTanh,
+     [](double x) {
+       return 0.5 * x *
+              (1 + std::tanh(std::sqrt(2 / 3.14159265358979) * (x + 0.044715 * x * x * x)));
      }},
     {Unary::kErf, [](double x) { return std::erf(x); }},
     {Unary::kExp, [](double x) { return std::exp(x); }},
@@ -101,7 +106,9 @@ const std::vector<Formula> kFormulas = {
     {Unary::kReciprocal, [](double x) { return 1 / x; }},
     {Unary::kNeg, [](double x) { return -x; }},
     {Unary::kAbs, [](double x) { return std::fabs(x); }},
-    {Unary::kSign, [](double x) { return x > 0 ? 1.0 : x < 0 ? -1.0 : 0.0; }},
+    {Unary::kSign, [](double x) { return x > 0   ? 1.0
+                                         : x < 0 ? -1.0
+                                                 : 0.0; }},
     {Unary::kFloor, [](double x) { return std::floor(x); }},
     {Unary::kCeil, [](double x) { return std::ceil(x); }},
     {Unary::kRound, [](double x) { return std::nearbyint(x); }},
@@ -176,7 +183,8 @@ TEST_CASE("binary: values and NaNs") {
 }
 
 // out[i] = 100 * a + b by the definition of numpy's broadcasting.
-void check_broadcast(const std::vector<std::int64_t>& out_dims, const std::vector<std::int64_t>& a_dims,
+void check_broadcast(const std::vector<std::int64_t>& out_dims,
+                     const std::vector<std::int64_t>& a_dims,
                      const std::vector<std::int64_t>& b_dims) {
   const auto size = [](const std::vector<std::int64_t>& dims) {
     std::int64_t n = 1;
@@ -227,8 +235,8 @@ TEST_CASE("broadcast: numpy's rules for any rank") {
   check_broadcast({3, 1500}, {3, 1}, {1, 1500});
   check_broadcast({}, {}, {});
   check_broadcast({1, 1}, {1, 1}, {1});
-  CHECK(make_broadcast_of_shapes(std::vector<std::int64_t>{2, 0, 3}, std::vector<std::int64_t>{2, 0, 3},
-                                 std::vector<std::int64_t>{3})
+  CHECK(make_broadcast_of_shapes(std::vector<std::int64_t>{2, 0, 3},
+                                 std::vector<std::int64_t>{2, 0, 3}, std::vector<std::int64_t>{3})
             .outer == 0);
 }
 
@@ -241,10 +249,12 @@ TEST_CASE("broadcast: strides may jump or go backwards") {
   const BroadcastPlan plan =
       make_broadcast(dims, std::vector<std::int64_t>{1, 3}, std::vector<std::int64_t>{-700, -1});
   std::vector<float> out(2100);
-  run_broadcast(plan, a.data(), b.data() + 2099, out.data(), 0, plan.outer, binary_kernel(Binary::kSub, {}).run);
+  run_broadcast(plan, a.data(), b.data() + 2099, out.data(), 0, plan.outer,
+                binary_kernel(Binary::kSub, {}).run);
   for (std::size_t r = 0; r < 3; ++r) {
     for (std::size_t c = 0; c < 700; ++c) {
-      CHECK(out[r * 700 + c] == static_cast<float>(c * 3 + r) - static_cast<float>(2099 - (r * 700 + c)));
+      CHECK(out[r * 700 + c] ==
+            static_cast<float>(c * 3 + r) - static_cast<float>(2099 - (r * 700 + c)));
     }
   }
 }

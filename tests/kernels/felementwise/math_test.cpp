@@ -22,9 +22,12 @@ double ulps(float got, double exact) {
 }
 
 // The largest error over a dense walk of [lo, hi] and over random floats of every size in it.
-double worst(float lo, float hi, const std::function<float(float)>& f, const std::function<double(double)>& exact) {
+double worst(float lo, float hi, const std::function<float(float)>& f,
+             const std::function<double(double)>& exact) {
   double error = 0;
-  const auto look = [&](float x) { error = std::max(error, ulps(f(x), exact(static_cast<double>(x)))); };
+  const auto look = [&](float x) {
+    error = std::max(error, ulps(f(x), exact(static_cast<double>(x))));
+  };
   constexpr int kSteps = 400000;
   for (int i = 0; i <= kSteps; ++i) look(lo + (hi - lo) * (static_cast<float>(i) / kSteps));
   test::Random random(17);
@@ -38,7 +41,8 @@ double worst(float lo, float hi, const std::function<float(float)>& f, const std
 TEST_CASE("math: errors stay below what math.h states") {
   using S = ScalarLanes;
   CHECK(worst(-104, 89, &exp_f32<S>, [](double x) { return std::exp(x); }) < 1.0);
-  CHECK(worst(0, std::numeric_limits<float>::max(), &log_f32<S>, [](double x) { return std::log(x); }) < 0.9);
+  CHECK(worst(0, std::numeric_limits<float>::max(), &log_f32<S>,
+              [](double x) { return std::log(x); }) < 0.9);
   CHECK(worst(0, 3, &log_f32<S>, [](double x) { return std::log(x); }) < 0.9);
   CHECK(worst(-12, 12, &tanh_f32<S>, [](double x) { return std::tanh(x); }) < 1.5);
   CHECK(worst(-100, 90, &sigmoid_f32<S>, [](double x) { return 1 / (1 + std::exp(-x)); }) < 2.2);
@@ -47,8 +51,9 @@ TEST_CASE("math: errors stay below what math.h states") {
   CHECK(worst(-1e6F, 1e6F, &cos_f32, [](double x) { return std::cos(x); }) < 0.51);
   for (const float y : {-3.7F, -1.0F, 0.5F, 0.3333F, 1.5F, 3.0F, 7.0F, 20.0F}) {
     CAPTURE(y);
-    CHECK(worst(0, 1000, [y](float x) { return pow_f32(x, y); },
-                [y](double x) { return std::pow(x, static_cast<double>(y)); }) < 0.51);
+    CHECK(worst(
+              0, 1000, [y](float x) { return pow_f32(x, y); },
+              [y](double x) { return std::pow(x, static_cast<double>(y)); }) < 0.51);
   }
 }
 
@@ -74,13 +79,16 @@ TEST_CASE("math: edges of exp and log") {
 
 TEST_CASE("math: pow treats signs, zeros and infinities as C does") {
   const float infinity = std::numeric_limits<float>::infinity();
-  const std::vector<float> bases = {0.0F, -0.0F, 1.0F, -1.0F, 2.0F, -2.0F, 0.5F, -0.5F, infinity, -infinity, 1e-40F, 3e38F};
-  const std::vector<float> exponents = {0.0F, 1.0F, -1.0F, 2.0F, -2.0F, 3.0F, -3.0F, 0.5F, -0.5F, 1.5F, infinity, -infinity, 1e30F};
+  const std::vector<float> bases = {0.0F, -0.0F, 1.0F,     -1.0F,     2.0F,   -2.0F,
+                                    0.5F, -0.5F, infinity, -infinity, 1e-40F, 3e38F};
+  const std::vector<float> exponents = {0.0F, 1.0F,  -1.0F, 2.0F,     -2.0F,     3.0F, -3.0F,
+                                        0.5F, -0.5F, 1.5F,  infinity, -infinity, 1e30F};
   for (const float x : bases) {
     for (const float y : exponents) {
       CAPTURE(x);
       CAPTURE(y);
-      const auto expected = static_cast<float>(std::pow(static_cast<double>(x), static_cast<double>(y)));
+      const auto expected =
+          static_cast<float>(std::pow(static_cast<double>(x), static_cast<double>(y)));
       const float got = pow_f32(x, y);
       if (std::isnan(expected)) {
         CHECK(std::isnan(got));

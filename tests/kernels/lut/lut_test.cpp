@@ -37,7 +37,8 @@ TEST_CASE("lut: the same grid on both sides gives the identity") {
 }
 
 TEST_CASE("lut: a clamped table stays within its bounds") {
-  const Table256 table = clamp_table<std::int8_t>(requantize_table<std::int8_t>({0.1F, 3}, {0.1F, 3}), -5, 60);
+  const Table256 table =
+      clamp_table<std::int8_t>(requantize_table<std::int8_t>({0.1F, 3}, {0.1F, 3}), -5, 60);
   CHECK(static_cast<std::int8_t>(table[static_cast<std::uint8_t>(-100)]) == -5);
   CHECK(static_cast<std::int8_t>(table[20]) == 20);
   CHECK(static_cast<std::int8_t>(table[100]) == 60);
@@ -46,26 +47,31 @@ TEST_CASE("lut: a clamped table stays within its bounds") {
 template <class Code>
 std::vector<Code> look_up(const Table256& table, const std::vector<Code>& codes) {
   std::vector<Code> out;
-  for (const Code code : codes) out.push_back(static_cast<Code>(table[static_cast<std::uint8_t>(code)]));
+  for (const Code code : codes)
+    out.push_back(static_cast<Code>(table[static_cast<std::uint8_t>(code)]));
   return out;
 }
 
 template <class Code>
 void check_case(const test::GoldenGroup& group, const test::GoldenCase& c) {
   const auto grid = [&](const std::string& tensor) {
-    return Grid{static_cast<float>(c.number(tensor + "_scale")), static_cast<std::int32_t>(c.integer(tensor + "_zp"))};
+    return Grid{static_cast<float>(c.number(tensor + "_scale")),
+                static_cast<std::int32_t>(c.integer(tensor + "_zp"))};
   };
   const std::string kind = c.str("kind");
   if (kind == "QLinearConcat") {
-    const std::vector<Code> a = look_up(requantize_table<Code>(grid("a"), grid("y")), group.get<Code>(c, "a"));
-    const std::vector<Code> b = look_up(requantize_table<Code>(grid("b"), grid("y")), group.get<Code>(c, "b"));
+    const std::vector<Code> a =
+        look_up(requantize_table<Code>(grid("a"), grid("y")), group.get<Code>(c, "a"));
+    const std::vector<Code> b =
+        look_up(requantize_table<Code>(grid("b"), grid("y")), group.get<Code>(c, "b"));
     std::vector<Code> both = a;  // one image, joined along the channels: one after the other
     both.insert(both.end(), b.begin(), b.end());
     CHECK(both == group.get<Code>(c, "y"));
     return;
   }
   const Unary op = kind == "QLinearSigmoid" ? Unary::kSigmoid : Unary::kLeakyRelu;
-  const UnaryParams params{op == Unary::kLeakyRelu ? static_cast<float>(c.number("alpha")) : 0.0F, 0.0F};
+  const UnaryParams params{op == Unary::kLeakyRelu ? static_cast<float>(c.number("alpha")) : 0.0F,
+                           0.0F};
   const Table256 table =
       build_table<Code>([&](float x) { return unary_value(op, x, params); }, grid("x"), grid("y"));
   CHECK(look_up(table, group.get<Code>(c, "x")) == group.get<Code>(c, "y"));

@@ -28,9 +28,10 @@ Bytes to_channels_last(const Bytes& in, const Shape& s) {
   return out;
 }
 
-// Runs a row on row-major bytes, whichever order it works in; nothing when it cannot take this layer.
-std::optional<Bytes> run_row(const QBatchNormKernel& kernel, const QBatchNormSpec& spec, const Bytes& in,
-                             const Shape& shape) {
+// Runs a row on row-major bytes, whichever order it works in; nothing when it cannot take this
+// layer.
+std::optional<Bytes> run_row(const QBatchNormKernel& kernel, const QBatchNormSpec& spec,
+                             const Bytes& in, const Shape& shape) {
   const auto packed = kernel.pack(spec);
   if (!packed) return std::nullopt;
   test::Guarded<std::uint8_t> out(in.size());
@@ -89,7 +90,9 @@ TEST_CASE("qbatchnorm: extreme constants saturate alike in every row that takes 
   }
 }
 
-TEST_CASE("qbatchnorm: a row that cannot equal the formula refuses the layer, and the plan takes another") {
+TEST_CASE(
+    "qbatchnorm: a row that cannot equal the formula refuses the layer, and the plan takes "
+    "another") {
   // fma(alpha, 3, beta) is below the tie, the rounded product is on it.
   QBatchNormSpec spec;
   spec.alpha = {1.0F / 3.0F};
@@ -125,13 +128,17 @@ TEST_CASE("qbatchnorm: a plan gives the same bytes whole and in pieces") {
   for (const simd::Level level : {simd::Level::kScalar, simd::Level::kSimd128}) {
     Bytes whole(in.size());
     Bytes pieces(in.size());
-    const QBatchNormPlan pixels = QBatchNormPlan::make(spec, ChannelOrder::kChannelsLast, {.level = level});
+    const QBatchNormPlan pixels =
+        QBatchNormPlan::make(spec, ChannelOrder::kChannelsLast, {.level = level});
     pixels.run_pixels(in.data(), whole.data(), 0, 105);
-    for (std::size_t first = 0; first < 105; first += 21) pixels.run_pixels(in.data(), pieces.data(), first, first + 21);
+    for (std::size_t first = 0; first < 105; first += 21)
+      pixels.run_pixels(in.data(), pieces.data(), first, first + 21);
     CHECK(whole == pieces);
-    const QBatchNormPlan planes = QBatchNormPlan::make(spec, ChannelOrder::kPlanes, {.level = level});
+    const QBatchNormPlan planes =
+        QBatchNormPlan::make(spec, ChannelOrder::kPlanes, {.level = level});
     planes.run_planes(in.data(), whole.data(), 35, 0, 60);
-    for (std::size_t first = 0; first < 60; first += 12) planes.run_planes(in.data(), pieces.data(), 35, first, first + 12);
+    for (std::size_t first = 0; first < 60; first += 12)
+      planes.run_planes(in.data(), pieces.data(), 35, first, first + 12);
     CHECK(whole == pieces);
   }
 }
@@ -159,8 +166,8 @@ GoldenLayer read_layer(const test::GoldenGroup& group, const test::GoldenCase& c
   const std::vector<float> bias = group.get<float>(c, "bias");
   const std::vector<float> mean = group.get<float>(c, "mean");
   const std::vector<float> var = group.get<float>(c, "var");
-  layer.fused = fuse_batch_norm_params({weight, bias, mean, var, c.number("eps")}, c.number("in_scale"),
-                                       c.number("out_scale"));
+  layer.fused = fuse_batch_norm_params({weight, bias, mean, var, c.number("eps")},
+                                       c.number("in_scale"), c.number("out_scale"));
   layer.spec.code = c.str("dtype") == "qint8" ? CodeType::kInt8 : CodeType::kUint8;
   layer.spec.alpha = layer.fused.alpha;
   layer.spec.beta = layer.fused.beta;
@@ -175,7 +182,8 @@ GoldenLayer read_layer(const test::GoldenGroup& group, const test::GoldenCase& c
     for (const double dim : c.list("shape")) dims.push_back(static_cast<std::int64_t>(dim));
   }
   layer.shape = {static_cast<std::size_t>(dims[0]), static_cast<std::size_t>(dims[1]), 1};
-  for (std::size_t d = 2; d < dims.size(); ++d) layer.shape.plane *= static_cast<std::size_t>(dims[d]);
+  for (std::size_t d = 2; d < dims.size(); ++d)
+    layer.shape.plane *= static_cast<std::size_t>(dims[d]);
   if (!c.has("x")) {
     layer.in.resize(layer.shape.images * layer.shape.channels * layer.shape.plane);
     const auto seed = static_cast<std::uint32_t>(c.integer("x_seed"));

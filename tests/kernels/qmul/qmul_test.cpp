@@ -23,7 +23,8 @@ void rows_agree(const QMulParams& params) {
     for (const std::size_t n : test::kAwkwardSizes) {
       test::Guarded<Code> part(n);
       kernel.run<Code>()(a.data() + 1000, b.data() + 1000, part.data(), n, params);
-      CHECK(part.values() == std::vector<Code>(expected.begin() + 1000, expected.begin() + 1000 + static_cast<int>(n)));
+      CHECK(part.values() == std::vector<Code>(expected.begin() + 1000,
+                                               expected.begin() + 1000 + static_cast<int>(n)));
       CHECK(part.intact());
     }
     // In place.

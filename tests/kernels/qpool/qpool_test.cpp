@@ -13,23 +13,56 @@ namespace {
 std::vector<PoolGeometry> geometries() {
   std::vector<PoolGeometry> all;
   for (const int channels : {1, 3, 8, 15, 16, 17, 24, 40}) {
-    all.push_back({.batch = 2, .in_h = 7, .in_w = 6, .channels = channels, .kernel_h = 3, .kernel_w = 3, .stride_h = 2,
-                   .stride_w = 2, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1, .out_h = 4, .out_w = 3});
-    all.push_back({.in_h = 5, .in_w = 9, .channels = channels, .kernel_h = 2, .kernel_w = 3, .dilation_h = 2,
-                   .dilation_w = 3, .pad_left = 4, .pad_right = 2, .out_h = 3, .out_w = 9});
+    all.push_back({.batch = 2,
+                   .in_h = 7,
+                   .in_w = 6,
+                   .channels = channels,
+                   .kernel_h = 3,
+                   .kernel_w = 3,
+                   .stride_h = 2,
+                   .stride_w = 2,
+                   .pad_top = 1,
+                   .pad_left = 1,
+                   .pad_bottom = 1,
+                   .pad_right = 1,
+                   .out_h = 4,
+                   .out_w = 3});
+    all.push_back({.in_h = 5,
+                   .in_w = 9,
+                   .channels = channels,
+                   .kernel_h = 2,
+                   .kernel_w = 3,
+                   .dilation_h = 2,
+                   .dilation_w = 3,
+                   .pad_left = 4,
+                   .pad_right = 2,
+                   .out_h = 3,
+                   .out_w = 9});
     // A last window that hangs over the end, as with ceil_mode.
-    all.push_back({.in_h = 6, .in_w = 6, .channels = channels, .kernel_h = 3, .kernel_w = 3, .stride_h = 2, .stride_w = 2,
-                   .out_h = 3, .out_w = 3});
+    all.push_back({.in_h = 6,
+                   .in_w = 6,
+                   .channels = channels,
+                   .kernel_h = 3,
+                   .kernel_w = 3,
+                   .stride_h = 2,
+                   .stride_w = 2,
+                   .out_h = 3,
+                   .out_w = 3});
   }
   return all;
 }
 
-std::size_t in_size(const PoolGeometry& g) { return static_cast<std::size_t>(g.batch * g.in_h * g.in_w * g.channels); }
-std::size_t out_size(const PoolGeometry& g) { return static_cast<std::size_t>(g.rows() * g.out_w * g.channels); }
+std::size_t in_size(const PoolGeometry& g) {
+  return static_cast<std::size_t>(g.batch * g.in_h * g.in_w * g.channels);
+}
+std::size_t out_size(const PoolGeometry& g) {
+  return static_cast<std::size_t>(g.rows() * g.out_w * g.channels);
+}
 
 // The definition, walked tap by tap without any of the kernels' helpers.
 template <class Code, class Reduce>
-std::vector<Code> pool_by_definition(const std::vector<Code>& in, const PoolGeometry& g, Reduce reduce) {
+std::vector<Code> pool_by_definition(const std::vector<Code>& in, const PoolGeometry& g,
+                                     Reduce reduce) {
   std::vector<Code> out;
   for (int n = 0; n < g.batch; ++n) {
     for (int y = 0; y < g.out_h; ++y) {
@@ -43,7 +76,8 @@ std::vector<Code> pool_by_definition(const std::vector<Code>& in, const PoolGeom
               const int ix = x * g.stride_w - g.pad_left + j * g.dilation_w;
               if (iy < g.in_h + g.pad_bottom && ix < g.in_w + g.pad_right) ++padded;
               if (iy < 0 || iy >= g.in_h || ix < 0 || ix >= g.in_w) continue;
-              window.push_back(in[static_cast<std::size_t>(((n * g.in_h + iy) * g.in_w + ix) * g.channels + c)]);
+              window.push_back(
+                  in[static_cast<std::size_t>(((n * g.in_h + iy) * g.in_w + ix) * g.channels + c)]);
             }
           }
           out.push_back(reduce(window, padded));
@@ -58,11 +92,12 @@ template <class Code>
 void check_max() {
   for (const PoolGeometry& g : geometries()) {
     const std::vector<Code> in = test::random_codes<Code>(in_size(g), 4);
-    const std::vector<Code> expected = pool_by_definition(in, g, [](const std::vector<Code>& window, int) {
-      Code best = std::numeric_limits<Code>::min();
-      for (const Code code : window) best = std::max(best, code);
-      return best;
-    });
+    const std::vector<Code> expected =
+        pool_by_definition(in, g, [](const std::vector<Code>& window, int) {
+          Code best = std::numeric_limits<Code>::min();
+          for (const Code code : window) best = std::max(best, code);
+          return best;
+        });
     for (const QPoolKernel& kernel : qpool_kernels()) {
       CAPTURE(kernel.name);
       CAPTURE(g.channels);
@@ -82,17 +117,25 @@ TEST_CASE("qpool: every row takes the maximum of each window") {
 
 template <class Code>
 void check_average(bool count_include_pad, std::int32_t shift) {
-  const QAveragePoolParams params{{0.03F, 117 - shift}, {0.02F, 130 - shift}, count_include_pad,
-                                  std::numeric_limits<Code>::min(), 250 - shift};
+  const QAveragePoolParams params{{0.03F, 117 - shift},
+                                  {0.02F, 130 - shift},
+                                  count_include_pad,
+                                  std::numeric_limits<Code>::min(),
+                                  250 - shift};
   for (const PoolGeometry& g : geometries()) {
     const std::vector<Code> in = test::random_codes<Code>(in_size(g), 4);
-    const std::vector<Code> expected = pool_by_definition(in, g, [&](const std::vector<Code>& window, int padded) {
-      float sum = 0.0F;
-      for (const Code code : window) sum += dequantize_value<Code>(code, params.in);
-      const float mean = sum / static_cast<float>(count_include_pad ? padded : static_cast<int>(window.size()));
-      const float code = std::nearbyint(mean / params.out.scale + static_cast<float>(params.out.zero_point));
-      return static_cast<Code>(std::clamp(static_cast<std::int32_t>(code), params.lo, params.hi));
-    });
+    const std::vector<Code> expected =
+        pool_by_definition(in, g, [&](const std::vector<Code>& window, int padded) {
+          float sum = 0.0F;
+          for (const Code code : window) sum += dequantize_value<Code>(code, params.in);
+          const float mean =
+              sum /
+              static_cast<float>(count_include_pad ? padded : static_cast<int>(window.size()));
+          const float code =
+              std::nearbyint(mean / params.out.scale + static_cast<float>(params.out.zero_point));
+          return static_cast<Code>(
+              std::clamp(static_cast<std::int32_t>(code), params.lo, params.hi));
+        });
     for (const QPoolKernel& kernel : qpool_kernels()) {
       CAPTURE(kernel.name);
       CAPTURE(g.channels);
@@ -116,14 +159,16 @@ void check_global(std::int32_t shift) {
   for (const std::size_t channels : {1UL, 15UL, 16UL, 17UL, 40UL}) {
     for (const std::size_t pixels : {1UL, 2UL, 49UL, 127UL, 128UL, 129UL, 1000UL}) {
       const std::vector<Code> in = test::random_codes<Code>(pixels * channels, 12);
-      const QGlobalAverageParams params =
-          make_qglobal_average_params({0.03F, 117 - shift}, {0.001F, 130 - shift}, pixels, 5 - shift, 255 - shift);
+      const QGlobalAverageParams params = make_qglobal_average_params(
+          {0.03F, 117 - shift}, {0.001F, 130 - shift}, pixels, 5 - shift, 255 - shift);
       std::vector<Code> expected;
       for (std::size_t c = 0; c < channels; ++c) {
         std::int32_t sum = 0;
         for (std::size_t i = 0; i < pixels; ++i) sum += in[i * channels + c] - params.zero_in;
-        const auto rounded = static_cast<std::int32_t>(std::nearbyint(static_cast<float>(sum) * params.scale));
-        expected.push_back(static_cast<Code>(std::clamp(rounded + params.zero_out, params.lo, params.hi)));
+        const auto rounded =
+            static_cast<std::int32_t>(std::nearbyint(static_cast<float>(sum) * params.scale));
+        expected.push_back(
+            static_cast<Code>(std::clamp(rounded + params.zero_out, params.lo, params.hi)));
       }
       for (const QPoolKernel& kernel : qpool_kernels()) {
         CAPTURE(kernel.name);
@@ -142,7 +187,8 @@ TEST_CASE("qpool: every row averages whole images") {
 }
 
 template <class Code>
-std::vector<Code> to_channels_last(const std::vector<Code>& in, const std::vector<std::int64_t>& shape) {
+std::vector<Code> to_channels_last(const std::vector<Code>& in,
+                                   const std::vector<std::int64_t>& shape) {
   std::vector<Code> out;
   const auto at = [&](std::int64_t n, std::int64_t c, std::int64_t i) {
     return in[static_cast<std::size_t>((n * shape[1] + c) * shape[2] * shape[3] + i)];
@@ -175,10 +221,12 @@ PoolGeometry golden_geometry(const test::GoldenCase& c) {
 template <class Code>
 void check_case(const test::GoldenGroup& group, const test::GoldenCase& c) {
   const auto grid = [&](const std::string& tensor) {
-    return Grid{static_cast<float>(c.number(tensor + "_scale")), static_cast<std::int32_t>(c.integer(tensor + "_zp"))};
+    return Grid{static_cast<float>(c.number(tensor + "_scale")),
+                static_cast<std::int32_t>(c.integer(tensor + "_zp"))};
   };
   const std::vector<Code> in = to_channels_last(group.get<Code>(c, "x"), c.tensors.at("x").shape);
-  const std::vector<Code> expected = to_channels_last(group.get<Code>(c, "y"), c.tensors.at("y").shape);
+  const std::vector<Code> expected =
+      to_channels_last(group.get<Code>(c, "y"), c.tensors.at("y").shape);
   constexpr std::int32_t kLo = std::numeric_limits<Code>::min();
   constexpr std::int32_t kHi = std::numeric_limits<Code>::max();
   for (const QPoolKernel& kernel : qpool_kernels()) {
@@ -190,11 +238,13 @@ void check_case(const test::GoldenGroup& group, const test::GoldenCase& c) {
     } else if (c.str("kind") == "QLinearAveragePool") {
       const PoolGeometry g = golden_geometry(c);
       const bool include = c.integer("count_include_pad") != 0;
-      kernel.fns<Code>().average(in.data(), out.data(), g, {grid("x"), grid("y"), include, kLo, kHi}, 0, g.rows());
+      kernel.fns<Code>().average(in.data(), out.data(), g,
+                                 {grid("x"), grid("y"), include, kLo, kHi}, 0, g.rows());
     } else {
       const std::size_t pixels = in.size() / out.size();
-      kernel.fns<Code>().global_average(in.data(), out.data(), pixels, out.size(),
-                                        make_qglobal_average_params(grid("x"), grid("y"), pixels, kLo, kHi));
+      kernel.fns<Code>().global_average(
+          in.data(), out.data(), pixels, out.size(),
+          make_qglobal_average_params(grid("x"), grid("y"), pixels, kLo, kHi));
     }
     CHECK(out == expected);
   }
@@ -206,7 +256,8 @@ TEST_CASE("qpool: every row gives the golden codes of PyTorch (max) and ONNX Run
     const test::GoldenGroup group = test::load_golden(name);
     for (const test::GoldenCase& c : group.cases) {
       const std::string kind = c.str("kind");
-      if (kind != "maxpool" && kind != "QLinearAveragePool" && kind != "QLinearGlobalAveragePool") continue;
+      if (kind != "maxpool" && kind != "QLinearAveragePool" && kind != "QLinearGlobalAveragePool")
+        continue;
       CAPTURE(c.name);
       if (c.tensors.at("y").dtype == "u8") {
         check_case<std::uint8_t>(group, c);

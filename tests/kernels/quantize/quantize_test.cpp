@@ -18,9 +18,18 @@ using test::random_floats;
 std::vector<float> hard_floats(std::size_t n, float scale) {
   std::vector<float> values = random_floats(n, 7, -200 * scale, 200 * scale);
   const float infinity = std::numeric_limits<float>::infinity();
-  const std::vector<float> special = {
-      0.0F,  -0.0F,         0.5F * scale, -0.5F * scale, 1.5F * scale, 2.5F * scale, 1e30F,
-      -1e30F, infinity, -infinity,    std::numeric_limits<float>::quiet_NaN(), 1e-40F};
+  const std::vector<float> special = {0.0F,
+                                      -0.0F,
+                                      0.5F * scale,
+                                      -0.5F * scale,
+                                      1.5F * scale,
+                                      2.5F * scale,
+                                      1e30F,
+                                      -1e30F,
+                                      infinity,
+                                      -infinity,
+                                      std::numeric_limits<float>::quiet_NaN(),
+                                      1e-40F};
   for (std::size_t i = 0; i < n; i += 3) values[i] = special[i / 3 % special.size()];
   return values;
 }
@@ -86,8 +95,8 @@ TEST_CASE("quantize: ONNX maps NaN to the lowest code and saturates infinities")
 }
 
 template <class Code>
-void check_torch_case(const test::GoldenGroup& group, const test::GoldenCase& c, const QuantizeKernel& kernel,
-                      QuantizeFn<Code> quantize) {
+void check_torch_case(const test::GoldenGroup& group, const test::GoldenCase& c,
+                      const QuantizeKernel& kernel, QuantizeFn<Code> quantize) {
   const std::vector<float> x = group.get<float>(c, "x");
   const std::vector<Code> q = group.get<Code>(c, "q");
   std::vector<Code> codes(x.size());
@@ -104,10 +113,13 @@ void check_torch_case(const test::GoldenGroup& group, const test::GoldenCase& c,
     const std::vector<double> scales = group.get<double>(c, "scales");
     const std::vector<float> floats(scales.begin(), scales.end());
     const std::vector<std::int32_t> zeros = group.get<std::int32_t>(c, "zero_points");
-    quantize_torch_per_channel<Code>(kernel, x.data(), codes.data(), outer, scales.size(), inner, floats, zeros);
-    dequantize_torch_per_channel<Code>(codes.data(), reals.data(), outer, scales.size(), inner, scales, zeros);
+    quantize_torch_per_channel<Code>(kernel, x.data(), codes.data(), outer, scales.size(), inner,
+                                     floats, zeros);
+    dequantize_torch_per_channel<Code>(codes.data(), reals.data(), outer, scales.size(), inner,
+                                       scales, zeros);
   } else {
-    const Grid grid{static_cast<float>(c.number("scale")), static_cast<std::int32_t>(c.integer("zero_point"))};
+    const Grid grid{static_cast<float>(c.number("scale")),
+                    static_cast<std::int32_t>(c.integer("zero_point"))};
     quantize(x.data(), codes.data(), x.size(), grid);
     kernel.dequantize<Code>()(codes.data(), reals.data(), x.size(), grid);
   }
@@ -124,9 +136,11 @@ TEST_CASE("quantize: every row gives PyTorch's golden codes") {
       CAPTURE(c.name);
       const std::string dtype = c.tensors.at("q").dtype;
       if (dtype == "i32") {
-        const Grid grid{static_cast<float>(c.number("scale")), static_cast<std::int32_t>(c.integer("zero_point"))};
+        const Grid grid{static_cast<float>(c.number("scale")),
+                        static_cast<std::int32_t>(c.integer("zero_point"))};
         std::vector<std::int32_t> codes;
-        for (const float x : group.get<float>(c, "x")) codes.push_back(quantize_torch_value<std::int32_t>(x, grid));
+        for (const float x : group.get<float>(c, "x"))
+          codes.push_back(quantize_torch_value<std::int32_t>(x, grid));
         CHECK(codes == group.get<std::int32_t>(c, "q"));
         std::vector<float> reals(codes.size());
         kernel.dequantize_s32(codes.data(), reals.data(), codes.size(), grid);
@@ -141,7 +155,8 @@ TEST_CASE("quantize: every row gives PyTorch's golden codes") {
 }
 
 template <class Code>
-void check_onnx_case(const test::GoldenGroup& group, const test::GoldenCase& c, const QuantizeKernel& kernel) {
+void check_onnx_case(const test::GoldenGroup& group, const test::GoldenCase& c,
+                     const QuantizeKernel& kernel) {
   const std::vector<float> x = group.get<float>(c, "x");
   std::vector<Code> codes(x.size());
   std::vector<float> reals(x.size());
@@ -152,10 +167,13 @@ void check_onnx_case(const test::GoldenGroup& group, const test::GoldenCase& c, 
     const std::vector<std::int32_t> zero_points(zeros.begin(), zeros.end());
     const auto outer = static_cast<std::size_t>(shape[0]);
     const std::size_t inner = x.size() / outer / scales.size();
-    quantize_per_channel<Code>(kernel, x.data(), codes.data(), outer, scales.size(), inner, scales, zero_points);
-    dequantize_per_channel<Code>(kernel, codes.data(), reals.data(), outer, scales.size(), inner, scales, zero_points);
+    quantize_per_channel<Code>(kernel, x.data(), codes.data(), outer, scales.size(), inner, scales,
+                               zero_points);
+    dequantize_per_channel<Code>(kernel, codes.data(), reals.data(), outer, scales.size(), inner,
+                                 scales, zero_points);
   } else {
-    const Grid grid{static_cast<float>(c.number("scale")), static_cast<std::int32_t>(c.integer("zero_point"))};
+    const Grid grid{static_cast<float>(c.number("scale")),
+                    static_cast<std::int32_t>(c.integer("zero_point"))};
     kernel.quantize<Code>()(x.data(), codes.data(), x.size(), grid);
     kernel.dequantize<Code>()(codes.data(), reals.data(), x.size(), grid);
   }

@@ -14,19 +14,28 @@ namespace {
 using Indices = std::vector<std::int32_t>;
 
 TEST_CASE("resize: nearest indices follow ONNX's coordinate and rounding modes") {
-  CHECK(nearest_indices(2, 4, 2.0F, Coordinates::kAsymmetric, NearestMode::kFloor) == Indices{0, 0, 1, 1});
-  CHECK(nearest_indices(2, 4, 2.0F, Coordinates::kAsymmetric, NearestMode::kCeil) == Indices{0, 1, 1, 1});
-  CHECK(nearest_indices(2, 4, 2.0F, Coordinates::kHalfPixel, NearestMode::kRoundPreferFloor) == Indices{0, 0, 1, 1});
+  CHECK(nearest_indices(2, 4, 2.0F, Coordinates::kAsymmetric, NearestMode::kFloor) ==
+        Indices{0, 0, 1, 1});
+  CHECK(nearest_indices(2, 4, 2.0F, Coordinates::kAsymmetric, NearestMode::kCeil) ==
+        Indices{0, 1, 1, 1});
+  CHECK(nearest_indices(2, 4, 2.0F, Coordinates::kHalfPixel, NearestMode::kRoundPreferFloor) ==
+        Indices{0, 0, 1, 1});
   // x = 0.5 is a tie.
-  CHECK(nearest_indices(2, 4, 2.0F, Coordinates::kAsymmetric, NearestMode::kRoundPreferFloor) == Indices{0, 0, 1, 1});
-  CHECK(nearest_indices(2, 4, 2.0F, Coordinates::kAsymmetric, NearestMode::kRoundPreferCeil) == Indices{0, 1, 1, 1});
+  CHECK(nearest_indices(2, 4, 2.0F, Coordinates::kAsymmetric, NearestMode::kRoundPreferFloor) ==
+        Indices{0, 0, 1, 1});
+  CHECK(nearest_indices(2, 4, 2.0F, Coordinates::kAsymmetric, NearestMode::kRoundPreferCeil) ==
+        Indices{0, 1, 1, 1});
   CHECK(nearest_indices(4, 8, 2.0F, Coordinates::kAlignCorners, NearestMode::kRoundPreferFloor) ==
         Indices{0, 0, 1, 1, 2, 2, 3, 3});
-  CHECK(nearest_indices(5, 1, 0.2F, Coordinates::kPytorchHalfPixel, NearestMode::kFloor) == Indices{0});
+  CHECK(nearest_indices(5, 1, 0.2F, Coordinates::kPytorchHalfPixel, NearestMode::kFloor) ==
+        Indices{0});
   CHECK(nearest_indices(5, 1, 0.2F, Coordinates::kHalfPixel, NearestMode::kFloor) == Indices{2});
-  CHECK(nearest_indices(5, 2, 0.4F, Coordinates::kTfHalfPixelForNn, NearestMode::kFloor) == Indices{1, 3});
-  CHECK(nearest_indices(4, 3, 0.8F, Coordinates::kHalfPixelSymmetric, NearestMode::kRoundPreferFloor) == Indices{0, 1, 3});
-  CHECK(nearest_indices(3, 3, 1.0F, Coordinates::kHalfPixel, NearestMode::kCeil) == Indices{0, 1, 2});
+  CHECK(nearest_indices(5, 2, 0.4F, Coordinates::kTfHalfPixelForNn, NearestMode::kFloor) ==
+        Indices{1, 3});
+  CHECK(nearest_indices(4, 3, 0.8F, Coordinates::kHalfPixelSymmetric,
+                        NearestMode::kRoundPreferFloor) == Indices{0, 1, 3});
+  CHECK(nearest_indices(3, 3, 1.0F, Coordinates::kHalfPixel, NearestMode::kCeil) ==
+        Indices{0, 1, 2});
 }
 
 TEST_CASE("resize: linear weights sum to one and never read outside") {
@@ -74,8 +83,10 @@ TEST_CASE("resize: nearest copies pixels of any size") {
       }
     }
     test::Guarded<std::byte> out(expected.size());
-    resize_nearest(reinterpret_cast<const std::byte*>(in.data()), out.data(), pixel_bytes, 3, rows, columns, 0, 2);
-    resize_nearest(reinterpret_cast<const std::byte*>(in.data()), out.data(), pixel_bytes, 3, rows, columns, 2, 5);
+    resize_nearest(reinterpret_cast<const std::byte*>(in.data()), out.data(), pixel_bytes, 3, rows,
+                   columns, 0, 2);
+    resize_nearest(reinterpret_cast<const std::byte*>(in.data()), out.data(), pixel_bytes, 3, rows,
+                   columns, 2, 5);
     CHECK(std::memcmp(out.values().data(), expected.data(), expected.size()) == 0);
     CHECK(out.intact());
   }
@@ -104,8 +115,10 @@ TEST_CASE("resize: every row equals the reference") {
   for (const std::size_t channels : {1UL, 3UL, 4UL, 15UL, 16UL, 17UL, 40UL}) {
     const std::size_t n = 5 * 7 * channels;
     rows_agree<float>(test::random_floats(n, 1, -3.0F, 3.0F), channels, &ResizeKernel::linear_f32);
-    rows_agree<std::uint8_t>(test::random_codes<std::uint8_t>(n, 2), channels, &ResizeKernel::linear_u8);
-    rows_agree<std::int8_t>(test::random_codes<std::int8_t>(n, 3), channels, &ResizeKernel::linear_s8);
+    rows_agree<std::uint8_t>(test::random_codes<std::uint8_t>(n, 2), channels,
+                             &ResizeKernel::linear_u8);
+    rows_agree<std::int8_t>(test::random_codes<std::int8_t>(n, 3), channels,
+                            &ResizeKernel::linear_s8);
   }
 }
 

@@ -13,7 +13,8 @@ namespace {
 struct Case {
   std::size_t outer, n, inner;
 };
-const std::vector<Case> kCases = {{1, 1, 1}, {3, 10, 1}, {2, 17, 1}, {1, 1000, 1}, {2, 5, 3}, {1, 4, 16}, {2, 7, 21}};
+const std::vector<Case> kCases = {{1, 1, 1}, {3, 10, 1}, {2, 17, 1}, {1, 1000, 1},
+                                  {2, 5, 3}, {1, 4, 16}, {2, 7, 21}};
 
 TEST_CASE("softmax: every row gives probabilities, within 1e-6 of a computation in double") {
   for (const Case& c : kCases) {
@@ -43,7 +44,9 @@ TEST_CASE("softmax: every row gives probabilities, within 1e-6 of a computation 
   }
 }
 
-TEST_CASE("softmax: every row equals the reference, also in place and for values beyond the range of exp") {
+TEST_CASE(
+    "softmax: every row equals the reference, also in place and for values beyond the range of "
+    "exp") {
   for (const Case& c : kCases) {
     std::vector<float> in = test::random_floats(c.outer * c.n * c.inner, 9, -300.0F, 300.0F);
     in[in.size() / 2] = std::numeric_limits<float>::max();
@@ -66,7 +69,8 @@ TEST_CASE("softmax: every row equals the reference, also in place and for values
 
 TEST_CASE("softmax: a NaN makes its whole row NaN") {
   for (const SoftmaxKernel& kernel : softmax_kernels()) {
-    std::vector<float> values = {1, 2, std::numeric_limits<float>::quiet_NaN(), 3, 4, 5, 1, 1, 1, 1, 1, 1};
+    std::vector<float> values = {1, 2, std::numeric_limits<float>::quiet_NaN(), 3, 4, 5, 1, 1, 1, 1,
+                                 1, 1};
     kernel.softmax(values.data(), values.data(), 2, 6, 1);
     for (std::size_t i = 0; i < 6; ++i) CHECK(std::isnan(values[i]));
     CHECK(values[6] == doctest::Approx(1.0 / 6));
