@@ -102,7 +102,9 @@ async function readBytes(path: string): Promise<Uint8Array> {
   try {
     return new Uint8Array(await readFile(path));
   } catch (error) {
-    const reason = (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'There is no such file.' : String(error);
+    const { code, message } = error as NodeJS.ErrnoException;
+    const reason =
+      code === 'ENOENT' ? 'There is no such file.' : code === 'EISDIR' ? 'This is a folder.' : `It cannot be read: ${message}.`;
     throw new OctavoError({ code: 'FETCH_FAILED', what: reason, where: path, hint: 'Give the path of a readable file.' });
   }
 }
@@ -409,10 +411,9 @@ async function runCommand(path: string, picturePath: string, flags: PictureFlags
         .map((value, index) => ({ value, index }))
         .sort((a, b) => b.value - a.value)
         .slice(0, flags.top);
-      const words =
-        tensor.shape.length <= 2
-          ? `top ${top.length}: ${top.map(({ index, value }) => `${index} (${value.toPrecision(4)})`).join(', ')}`
-          : `[${tensor.shape.join(', ')}], ${Math.min(...values).toPrecision(4)} to ${Math.max(...values).toPrecision(4)}`;
+      const words = tensor.shape.slice(2).every((dim) => dim === 1)
+        ? `top ${top.length}: ${top.map(({ index, value }) => `${index} (${value.toPrecision(4)})`).join(', ')}`
+        : `[${tensor.shape.join(', ')}], ${Math.min(...values).toPrecision(4)} to ${Math.max(...values).toPrecision(4)}`;
       print(`${basename(picture)}  ${name}  ${words}`);
     }
   }
@@ -435,10 +436,11 @@ async function inspectCommand(path: string, flags: EngineFlags): Promise<number>
   );
   print(`inputs:  ${tensors(summary.inputs)}`);
   print(`outputs: ${tensors(summary.outputs)}`);
-  print(`parameters ${summary.parameters.toLocaleString('en')}, multiply-accumulates ${summary.macs.toLocaleString('en')}`);
+  const macs = summary.macs?.toLocaleString('en') ?? 'unknown, as the model leaves sizes open';
+  print(`parameters ${summary.parameters.toLocaleString('en')}, multiply-accumulates ${macs}`);
   printTable(
     ['node', 'op', 'output', 'plan', 'why'],
-    summary.nodes.map((node) => [node.name, node.op, `[${node.shape?.join(', ') ?? '?'}]`, node.plan, node.reason ?? '']),
+    summary.nodes.map((node) => [node.name, node.op, `[${node.shape?.join(', ') ?? '?'}]`, node.plan, node.reason]),
   );
   return exit.ok;
 }
@@ -658,4 +660,9 @@ async function program(argv: string[]): Promise<number> {
   return code;
 }
 
+// A reader that has seen enough (`octavo inspect m.onnx | head`) is no failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(exit.ok);
+  throw error;
+});
 process.exitCode = await program(process.argv);

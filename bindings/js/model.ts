@@ -24,8 +24,10 @@ export interface NodeSummary {
   name: string;
   op: string;
   output: string;
-  shape: (number | string)[];
-  macs: number;
+  /** Null where it depends on sizes that the model leaves open. */
+  shape: (number | string)[] | null;
+  /** Multiply-accumulates, with open sizes as 1; null where the network cannot work at that size. */
+  macs: number | null;
   /** What quantizeStatic with default options would make of it. */
   plan: 'int8' | 'float' | 'folded' | 'fused';
   reason: string;
@@ -33,12 +35,14 @@ export interface NodeSummary {
 export interface ModelSummary {
   name: string;
   producer: string;
+  /** The file's. */
   opset: number;
   metadata: Record<string, string>;
   quantized: boolean;
   parameters: number;
   bytes: number;
-  macs: number;
+  /** Multiply-accumulates of a run, with open sizes as 1; null where the network cannot work at that size. */
+  macs: number | null;
   inputs: TensorInfo[];
   outputs: TensorInfo[];
   nodes: NodeSummary[];

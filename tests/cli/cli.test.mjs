@@ -144,6 +144,11 @@ test('octavo run prints classes, octavo inspect the plan, octavo bench the layer
   assert.match(inspect.out, /\/stem\/Conv +Conv +\[.*\] +int8/);
   assert.equal(JSON.parse((await octavo('inspect', 'digits.onnx', '--json')).out).nodes.length, 55);
 
+  const conv = { op: 'Conv', name: 'conv', inputs: ['x', 'w'], outputs: ['y'], attrs: { kernel_shape: [3, 3] } };
+  const weights = [{ name: 'w', shape: [2, 2, 3, 3], data: new Float32Array(36) }];
+  writeFileSync(at('wide.onnx'), onnx({ nodes: [conv], weights, inputs: [{ name: 'x', shape: ['N', 2, 'h', 'w'] }], opset: 9 }));
+  assert.match((await octavo('inspect', 'wide.onnx')).out, /opset 9[\s\S]*sizes open[\s\S]*conv +Conv/);
+
   const bench = await octavo('bench', 'digits.onnx', '--runs', '3');
   assert.equal(bench.code, 0, bench.err);
   assert.match(bench.out, /median .* ms of 3 runs/);

@@ -68,7 +68,10 @@ describe('bad input', () => {
   test('opsets outside 7 to 22', async () => {
     const nodes = [{ op: 'Relu', name: 'relu', inputs: ['x'], outputs: ['y'] }];
     for (const opset of [6, 23, 0]) await rejects(load(onnx({ nodes, opset })), 'UNSUPPORTED_OPSET', { hint: /7 to 22/ });
-    for (const opset of [7, 13, 22]) await (await load(onnx({ nodes, opset }))).close();
+    for (const opset of [7, 13, 22]) {
+      await using loaded = await load(onnx({ nodes, opset }));
+      assert.equal((await loaded.summary()).opset, opset);
+    }
   });
 
   test('float16 models', async () => {
@@ -111,6 +114,12 @@ describe('bad input', () => {
     await using session = await InferenceSession.create(loaded, { inputShapes: { x: [1, 2, 5, 3] } });
     assert.deepEqual((await session.run({ x: { data: new Float32Array(30), shape: [1, 2, 5, 3] } })).y.shape, [1, 2, 5, 3]);
     await rejects(quantizeStatic(loaded, [new Float32Array(30)]).result, 'DYNAMIC_DIMENSION');
+    // A summary is given all the same; counts that need a size are null where it is too small at 1.
+    const conv = { op: 'Conv', name: 'conv', inputs: ['x', 'w'], outputs: ['y'], attrs: { kernel_shape: [3, 3] } };
+    const weights = [{ name: 'w', shape: [2, 2, 3, 3], data: new Float32Array(36) }];
+    await using wide = await load(onnx({ nodes: [conv], weights, inputs: [{ name: 'x', shape: ['N', 2, 'h', 'w'] }] }));
+    const { macs, nodes } = await wide.summary();
+    assert.deepEqual([macs, nodes[0].macs, nodes[0].shape.length], [null, null, 4]);
   });
 
   test('feeds of the wrong name, size, type or count', async () => {

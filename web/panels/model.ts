@@ -82,7 +82,7 @@ export function modelPanel(app: App, { beforeChange, onChange, onSampleReady }: 
         h('dt', {}, 'Gives'),
         h('dd', { className: 'mono' }, shapes(summary.outputs)),
         h('dt', {}, 'Parameters'),
-        h('dd', {}, `${count(summary.parameters)}; ${count(summary.macs)} multiplications a picture`),
+        h('dd', {}, `${count(summary.parameters)}${summary.macs ? `; ${count(summary.macs)} multiplications a picture` : ''}`),
         h('dt', {}, 'Operators'),
         h('dd', {}, `${summary.nodes.length}: ${planText}`),
       ),
