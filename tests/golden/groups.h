@@ -1,0 +1,11 @@
+// What each group of golden vectors is run by; a file a group.
+#pragma once
+
+#include "golden/golden.h"
+
+namespace octavo::golden {
+
+void run_batchnorm(Case& c);  // batchnorm.cpp
+void run_quantize(Case& c);   // quantize.cpp
+
+}  // namespace octavo::golden
