@@ -7,6 +7,8 @@ namespace octavo::golden {
 namespace {
 constexpr std::array kGroups{
     Group{"batchnorm", &run_batchnorm},
+    Group{"fakequant", &run_fakequant},
+    Group{"observers", &run_observers},
     Group{"quantize", &run_quantize},
 };
 }  // namespace
