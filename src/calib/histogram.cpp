@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <numeric>
 
 #include "calib/observer.h"
 #include "calib/state.h"
@@ -33,11 +34,11 @@ void add_to_bins(std::span<const float> values, float min, float max, std::vecto
   }
 }
 
-// torch.linspace, element i of `steps`.
+// torch.linspace, element i of `steps`, as its x86-64 build computes it: with one rounding.
 float linspace(float start, float end, std::size_t steps, std::size_t i) {
   const float step = (end - start) / static_cast<float>(steps - 1);
-  return i < steps / 2 ? start + step * static_cast<float>(i)
-                       : end - step * static_cast<float>(steps - i - 1);
+  return i < steps / 2 ? std::fma(step, static_cast<float>(i), start)
+                       : std::fma(-step, static_cast<float>(steps - i - 1), end);
 }
 
 // torch's floor division of floats.
@@ -76,7 +77,10 @@ class Histogram final : public Observer {
     // Counted apart, added in f64 and rounded once, as torch does.
     std::vector<float> update(bins_.size(), 0.0F);
     add_to_bins(values, min, max, update);
-    become(min, max, widened(min, max), {update.begin(), update.end()});
+    // A constant so far counts as often as the new batch has values: PyTorch multiplies by that
+    // sum.
+    const double counted = std::accumulate(update.begin(), update.end(), 0.0);
+    become(min, max, widened(min, max, counted), {update.begin(), update.end()});
   }
 
   Range range() const override {
@@ -103,7 +107,7 @@ class Histogram final : public Observer {
     }
     const float min = std::min(min_, same->min_);
     const float max = std::max(max_, same->max_);
-    become(min, max, widened(min, max), same->widened(min, max));
+    become(min, max, widened(min, max, total()), same->widened(min, max, same->total()));
     return ok_status();
   }
 
@@ -131,19 +135,17 @@ class Histogram final : public Observer {
 
  private:
   bool empty() const { return !(min_ <= max_); }
+  double total() const { return std::accumulate(bins_.begin(), bins_.end(), 0.0); }
 
-  // The counts spread over the bins of [min, max], which holds [min_, max_].
-  std::vector<double> widened(float min, float max) const {
+  // The counts spread over the bins of [min, max], which holds [min_, max_]. Where all values were
+  // the same, `total` stands for their number.
+  std::vector<double> widened(float min, float max, double total) const {
     if (min == min_ && max == max_) return {bins_.begin(), bins_.end()};
     std::vector<double> moved(bins_.size(), 0.0);
     if (min_ == max_) {
-      double total = 0;
-      for (const float count : bins_) total += static_cast<double>(count);
       std::vector<float> one(bins_.size(), 0.0F);
       add_to_bins(std::span(&min_, 1), min, max, one);
-      for (std::size_t i = 0; i < one.size(); ++i) {
-        moved[i] = static_cast<double>(one[i] * static_cast<float>(total));
-      }
+      for (std::size_t i = 0; i < one.size(); ++i) moved[i] = static_cast<double>(one[i]) * total;
       return moved;
     }
     const std::size_t fine = bins_.size() * kUpsampleRate;

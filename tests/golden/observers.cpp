@@ -72,7 +72,9 @@ void expect_histogram(Case& c, const std::vector<float>& counts) {
 void run_observers(Case& c) {
   const std::string kind = c.str("kind");
   if (kind == "data" || kind == "gen") {
-    // Read by the cases that name it; batches_of compares what is generated with what is stored.
+    // For the cases that name it: so many batches, and what is generated begins as what is stored.
+    const auto batches = test::batches_of(c.group(), *c.group().find(c.name()));
+    c.expect_equal("batches", std::to_string(batches.size()), std::to_string(c.integer("batches")));
     return c.ignore(c.keys());
   }
   const bool per_channel = kind.find("PerChannel") != std::string::npos;
