@@ -1,7 +1,7 @@
 // What the tools share: where things are, how to start a program, how to tell that nothing changed.
 // Only Node's own modules: this runs before `npm ci` did.
 
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { accessSync, constants, existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, statSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -42,11 +42,24 @@ export function emscriptenRoot() {
   return path && existsSync(join(path, 'emcc')) ? path : undefined;
 }
 
+/** The interpreter behind `python3`: a version manager's shim in its place costs every start of the compiler a fifth of a second. */
+let interpreter;
+function python() {
+  interpreter ??= spawnSync('python3', ['-c', 'import sys; print(sys.executable)'], { encoding: 'utf8' }).stdout?.trim();
+  return interpreter || 'python3';
+}
+
 /** The environment of builds: Emscripten and tsc are found; Emscripten starts modules with a Node that knows relaxed SIMD. */
 export function buildEnvironment() {
   const emscripten = emscriptenRoot();
   const folders = [inRoot('node_modules/.bin'), emscripten, process.env.PATH];
-  return { ...process.env, EMSCRIPTEN_ROOT: emscripten, EM_NODE_JS: node24(), PATH: folders.filter(Boolean).join(delimiter) };
+  return {
+    EMSDK_PYTHON: python(),
+    ...process.env,
+    EMSCRIPTEN_ROOT: emscripten,
+    EM_NODE_JS: node24(),
+    PATH: folders.filter(Boolean).join(delimiter),
+  };
 }
 
 export class CommandError extends Error {
