@@ -54,6 +54,15 @@ Result<QTensor> StateReader::quantized(std::string_view key) {
                "Quantize it with quantize_per_tensor or quantize_per_channel.");
 }
 
+Result<std::optional<Tensor>> StateReader::optional_float(std::string_view key) {
+  OCTAVO_TRY(const Parameter value, get(key));
+  const auto* tensor = std::get_if<Tensor>(&value);
+  if (tensor == nullptr || tensor->dtype() != DType::kFloat32)
+    return error(text("\"", key, "\" is not a float32 tensor."), "");
+  if (tensor->elements() == 0) return std::optional<Tensor>{};
+  return std::optional<Tensor>{*tensor};
+}
+
 Result<double> StateReader::number(std::string_view key) {
   OCTAVO_TRY(const Parameter value, get(key));
   const auto* tensor = std::get_if<Tensor>(&value);

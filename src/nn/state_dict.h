@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -35,6 +36,8 @@ class StateReader {
   // "Missing key(s) in state_dict" where there is none.
   Result<Parameter> get(std::string_view key);
   Result<QTensor> quantized(std::string_view key);
+  // A float tensor; nothing for an empty one, which stands for torch's None.
+  Result<std::optional<Tensor>> optional_float(std::string_view key);
   Result<double> number(std::string_view key);
   Result<std::int64_t> integer(std::string_view key);
   bool has(std::string_view key) const;

@@ -9,6 +9,7 @@ constexpr std::array kGroups{
     Group{"batchnorm", &run_batchnorm},
     Group{"fakequant", &run_fakequant},
     Group{"observers", &run_observers},
+    Group{"ops", &run_ops},
     Group{"quantize", &run_quantize},
 };
 }  // namespace

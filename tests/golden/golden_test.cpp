@@ -20,6 +20,7 @@ void check_group(const std::string& group) {
 TEST_CASE("golden: batchnorm equals PyTorch") { check_group("batchnorm"); }
 TEST_CASE("golden: fakequant equals PyTorch") { check_group("fakequant"); }
 TEST_CASE("golden: observers equals PyTorch") { check_group("observers"); }
+TEST_CASE("golden: ops equals PyTorch") { check_group("ops"); }
 TEST_CASE("golden: quantize equals PyTorch") { check_group("quantize"); }
 
 TEST_CASE("golden: what is not understood is a failure") {

@@ -8,6 +8,7 @@ namespace octavo::golden {
 void run_batchnorm(Case& c);  // batchnorm.cpp
 void run_fakequant(Case& c);  // fakequant.cpp
 void run_observers(Case& c);  // observers.cpp
+void run_ops(Case& c);        // ops.cpp
 void run_quantize(Case& c);   // quantize.cpp
 
 }  // namespace octavo::golden

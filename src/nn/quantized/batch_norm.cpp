@@ -10,11 +10,11 @@
 namespace octavo::nn::quantized {
 
 namespace internal {
-constexpr BatchNorm::Kind kBatchNorm1d{"BatchNorm1d", "quantized::batch_norm1d", 2, 3, false};
-constexpr BatchNorm::Kind kBatchNorm2d{"BatchNorm2d", "quantized::batch_norm2d", 4, 4, false};
-constexpr BatchNorm::Kind kBatchNorm3d{"BatchNorm3d", "quantized::batch_norm3d", 5, 5, false};
-constexpr BatchNorm::Kind kBNReLU2d{"BNReLU2d", "quantized::batch_norm2d_relu", 4, 4, true};
-constexpr BatchNorm::Kind kBNReLU3d{"BNReLU3d", "quantized::batch_norm3d_relu", 5, 5, true};
+const BatchNorm::Kind kBatchNorm1d{"BatchNorm1d", "quantized::batch_norm1d", 2, 3, false};
+const BatchNorm::Kind kBatchNorm2d{"BatchNorm2d", "quantized::batch_norm2d", 4, 4, false};
+const BatchNorm::Kind kBatchNorm3d{"BatchNorm3d", "quantized::batch_norm3d", 5, 5, false};
+const BatchNorm::Kind kBNReLU2d{"BNReLU2d", "quantized::batch_norm2d_relu", 4, 4, true};
+const BatchNorm::Kind kBNReLU3d{"BNReLU3d", "quantized::batch_norm3d_relu", 5, 5, true};
 }  // namespace internal
 
 // The kernel's constants for one input grid.
