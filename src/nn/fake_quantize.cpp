@@ -375,6 +375,11 @@ Result<LearnableGradients> LearnableFakeQuantize::backward(const Tensor& grad_ou
   return out;
 }
 
+Result<Tensor> LearnableFakeQuantize::gradient(const Tensor& grad_out) const {
+  OCTAVO_TRY(LearnableGradients all, backward(grad_out));
+  return all.x;
+}
+
 std::vector<std::byte> LearnableFakeQuantize::save() const {
   calib::StateWriter out(kind());
   out.put(static_cast<std::uint32_t>(scale_.size()));

@@ -72,6 +72,7 @@ class FakeQuantize : public PostProcess {
   std::vector<std::byte> save() const override;
   Status load(std::span<const std::byte> bytes) override;
 
+  Result<Tensor> gradient(const Tensor& grad_out) const final { return backward(grad_out); }
   // Gradient of the last forward(). INVALID_STATE before one.
   Result<Tensor> backward(const Tensor& grad_out) const;
 
@@ -145,6 +146,7 @@ class LearnableFakeQuantize final : public PostProcess {
   std::vector<std::byte> save() const override;
   Status load(std::span<const std::byte> bytes) override;
 
+  Result<Tensor> gradient(const Tensor& grad_out) const override;
   // Gradients of the last forward(), those of the parameters 0 unless they learn. INVALID_STATE
   // before one.
   Result<LearnableGradients> backward(const Tensor& grad_out) const;

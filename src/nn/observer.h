@@ -54,6 +54,8 @@ class PostProcess {
   virtual const QSpec& spec() const = 0;
   // float32 of any shape; an observer returns it as it is. NaN is an error (NON_FINITE_SAMPLE).
   virtual Result<Tensor> forward(const Tensor& x) = 0;
+  // The gradient of the last forward()'s input.
+  virtual Result<Tensor> gradient(const Tensor& grad_out) const { return grad_out; }
   // (1, 0) before any value came, as torch's.
   virtual Result<QParams> calculate_qparams() const = 0;
   // Whether calculate_qparams() says something about data.
