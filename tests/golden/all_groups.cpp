@@ -7,6 +7,7 @@ namespace octavo::golden {
 namespace {
 constexpr std::array kGroups{
     Group{"batchnorm", &run_batchnorm},
+    Group{"e2e", &run_e2e},
     Group{"ops", &run_ops},
     Group{"quantize", &run_quantize},
 };

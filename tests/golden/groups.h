@@ -6,6 +6,7 @@
 namespace octavo::golden {
 
 void run_batchnorm(Case& c);  // batchnorm.cpp
+void run_e2e(Case& c);        // e2e.cpp
 void run_ops(Case& c);        // ops.cpp
 void run_quantize(Case& c);   // quantize.cpp
 
