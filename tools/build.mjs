@@ -14,6 +14,7 @@ import {
   node24,
   seconds,
   unlessDone,
+  withLock,
 } from './project.mjs';
 
 /** Configures build/<preset> where that has not been done with these presets yet. */
@@ -26,9 +27,10 @@ export async function configure(preset) {
 
 /** Builds `targets` (all of them when none is named) of a preset. */
 export async function ninja(preset, ...targets) {
-  await configure(preset);
-  await mustRun(['cmake', '--build', `build/${preset}`, '-j', String(jobs), ...(targets.length ? ['--target', ...targets] : [])], {
-    env: buildEnvironment(),
+  const command = ['cmake', '--build', `build/${preset}`, '-j', String(jobs), ...(targets.length ? ['--target', ...targets] : [])];
+  await withLock(async () => {
+    await configure(preset);
+    await mustRun(command, { env: buildEnvironment() });
   });
 }
 

@@ -3,9 +3,23 @@
 
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { accessSync, constants, existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, statSync, writeFileSync } from 'node:fs';
+import {
+  accessSync,
+  constants,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { delimiter, dirname, join, relative, sep } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -115,17 +129,101 @@ export function fingerprint(paths, more = '', skip = () => false) {
   return hash.digest('hex');
 }
 
+// ---- one at a time in this folder ----
+
+const lockFile = inRoot('build/lock');
+const lockVariable = 'OCTAVO_LOCK';
+let holders = 0;
+let acquired;
+let held; // the lock's file while it is ours
+
+function letGo() {
+  if (held) rmSync(held, { force: true });
+  held = undefined;
+}
+process.on('exit', letGo);
+
+function isAlive(pid) {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return error.code === 'EPERM'; // another user's
+  }
+}
+
+/** Puts a lock aside whose process is gone; one that came into its place meanwhile is put back. */
+function removeStale(file, holder) {
+  const aside = `${file}.${process.pid}`;
+  try {
+    renameSync(file, aside);
+    if (readFileSync(aside, 'utf8') !== holder) linkSync(aside, file);
+    rmSync(aside);
+  } catch (error) {
+    if (error.code !== 'ENOENT' && error.code !== 'EEXIST') throw error; // another one was quicker
+  }
+}
+
+/** Waits for the lock, unless a parent of this process has it, who waits for us. */
+async function acquire(file) {
+  mkdirSync(dirname(file), { recursive: true });
+  const own = `${file}.new.${process.pid}`;
+  writeFileSync(own, String(process.pid)); // linked, so that the lock is never there without its holder
+  try {
+    for (let said = false; ; await sleep(200)) {
+      try {
+        linkSync(own, file);
+        process.env[lockVariable] = String(process.pid);
+        held = file;
+        return;
+      } catch (error) {
+        if (error.code !== 'EEXIST') throw error;
+      }
+      const holder = existsSync(file) ? readFileSync(file, 'utf8') : '';
+      if (holder && holder === process.env[lockVariable]) return;
+      if (holder && !isAlive(Number(holder))) removeStale(file, holder);
+      else if (holder && !said) {
+        said = true;
+        console.error(`waiting for process ${holder}, which builds or tests in this folder too (${relative(root, file)})`);
+      }
+    }
+  } finally {
+    rmSync(own, { force: true });
+  }
+}
+
+/** Does `work` while no other process sets up, builds or tests in this folder. May be nested. */
+export async function withLock(work, { file = lockFile } = {}) {
+  holders++;
+  try {
+    acquired ??= acquire(file);
+    await acquired;
+    return await work();
+  } finally {
+    holders--;
+    if (holders === 0) {
+      if (held) delete process.env[lockVariable];
+      letGo();
+      acquired = undefined;
+    }
+  }
+}
+
 const stampFile = inRoot('build/stamps.json');
 const readStamps = () => (existsSync(stampFile) ? JSON.parse(readFileSync(stampFile, 'utf8')) : {});
 
 /** Does `work` unless it was done with the same fingerprint before and all `outputs` are there; says whether it was. */
 export async function unlessDone(name, print, outputs, work) {
-  if (readStamps()[name] === print() && outputs.every((output) => existsSync(inRoot(output)))) return false;
-  const before = print();
-  await work();
-  mkdirSync(dirname(stampFile), { recursive: true });
-  writeFileSync(stampFile, `${JSON.stringify({ ...readStamps(), [name]: before }, null, 2)}\n`);
-  return true;
+  const isDone = () => readStamps()[name] === print() && outputs.every((output) => existsSync(inRoot(output)));
+  if (isDone()) return false;
+  return withLock(async () => {
+    if (isDone()) return false; // by the process that was waited for
+    const before = print();
+    await work();
+    mkdirSync(dirname(stampFile), { recursive: true });
+    writeFileSync(stampFile, `${JSON.stringify({ ...readStamps(), [name]: before }, null, 2)}\n`);
+    return true;
+  });
 }
 
 export const seconds = (from) => `${((performance.now() - from) / 1000).toFixed(1)} s`;

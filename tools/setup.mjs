@@ -4,7 +4,7 @@
 // Emscripten are unpacked below .cache instead, and what remains is named in a line.
 
 import { createWriteStream, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { CommandError, emscriptenRoot, fail, findProgram, inRoot, isMain, mustRun, run, seconds } from './project.mjs';
+import { CommandError, emscriptenRoot, fail, findProgram, inRoot, isMain, mustRun, run, seconds, withLock } from './project.mjs';
 
 const headerFolders = ['/usr/include', '/usr/local/include', inRoot('.cache/headers/usr/include')];
 const hasHeader = (name) => headerFolders.some((folder) => existsSync(`${folder}/${name}`));
@@ -97,8 +97,10 @@ async function unpackHeaders(packages) {
   for (const deb of readdirSync(debs)) await mustRun(['dpkg-deb', '-x', `${debs}/${deb}`, inRoot('.cache/headers')]);
 }
 
+const missingHeaders = () => headerPackages.filter((one) => !one.present()).map((one) => one.package);
+
 async function headers() {
-  const missing = headerPackages.filter((one) => !one.present()).map((one) => one.package);
+  const missing = missingHeaders();
   if (missing.length === 0) return false;
   const byHand = `Please install: ${missing.join(' ')}`;
   const as = findProgram('apt-get') && (await becomeRoot(`install ${missing.join(' ')}`));
@@ -165,12 +167,15 @@ export async function setup({ all = false, say = console.log } = {}) {
   };
   const npm = part('npm packages', async () => {
     if (npmIsCurrent()) return false;
-    await mustRun(['npm', 'ci', '--no-audit', '--no-fund', '--loglevel=error']);
-    return true;
+    return withLock(async () => {
+      if (npmIsCurrent()) return false;
+      await mustRun(['npm', 'ci', '--no-audit', '--no-fund', '--loglevel=error']);
+      return true;
+    });
   });
   const system = (async () => {
-    await part('headers', headers);
-    await part('emscripten', emscripten);
+    if (missingHeaders().length > 0) await part('headers', () => withLock(headers));
+    if (!emscriptenRoot()) await part('emscripten', () => withLock(emscripten));
     if (all) await part('browsers', () => browserPackages(say));
   })();
   const ended = await Promise.allSettled([npm, system]); // both, so that neither is cut off

@@ -3,7 +3,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { build, ninja } from './build.mjs';
-import { CommandError, emscriptenRoot, inRoot, jobs, node24, run, seconds } from './project.mjs';
+import { CommandError, emscriptenRoot, inRoot, jobs, node24, run, seconds, withLock } from './project.mjs';
 import { browsers, setup } from './setup.mjs';
 
 const none = { passed: 0, failed: 0, skipped: 0, output: '' };
@@ -146,7 +146,8 @@ async function main() {
   process.exitCode = sum.failed > 0 ? 1 : 0;
 }
 
-await main().catch((error) => {
+// Locked to the end: a build under a running test would take the files away that it tests.
+await withLock(main).catch((error) => {
   console.error(error.message ?? error);
   process.exitCode = 1;
 });

@@ -1,6 +1,6 @@
 // From the page's pictures to a network's feeds, by the form "How pictures become numbers".
 
-import { type Feeds, type ImageOptions, images, type Model } from 'octavo';
+import { type Feeds, type ImageOptions, imageInput, images, type Model, OctavoError } from 'octavo';
 import type { Picture } from './app.ts';
 import { digitTensor } from './sample.ts';
 import type { State } from './state.ts';
@@ -25,26 +25,61 @@ const presets: Record<string, Preset> = {
 
 export const presetLabels = Object.entries(presets).map(([value, { label }]) => ({ value, label }));
 
-/** What the network's first input takes: [N, C, H, W]; unknown sizes become 224. */
-export function inputGeometry(model: Model): { name: string; channels: number; height: number; width: number } | null {
-  const input = model.inputs[0];
-  if (input?.shape.length !== 4 || input.type !== 'float32') return null;
-  const at = (axis: number, fallback: number): number => {
-    const dim = input.shape[axis];
-    return typeof dim === 'number' && dim > 0 ? dim : fallback;
+/** How the network takes pictures. */
+export interface Geometry {
+  name: string;
+  layout: 'NCHW' | 'NHWC';
+  channels: number;
+  height: number;
+  width: number;
+  /** Whether the model leaves the size open; then it is the form's. */
+  open: boolean;
+}
+
+/** "48 x 192" or "224" as height and width; 224 where it is neither. */
+export function parseSize(text: string): [number, number] {
+  const [, height, width] = text.match(/^\s*(\d{1,4})\s*(?:[x×*,]\s*(\d{1,4})\s*)?$/i) ?? [];
+  const tall = Number(height) || 224;
+  return [tall, Number(width) || tall];
+}
+
+/** Null where it takes no pictures. */
+export function inputGeometry(model: Model, state: State): Geometry | null {
+  const [input, ...more] = model.inputs;
+  const found = input && more.length === 0 ? imageInput(input) : undefined;
+  if (!input || !found) return null;
+  const [height, width] = parseSize(state.size);
+  return {
+    name: input.name,
+    layout: found.layout,
+    channels: found.channels ?? 3,
+    height: found.height ?? height,
+    width: found.width ?? width,
+    open: found.height === undefined || found.width === undefined,
   };
-  return { name: input.name, channels: at(1, 3), height: at(2, 224), width: at(3, 224) };
 }
 
 /** The shapes to fix the input to, where the model leaves them open. */
-export function inputShapes(model: Model): Record<string, number[]> {
-  const geometry = inputGeometry(model);
-  return geometry ? { [geometry.name]: [1, geometry.channels, geometry.height, geometry.width] } : {};
+export function inputShapes(model: Model, state: State): Record<string, number[]> {
+  const geometry = inputGeometry(model, state);
+  if (!geometry) return {};
+  const { name, layout, channels, height, width } = geometry;
+  return { [name]: layout === 'NCHW' ? [1, channels, height, width] : [1, height, width, channels] };
+}
+
+export function noPictures(model: Model): OctavoError {
+  const takes = model.inputs.map((input) => `${input.type} [${input.shape.join(', ')}]`).join(' and ');
+  return new OctavoError({
+    code: 'SAMPLE_SHAPE',
+    what: `This network takes ${takes}; this page feeds pictures only: one float32 input with batch, channels, height and width.`,
+    where: model.inputs.map((input) => `input '${input.name}'`).join(', '),
+    hint: 'Quantize it with the JavaScript API, which takes any tensors.',
+  });
 }
 
 export function imageOptions(model: Model, state: State): ImageOptions {
-  const geometry = inputGeometry(model);
-  if (!geometry) throw new Error('This network does not take pictures.');
+  const geometry = inputGeometry(model, state);
+  if (!geometry) throw noPictures(model);
   const preset: Preset = presets[state.preset] ?? { label: '', range: [0, 1] };
   const grey = geometry.channels === 1;
   const pick = (values?: number[]): number[] | undefined => (values && grey ? [values.reduce((a, b) => a + b, 0) / values.length] : values);
@@ -53,7 +88,7 @@ export function imageOptions(model: Model, state: State): ImageOptions {
   return {
     size: [geometry.height, geometry.width],
     range: preset.range,
-    layout: 'NCHW',
+    layout: geometry.layout,
     channels: grey ? 'GRAY' : state.channels === 'BGR' ? 'BGR' : 'RGB',
     ...(mean ? { mean } : {}),
     ...(std ? { std } : {}),

@@ -34,16 +34,16 @@ async function main(): Promise<void> {
     await draw.show();
   });
   const pictures = picturesPanel(app, () => quantize.refresh());
-  const model = modelPanel(
-    app,
-    () => {
+  const model = modelPanel(app, {
+    beforeChange: quantize.stop,
+    onChange: () => {
       result.hide();
       void draw.hide();
       pictures.show();
       quantize.refresh();
     },
-    quantize.start,
-  );
+    onSampleReady: quantize.start,
+  });
   quantize.refresh();
   document.documentElement.dataset.ready = 'true'; // tests wait for it
   if (state.sample) model.openSample();

@@ -8,7 +8,8 @@ const fields = {
   weights: ['per_channel_symmetric', 'per_tensor_symmetric'],
   preset: ['imagenet', 'unit', 'signed', 'bytes'],
   channels: ['RGB', 'BGR'],
-  exclude: null, // free text
+  size: null, // free text, as are the next
+  exclude: null,
   layer: null,
 } as const satisfies Record<string, readonly string[] | null>;
 

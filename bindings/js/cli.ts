@@ -3,8 +3,8 @@
 //
 // Exit codes: 0 ok, 1 usage, 2 unsupported or bad input, 3 budget missed.
 
-import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
-import { basename, extname, join } from 'node:path';
+import { access, constants, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { basename, dirname, extname, join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import {
@@ -15,6 +15,7 @@ import {
   type Feeds,
   type ImageOptions,
   InferenceSession,
+  imageInput,
   images,
   Model,
   OctavoError,
@@ -36,7 +37,7 @@ interface PictureFlags {
   std?: number[];
   range?: number[];
   channels?: string;
-  layout: 'NCHW' | 'NHWC';
+  layout?: 'NCHW' | 'NHWC';
   samples?: number;
 }
 
@@ -45,11 +46,12 @@ interface EngineFlags {
   json?: boolean;
 }
 
-const numbers = (text: string): number[] => {
-  const list = text.split(/[,x]/).map(Number);
-  if (list.length === 0 || list.some(Number.isNaN)) throw new InvalidArgumentError('Give numbers separated by commas.');
-  return list;
+const real = (text: string): number => {
+  const n = text.trim() === '' ? Number.NaN : Number(text);
+  if (!Number.isFinite(n)) throw new InvalidArgumentError('Give a number.');
+  return n;
 };
+const numbers = (text: string): number[] => text.split(/[,x]/).map(real);
 const positive = (text: string): number => {
   const n = Number(text);
   if (!Number.isInteger(n) || n <= 0) throw new InvalidArgumentError('Give a whole number above 0.');
@@ -74,7 +76,7 @@ function withPictures(command: Command): Command {
     .option('--std <list>', 'divided by per channel', numbers)
     .option('--range <low,high>', 'what bytes 0 and 255 become before mean and std', numbers)
     .addOption(new Option('--channels <order>', 'colour order').choices(['RGB', 'BGR', 'GRAY']))
-    .addOption(new Option('--layout <order>', "order of the model's input").choices(['NCHW', 'NHWC']).default('NCHW'))
+    .addOption(new Option('--layout <order>', "order of the model's input, where its shape does not tell").choices(['NCHW', 'NHWC']))
     .option('--samples <n>', 'use at most n pictures', positive);
 }
 
@@ -100,9 +102,30 @@ async function readBytes(path: string): Promise<Uint8Array> {
   try {
     return new Uint8Array(await readFile(path));
   } catch (error) {
-    const reason = (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'There is no such file.' : String(error);
+    const { code, message } = error as NodeJS.ErrnoException;
+    const reason =
+      code === 'ENOENT' ? 'There is no such file.' : code === 'EISDIR' ? 'This is a folder.' : `It cannot be read: ${message}.`;
     throw new OctavoError({ code: 'FETCH_FAILED', what: reason, where: path, hint: 'Give the path of a readable file.' });
   }
+}
+
+const cannotWrite = (path: string, error: unknown): OctavoError =>
+  new OctavoError({
+    code: 'INVALID_OPTION',
+    what: `It cannot be written: ${error instanceof Error ? error.message : String(error)}.`,
+    where: path,
+    hint: 'Give a path in a folder that exists and may be written to.',
+  });
+
+/** Asked before long work whose result goes there. */
+async function checkWritable(...paths: (string | undefined)[]): Promise<void> {
+  for (const path of paths) {
+    if (path !== undefined) await access(dirname(path), constants.W_OK).catch((error) => Promise.reject(cannotWrite(path, error)));
+  }
+}
+
+async function write(path: string, data: Uint8Array | string): Promise<void> {
+  await writeFile(path, data).catch((error) => Promise.reject(cannotWrite(path, error)));
 }
 
 /** The pictures of a folder (or the one file), sorted by name. */
@@ -124,6 +147,9 @@ async function listPictures(path: string, limit?: number): Promise<string[]> {
   return pictures;
 }
 
+const layoutOf = (model: Model, flags: PictureFlags): 'NCHW' | 'NHWC' =>
+  flags.layout ?? (model.inputs[0] && imageInput(model.inputs[0])?.layout) ?? 'NCHW';
+
 /** [1, C, H, W] (or NHWC) of the model's first input with --size filled in. */
 function inputShape(model: Model, flags: PictureFlags): number[] {
   const input = model.inputs[0];
@@ -135,8 +161,9 @@ function inputShape(model: Model, flags: PictureFlags): number[] {
       hint: 'Pictures need an input of four dimensions; use the JS API for other tensors.',
     });
   }
-  const spatial = flags.layout === 'NCHW' ? [2, 3] : [1, 2];
-  const channel = flags.layout === 'NCHW' ? 1 : 3;
+  const layout = layoutOf(model, flags);
+  const spatial = layout === 'NCHW' ? [2, 3] : [1, 2];
+  const channel = layout === 'NCHW' ? 1 : 3;
   return input.shape.map((dim, axis) => {
     if (axis === 0) return typeof dim === 'number' && dim > 0 ? dim : 1;
     const given = spatial.includes(axis) ? (flags.size?.[spatial.indexOf(axis)] ?? flags.size?.[0]) : undefined;
@@ -164,9 +191,9 @@ function inputShape(model: Model, flags: PictureFlags): number[] {
   });
 }
 
-function imageOptions(shape: number[], flags: PictureFlags): ImageOptions {
-  const [height, width] = flags.layout === 'NCHW' ? [shape[2], shape[3]] : [shape[1], shape[2]];
-  const depth = flags.layout === 'NCHW' ? shape[1] : shape[3];
+function imageOptions(layout: 'NCHW' | 'NHWC', shape: number[], flags: PictureFlags): ImageOptions {
+  const [height, width] = layout === 'NCHW' ? [shape[2], shape[3]] : [shape[1], shape[2]];
+  const depth = layout === 'NCHW' ? shape[1] : shape[3];
   const preset = presets[flags.preset] ?? { range: [0, 1] as [number, number] };
   const grey = depth === 1;
   const fit = (list: number[] | undefined): number[] | undefined =>
@@ -176,7 +203,7 @@ function imageOptions(shape: number[], flags: PictureFlags): ImageOptions {
   return {
     size: [height ?? 1, width ?? 1],
     range: flags.range ? [flags.range[0] ?? 0, flags.range[1] ?? 1] : preset.range,
-    layout: flags.layout,
+    layout,
     channels: grey ? 'GRAY' : flags.channels === 'BGR' ? 'BGR' : 'RGB',
     ...(flags.resize ? { resize: flags.resize } : {}),
     ...(mean ? { mean } : {}),
@@ -186,17 +213,31 @@ function imageOptions(shape: number[], flags: PictureFlags): ImageOptions {
 
 async function* pictureFeeds(model: Model, paths: string[], shape: number[], flags: PictureFlags): AsyncGenerator<Feeds> {
   const name = model.inputs[0]?.name ?? '';
-  const options = imageOptions(shape, flags);
+  const options = imageOptions(layoutOf(model, flags), shape, flags);
   for (const path of paths) {
     for await (const tensor of images([decodePicture(await readBytes(path), path)], options)) yield { [name]: tensor };
   }
 }
 
+const labelsHint = 'Give a line `file<TAB>class index` for each picture, or JSON { file: class index }.';
+
 /** labels: `file<TAB>number` lines, or JSON { file: number }. One label for each picture, by file name. */
 async function readLabels(path: string, pictures: string[]): Promise<number[]> {
   const text = new TextDecoder().decode(await readBytes(path));
+  const fromJson = (): [string, number][] => {
+    try {
+      return Object.entries(JSON.parse(text) as Record<string, number>);
+    } catch (error) {
+      throw new OctavoError({
+        code: 'INVALID_OPTION',
+        what: `It is not JSON: ${(error as Error).message}.`,
+        where: path,
+        hint: labelsHint,
+      });
+    }
+  };
   const entries: [string, number][] = text.trimStart().startsWith('{')
-    ? Object.entries(JSON.parse(text) as Record<string, number>)
+    ? fromJson()
     : text
         .split('\n')
         .filter(Boolean)
@@ -210,7 +251,7 @@ async function readLabels(path: string, pictures: string[]): Promise<number[]> {
         code: 'INVALID_OPTION',
         what: `No label for '${basename(picture)}'.`,
         where: path,
-        hint: 'Give a line `file<TAB>class index` for each picture.',
+        hint: labelsHint,
       });
     }
     return label;
@@ -279,6 +320,15 @@ interface QuantizeFlags extends PictureFlags, EngineFlags {
 }
 
 async function quantizeCommand(path: string, flags: QuantizeFlags): Promise<number> {
+  if (flags.labels && !flags.eval) {
+    throw new OctavoError({
+      code: 'INVALID_OPTION',
+      what: '--labels are those of the pictures of --eval, which is missing.',
+      where: 'octavo quantize',
+      hint: 'Give --eval DIR too.',
+    });
+  }
+  await checkWritable(flags.out, flags.report);
   await using engine = await openEngine(flags);
   const { model, size } = await loadModel(path, engine);
   const pictures = await listPictures(flags.calib, flags.samples);
@@ -306,8 +356,8 @@ async function quantizeCommand(path: string, flags: QuantizeFlags): Promise<numb
     batchNorm: flags.bnExport as 'depthwise',
     ...(flags.opset ? { opset: flags.opset } : {}),
   });
-  await writeFile(flags.out, bytes);
-  if (flags.report) await writeFile(flags.report, extname(flags.report) === '.json' ? JSON.stringify(report, null, 2) : report.toHTML());
+  await write(flags.out, bytes);
+  if (flags.report) await write(flags.report, extname(flags.report) === '.json' ? JSON.stringify(report, null, 2) : report.toHTML());
   if (flags.json) {
     print(JSON.stringify({ out: flags.out, bytes: { float: size, int8: bytes.length }, report }));
   } else {
@@ -316,13 +366,15 @@ async function quantizeCommand(path: string, flags: QuantizeFlags): Promise<numb
     print(
       `${flags.out}: ${kilobytes(size)} -> ${kilobytes(bytes.length)}; nodes: ${[...fates].map(([fate, n]) => `${n} ${fate}`).join(', ')}`,
     );
-    for (const output of report.outputs) print(`output ${output.name}: ${decibels(output.sqnr)} against float`);
+    for (const output of report.outputs) print(`output ${output.name}: ${decibels(output.sqnr)} against float, on calibration samples`);
     if (report.evaluation?.top1)
       print(`top-1 on --eval: float ${percent(report.evaluation.top1.a)}, int8 ${percent(report.evaluation.top1.b)}`);
     if (report.evaluation && report.evaluation.top1Agreement !== null)
       print(`same top-1 as float: ${percent(report.evaluation.top1Agreement)} of ${report.evaluation.samples} pictures`);
     else if (report.top1Agreement !== null)
-      print(`same top-1 as float: ${percent(report.top1Agreement)} of ${report.evaluatedSamples} samples`);
+      print(
+        `same top-1 as float: ${percent(report.top1Agreement)} of ${report.evaluatedSamples} calibration samples (--eval takes others)`,
+      );
     if (flags.report) print(`report: ${flags.report}`);
   }
   const agreement = report.evaluation?.top1Agreement ?? report.top1Agreement ?? 1;
@@ -359,10 +411,9 @@ async function runCommand(path: string, picturePath: string, flags: PictureFlags
         .map((value, index) => ({ value, index }))
         .sort((a, b) => b.value - a.value)
         .slice(0, flags.top);
-      const words =
-        tensor.shape.length <= 2
-          ? `top ${top.length}: ${top.map(({ index, value }) => `${index} (${value.toPrecision(4)})`).join(', ')}`
-          : `[${tensor.shape.join(', ')}], ${Math.min(...values).toPrecision(4)} to ${Math.max(...values).toPrecision(4)}`;
+      const words = tensor.shape.slice(2).every((dim) => dim === 1)
+        ? `top ${top.length}: ${top.map(({ index, value }) => `${index} (${value.toPrecision(4)})`).join(', ')}`
+        : `[${tensor.shape.join(', ')}], ${Math.min(...values).toPrecision(4)} to ${Math.max(...values).toPrecision(4)}`;
       print(`${basename(picture)}  ${name}  ${words}`);
     }
   }
@@ -385,10 +436,11 @@ async function inspectCommand(path: string, flags: EngineFlags): Promise<number>
   );
   print(`inputs:  ${tensors(summary.inputs)}`);
   print(`outputs: ${tensors(summary.outputs)}`);
-  print(`parameters ${summary.parameters.toLocaleString('en')}, multiply-accumulates ${summary.macs.toLocaleString('en')}`);
+  const macs = summary.macs?.toLocaleString('en') ?? 'unknown, as the model leaves sizes open';
+  print(`parameters ${summary.parameters.toLocaleString('en')}, multiply-accumulates ${macs}`);
   printTable(
     ['node', 'op', 'output', 'plan', 'why'],
-    summary.nodes.map((node) => [node.name, node.op, `[${node.shape?.join(', ') ?? '?'}]`, node.plan, node.reason ?? '']),
+    summary.nodes.map((node) => [node.name, node.op, `[${node.shape?.join(', ') ?? '?'}]`, node.plan, node.reason]),
   );
   return exit.ok;
 }
@@ -539,7 +591,7 @@ async function program(argv: string[]): Promise<number> {
             .choices(['minmax', 'movingAverage', 'histogram', 'percentile'])
             .default('percentile'),
         )
-        .option('--percentile <p>', 'for --observer percentile', Number)
+        .option('--percentile <p>', 'for --observer percentile', real)
         .option('--per-tensor', 'one scale for all weights of a layer')
         .option('--reduce-range', '7-bit weights')
         .addOption(new Option('--bn <fate>', 'batch normalization').choices(['auto', 'fold', 'quantized', 'float']).default('auto'))
@@ -551,7 +603,7 @@ async function program(argv: string[]): Promise<number> {
         .option('--opset <n>', 'opset of the file, 13 or later', positive)
         .option('--exclude <glob>', 'keep these nodes in float (repeatable)', collect, [])
         .option('--exclude-op <type>', 'keep nodes of this kind in float (repeatable)', collect, [])
-        .option('--min-agreement <percent>', 'exit 3 when fewer answers equal the float ones', Number),
+        .option('--min-agreement <percent>', 'exit 3 when fewer answers equal the float ones', real),
     ),
   ).action(end((model: string, flags: QuantizeFlags) => quantizeCommand(model, flags)));
 
@@ -581,7 +633,7 @@ async function program(argv: string[]): Promise<number> {
         .argument('<b>')
         .requiredOption('--data <dir>', 'folder of pictures')
         .option('--labels <file>', 'lines `file<TAB>class`, or JSON { file: class }')
-        .option('--max-drop <points>', 'exit 3 when top-1 (or agreement, without labels) drops by more', Number),
+        .option('--max-drop <points>', 'exit 3 when top-1 (or agreement, without labels) drops by more', real),
     ),
   ).action(end((a: string, b: string, flags: CompareFlags) => compareCommand(a, b, flags)));
 
@@ -608,4 +660,9 @@ async function program(argv: string[]): Promise<number> {
   return code;
 }
 
+// A reader that has seen enough (`octavo inspect m.onnx | head`) is no failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(exit.ok);
+  throw error;
+});
 process.exitCode = await program(process.argv);

@@ -3,7 +3,7 @@
 import { OctavoError, throwIfAborted } from './errors.js';
 import type { ImageOptions } from './images.js';
 import type { Model } from './model.js';
-import { endIteration, iterate, type Samples, toFeeds } from './samples.js';
+import { SampleSource, type Samples, toFeeds } from './samples.js';
 
 export interface CompareOptions {
   /** The right class of each sample, for top-1 and top-5. */
@@ -49,52 +49,63 @@ export async function compare(a: Model, b: Model, samples: Samples, options: Com
   throwIfAborted(options.signal, where);
   const { owner } = a;
   const { engine } = owner;
-  if (b.owner.engine !== engine) {
+  if (b.owner.engine !== engine || b.owner.generation !== owner.generation) {
     throw new OctavoError({
       code: 'INVALID_OPTION',
-      what: 'The models belong to different engines.',
+      what: 'The models belong to different engines, or to different starts of one.',
       where,
       hint: 'Load both with the same engine.',
     });
   }
-  const iterator = iterate(samples, where);
+  const source = new SampleSource(samples, where, options.signal);
   const labels = options.labels === undefined ? undefined : [...options.labels];
-  const { id, inputs } = await engine.call(
-    'createComparison',
-    [a.id, b.id, JSON.stringify({ inputShapes: options.inputShapes ?? {}, layers: options.layers ?? true })],
-    owner,
-  );
-  const abort = (): void => void engine.call('abort', [id], owner).catch(() => {});
+  const inputShapes = options.inputShapes ?? {};
+  let id: number | undefined;
+  const abort = (): void => void (id !== undefined && engine.call('abort', [id], owner).catch(() => {}));
   options.signal?.addEventListener('abort', abort);
-  const rules = { inputs, inputShapes: options.inputShapes ?? {}, ...(options.image ? { image: options.image } : {}) };
-  let taken = false;
   try {
-    let index = 0;
-    for (; ; index++) {
-      throwIfAborted(options.signal, where);
-      const next = await iterator.next();
-      if (next.done) break;
-      const label = labels?.[index];
-      if (labels && (label === undefined || !Number.isInteger(label))) {
-        throw new OctavoError({
-          code: 'INVALID_OPTION',
-          what: `There is no label for sample ${index}.`,
-          where,
-          hint: 'Give as many labels as samples, whole numbers from 0.',
-        });
-      }
-      const feeds = await toFeeds(next.value, rules, `sample ${index}`);
-      await engine.call('compareSample', [id, feeds, label ?? -1], owner);
-      options.onProgress?.({ stage: 'compare', done: index + 1 });
+    const comparison = await engine.call(
+      'createComparison',
+      [a.id, b.id, JSON.stringify({ inputShapes, layers: options.layers ?? true })],
+      owner,
+    );
+    id = comparison.id;
+    const rules = { inputs: comparison.inputs, inputShapes, ...(options.image ? { image: options.image } : {}) };
+    let count = 0;
+    for (let next = await source.next(); !next.done; next = await source.next()) {
+      const feeds = await toFeeds(next.value, rules, `sample ${count}`);
+      await engine.call('compareSample', [id, feeds, labelOf(labels, count)], owner);
+      count++;
+      options.onProgress?.({ stage: 'compare', done: count });
     }
-    taken = true;
     throwIfAborted(options.signal, where);
-    if (index === 0)
+    if (count === 0)
       throw new OctavoError({ code: 'NO_SAMPLES', what: 'There are no samples to compare with.', where, hint: 'Give at least one.' });
+    if (labels && labels.length > count) {
+      throw new OctavoError({
+        code: 'INVALID_OPTION',
+        what: `There are ${labels.length} labels for ${count} samples.`,
+        where,
+        hint: 'Give one label for each sample, in the same order.',
+      });
+    }
     return JSON.parse(await engine.call('compareReport', [id], owner)) as CompareResult;
   } finally {
     options.signal?.removeEventListener('abort', abort);
-    if (!taken) await endIteration(iterator);
-    if (!engine.closed) await engine.call('release', [id], owner).catch(() => {});
+    await source.close();
+    if (id !== undefined && !engine.closed) await engine.call('release', [id], owner).catch(() => {});
   }
+}
+
+/** The label of a sample; -1 where there are no labels at all. */
+function labelOf(labels: number[] | undefined, index: number): number {
+  if (!labels) return -1;
+  const label = labels[index];
+  if (label !== undefined && Number.isInteger(label) && label >= 0) return label;
+  throw new OctavoError({
+    code: 'INVALID_OPTION',
+    what: label === undefined ? `There is no label for sample ${index}.` : `The label of sample ${index} is ${label}.`,
+    where: 'compare',
+    hint: 'Give as many labels as samples, whole numbers from 0.',
+  });
 }

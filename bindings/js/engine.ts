@@ -141,6 +141,18 @@ export class Engine {
       throw new OctavoError(outcome.error);
     } catch (error) {
       if (this.#closed) throw this.#closedError();
+      // Thrown before the worker got anything: a buffer that was transferred away, or none that can be.
+      if (error instanceof DOMException && error.name === 'DataCloneError') {
+        throw new OctavoError(
+          {
+            code: 'INVALID_STATE',
+            what: `The data cannot be handed to the engine: ${error.message}`,
+            where: method,
+            hint: 'Its memory may have been transferred elsewhere; give data that you still own.',
+          },
+          { cause: error },
+        );
+      }
       throw error;
     } finally {
       this.#pending--;

@@ -3,6 +3,7 @@
 // Browsers decode; the resizing is ours, so that Chromium, Firefox and Node make the same numbers of the same pixels.
 
 import { OctavoError } from './errors.js';
+import type { TensorInfo } from './host.js';
 import { Tensor } from './tensor.js';
 
 /** RGBA bytes, row by row: ImageData is one, a decoder's result in Node is another. */
@@ -41,6 +42,33 @@ export const imagePresets: Readonly<Record<'imagenet' | 'mnist' | 'signed' | 'ra
   raw: { range: [0, 255] },
 };
 
+/** How an input takes pictures; what the model leaves open is left out. */
+export interface ImageInput {
+  layout: 'NCHW' | 'NHWC';
+  channels?: number;
+  height?: number;
+  width?: number;
+}
+
+/**
+ * How an input takes pictures, by its shape: channels are 1 or 3 and come second, or last where only that fits.
+ *
+ * @returns undefined where it takes none: another rank than 4, or another type than float32
+ */
+export function imageInput({ type, shape }: Pick<TensorInfo, 'type' | 'shape'>): ImageInput | undefined {
+  if (shape.length !== 4 || type !== 'float32') return undefined;
+  const [, second, third, last] = shape.map((dim) => (typeof dim === 'number' ? dim : undefined));
+  const isDepth = (dim: number | undefined): boolean => dim === 1 || dim === 3;
+  const layout = isDepth(last) && !isDepth(second) ? 'NHWC' : 'NCHW';
+  const [channels, height, width] = layout === 'NHWC' ? [last, second, third] : [second, third, last];
+  return {
+    layout,
+    ...(channels === undefined ? {} : { channels }),
+    ...(height === undefined ? {} : { height }),
+    ...(width === undefined ? {} : { width }),
+  };
+}
+
 const isA = (name: string, value: unknown): boolean => {
   const constructor = (globalThis as Record<string, unknown>)[name];
   return typeof constructor === 'function' && value instanceof constructor;
@@ -61,12 +89,12 @@ const nameOf = (source: ImageSource, index: number): string =>
 
 async function decode(source: ImageSource, where: string): Promise<Pixels> {
   if (isPixels(source)) {
-    if (source.data.length !== source.width * source.height * 4) {
+    if (source.data.length !== source.width * source.height * 4 || source.data.length === 0) {
       throw new OctavoError({
         code: 'BAD_IMAGE',
         what: `It has ${source.data.length} bytes for ${source.width} x ${source.height} RGBA pixels.`,
         where,
-        hint: 'Give 4 bytes a pixel.',
+        hint: 'Give at least one pixel, and 4 bytes for each.',
       });
     }
     return source;

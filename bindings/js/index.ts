@@ -5,7 +5,16 @@ export { createEngine, type Engine, type EngineOptions } from './engine.js';
 export { type EngineErrorCode, type ErrorCode, type ErrorData, type HostErrorCode, hostErrorCodes, OctavoError } from './errors.js';
 export type { Features, Isa } from './features.js';
 export type { Memory, StepProfile, TensorInfo } from './host.js';
-export { type ImageOptions, type ImageSource, imagePresets, images, imageToTensor, type Pixels } from './images.js';
+export {
+  type ImageInput,
+  type ImageOptions,
+  type ImageSource,
+  imageInput,
+  imagePresets,
+  images,
+  imageToTensor,
+  type Pixels,
+} from './images.js';
 export { Job, type Progress, type Stage } from './job.js';
 export {
   type ExportOptions,

@@ -24,8 +24,10 @@ export interface NodeSummary {
   name: string;
   op: string;
   output: string;
-  shape: (number | string)[];
-  macs: number;
+  /** Null where it depends on sizes that the model leaves open. */
+  shape: (number | string)[] | null;
+  /** Multiply-accumulates, with open sizes as 1; null where the network cannot work at that size. */
+  macs: number | null;
   /** What quantizeStatic with default options would make of it. */
   plan: 'int8' | 'float' | 'folded' | 'fused';
   reason: string;
@@ -33,12 +35,14 @@ export interface NodeSummary {
 export interface ModelSummary {
   name: string;
   producer: string;
+  /** The file's. */
   opset: number;
   metadata: Record<string, string>;
   quantized: boolean;
   parameters: number;
   bytes: number;
-  macs: number;
+  /** Multiply-accumulates of a run, with open sizes as 1; null where the network cannot work at that size. */
+  macs: number | null;
   inputs: TensorInfo[];
   outputs: TensorInfo[];
   nodes: NodeSummary[];
@@ -62,6 +66,15 @@ async function readStream(stream: ReadableStream<Uint8Array>, total: number | un
       const { value, done: atEnd } = await reader.read();
       throwIfAborted(options.signal, 'Model.load');
       if (atEnd) break;
+      if (!(value instanceof Uint8Array)) {
+        cancel();
+        throw new OctavoError({
+          code: 'INVALID_OPTION',
+          what: `The stream gives values of type ${typeof value}, not bytes.`,
+          where: 'Model.load',
+          hint: 'Give a ReadableStream of Uint8Array.',
+        });
+      }
       parts.push(value);
       done += value.length;
       options.onProgress?.({ stage: 'load', done, ...(total === undefined ? {} : { total }) });
@@ -94,24 +107,9 @@ async function readResponse(response: Response, options: ModelLoadOptions): Prom
   return response.body ? readStream(response.body, total, options) : new Uint8Array(await response.arrayBuffer());
 }
 
-async function readSource(source: ModelSource, options: ModelLoadOptions): Promise<Uint8Array> {
-  if (source instanceof Uint8Array) return source;
-  if (source instanceof ArrayBuffer) return new Uint8Array(source);
-  if (source instanceof Blob) return readStream(source.stream(), source.size, options);
-  if (source instanceof ReadableStream) return readStream(source, undefined, options);
-  if (source instanceof Response) return readResponse(source, options);
-  if (typeof source !== 'string' && !(source instanceof URL)) {
-    throw new OctavoError({
-      code: 'INVALID_OPTION',
-      what: 'The model is none of the things that can be read.',
-      where: 'Model.load',
-      hint: 'Give bytes, a URL, a Blob or File, a Response or a ReadableStream.',
-    });
-  }
-  const base = typeof location === 'undefined' ? undefined : location.href;
-  let url: URL;
+function parseUrl(source: string | URL): URL {
   try {
-    url = new URL(source, base);
+    return new URL(source, typeof location === 'undefined' ? undefined : location.href);
   } catch {
     throw new OctavoError({
       code: 'FETCH_FAILED',
@@ -120,12 +118,44 @@ async function readSource(source: ModelSource, options: ModelLoadOptions): Promi
       hint: 'In Node give bytes: Model.load(await readFile(path)).',
     });
   }
+}
+
+async function readUrl(url: URL, options: ModelLoadOptions): Promise<Uint8Array> {
+  const init = options.signal ? { signal: options.signal } : {};
+  if (url.protocol === 'file:' && isNode()) {
+    const { readFile } = await import(/* @vite-ignore */ 'node:fs/promises');
+    return new Uint8Array(await readFile(url, init));
+  }
+  return readResponse(await fetch(url, init), options);
+}
+
+/** Where a source is, for errors, and how to read it; nothing where it is none that can be read. */
+function reader(source: ModelSource, options: ModelLoadOptions): { where: string; read: () => Promise<Uint8Array> } | undefined {
+  if (source instanceof Blob) {
+    const { name } = source as { name?: string };
+    return { where: name ?? 'the Blob', read: () => readStream(source.stream(), source.size, options) };
+  }
+  if (source instanceof ReadableStream) return { where: 'the stream', read: () => readStream(source, undefined, options) };
+  if (source instanceof Response) return { where: source.url || 'the Response', read: () => readResponse(source, options) };
+  if (typeof source !== 'string' && !(source instanceof URL)) return undefined;
+  const url = parseUrl(source);
+  return { where: url.href, read: () => readUrl(url, options) };
+}
+
+async function readSource(source: ModelSource, options: ModelLoadOptions): Promise<Uint8Array> {
+  if (source instanceof Uint8Array) return source;
+  if (source instanceof ArrayBuffer) return new Uint8Array(source);
+  const readable = reader(source, options);
+  if (!readable) {
+    throw new OctavoError({
+      code: 'INVALID_OPTION',
+      what: 'The model is none of the things that can be read.',
+      where: 'Model.load',
+      hint: 'Give bytes, a URL, a Blob or File, a Response or a ReadableStream.',
+    });
+  }
   try {
-    if (url.protocol === 'file:' && isNode()) {
-      const { readFile } = await import(/* @vite-ignore */ 'node:fs/promises');
-      return new Uint8Array(await readFile(url, options.signal ? { signal: options.signal } : {}));
-    }
-    return await readResponse(await fetch(url, options.signal ? { signal: options.signal } : {}), options);
+    return await readable.read();
   } catch (error) {
     if (error instanceof OctavoError) throw error;
     if (options.signal?.aborted) throw abortError('Model.load', options.signal.reason);
@@ -133,8 +163,8 @@ async function readSource(source: ModelSource, options: ModelLoadOptions): Promi
       {
         code: 'FETCH_FAILED',
         what: `It could not be read: ${error instanceof Error ? error.message : String(error)}.`,
-        where: url.href,
-        hint: 'Look at the URL, and at CORS when it is of another site.',
+        where: readable.where,
+        hint: 'Look at the file or URL, and at CORS when it is of another site.',
       },
       { cause: error },
     );

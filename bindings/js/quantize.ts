@@ -6,7 +6,7 @@ import type { ImageOptions } from './images.js';
 import { Job, type Progress, type Stage } from './job.js';
 import { Model } from './model.js';
 import { Report, type ReportData } from './report.js';
-import { endIteration, iterate, type Samples, toFeeds } from './samples.js';
+import { SampleSource, type Samples, toFeeds } from './samples.js';
 
 export interface QuantizeOptions {
   activation?: {
@@ -96,7 +96,7 @@ async function run(
 ): Promise<QuantizeResult> {
   const where = 'quantizeStatic';
   throwIfAborted(signal, where);
-  const iterator = iterate(samples, where);
+  const source = new SampleSource(samples, where, signal);
   const { owner } = model;
   const { engine } = owner;
   const forEngine = Object.fromEntries(Object.entries(options).filter(([key]) => !(notForTheEngine as readonly string[]).includes(key)));
@@ -107,28 +107,20 @@ async function run(
   try {
     job = await engine.call('createJob', [model.id, JSON.stringify(forEngine)], owner);
   } catch (error) {
-    await endIteration(iterator);
+    await source.close();
     throw error;
   }
   const abort = (): void => void engine.call('abort', [job.id], owner).catch(() => {});
   signal.addEventListener('abort', abort);
-  // A sample source that never answers must not hold an abort back.
-  const aborted = new Promise<never>((_, reject) => {
-    signal.addEventListener('abort', () => reject(abortError(where, signal.reason)), { once: true });
-  });
-  aborted.catch(() => {});
-  let taken = false;
   try {
     report({ stage: 'calibrate', done: 0, ...(total === undefined ? {} : { total }) });
     for (let index = 0; ; index++) {
-      throwIfAborted(signal, where);
-      const next = await Promise.race([iterator.next(), aborted]);
+      const next = await source.next();
       if (next.done) break;
       const feeds = await toFeeds(next.value, { inputs: job.inputs, ...rules }, `sample ${index}`);
       await engine.call('jobSample', [job.id, feeds], owner);
       report({ stage: 'calibrate', done: index + 1, ...(total === undefined ? {} : { total: Math.max(total, index + 1) }) });
     }
-    taken = true;
     await engine.call('jobEndSamples', [job.id], owner);
     for (;;) {
       throwIfAborted(signal, where);
@@ -152,7 +144,7 @@ async function run(
     throw error;
   } finally {
     signal.removeEventListener('abort', abort);
-    if (!taken) await endIteration(iterator);
+    await source.close();
     if (!engine.closed) await engine.call('release', [job.id], owner).catch(() => {});
   }
 }

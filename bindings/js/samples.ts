@@ -1,9 +1,9 @@
 // From what callers have (tensors, arrays, pictures) to checked feeds of a model.
 
 import { transfer } from 'comlink';
-import { OctavoError } from './errors.js';
+import { abortError, OctavoError, throwIfAborted } from './errors.js';
 import type { RawFeeds, RawTensor, TensorInfo } from './host.js';
-import { type ImageOptions, type ImageSource, images, isImageSource } from './images.js';
+import { type ImageOptions, type ImageSource, imageInput, images, isImageSource } from './images.js';
 import { elements, isTensorType, Tensor, type TensorData, type TensorType, toNCHW, typeOf } from './tensor.js';
 
 /** A tensor, or data with its shape, or data alone where the model fixes the shape. */
@@ -43,6 +43,9 @@ function knownShape(info: TensorInfo, shapes: Record<string, number[]>): (number
   return info.shape.map((dim, axis) => (typeof dim === 'number' ? dim : (shapes[info.name]?.[axis] ?? (axis === 0 ? 1 : undefined))));
 }
 
+const openShape = (info: TensorInfo, shapes: Record<string, number[]>): (number | string)[] =>
+  knownShape(info, shapes).map((dim) => dim ?? '?');
+
 function checkFeed(info: TensorInfo, feed: Feed, shapes: Record<string, number[]>, where: string): RawTensor {
   const place = `${where}, input '${info.name}'`;
   const boxed =
@@ -51,6 +54,11 @@ function checkFeed(info: TensorInfo, feed: Feed, shapes: Record<string, number[]
       : (feed as { data: TensorData[TensorType] | number[]; shape?: readonly number[]; layout?: string });
   const raw = feed instanceof Tensor ? feed.data : (boxed?.data ?? (feed as TensorData[TensorType] | number[]));
   if (!isTensorType(info.type)) throw sampleError('SAMPLE_DTYPE', `Inputs of type ${info.type} cannot be fed.`, place, '');
+  const odd = Array.isArray(raw) ? raw.findIndex((x) => typeof x !== 'number') : -1;
+  if (odd >= 0) {
+    const what = `Element ${odd} of the array is of type ${typeof (raw as unknown[])[odd]}.`;
+    throw sampleError('SAMPLE_DTYPE', what, place, 'Give numbers, or a typed array.');
+  }
   let data = asTypedArray(raw, info.type);
   const type = feed instanceof Tensor ? feed.type : typeOf(data);
   const isBool = info.type === 'bool' && type === 'uint8';
@@ -134,11 +142,14 @@ export async function toFeeds(sample: Sample, rules: FeedRules, where: string): 
   const [first] = inputs;
   if (first && inputs.length === 1) {
     if (isImageSource(sample)) {
-      const shape = knownShape(first, inputShapes);
-      const [, channels, height, width] = shape;
-      const geometry = height !== undefined && width !== undefined ? { size: [height, width] as [number, number] } : {};
-      const grey = channels === 1 ? { channels: 'GRAY' as const } : {};
-      for await (const tensor of images([sample], { ...geometry, ...grey, ...rules.image })) {
+      const { layout = 'NCHW', channels, height, width } = imageInput({ ...first, shape: openShape(first, inputShapes) }) ?? {};
+      const options: ImageOptions = {
+        layout,
+        ...(height !== undefined && width !== undefined ? { size: [height, width] } : {}),
+        ...(channels === 1 ? { channels: 'GRAY' } : {}),
+        ...rules.image,
+      };
+      for await (const tensor of images([sample], options)) {
         return moved({ [first.name]: checkFeed(first, tensor, inputShapes, where) });
       }
     }
@@ -184,7 +195,7 @@ export async function toFeeds(sample: Sample, rules: FeedRules, where: string): 
 }
 
 /** The iterator of either kind of iterable; INVALID_OPTION for anything else. */
-export function iterate<T>(samples: Iterable<T> | AsyncIterable<T>, where: string): AsyncIterator<T> | Iterator<T> {
+function iterate<T>(samples: Iterable<T> | AsyncIterable<T>, where: string): AsyncIterator<T> | Iterator<T> {
   const source = samples as Partial<Iterable<T> & AsyncIterable<T>> | null | undefined;
   const iterator = source?.[Symbol.asyncIterator]?.() ?? (typeof source === 'string' ? undefined : source?.[Symbol.iterator]?.());
   if (iterator) return iterator;
@@ -196,11 +207,42 @@ export function iterate<T>(samples: Iterable<T> | AsyncIterable<T>, where: strin
   });
 }
 
-/** Closes the iterator of samples that are not all taken; its own failure there would hide the first one. */
-export async function endIteration(iterator: AsyncIterator<unknown> | Iterator<unknown>): Promise<void> {
-  try {
-    await iterator.return?.();
-  } catch {
-    // The error that ended the work is the one to report.
+/** Pulls samples one at a time, from either kind of iterable; an abort does not wait for a source that never answers. */
+export class SampleSource<T> {
+  readonly #iterator: AsyncIterator<T> | Iterator<T>;
+  readonly #where: string;
+  readonly #signal: AbortSignal | undefined;
+  readonly #aborted: Promise<never>;
+  #stopListening = (): void => {};
+  #taken = false;
+
+  constructor(samples: Iterable<T> | AsyncIterable<T>, where: string, signal?: AbortSignal) {
+    this.#iterator = iterate(samples, where);
+    this.#where = where;
+    this.#signal = signal;
+    this.#aborted = new Promise((_, reject) => {
+      const onAbort = (): void => reject(abortError(where, signal?.reason));
+      signal?.addEventListener('abort', onAbort, { once: true });
+      this.#stopListening = () => signal?.removeEventListener('abort', onAbort);
+    });
+    this.#aborted.catch(() => {}); // it may come while nobody waits for a sample
+  }
+
+  /** @throws OctavoError ABORTED, or what the samples' own iterator throws */
+  async next(): Promise<IteratorResult<T>> {
+    throwIfAborted(this.#signal, this.#where);
+    const next = await Promise.race([this.#iterator.next(), this.#aborted]);
+    this.#taken = next.done === true;
+    return next;
+  }
+
+  /** Closes the iterator where not all samples were taken. */
+  async close(): Promise<void> {
+    this.#stopListening();
+    if (this.#taken) return;
+    this.#taken = true;
+    // What fails here would hide the error that ended the work. A generator that waits for a sample answers only after it.
+    const closed = Promise.resolve(this.#iterator.return?.()).catch(() => {});
+    if (!this.#signal?.aborted) await closed;
   }
 }

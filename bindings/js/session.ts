@@ -25,6 +25,18 @@ export interface Profile {
   memory: Memory;
 }
 
+function checkOptions({ inputShapes = {}, memoryLimit = 0 }: SessionOptions): void {
+  const bad = (what: string, hint: string): never => {
+    throw new OctavoError({ code: 'INVALID_OPTION', what, where: 'InferenceSession.create', hint });
+  };
+  if (!Number.isSafeInteger(memoryLimit) || memoryLimit < 0)
+    bad(`memoryLimit = ${String(memoryLimit)} is no number of bytes.`, 'Give a whole number; 0 is no limit.');
+  for (const [name, shape] of Object.entries(inputShapes)) {
+    if (!Array.isArray(shape) || !shape.every((dim) => Number.isSafeInteger(dim) && dim >= 0))
+      bad(`inputShapes['${name}'] = ${JSON.stringify(shape)} is no shape.`, 'Give an array of whole numbers, one for each dimension.');
+  }
+}
+
 export class InferenceSession {
   /** With all dimensions as numbers. */
   readonly inputs: TensorInfo[];
@@ -52,6 +64,7 @@ export class InferenceSession {
    */
   static async create(model: Model | ModelSource, options: SessionOptions = {}): Promise<InferenceSession> {
     throwIfAborted(options.signal, 'InferenceSession.create');
+    checkOptions(options);
     const own = !(model instanceof Model);
     const loaded = own
       ? await Model.load(model, {

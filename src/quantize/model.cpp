@@ -142,15 +142,18 @@ Result<ExportOptions> parse_export_options(std::string_view json) {
 
 Result<Model> Model::load(std::shared_ptr<const std::byte> bytes, std::size_t size) {
   OCTAVO_TRY(Graph graph, onnx::import_model(std::move(bytes), size));
+  const int opset = graph.opset;  // normalizing changes the graph's
   passes::PassContext context;
   OCTAVO_CHECK_OK(passes::normalize(graph, context));
   Model model = from_graph(std::move(graph), std::move(context.notes));
   model.file_bytes_ = size;
+  model.opset_ = opset;
   return model;
 }
 
 Model Model::from_graph(Graph graph, std::vector<passes::Note> notes) {
   Model model;
+  model.opset_ = graph.opset;
   model.graph_ = std::move(graph);
   model.notes_ = std::move(notes);
   return model;
@@ -171,7 +174,7 @@ std::string Model::summary_json() const {
   out["producer"] = graph_.producer_version.empty()
                         ? graph_.producer_name
                         : text(graph_.producer_name, " ", graph_.producer_version);
-  out["opset"] = graph_.opset;
+  out["opset"] = opset_;
   out["metadata"] = graph_.metadata;
   out["quantized"] = is_quantized();
   std::int64_t parameters = 0;

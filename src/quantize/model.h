@@ -39,7 +39,8 @@ class Model {
   //   inputs: [{ name, type, shape: (number|string)[] }], outputs: [same],
   //   nodes: [{ name, op, output, shape, macs, plan: 'int8'|'float'|'folded'|'fused', reason }] }
   // `plan` says what quantizeStatic with default options would make of the node. Inputs' unknown
-  // dimensions count as 1.
+  // dimensions count as 1; macs are null where the network cannot work at that size, a shape where
+  // nothing is known of it.
   std::string summary_json() const;
   Result<std::vector<std::byte>> to_onnx(const ExportOptions& options) const;
 
@@ -47,6 +48,7 @@ class Model {
   Graph graph_;
   std::vector<passes::Note> notes_;
   std::size_t file_bytes_ = 0;
+  int opset_ = 0;  // the file's
 };
 
 // Fixes the shapes, optimizes, lowers and plans: a float or a quantized model, ready to run.

@@ -144,6 +144,11 @@ test('octavo run prints classes, octavo inspect the plan, octavo bench the layer
   assert.match(inspect.out, /\/stem\/Conv +Conv +\[.*\] +int8/);
   assert.equal(JSON.parse((await octavo('inspect', 'digits.onnx', '--json')).out).nodes.length, 55);
 
+  const conv = { op: 'Conv', name: 'conv', inputs: ['x', 'w'], outputs: ['y'], attrs: { kernel_shape: [3, 3] } };
+  const weights = [{ name: 'w', shape: [2, 2, 3, 3], data: new Float32Array(36) }];
+  writeFileSync(at('wide.onnx'), onnx({ nodes: [conv], weights, inputs: [{ name: 'x', shape: ['N', 2, 'h', 'w'] }], opset: 9 }));
+  assert.match((await octavo('inspect', 'wide.onnx')).out, /opset 9[\s\S]*sizes open[\s\S]*conv +Conv/);
+
   const bench = await octavo('bench', 'digits.onnx', '--runs', '3');
   assert.equal(bench.code, 0, bench.err);
   assert.match(bench.out, /median .* ms of 3 runs/);
@@ -152,11 +157,17 @@ test('octavo run prints classes, octavo inspect the plan, octavo bench the layer
 });
 
 test('exit 1 for wrong usage, with what is allowed', async () => {
+  writeFileSync(at('odd.json'), '{"000.png": 1,');
   for (const [args, says] of [
     [['quantize', 'digits.onnx'], /--calib/],
     [['quantise'], /unknown command/],
     [['quantize', 'digits.onnx', '--calib', 'train', '--out', 'x.onnx', '--observer', 'best'], /minmax/],
     [['run', 'digits.onnx', 'test', '--top', 'many'], /whole number/],
+    [['run', 'digits.onnx', 'test', '--mean', '0.5,'], /Give a number/],
+    [['quantize', 'digits.onnx', '--calib', 'train', '--out', 'x.onnx', '--percentile', 'most'], /Give a number/],
+    [['quantize', 'digits.onnx', '--calib', 'train', '--out', 'no/such/x.onnx'], /no\/such\/x\.onnx.*cannot be written/],
+    [['quantize', 'digits.onnx', '--calib', 'train', '--out', 'x.onnx', '--labels', 'test.tsv'], /--eval/],
+    [['compare', 'digits.onnx', 'digits.onnx', '--data', 'test', '--labels', 'odd.json'], /odd\.json.*not JSON/],
   ]) {
     const { code, err } = await octavo(...args);
     assert.equal(code, 1, args.join(' '));
@@ -198,6 +209,18 @@ test('exit 2 for bad input, with code, place and hint', async () => {
     assert.match(err, says);
   }
   assert.ok(!existsSync(at('x.onnx')), 'nothing is written when it fails');
+});
+
+test("the layout is told by the model's shape", async () => {
+  const shape = ['N', 28, 28, 1];
+  const nodes = [{ op: 'Flatten', inputs: ['x'], outputs: ['y'] }];
+  writeFileSync(at('nhwc.onnx'), onnx({ nodes, inputs: [{ name: 'x', shape }], outputs: [{ name: 'y', shape: ['N', 784] }] }));
+  const { code, out, err } = await octavo('run', 'nhwc.onnx', 'test/000.png', '--preset', 'raw', '--json');
+  assert.equal(code, 0, err);
+  assert.deepEqual(
+    JSON.parse(out)[0].outputs.y.data.map(Math.round),
+    [...digits('test', 1)[0].feed.data].map((x) => Math.round(x * 255)),
+  );
 });
 
 test('exit 3 when a budget is missed', async () => {

@@ -130,23 +130,9 @@ void fuse(Case& c) {
   const nn::FusedWeights fused = Case::take(nn::fuse_conv_bn_weights(c.tensor("w"), bias, bn));
   c.expect("fused_w", fused.weight);
   c.expect("fused_b", fused.bias);
-  // Symmetric qint8 per channel, as torch's PerChannelMinMaxObserver finds it:
-  // max(largest magnitude / 127.5, 2^-23).
-  const auto channels = static_cast<std::size_t>(fused.weight.shape()[0]);
-  const auto weights = fused.weight.span<float>();
-  std::vector<float> scales;
-  for (std::size_t n = 0; n < channels; ++n) {
-    const std::size_t length = weights.size() / channels;
-    float largest = 0;
-    for (std::size_t i = 0; i < length; ++i)
-      largest = std::max(largest, std::fabs(weights[n * length + i]));
-    scales.push_back(std::max(largest / 127.5F, 0x1p-23F));
-  }
-  c.expect<float>("w_scale", scales);
-  expect_codes(c, "wq",
-               Case::take(nn::quantize_per_channel(
-                   fused.weight, std::vector<double>(scales.begin(), scales.end()),
-                   std::vector<std::int64_t>(channels), 0, nn::ScalarType::kQint8)));
+  const std::vector<double> scales = symmetric_scales(fused.weight, true);
+  c.expect<float>("w_scale", std::vector<float>(scales.begin(), scales.end()));
+  expect_codes(c, "wq", Case::take(quantize_weight(fused.weight, scales, true)));
 }
 
 struct Kind {

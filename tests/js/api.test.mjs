@@ -3,8 +3,8 @@
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { after, before, describe, test } from 'node:test';
-import { compare, createEngine, InferenceSession, images, Model, quantizeStatic, Tensor } from '../../dist/index.js';
-import { convModel, digitFeeds, digits, digitsModel, rejects } from './support.mjs';
+import { compare, createEngine, InferenceSession, imageInput, images, Model, quantizeStatic, Tensor } from '../../dist/index.js';
+import { convModel, digitFeeds, digits, digitsModel, onnx, rejects } from './support.mjs';
 
 for (const worker of [false, true]) {
   describe(worker ? 'in a worker' : 'in this thread', () => {
@@ -269,4 +269,25 @@ test('pictures are resized, cropped and normalized as the options say', async ()
   );
   assert.deepEqual(nhwc.shape, [1, 2, 2, 3]);
   assert.ok(Math.abs(nhwc.data[1] - (20 / 127.5 - 1 - 0.5) / 2) < 1e-5);
+});
+
+test('a picture fits an input of either layout, in colour or grey', async () => {
+  assert.deepEqual(imageInput({ type: 'float32', shape: ['N', 3, 'h', 8] }), { layout: 'NCHW', channels: 3, width: 8 });
+  assert.deepEqual(imageInput({ type: 'float32', shape: [1, 5, 8, 1] }), { layout: 'NHWC', channels: 1, height: 5, width: 8 });
+  assert.equal(imageInput({ type: 'uint8', shape: [1, 3, 4, 4] }), undefined);
+  assert.equal(imageInput({ type: 'float32', shape: [1, 784] }), undefined);
+
+  const pixels = { data: Uint8Array.from({ length: 5 * 7 * 4 }, (_, i) => [255, 0, 51, 255][i % 4]), width: 7, height: 5 };
+  await using engine = await createEngine({ worker: false });
+  for (const shape of [
+    [1, 3, 2, 4],
+    ['N', 2, 4, 3],
+    [1, 1, 2, 4],
+    [1, 2, 4, 1],
+  ]) {
+    const tensor = { name: 'x', shape };
+    const nodes = [{ op: 'Identity', inputs: ['x'], outputs: ['y'] }];
+    const model = await Model.load(onnx({ nodes, inputs: [tensor], outputs: [{ ...tensor, name: 'y' }] }), { engine });
+    assert.equal((await compare(model, model, [pixels])).samples, 1, `${shape}`);
+  }
 });

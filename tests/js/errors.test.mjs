@@ -68,7 +68,10 @@ describe('bad input', () => {
   test('opsets outside 7 to 22', async () => {
     const nodes = [{ op: 'Relu', name: 'relu', inputs: ['x'], outputs: ['y'] }];
     for (const opset of [6, 23, 0]) await rejects(load(onnx({ nodes, opset })), 'UNSUPPORTED_OPSET', { hint: /7 to 22/ });
-    for (const opset of [7, 13, 22]) await (await load(onnx({ nodes, opset }))).close();
+    for (const opset of [7, 13, 22]) {
+      await using loaded = await load(onnx({ nodes, opset }));
+      assert.equal((await loaded.summary()).opset, opset);
+    }
   });
 
   test('float16 models', async () => {
@@ -111,6 +114,12 @@ describe('bad input', () => {
     await using session = await InferenceSession.create(loaded, { inputShapes: { x: [1, 2, 5, 3] } });
     assert.deepEqual((await session.run({ x: { data: new Float32Array(30), shape: [1, 2, 5, 3] } })).y.shape, [1, 2, 5, 3]);
     await rejects(quantizeStatic(loaded, [new Float32Array(30)]).result, 'DYNAMIC_DIMENSION');
+    // A summary is given all the same; counts that need a size are null where it is too small at 1.
+    const conv = { op: 'Conv', name: 'conv', inputs: ['x', 'w'], outputs: ['y'], attrs: { kernel_shape: [3, 3] } };
+    const weights = [{ name: 'w', shape: [2, 2, 3, 3], data: new Float32Array(36) }];
+    await using wide = await load(onnx({ nodes: [conv], weights, inputs: [{ name: 'x', shape: ['N', 2, 'h', 'w'] }] }));
+    const { macs, nodes } = await wide.summary();
+    assert.deepEqual([macs, nodes[0].macs, nodes[0].shape.length], [null, null, 4]);
   });
 
   test('feeds of the wrong name, size, type or count', async () => {
@@ -121,6 +130,7 @@ describe('bad input', () => {
     await rejects(session.run({ image: { data: new Float32Array(784), shape: [1, 28, 28, 1] } }), 'SAMPLE_SHAPE', { what: /1, 28, 28, 1/ });
     await rejects(session.run({ image: new Uint8Array(784) }), 'SAMPLE_DTYPE', { what: /uint8/, hint: /Float32Array/ });
     await rejects(session.run({ image: 'digit.png' }), 'SAMPLE_DTYPE');
+    await rejects(session.run({ image: Array(784).fill('1') }), 'SAMPLE_DTYPE', { what: /string/ });
     assert.throws(() => new Tensor('float32', new Float32Array(3), [2, 2]), { code: 'SAMPLE_SHAPE' });
   });
 
@@ -134,6 +144,9 @@ describe('bad input', () => {
     await rejects(quantizeStatic(model, [new Float32Array(784).fill(Number.NaN)]).result, 'NON_FINITE_SAMPLE');
     await rejects(quantizeStatic(model, 42).result, 'INVALID_OPTION', { what: /iterable/ });
     await rejects(compare(model, model, good, { labels: [1] }), 'INVALID_OPTION', { what: /sample 1/ });
+    await rejects(compare(model, model, good, { labels: [1, 2, 3] }), 'INVALID_OPTION', { what: /3 labels for 2/ });
+    await rejects(compare(model, model, good, { labels: [1, -2] }), 'INVALID_OPTION', { what: /-2/ });
+    assert.equal((await compare(model, model, good, { labels: [1, 2] })).labelled, 2);
   });
 
   test('options that do not exist or hold something else', async () => {
@@ -150,6 +163,9 @@ describe('bad input', () => {
   test('pictures that cannot be decoded, by name', async () => {
     const take = (...args) => Array.fromAsync(images(...args));
     await rejects(take([{ name: 'a.png', width: 4, height: 4, data: new Uint8Array(5) }]), 'BAD_IMAGE', { where: /a\.png/ });
+    await rejects(take([{ name: 'b.png', width: 0, height: 0, data: new Uint8Array(0) }], { size: [4, 4] }), 'BAD_IMAGE', {
+      where: /b\.png/,
+    });
     await rejects(take([new Blob(['no picture'])]), 'BAD_IMAGE');
     await rejects(take(['a.png']), 'BAD_IMAGE');
     await rejects(take([], { std: [0] }), 'INVALID_OPTION');
@@ -158,6 +174,9 @@ describe('bad input', () => {
 
   test('memory: a limit of the caller, and an input larger than memory', async () => {
     await rejects(InferenceSession.create(model, { memoryLimit: 1000 }), 'LIMIT_EXCEEDED', { what: /\d/ });
+    for (const memoryLimit of [-1, 0.5, Number.NaN]) await rejects(InferenceSession.create(model, { memoryLimit }), 'INVALID_OPTION');
+    for (const shape of ['1x1x28x28', [1.5, 1, 28, 28], [-1, 1, 28, 28]])
+      await rejects(InferenceSession.create(model, { inputShapes: { image: shape } }), 'INVALID_OPTION', { what: /image/ });
     // Five tensors of a gigabyte that are alive together: more than 32 bits address.
     const ops = ['Exp', 'Neg', 'Abs', 'Sqrt', 'Sin'];
     const large = await load(
@@ -220,6 +239,21 @@ describe('bad input', () => {
   });
 });
 
+test('sources of a model that fail while they are read', async () => {
+  await using engine = await createEngine({ worker: false });
+  const stream = (start) => new ReadableStream({ start });
+  const load = (source) => Model.load(source, { engine });
+  await rejects(load(stream((c) => c.error(new Error('the net is gone')))), 'FETCH_FAILED', { what: /the net is gone/, where: /stream/ });
+  await rejects(load(stream((c) => c.enqueue('text'))), 'INVALID_OPTION', { what: /string/ });
+  const locked = new Blob([digitsModel()]).stream();
+  locked.getReader();
+  await rejects(load(locked), 'FETCH_FAILED', { what: /locked/ });
+  await using worker = await createEngine();
+  const gone = digitsModel();
+  structuredClone(gone.buffer, { transfer: [gone.buffer] });
+  await rejects(Model.load(gone, { engine: worker }), 'INVALID_STATE', { hint: /transferred/ });
+});
+
 test('an engine without WebAssembly SIMD is told what would do', async () => {
   const { validate } = WebAssembly;
   WebAssembly.validate = () => false;
@@ -258,10 +292,19 @@ test('aborting ends the work in each phase, and the engine goes on', async () =>
       await rejects(job.result, 'ABORTED', { hint: /^$/ });
       await watch;
     }
-    // A source of samples that never answers does not hold the abort back.
-    const stuck = quantizeStatic(model, { [Symbol.asyncIterator]: () => ({ next: () => new Promise(() => {}) }) });
-    setTimeout(() => stuck.abort(), 20);
-    await rejects(stuck.result, 'ABORTED', { hint: /^$/ });
+    // A source of samples that never answers does not hold the abort back, not even a generator, which closes only after that.
+    async function* silent() {
+      yield digitFeeds('train', 1)[0];
+      await new Promise(() => {});
+    }
+    for (const samples of [{ [Symbol.asyncIterator]: () => ({ next: () => new Promise(() => {}) }) }, silent()]) {
+      const stuck = quantizeStatic(model, samples);
+      setTimeout(() => stuck.abort(), 20);
+      await rejects(stuck.result, 'ABORTED', { hint: /^$/ });
+    }
+    const quiet = new AbortController();
+    const waiting = compare(model, model, silent(), { signal: quiet.signal, onProgress: () => setTimeout(() => quiet.abort(), 20) });
+    await rejects(waiting, 'ABORTED', { hint: /^$/ });
 
     const comparing = new AbortController();
     await rejects(

@@ -120,15 +120,16 @@ export function onnx({
   return new Uint8Array([...int(1, 8), ...text(2, 'test'), ...bytes(7, graph), ...bytes(8, [...text(1, ''), ...int(2, opset)])]);
 }
 
-/** One 1x1 convolution from 2 to `channels` channels, and a Relu. */
+/** One 1x1 convolution from `inChannels` to `channels` channels, and a Relu. */
 export const convModel = (options = {}) => {
-  const { channels = 2, weights = new Float32Array(2 * channels).fill(0.5), shape = [1, 2, 4, 4] } = options;
+  const { inChannels = 2, channels = 2, shape = [1, 2, 4, 4] } = options;
+  const { weights = new Float32Array(inChannels * channels).fill(0.5) } = options;
   return onnx({
     nodes: [
       { op: 'Conv', name: 'conv', inputs: ['x', 'w'], outputs: ['c'], attrs: { kernel_shape: [1, 1] } },
       { op: 'Relu', name: 'relu', inputs: ['c'], outputs: ['y'] },
     ],
     inputs: [{ name: 'x', shape }],
-    weights: [{ name: 'w', shape: [channels, 2, 1, 1], data: weights }],
+    weights: [{ name: 'w', shape: [channels, inChannels, 1, 1], data: weights }],
   });
 };

@@ -143,10 +143,11 @@ std::size_t picture_count() {
 
 TEST_CASE("real networks: int8 answers like float, and the exported file gives the same integers") {
   for (const Network& network : kNetworks) {
-    CAPTURE(network.file);
-    const auto file = test::read_file(test::shared_path(network.file));
+    const std::string name = network.file;  // doctest prints the address of a const char*
+    CAPTURE(name);
+    const auto file = test::read_file(test::shared_path(name));
     if (!file) {
-      MESSAGE("skipped: ", network.file, " is not there");
+      MESSAGE("skipped: ", name, " is not there");
       continue;
     }
     const auto model = Model::load(test::shared_bytes(*file), file->size());
@@ -159,7 +160,7 @@ TEST_CASE("real networks: int8 answers like float, and the exported file gives t
     const auto calibration = pictures_for(network, shape, true, 200);
     const auto test_pictures = pictures_for(network, shape, false, picture_count());
     if (calibration.empty() || test_pictures.empty()) {
-      MESSAGE("skipped: the pictures for ", network.file, " are not there");
+      MESSAGE("skipped: the pictures for ", name, " are not there");
       continue;
     }
     for (const Sample& sample : calibration) {

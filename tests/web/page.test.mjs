@@ -165,8 +165,13 @@ describe(`the page in ${browserName}`, () => {
       await click(page, '#start');
       await appears(page, '#download-model');
 
-      await choose(page, '#model-file', file('open.onnx', convModel({ shape: ['N', 2, 'h', 'w'] })));
-      await says('#model-out', 'Parameters');
+      await choose(
+        page,
+        '#model-file',
+        file('flat.onnx', onnx({ nodes: [{ op: 'Relu', inputs: ['x'], outputs: ['y'] }], inputs: [{ name: 'x', shape: [1, 784] }] })),
+      );
+      await says('#model-out', 'feeds pictures only.*SAMPLE_SHAPE');
+      assert.ok(await page.$eval('#start', (button) => button.disabled));
     } finally {
       await close();
     }
@@ -187,6 +192,54 @@ describe(`the page in ${browserName}`, () => {
       assert.ok(await page.$eval('#cancel', (button) => button.hidden));
       await click(page, '#start');
       await appears(page, '#download-model');
+      assert.deepEqual(consoleErrors, []);
+    } finally {
+      await close();
+    }
+  });
+
+  test('a network that leaves its size open takes the one of the form', async () => {
+    const { page, consoleErrors, close } = await openPage();
+    try {
+      const channels = 4;
+      const weights = Float32Array.from({ length: 3 * channels }, (_, i) => Math.sin(i));
+      await choose(page, '#model-file', file('open.onnx', convModel({ shape: ['N', 3, 'h', 'w'], inChannels: 3, channels, weights })));
+      await choose(page, '#pictures-file', ...digits('train', 3).map(picture));
+      await page.waitForFunction(() => /224 × 224, colour/.test(document.querySelector('#pictures-out').textContent));
+      await page.$eval('#field-size', (input) => {
+        input.value = '20 x 12';
+        input.dispatchEvent(new Event('change'));
+      });
+      assert.match(await text(page, '#pictures-out'), /resized to 12 × 20/);
+      assert.match(await page.evaluate(() => location.hash), /size=20/);
+      await click(page, '#start');
+      await appears(page, '#download-model');
+      assert.deepEqual(consoleErrors, []);
+    } finally {
+      await close();
+    }
+  });
+
+  test('another network ends the work on the one before', async () => {
+    const { page, consoleErrors, close } = await openPage();
+    try {
+      await choose(page, '#model-file', file('mine.onnx', digitsModel()));
+      await page.waitForFunction(() => document.querySelector('#model-out').textContent.includes('Parameters'));
+      await choose(page, '#pictures-file', ...digits('train', 60).map(picture));
+      await page.waitForFunction(() => !document.querySelector('#start').disabled);
+      await click(page, '#start');
+      await page.evaluate(() => document.querySelector('#sample').click());
+      await appears(page, '#put-sample');
+      assert.match(await text(page, '#model-out'), /digits_mobilenet_bn\.onnx/);
+      assert.match(await text(page, '#result-out'), /same answer as float, 300 pictures/);
+      // Pressed again while it works: begun anew, ended once.
+      await page.evaluate(() => {
+        document.querySelector('#sample').click();
+        setTimeout(() => document.querySelector('#sample').click(), 100);
+      });
+      await page.waitForFunction(() => document.querySelector('#result').hidden);
+      await appears(page, '#put-sample');
+      assert.equal(await text(page, '#quantize-out'), '');
       assert.deepEqual(consoleErrors, []);
     } finally {
       await close();

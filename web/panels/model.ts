@@ -4,10 +4,18 @@ import { Model } from 'octavo';
 import { type App, errorNotice, isAbort } from '../app.ts';
 import { acceptFiles, byId, h } from '../dom.ts';
 import { bytes, count } from '../format.ts';
+import { inputGeometry, noPictures } from '../inputs.ts';
 import { loadSample } from '../sample.ts';
-import { writeState } from '../state.ts';
+import { readState, writeState } from '../state.ts';
 
-export function modelPanel(app: App, onChange: () => void, onSampleReady: () => void): { openSample: () => void } {
+interface Hooks {
+  /** Awaited before another network takes the place of the one that is there. */
+  beforeChange: () => Promise<void>;
+  onChange: () => void;
+  onSampleReady: () => void;
+}
+
+export function modelPanel(app: App, { beforeChange, onChange, onSampleReady }: Hooks): { openSample: () => void } {
   const out = byId('model-out');
   let loading: AbortController | undefined;
 
@@ -26,7 +34,14 @@ export function modelPanel(app: App, onChange: () => void, onSampleReady: () => 
     }
   }
 
-  async function adopt(model: Model, name: string, size: number): Promise<void> {
+  /** Makes a loaded network the page's, with what else changes then; not if a newer choice ended this one. */
+  async function adopt(model: Model, name: string, size: number, signal: AbortSignal, change: () => void): Promise<void> {
+    await beforeChange();
+    if (signal.aborted) {
+      await model.close();
+      return;
+    }
+    change();
     const old = app.model;
     const oldResult = app.result;
     app.model = model;
@@ -67,10 +82,11 @@ export function modelPanel(app: App, onChange: () => void, onSampleReady: () => 
         h('dt', {}, 'Gives'),
         h('dd', { className: 'mono' }, shapes(summary.outputs)),
         h('dt', {}, 'Parameters'),
-        h('dd', {}, `${count(summary.parameters)}; ${count(summary.macs)} multiplications a picture`),
+        h('dd', {}, `${count(summary.parameters)}${summary.macs ? `; ${count(summary.macs)} multiplications a picture` : ''}`),
         h('dt', {}, 'Operators'),
         h('dd', {}, `${summary.nodes.length}: ${planText}`),
       ),
+      inputGeometry(app.model, readState()) ? '' : errorNotice(noPictures(app.model)),
       summary.quantized
         ? h(
             'div',
@@ -88,7 +104,7 @@ export function modelPanel(app: App, onChange: () => void, onSampleReady: () => 
               { className: 'scroll' },
               h(
                 'table',
-                {},
+                { className: 'stacked' },
                 h('tbody', {}, ...norms.map((node) => h('tr', {}, h('td', { className: 'mono' }, node.name), h('td', {}, node.reason)))),
               ),
             ),
@@ -102,25 +118,27 @@ export function modelPanel(app: App, onChange: () => void, onSampleReady: () => 
     if (!file) return;
     void load(file.name, async (signal) => {
       const model = await Model.load(file, { engine: app.engine, signal });
-      if (app.isSample) {
-        app.calibration = [];
-        app.evaluation = [];
-      }
-      app.isSample = false;
-      writeState({ sample: '', layer: '' });
-      await adopt(model, file.name, file.size);
+      await adopt(model, file.name, file.size, signal, () => {
+        if (app.isSample) {
+          app.calibration = [];
+          app.evaluation = [];
+        }
+        app.isSample = false;
+        writeState({ sample: '', layer: '' });
+      });
     });
   });
 
   const openSample = (): void => {
     void load('the sample', async (signal) => {
       const sample = await loadSample(app.engine, signal);
-      app.calibration = sample.calibration;
-      app.evaluation = sample.evaluation;
-      app.isSample = true;
-      writeState({ sample: 'digits', layer: '' });
-      await adopt(sample.model, 'digits_mobilenet_bn.onnx', sample.bytes);
-      onSampleReady();
+      await adopt(sample.model, 'digits_mobilenet_bn.onnx', sample.bytes, signal, () => {
+        app.calibration = sample.calibration;
+        app.evaluation = sample.evaluation;
+        app.isSample = true;
+        writeState({ sample: 'digits', layer: '' });
+      });
+      if (!signal.aborted) onSampleReady();
     });
   };
   byId('sample').addEventListener('click', openSample);

@@ -41,6 +41,8 @@ export function picturesPanel(app: App, onChange: () => void): { show: () => voi
     urls = [];
     const total = app.calibration.length + app.evaluation.length;
     byId('preprocess').hidden = app.isSample;
+    const geometry = app.model ? inputGeometry(app.model, readState()) : null;
+    sizeField.hidden = !geometry?.open;
     if (total === 0) {
       out.replaceChildren();
       return;
@@ -51,7 +53,7 @@ export function picturesPanel(app: App, onChange: () => void): { show: () => voi
       urls.push(url);
       return h('img', { src: url, alt: picture.name, title: picture.name });
     });
-    const geometry = app.model ? inputGeometry(app.model) : null;
+
     out.replaceChildren(
       h(
         'p',
@@ -73,6 +75,27 @@ export function picturesPanel(app: App, onChange: () => void): { show: () => voi
       app.isSample ? '' : h('p', {}, h('button', { type: 'button', on: { click: clear } }, 'Remove these pictures')),
     );
   }
+
+  const size = h('input', {
+    type: 'text',
+    id: 'field-size',
+    value: readState().size,
+    placeholder: '224 x 224',
+    on: {
+      change: () => {
+        writeState({ size: size.value.trim() });
+        show();
+        onChange();
+      },
+    },
+  });
+  const sizeField = h(
+    'div',
+    { hidden: true },
+    h('label', { htmlFor: size.id }, 'Height and width'),
+    size,
+    h('small', {}, 'The network leaves its size open: give the one that it will be used with.'),
+  );
 
   function clear(): void {
     app.calibration = [];
@@ -105,6 +128,7 @@ export function picturesPanel(app: App, onChange: () => void): { show: () => voi
       'Most networks take RGB; those from Caffe and OpenCV BGR.',
       onChange,
     ),
+    sizeField,
   );
   return { show };
 }

@@ -3,7 +3,7 @@
 import { type Progress, type QuantizeOptions, quantizeStatic } from 'octavo';
 import { type App, errorNotice, isAbort } from '../app.ts';
 import { byId, h } from '../dom.ts';
-import { feeds, inputShapes } from '../inputs.ts';
+import { feeds, inputGeometry, inputShapes } from '../inputs.ts';
 import { readState, writeState } from '../state.ts';
 import { choice } from './pictures.ts';
 
@@ -13,16 +13,26 @@ const stageWords: Record<string, string> = {
   evaluate: 'Comparing float and int8',
 };
 
-export function quantizePanel(app: App, onDone: () => Promise<void>): { refresh: () => void; start: () => void } {
+export interface QuantizePanel {
+  refresh: () => void;
+  start: () => void;
+  /** Ends the job under way, as the network that it works on is about to go. */
+  stop: () => Promise<void>;
+}
+
+export function quantizePanel(app: App, onDone: () => Promise<void>): QuantizePanel {
   const start = byId<HTMLButtonElement>('start');
   const cancel = byId<HTMLButtonElement>('cancel');
   const bar = byId<HTMLProgressElement>('progress-bar');
   const text = byId('progress-text');
   const out = byId('quantize-out');
   let running: AbortController | undefined;
+  let finished: Promise<void> = Promise.resolve();
 
   const refresh = (): void => {
-    start.disabled = running !== undefined || !app.model || app.calibration.length === 0;
+    const { model } = app;
+    const fits = model && !model.quantized && inputGeometry(model, readState());
+    start.disabled = running !== undefined || !fits || app.calibration.length === 0;
     start.textContent = app.result ? 'Quantize again' : 'Quantize to int8';
   };
 
@@ -58,7 +68,7 @@ export function quantizePanel(app: App, onDone: () => Promise<void>): { refresh:
       activation: { observer: state.observer as 'percentile' },
       weight: { scheme: state.weights as 'per_channel_symmetric' },
       batchNorm: state.bn as 'auto',
-      inputShapes: inputShapes(model),
+      inputShapes: inputShapes(model, state),
       exclude: exclude.map((word) => (/^op:/i.test(word) ? { opType: word.slice(3) } : word)),
       total: app.calibration.length,
       evaluation: {
@@ -87,7 +97,10 @@ export function quantizePanel(app: App, onDone: () => Promise<void>): { refresh:
     }
   }
 
-  start.addEventListener('click', () => void run());
+  const begin = (): void => {
+    if (!running) finished = run();
+  };
+  start.addEventListener('click', begin);
   cancel.addEventListener('click', () => running?.abort());
 
   const exclude = h('input', {
@@ -140,5 +153,13 @@ export function quantizePanel(app: App, onDone: () => Promise<void>): { refresh:
       h('small', {}, 'Node names, * for anything; op:Softmax for all of a kind.'),
     ),
   );
-  return { refresh, start: () => void run() };
+  return {
+    refresh,
+    start: begin,
+    stop: async () => {
+      running?.abort();
+      await finished;
+      out.replaceChildren();
+    },
+  };
 }

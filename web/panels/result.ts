@@ -113,23 +113,16 @@ export function resultPanel(app: App): { show: () => Promise<void>; hide: () => 
     );
   }
 
-  const table = (head: string[], rows: (Node | string)[][], numeric: number[] = []): HTMLElement =>
+  /** `stacked`: on a narrow screen the cells of a row lie below each other. */
+  const table = (head: string[], rows: (Node | string)[][], stacked = false): HTMLElement =>
     h(
       'div',
       { className: 'scroll' },
       h(
         'table',
-        {},
-        h(
-          'thead',
-          {},
-          h('tr', {}, ...head.map((words, i) => h('th', { scope: 'col', className: numeric.includes(i) ? 'num' : '' }, words))),
-        ),
-        h(
-          'tbody',
-          {},
-          ...rows.map((row) => h('tr', {}, ...row.map((cell, i) => h('td', { className: numeric.includes(i) ? 'num' : '' }, cell)))),
-        ),
+        { className: stacked ? 'stacked' : '' },
+        h('thead', {}, h('tr', {}, ...head.map((words) => h('th', { scope: 'col' }, words)))),
+        h('tbody', {}, ...rows.map((row) => h('tr', {}, ...row.map((cell) => h('td', {}, cell))))),
       ),
     );
 
@@ -137,7 +130,7 @@ export function resultPanel(app: App): { show: () => Promise<void>; hide: () => 
     const result = app.result;
     if (!result) return null;
     const pictures = (app.evaluation.length ? app.evaluation : app.calibration).slice(0, 12);
-    const shapes = { inputShapes: inputShapes(result.float), engine: app.engine };
+    const shapes = { inputShapes: inputShapes(result.float, readState()), engine: app.engine };
     const float = await InferenceSession.create(result.float, shapes);
     const int8 = await InferenceSession.create(result.int8, shapes);
     try {
@@ -272,6 +265,7 @@ export function resultPanel(app: App): { show: () => Promise<void>; hide: () => 
                 [...report.batchNorm]
                   .sort((a, b) => Number(a.fate === 'folded') - Number(b.fate === 'folded'))
                   .map((bn) => [h('span', { className: 'mono' }, bn.name), folded.get(bn.fate) ?? bn.fate, bn.reason]),
+                true,
               ),
             )
           : '',
@@ -282,6 +276,7 @@ export function resultPanel(app: App): { show: () => Promise<void>; hide: () => 
           table(
             ['Node', 'Operator', 'Fate', 'Why'],
             report.nodes.map((node) => [h('span', { className: 'mono' }, node.name), node.op, node.fate, node.reason]),
+            true,
           ),
         ),
       );
