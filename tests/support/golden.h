@@ -65,9 +65,8 @@ struct GoldenGroup {
   }
 };
 
-// `group` is the name in tests/data/golden; no cases when the files are missing.
-inline GoldenGroup load_golden(const std::string& group) {
-  const std::string stem = std::string(OCTAVO_SOURCE_DIR) + "/tests/data/golden/" + group;
+// The files stem.idx and stem.bin; no cases when they are missing.
+inline GoldenGroup load_golden_files(const std::string& stem) {
   GoldenGroup out;
   std::ifstream binary(stem + ".bin", std::ios::binary);
   out.bytes.assign(std::istreambuf_iterator<char>(binary), {});
@@ -95,6 +94,11 @@ inline GoldenGroup load_golden(const std::string& group) {
     }
   }
   return out;
+}
+
+// `group` is the name in tests/data/golden.
+inline GoldenGroup load_golden(const std::string& group) {
+  return load_golden_files(std::string(OCTAVO_SOURCE_DIR) + "/tests/data/golden/" + group);
 }
 
 }  // namespace octavo::test

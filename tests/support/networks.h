@@ -1,8 +1,6 @@
 // Networks with random weights and the ways to run them, for tests of the facade.
 #pragma once
 
-#include <doctest/doctest.h>
-
 #include <cstring>
 #include <random>
 #include <string>
@@ -14,18 +12,9 @@
 #include "quantize/measure.h"
 #include "quantize/model.h"
 #include "support/graph_builder.h"
+#include "support/take.h"
 
 namespace octavo::test {
-
-// Leaves a test with the error's text where a Result holds one.
-template <class T>
-T take(Result<T> result) {
-  if (!result.ok()) FAIL(result.error().message());
-  return std::move(result).value();
-}
-inline void take(Status status) {
-  if (!status.ok()) FAIL(status.error().message());
-}
 
 class RandomNetwork : public GraphBuilder {
  public:

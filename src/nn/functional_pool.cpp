@@ -1,0 +1,328 @@
+// Pools, means over windows, interpolation and flatten.
+#include <algorithm>
+#include <numeric>
+
+#include "base/text.h"
+#include "kernels/qpool/qpool.h"
+#include "kernels/qwindow/qwindow.h"
+#include "kernels/resize/resize.h"
+#include "nn/checks.h"
+#include "nn/functional.h"
+
+namespace octavo::nn::functional {
+
+namespace {
+
+constexpr std::int64_t kMaxWindow = std::int64_t{1} << 15;
+constexpr std::int64_t kMaxPixels = std::int64_t{1} << 23;  // their sum fits 32 bits
+
+// One axis of a pool: torch's pooling_output_shape.
+struct Axis {
+  std::int64_t in, out, kernel, stride, padding, dilation;
+};
+
+Result<Axis> axis_of(const QTensor& x, int axis, const Pool2d& pool, bool dilates,
+                     std::string_view where) {
+  const auto i = static_cast<std::size_t>(axis - 2);
+  const std::int64_t kernel = pool.kernel_size[i];
+  const std::int64_t stride = pool.stride[i] == 0 ? kernel : pool.stride[i];
+  const std::int64_t padding = pool.padding[i];
+  const std::int64_t dilation = dilates ? pool.dilation[i] : 1;
+  const std::int64_t in = x.shape()[axis];
+  if (kernel < 1 || stride < 1 || dilation < 1 || kernel > kMaxWindow || stride > kMaxWindow ||
+      dilation > kMaxWindow) {
+    return nn_error(Code::kInvalidOption,
+                    text("kernel_size, stride and dilation should be greater than zero, got ",
+                         kernel, ", ", stride, ", ", dilation, "."),
+                    where, text("They lie between 1 and ", kMaxWindow, "."));
+  }
+  if (padding < 0 || padding > kernel / 2) {
+    return nn_error(Code::kInvalidOption,
+                    text("pad should be at most half of effective kernel size, but got pad = ",
+                         padding, ", kernel_size = ", kernel, "."),
+                    where, "");
+  }
+  const std::int64_t reach = in + 2 * padding - dilation * (kernel - 1) - 1;
+  const std::int64_t rounded = reach + (pool.ceil_mode ? stride - 1 : 0);
+  std::int64_t out = rounded < 0 ? 0 : rounded / stride + 1;
+  // The last window starts inside the image or its left padding.
+  if (pool.ceil_mode && (out - 1) * stride >= in + padding) --out;
+  if (out < 1) {
+    return nn_error(
+        Code::kShapeMismatch,
+        text("The input ", x.shape().to_string(), " is smaller than the window of ", kernel, "."),
+        where, "Use a smaller kernel or more padding.");
+  }
+  return Axis{in, out, kernel, stride, padding, dilation};
+}
+
+// One image after another through a kernel: run(in, out) on channels-last codes.
+template <class Run>
+QTensor each_image(const QTensor& x, std::int64_t out_h, std::int64_t out_w, Run run) {
+  const QTensor in = x.contiguous(MemoryFormat::kChannelsLast);
+  const Shape& shape = x.shape();
+  Tensor codes = Tensor::make(x.storage().dtype(), {shape[0], shape[1], out_h, out_w});
+  if (codes.elements() != 0 && x.numel() != 0) {
+    for_code(x.dtype(), [&]<class Code>(Code) {
+      for (std::int64_t n = 0; n < shape[0]; ++n) {
+        run(codes_of<Code>(in) + n * shape[1] * shape[2] * shape[3],
+            codes.mutable_span<Code>().data() + n * shape[1] * out_h * out_w);
+      }
+    });
+  }
+  return QTensor::of_storage(std::move(codes), x.grid(), MemoryFormat::kChannelsLast)
+      .contiguous(x.memory_format());
+}
+
+// Codes of channels-last images to their means over `rows` by `columns`.
+QTensor window_means(const QTensor& x, const std::vector<kernels::WindowSpan>& rows,
+                     const std::vector<kernels::WindowSpan>& columns,
+                     const std::vector<float>& factors, kernels::QWindowParams params) {
+  params.lo = static_cast<std::int32_t>(quant_min_of(x.dtype()));
+  params.hi = static_cast<std::int32_t>(quant_max_of(x.dtype()));
+  const kernels::QWindowGeometry geometry{x.shape()[3], x.shape()[1], rows, columns,
+                                          factors.data()};
+  const kernels::QWindowKernel& kernel = kernels::best_row(kernels::qwindow_kernels(), {});
+  return each_image(x, static_cast<std::int64_t>(rows.size()),
+                    static_cast<std::int64_t>(columns.size()),
+                    [&]<class Code>(const Code* in, Code* out) {
+                      if constexpr (std::is_signed_v<Code>) {
+                        kernel.s8(in, out, geometry, params);
+                      } else {
+                        kernel.u8(in, out, geometry, params);
+                      }
+                    });
+}
+
+std::int64_t length(kernels::WindowSpan span) { return span.last - span.first; }
+
+// factor(row window index, column window index) for every window.
+template <class Factor>
+std::vector<float> factors_of(std::size_t rows, std::size_t columns, Factor factor) {
+  std::vector<float> factors;
+  factors.reserve(rows * columns);
+  for (std::size_t r = 0; r < rows; ++r) {
+    for (std::size_t c = 0; c < columns; ++c) factors.push_back(factor(r, c));
+  }
+  return factors;
+}
+
+// Per-tensor 8-bit codes [N, C, H, W] with pixels, and few enough of them for 32-bit sums.
+Status check_image(const QTensor& x, std::string_view where) {
+  OCTAVO_CHECK_OK(check_activation(x, where));
+  OCTAVO_CHECK_OK(check_rank(x, 4, "[N, C, H, W]", where));
+  const Shape& shape = x.shape();
+  if (shape[2] == 0 || shape[3] == 0) {
+    return nn_error(
+        Code::kShapeMismatch,
+        text("Expected input with non-zero spatial dimensions, got ", shape.to_string(), "."),
+        where);
+  }
+  if (shape[2] * shape[3] >= kMaxPixels) {
+    return nn_error(Code::kLimitExceeded, text("The image has ", shape[2] * shape[3], " pixels."),
+                    where, text("It may have ", kMaxPixels - 1, "."));
+  }
+  return ok_status();
+}
+
+}  // namespace
+
+Result<QTensor> max_pool2d(const QTensor& x, const Pool2d& pool) {
+  constexpr std::string_view kWhere = "quantized::max_pool2d";
+  OCTAVO_CHECK_OK(check_image(x, kWhere));
+  OCTAVO_TRY(const Axis h, axis_of(x, 2, pool, true, kWhere));
+  OCTAVO_TRY(const Axis w, axis_of(x, 3, pool, true, kWhere));
+  kernels::PoolGeometry g;
+  const auto small = [](std::int64_t value) { return static_cast<int>(value); };
+  g.in_h = small(h.in), g.in_w = small(w.in), g.channels = small(x.shape()[1]);
+  g.kernel_h = small(h.kernel), g.kernel_w = small(w.kernel);
+  g.stride_h = small(h.stride), g.stride_w = small(w.stride);
+  g.dilation_h = small(h.dilation), g.dilation_w = small(w.dilation);
+  g.pad_top = g.pad_bottom = small(h.padding);
+  g.pad_left = g.pad_right = small(w.padding);
+  g.out_h = small(h.out), g.out_w = small(w.out);
+  const kernels::QPoolKernel& kernel = kernels::best_row(kernels::qpool_kernels(), {});
+  return each_image(x, h.out, w.out, [&]<class Code>(const Code* in, Code* out) {
+    kernel.fns<Code>().max(in, out, g, 0, g.rows());
+  });
+}
+
+Result<QTensor> max_pool1d(const QTensor& x, const Pool2d& pool) {
+  OCTAVO_CHECK_OK(check_rank(x, 3, "[N, C, L]", "quantized::max_pool1d"));
+  const Shape& shape = x.shape();
+  const QTensor image = QTensor::of_storage(x.storage().reshaped({shape[0], shape[1], 1, shape[2]}),
+                                            x.grid(), x.memory_format());
+  Pool2d line = pool;
+  line.kernel_size[0] = line.stride[0] = line.dilation[0] = 1;
+  line.padding[0] = 0;
+  OCTAVO_TRY(const QTensor y, max_pool2d(image, line));
+  return QTensor::of_storage(y.storage().reshaped({shape[0], shape[1], y.shape()[3]}), y.grid(),
+                             y.memory_format());
+}
+
+Result<QTensor> avg_pool2d(const QTensor& x, const Pool2d& pool, const Backend& backend) {
+  constexpr std::string_view kWhere = "quantized::avg_pool2d";
+  OCTAVO_CHECK_OK(check_image(x, kWhere));
+  OCTAVO_TRY(const Axis h, axis_of(x, 2, pool, false, kWhere));
+  OCTAVO_TRY(const Axis w, axis_of(x, 3, pool, false, kWhere));
+  if (pool.divisor_override && *pool.divisor_override == 0) {
+    return nn_error(Code::kInvalidOption, "divisor must be not zero.", kWhere, "");
+  }
+  // Windows inside the image, and how long they are with the padding.
+  const auto spans = [](const Axis& axis, std::vector<std::int64_t>& padded) {
+    std::vector<kernels::WindowSpan> inside;
+    for (std::int64_t i = 0; i < axis.out; ++i) {
+      const std::int64_t first = i * axis.stride - axis.padding;
+      const std::int64_t last = std::min(first + axis.kernel, axis.in + axis.padding);
+      padded.push_back(last - first);
+      const std::int64_t begin = std::clamp<std::int64_t>(first, 0, axis.in);
+      inside.push_back({static_cast<std::int32_t>(begin),
+                        static_cast<std::int32_t>(std::clamp(last, begin, axis.in))});
+    }
+    return inside;
+  };
+  std::vector<std::int64_t> padded_rows, padded_columns;
+  const auto rows = spans(h, padded_rows);
+  const auto columns = spans(w, padded_columns);
+  const auto factors = factors_of(rows.size(), columns.size(), [&](std::size_t r, std::size_t c) {
+    const std::int64_t divisor = pool.divisor_override    ? *pool.divisor_override
+                                 : pool.count_include_pad ? padded_rows[r] * padded_columns[c]
+                                                          : length(rows[r]) * length(columns[c]);
+    // A window of padding alone, which ceil_mode can make, has the mean 0.
+    return divisor == 0 ? 0.0F : 1.0F / static_cast<float>(divisor);
+  });
+  const auto zero = static_cast<std::int32_t>(x.grid().zero_points[0]);
+  kernels::QWindowParams params;
+  params.offset = zero;
+  if (x.memory_format() == MemoryFormat::kChannelsLast || backend.engine == QEngine::kQnnpack) {
+    params.after = zero;
+  } else {
+    params.before = static_cast<float>(zero);
+  }
+  return window_means(x, rows, columns, factors, params);
+}
+
+Result<QTensor> adaptive_avg_pool2d(const QTensor& x, std::array<std::int64_t, 2> output_size) {
+  constexpr std::string_view kWhere = "quantized::adaptive_avg_pool2d";
+  OCTAVO_CHECK_OK(check_image(x, kWhere));
+  if (output_size[0] < 1 || output_size[1] < 1 ||
+      !Shape{x.shape()[0], x.shape()[1], output_size[0], output_size[1]}.checked_elements()) {
+    return nn_error(Code::kInvalidOption,
+                    text("output_size is ", output_size[0], " x ", output_size[1], "."), kWhere,
+                    "Give at least 1 x 1.");
+  }
+  // Window i covers floor(i * in / out) to ceil((i + 1) * in / out).
+  const auto spans = [](std::int64_t in, std::int64_t out) {
+    std::vector<kernels::WindowSpan> all;
+    for (std::int64_t i = 0; i < out; ++i) {
+      all.push_back({static_cast<std::int32_t>(i * in / out),
+                     static_cast<std::int32_t>(((i + 1) * in + out - 1) / out)});
+    }
+    return all;
+  };
+  const auto rows = spans(x.shape()[2], output_size[0]);
+  const auto columns = spans(x.shape()[3], output_size[1]);
+  const bool last = x.memory_format() == MemoryFormat::kChannelsLast;
+  const auto factors = factors_of(rows.size(), columns.size(), [&](std::size_t r, std::size_t c) {
+    const std::int64_t height = length(rows[r]);
+    const std::int64_t width = length(columns[c]);
+    return last ? 1.0F / static_cast<float>(height * width)
+                : 1.0F / static_cast<float>(height) / static_cast<float>(width);
+  });
+  kernels::QWindowParams params;
+  if (last) {
+    params.offset = params.after = static_cast<std::int32_t>(x.grid().zero_points[0]);
+  }
+  return window_means(x, rows, columns, factors, params);
+}
+
+Result<QTensor> mean_hw(const QTensor& x, bool keepdim) {
+  constexpr std::string_view kWhere = "mean";
+  OCTAVO_CHECK_OK(check_image(x, kWhere));
+  const std::int64_t pixels = x.shape()[2] * x.shape()[3];
+  kernels::QWindowParams params;
+  params.divide = true;
+  const QTensor y = window_means(x, {{0, static_cast<std::int32_t>(x.shape()[2])}},
+                                 {{0, static_cast<std::int32_t>(x.shape()[3])}},
+                                 {static_cast<float>(pixels)}, params);
+  if (keepdim) return y;
+  return QTensor::of_storage(y.storage().reshaped({x.shape()[0], x.shape()[1]}), y.grid(),
+                             MemoryFormat::kContiguous);
+}
+
+Result<QTensor> interpolate(const QTensor& x, std::array<std::int64_t, 2> size,
+                            InterpolateMode mode, bool align_corners) {
+  constexpr std::string_view kWhere = "interpolate";
+  OCTAVO_CHECK_OK(check_image(x, kWhere));
+  const Shape& shape = x.shape();
+  const Shape out_shape{shape[0], shape[1], size[0], size[1]};
+  if (size[0] < 1 || size[1] < 1 || !out_shape.checked_elements()) {
+    return nn_error(Code::kInvalidOption, text("size is ", size[0], " x ", size[1], "."), kWhere,
+                    "Give at least 1 x 1.");
+  }
+  if (align_corners && mode == InterpolateMode::kNearest) {
+    return nn_error(Code::kInvalidOption,
+                    "align_corners option can only be set with the interpolating modes.", kWhere,
+                    "Use bilinear.");
+  }
+  const auto axis = [&](int d) {
+    const auto in = static_cast<int>(shape[d]);
+    const auto out = static_cast<int>(size[static_cast<std::size_t>(d - 2)]);
+    return std::tuple{in, out, static_cast<float>(out) / static_cast<float>(in)};
+  };
+  const auto [in_h, out_h, scale_h] = axis(2);
+  const auto [in_w, out_w, scale_w] = axis(3);
+  if (mode == InterpolateMode::kNearest) {
+    const auto nearest = [](int in, int out, float scale) {
+      return kernels::nearest_indices(in, out, scale, kernels::Coordinates::kAsymmetric,
+                                      kernels::NearestMode::kFloor);
+    };
+    const auto rows = nearest(in_h, out_h, scale_h);
+    const auto columns = nearest(in_w, out_w, scale_w);
+    return each_image(
+        x, out_h, out_w, [&, in_w = in_w, out_h = out_h]<class Code>(const Code* in, Code* out) {
+          kernels::resize_nearest(
+              reinterpret_cast<const std::byte*>(in), reinterpret_cast<std::byte*>(out),
+              static_cast<std::size_t>(shape[1]), in_w, rows, columns, 0, out_h);
+        });
+  }
+  const auto linear = [align_corners](int in, int out, float scale) {
+    return kernels::linear_taps(
+        in, out, scale,
+        align_corners ? kernels::Coordinates::kAlignCorners : kernels::Coordinates::kHalfPixel);
+  };
+  const auto rows = linear(in_h, out_h, scale_h);
+  const auto columns = linear(in_w, out_w, scale_w);
+  // On codes as floats: the weights sum to 1, so the zero point passes through.
+  const kernels::ResizeGeometry geometry{in_h, in_w, static_cast<int>(shape[1]), rows, columns};
+  const auto run = kernels::best_row(kernels::resize_kernels(), {}).linear_f32;
+  const auto in_pixels = static_cast<std::size_t>(shape[1] * shape[2] * shape[3]);
+  std::vector<float> reals(in_pixels);
+  std::vector<float> resized(static_cast<std::size_t>(shape[1] * size[0] * size[1]));
+  const kernels::Grid units{1.0F, static_cast<std::int32_t>(x.grid().zero_points[0])};
+  return each_image(x, out_h, out_w, [&, out_h = out_h]<class Code>(const Code* in, Code* out) {
+    for (std::size_t i = 0; i < reals.size(); ++i)
+      reals[i] = kernels::dequantize_value<Code>(in[i], units);
+    run(reals.data(), resized.data(), geometry, 0, out_h);
+    for (std::size_t i = 0; i < resized.size(); ++i)
+      out[i] = kernels::quantize_torch_value<Code>(resized[i], units);
+  });
+}
+
+Result<QTensor> flatten(const QTensor& x, std::int64_t start_dim) {
+  const auto start = normalize_axis(start_dim, x.shape().rank());
+  if (!start || is_per_channel(x.qscheme())) {
+    return nn_error(Code::kShapeMismatch,
+                    start ? "Flatten is only currently supported with per tensor quantization."
+                          : text("Dimension out of range: start_dim = ", start_dim, " of ",
+                                 x.shape().to_string(), "."),
+                    "flatten", "");
+  }
+  std::vector<std::int64_t> dims(x.shape().begin(), x.shape().begin() + *start);
+  dims.push_back(std::accumulate(x.shape().begin() + *start, x.shape().end(), std::int64_t{1},
+                                 [](std::int64_t a, std::int64_t b) { return a * b; }));
+  return QTensor::of_storage(x.int_repr().reshaped(Shape(std::move(dims))), x.grid(),
+                             MemoryFormat::kContiguous);
+}
+
+}  // namespace octavo::nn::functional

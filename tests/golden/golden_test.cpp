@@ -1,0 +1,52 @@
+// The project's golden vectors, a doctest case a group.
+#include "golden/golden.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+namespace octavo::golden {
+namespace {
+
+const std::string kFolder = std::string(OCTAVO_SOURCE_DIR) + "/tests/data/golden";
+
+void check_group(const std::string& group) {
+  const Tally tally = run_group(kFolder, group);
+  CAPTURE(to_line(group, tally));
+  CHECK(tally.passed());
+  CHECK(tally.cases > 0);
+}
+
+TEST_CASE("golden: batchnorm equals PyTorch") { check_group("batchnorm"); }
+TEST_CASE("golden: e2e equals PyTorch, node by node") { check_group("e2e"); }
+TEST_CASE("golden: fakequant equals PyTorch") { check_group("fakequant"); }
+TEST_CASE("golden: observers equals PyTorch") { check_group("observers"); }
+TEST_CASE("golden: onnx_models equals ONNX Runtime") { check_group("onnx_models"); }
+TEST_CASE("golden: onnx_ops equals ONNX Runtime") { check_group("onnx_ops"); }
+TEST_CASE("golden: ops equals PyTorch") { check_group("ops"); }
+TEST_CASE("golden: quantize equals PyTorch") { check_group("quantize"); }
+
+TEST_CASE("golden: what is not understood is a failure") {
+  CHECK_FALSE(run_group(kFolder, "nothing").passed());
+  test::GoldenGroup group;
+  group.bytes.resize(4);
+  test::GoldenCase record;
+  record.name = "case";
+  record.attrs["kind"] = "per_tensor";
+  record.attrs["surprise"] = "1";
+  record.tensors["y"] = {"u8", 0, 4, {4}};
+  record.tensors["far"] = {"u8", 2, 4, {4}};
+  Case c(group, record, kFolder);
+  CHECK(c.str("kind") == "per_tensor");
+  c.expect<std::uint8_t>("y", std::vector<std::uint8_t>{0, 0, 1, 0});
+  CHECK_THROWS(c.tensor("far"));
+  CHECK_THROWS(c.tensor("x"));
+  CHECK_THROWS(c.values<float>("y"));
+  const Tally tally = c.finish();
+  CHECK(tally.compared == 4);
+  CHECK(tally.mismatches == 1);
+  CHECK(tally.problems.size() == 2);  // y differs, surprise was not read
+}
+
+}  // namespace
+}  // namespace octavo::golden
