@@ -122,11 +122,15 @@ async function run(
       report({ stage: 'calibrate', done: index + 1, ...(total === undefined ? {} : { total: Math.max(total, index + 1) }) });
     }
     await engine.call('jobEndSamples', [job.id], owner);
-    for (;;) {
+    for (let last: Progress | undefined; ; ) {
       throwIfAborted(signal, where);
       const { stage, done, total: steps } = await engine.call('jobStep', [job.id], owner);
-      if (stage === 'done') break;
-      report({ stage: stage as Stage, done, ...(steps > 0 ? { total: steps } : {}) });
+      if (stage === 'done') {
+        if (last?.total) report({ ...last, done: last.total }); // the slice that ended it told no number
+        break;
+      }
+      last = { stage: stage as Stage, done, ...(steps > 0 ? { total: steps } : {}) };
+      report(last);
     }
     throwIfAborted(signal, where);
     const result = await engine.call('jobResult', [job.id], owner);

@@ -72,6 +72,7 @@ for (const worker of [false, true]) {
       for await (const progress of job) seen.push(progress);
       const { model: int8, report } = await job.result;
       assert.deepEqual(seen.find(({ stage }) => stage === 'calibrate')?.total, 40);
+      assert.deepEqual(seen.at(-1), { stage: 'evaluate', done: 8, total: 8 });
       assert.ok(int8.quantized);
       assert.equal(report.samples, 40);
       assert.equal(report.batchNorm.filter(({ fate }) => fate === 'folded').length, 17);
