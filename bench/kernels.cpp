@@ -5,12 +5,16 @@
 //   node bench_kernels.js [filter]     the same in wasm
 //
 // Best of many slices, after a warm-up that is counted in calls, so that a just-in-time compiler
-// has come to its last tier.
+// has come to its last tier. Slices are short: on a busy machine some of them run undisturbed.
+// Products are given in percent of a ceiling of this run: the same instructions on operands that
+// lie packed in the first-level cache, without requantization.
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <limits>
+#include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -27,6 +31,7 @@
 #include "kernels/qmul/qmul.h"
 #include "kernels/quantize/quantize.h"
 #include "simd/isa.h"
+#include "simd/relaxed.h"
 
 namespace octavo::kernels {
 namespace {
@@ -43,9 +48,9 @@ double best_seconds(Body body) {
   };
   once(3);
   int calls = 1;
-  while (once(calls) < 2e-3) calls *= 2;
+  while (once(calls) < 3e-4) calls *= 2;
   double best = 1e9;
-  for (double spent = 0; spent < 0.15;) {
+  for (double spent = 0; spent < 0.2;) {
     const double slice = once(calls);
     spent += slice;
     best = std::min(best, slice / calls);
@@ -54,11 +59,78 @@ double best_seconds(Body body) {
 }
 
 template <class Body>
-void report(std::string_view row, const char* shape, double work, const char* unit, Body body) {
+void report(std::string_view row, const char* shape, double work, const char* unit, Body body,
+            double ceiling = 0) {
   if (row.find(filter) == std::string_view::npos) return;
-  std::printf("%-28.*s %-24s %8.2f %s\n", static_cast<int>(row.size()), row.data(), shape,
-              work / best_seconds(body) * 1e-9, unit);
+  const double speed = work / best_seconds(body) * 1e-9;
+  std::printf("%-28.*s %-24s %8.2f %s", static_cast<int>(row.size()), row.data(), shape, speed,
+              unit);
+  if (ceiling > 0) std::printf(" %5.1f %%", speed / ceiling * 100);
+  std::printf("\n");
   std::fflush(stdout);
+}
+
+// ---- ceilings: kRows x 2 vectors of sums over kDepth steps of packed operands ----
+
+constexpr int kDepth = 64;
+struct Operands {
+  std::int8_t w[kDepth * 64];
+  std::int8_t x[kDepth * 64];
+  v128_t sums[2 * 8];
+};
+
+template <int kRows, class Step>
+[[gnu::noinline]] void ceiling_loop(Operands& o, Step step) {
+  v128_t acc[kRows][2];
+  for (int r = 0; r < kRows; ++r) acc[r][0] = acc[r][1] = wasm_f32x4_splat(0.0F);
+  const std::int8_t* w = o.w;
+  const std::int8_t* x = o.x;
+  const v128_t ones = simd::from_memory(wasm_i16x8_splat(1));
+  for (int g = 0; g < kDepth; ++g, w += 32, x += 4 * kRows) {
+    const v128_t w0 = wasm_v128_load(w);
+    const v128_t w1 = wasm_v128_load(w + 16);
+    for (int r = 0; r < kRows; ++r) {
+      const v128_t a = wasm_v128_load32_splat(x + 4 * r);
+      acc[r][0] = step(w0, a, acc[r][0], ones);
+      acc[r][1] = step(w1, a, acc[r][1], ones);
+    }
+  }
+  for (int r = 0; r < kRows; ++r) {
+    o.sums[2 * r] = acc[r][0];
+    o.sums[2 * r + 1] = acc[r][1];
+  }
+}
+
+template <int kRows, class Step>
+double ceiling(const char* name, int macs_of_lane, Step step) {
+  auto o = std::make_unique<Operands>();  // zeros: no denormal floats
+  const double macs = kRows * 2.0 * 4 * macs_of_lane * kDepth;
+  const double speed = macs / best_seconds([&] { ceiling_loop<kRows>(*o, step); }) * 1e-9;
+  std::printf("%-28s %-24s %8.2f GMAC/s\n", "ceiling", name, speed);
+  return speed;
+}
+
+double dot16_ceiling, dot_ceiling, pair_ceiling, plain_ceiling, madd_ceiling;
+
+void bench_ceilings() {
+  dot16_ceiling = ceiling<6>("i32x4.dot_i16x8", 2, [](v128_t w, v128_t x, v128_t acc, v128_t) {
+    return wasm_i32x4_add(acc, wasm_i32x4_dot_i16x8(w, x));
+  });
+  plain_ceiling = ceiling<5>("f32 mul, add", 1, [](v128_t w, v128_t x, v128_t acc, v128_t) {
+    return wasm_f32x4_add(acc, wasm_f32x4_mul(w, x));
+  });
+  if constexpr (!simd::kHasRelaxed) return;
+  dot_ceiling = ceiling<6>("i32x4.relaxed_dot", 4, [](v128_t w, v128_t x, v128_t acc, v128_t) {
+    return simd::relaxed_dot<simd::EngineClass::kUsdot>(w, x, acc);
+  });
+  pair_ceiling =
+      ceiling<4>("i16x8.relaxed_dot, ones", 4, [](v128_t w, v128_t x, v128_t acc, v128_t ones) {
+        const v128_t pairs = simd::relaxed_pair_dot<simd::EngineClass::kMaddubs>(w, x);
+        return wasm_i32x4_add(acc, wasm_i32x4_dot_i16x8(pairs, ones));
+      });
+  madd_ceiling = ceiling<6>("f32 relaxed_madd", 1, [](v128_t w, v128_t x, v128_t acc, v128_t) {
+    return simd::relaxed_madd(w, x, acc);
+  });
 }
 
 template <class T>
@@ -73,71 +145,93 @@ std::vector<T> pattern(std::size_t n, int modulus, int offset) {
   return values;
 }
 
-// A convolution over an image with its border: kernel * kernel taps, stride 1.
+// A convolution over an image with its border: kernel * kernel taps.
 struct Shape {
   const char* name;
-  int size, in, out, kernel;
+  int size, in, out, kernel, stride = 1;  // size of the output
+  int in_size() const { return (size - 1) * stride + kernel; }
   double macs() const { return static_cast<double>(size) * size * in * out * kernel * kernel; }
   std::size_t in_elements() const {
-    return static_cast<std::size_t>((size + kernel - 1) * (size + kernel - 1) * in + 64);
+    return static_cast<std::size_t>(in_size() * in_size() * in + 64);
   }
   std::size_t out_elements() const { return static_cast<std::size_t>(size * size * out); }
   std::vector<std::int32_t> segments() const {
     std::vector<std::int32_t> offsets;
-    for (int i = 0; i < kernel; ++i) offsets.push_back(i * (size + kernel - 1) * in);
+    for (int i = 0; i < kernel; ++i) offsets.push_back(i * in_size() * in);
     return offsets;
   }
   std::vector<std::int32_t> taps() const {
     std::vector<std::int32_t> offsets;
     for (int i = 0; i < kernel * kernel; ++i)
-      offsets.push_back((i / kernel * (size + kernel - 1) + i % kernel) * in);
+      offsets.push_back((i / kernel * in_size() + i % kernel) * in);
     return offsets;
   }
 };
 constexpr Shape kProducts[] = {
-    {"1x1 64->256@56", 56, 64, 256, 1},   {"1x1 256->64@56", 56, 256, 64, 1},
-    {"1x1 512->512@14", 14, 512, 512, 1}, {"3x3 64->64@56", 56, 64, 64, 3},
-    {"3x3 256->256@14", 14, 256, 256, 3}, {"3x3 3->32@112", 112, 3, 32, 3}};
+    {"1x1 64->256@56", 56, 64, 256, 1},     {"1x1 256->64@56", 56, 256, 64, 1},
+    {"1x1 512->512@14", 14, 512, 512, 1},   {"3x3 64->64@56", 56, 64, 64, 3},
+    {"3x3 256->256@14", 14, 256, 256, 3},   {"3x3 s2 3->32@112", 112, 3, 32, 3, 2},
+    {"7x7 s2 3->64@112", 112, 3, 64, 7, 2}, {"FC 1280->1000", 1, 1280, 1000, 1},
+    {"1x1 16->96@112", 112, 16, 96, 1}};
 constexpr Shape kDepthwise[] = {{"dw 3x3 32@112", 112, 32, 32, 3},
+                                {"dw 3x3 s2 144@28", 28, 144, 144, 3, 2},
                                 {"dw 3x3 576@14", 14, 576, 576, 3},
-                                {"dw 5x5 72@28", 28, 72, 72, 5}};
+                                {"dw 5x5 72@28", 28, 72, 72, 5},
+                                {"dw 5x5 s2 72@28", 28, 72, 72, 5, 2}};
 
 // The call of a shape: one output row after the other in one block of pixels.
 template <class Call>
 void place(Call& call, const Shape& s) {
-  call.pixel_stride = s.in;
-  call.row_stride = static_cast<std::int64_t>(s.size + s.kernel - 1) * s.in;
+  call.pixel_stride = s.stride * s.in;
+  call.row_stride = static_cast<std::int64_t>(s.stride) * s.in_size() * s.in;
   call.width = s.size;
   call.pixels = static_cast<std::int64_t>(s.size) * s.size;
   call.out_stride = s.out;
 }
 
+// What another machine would run.
+bool is_elsewhere(simd::EngineClass engine) {
+  return engine != simd::EngineClass::kNone && engine != simd::probe_engine_class();
+}
+
+double ceiling_of(const QConvKernel& kernel) {
+  if (kernel.engine == simd::EngineClass::kMaddubs) return pair_ceiling;
+  return kernel.engine == simd::EngineClass::kNone ? dot16_ceiling : dot_ceiling;
+}
+
 void bench_qconv() {
   for (const QConvKernel& kernel : qconv_kernels()) {
-    const bool model =
-        kernel.engine != simd::EngineClass::kNone && kernel.engine != simd::probe_engine_class();
-    if (model) continue;  // what another machine would run
-    for (const Shape& s : kProducts) {
-      const auto x = pattern<std::uint8_t>(s.in_elements(), 256, 0);
-      const auto weights = pattern<std::int8_t>(
-          static_cast<std::size_t>(s.out * s.in * s.kernel * s.kernel), 255, -127);
-      const std::vector<std::int32_t> bias(static_cast<std::size_t>(s.out), 100);
-      const std::vector<float> scale(static_cast<std::size_t>(s.out), 0.001F);
-      const auto offsets = s.segments();
-      const QConvPacked packed =
-          kernel.pack({s.out, s.kernel, s.kernel * s.in, kernel.x_signed, 7}, weights, bias, scale);
-      std::vector<std::uint8_t> out(s.out_elements());
-      std::vector<std::max_align_t> scratch(packed.scratch_bytes / sizeof(std::max_align_t) + 1);
-      QConvCall call;
-      place(call, s);
-      call.x = reinterpret_cast<const std::byte*>(x.data());
-      call.segment_offset = offsets.data();
-      call.out = reinterpret_cast<std::byte*>(out.data());
-      call.output = kernel.x_signed ? QConvOutput::kInt8 : QConvOutput::kUint8;
-      call.lo = kernel.x_signed ? -128 : 0;
-      call.hi = kernel.x_signed ? 127 : 255;
-      call.scratch = reinterpret_cast<std::byte*>(scratch.data());
-      report(kernel.name, s.name, s.macs(), "GMAC/s", [&] { kernel.run(packed, call); });
+    if (is_elsewhere(kernel.engine)) continue;
+    // Residuals, pairs and quads of 16 bits; other rows take all weights alike.
+    const bool picky = kernel.engine == simd::EngineClass::kMaddubs;
+    const std::vector<int> ranges = picky ? std::vector{127, 64, 32} : std::vector{127};
+    for (const int range : ranges) {
+      for (const Shape& s : kProducts) {
+        const auto x = pattern<std::uint8_t>(s.in_elements(), 256, 0);
+        const auto weights = pattern<std::int8_t>(
+            static_cast<std::size_t>(s.out * s.in * s.kernel * s.kernel), 2 * range + 1, -range);
+        const std::vector<std::int32_t> bias(static_cast<std::size_t>(s.out), 100);
+        const std::vector<float> scale(static_cast<std::size_t>(s.out), 0.001F);
+        const auto offsets = s.segments();
+        const QConvPacked packed = kernel.pack(
+            {s.out, s.kernel, s.kernel * s.in, kernel.x_signed, 7}, weights, bias, scale);
+        std::vector<std::uint8_t> out(s.out_elements());
+        std::vector<std::max_align_t> scratch(packed.scratch_bytes / sizeof(std::max_align_t) + 1);
+        QConvCall call;
+        place(call, s);
+        call.x = reinterpret_cast<const std::byte*>(x.data());
+        call.segment_offset = offsets.data();
+        call.out = reinterpret_cast<std::byte*>(out.data());
+        call.output = kernel.x_signed ? QConvOutput::kInt8 : QConvOutput::kUint8;
+        call.lo = kernel.x_signed ? -128 : 0;
+        call.hi = kernel.x_signed ? 127 : 255;
+        call.scratch = reinterpret_cast<std::byte*>(scratch.data());
+        std::string name(kernel.name);
+        if (picky) name += range == 127 ? " full" : range == 64 ? " pairs" : " quads";
+        report(
+            name, s.name, s.macs(), "GMAC/s", [&] { kernel.run(packed, call); },
+            ceiling_of(kernel));
+      }
     }
   }
 }
@@ -158,7 +252,9 @@ void bench_fconv() {
       call.out = out.data();
       call.lo = 0;
       call.hi = std::numeric_limits<float>::infinity();
-      report(kernel.name, s.name, s.macs(), "GMAC/s", [&] { kernel.run(packed, call); });
+      report(
+          kernel.name, s.name, s.macs(), "GMAC/s", [&] { kernel.run(packed, call); },
+          plain_ceiling);
     }
   }
 }
@@ -167,22 +263,26 @@ void bench_depthwise() {
   for (const Shape& s : kDepthwise) {
     const auto channels = static_cast<std::size_t>(s.in);
     const int taps = s.kernel * s.kernel;
-    const double macs = s.macs() / s.in;
+    const auto outputs = static_cast<double>(s.out_elements());
     const auto offsets = s.taps();
     for (const QDwConvKernel& kernel : qdwconv_kernels()) {
+      const bool x_signed = kernel.engine == simd::EngineClass::kSdot;
+      const QDwConvSpec spec{s.in, taps, x_signed, 7, s.kernel, s.stride, 1};
+      if (!kernel.fits(spec) || is_elsewhere(kernel.engine)) continue;
       const auto x = pattern<std::uint8_t>(s.in_elements(), 256, 0);
       const auto weights =
-          pattern<std::int8_t>(channels * static_cast<std::size_t>(taps), 255, -127);
+          pattern<std::int8_t>(channels * static_cast<std::size_t>(taps), 161, -80);
       const std::vector<std::int32_t> bias(channels, 100);
       const std::vector<float> scale(channels, 0.01F);
-      const QDwConvPacked packed = kernel.pack({s.in, taps, false, 7}, weights, bias, scale);
+      const QDwConvPacked packed = kernel.pack(spec, weights, bias, scale);
       std::vector<std::uint8_t> out(s.out_elements());
       QDwConvCall call;
       place(call, s);
       call.x = reinterpret_cast<const std::byte*>(x.data());
       call.tap_offset = offsets.data();
       call.out = reinterpret_cast<std::byte*>(out.data());
-      report(kernel.name, s.name, macs, "GMAC/s", [&] { kernel.run(packed, call); });
+      if (x_signed) call.lo = -128, call.hi = 127;
+      report(kernel.name, s.name, outputs, "Gout/s", [&] { kernel.run(packed, call); });
     }
     for (const FDwConvKernel& kernel : fdwconv_kernels()) {
       const auto x = pattern<float>(s.in_elements(), 256, -128);
@@ -196,7 +296,7 @@ void bench_depthwise() {
       call.out = out.data();
       call.lo = 0;
       call.hi = std::numeric_limits<float>::infinity();
-      report(kernel.name, s.name, macs, "GMAC/s", [&] { kernel.run(packed, call); });
+      report(kernel.name, s.name, outputs, "Gout/s", [&] { kernel.run(packed, call); });
     }
   }
 }
@@ -278,6 +378,7 @@ void bench_all(std::string_view wanted) {
   filter = wanted;
   const std::string_view engine = simd::engine_class_name(simd::probe_engine_class());
   std::printf("engine class: %.*s\n", static_cast<int>(engine.size()), engine.data());
+  bench_ceilings();
   bench_qconv();
   bench_fconv();
   bench_depthwise();

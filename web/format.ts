@@ -20,7 +20,7 @@ export function milliseconds(n: number): string {
 }
 
 export function percent(fraction: number): string {
-  return `${(fraction * 100).toFixed(1)} %`;
+  return `${(fraction * 100).toFixed(1)}\u00a0%`; // the sign stays with its number
 }
 
 export function decibels(sqnr: number | null): string {

@@ -41,7 +41,9 @@ export interface ReportData {
   tensors: TensorReport[];
   weights: { name: string; node: string; scheme: string; sqnr: number | null }[];
   outputs: { name: string; sqnr: number | null; relativeRms: number }[];
+  /** On the evaluated samples, as `outputs` and the tensors' sqnr are; of samples that calibration did not see tells `evaluation`. */
   top1Agreement: number | null;
+  /** How many of the calibration samples float and int8 were compared on. */
   evaluatedSamples: number;
   /** Medians over the evaluated samples, one thread. */
   latency: { floatMs: number; int8Ms: number };
@@ -140,7 +142,12 @@ function renderHTML(report: ReportData): string {
   const tiles = [
     tile(`${kilobytes(model.floatBytes)} → ${kilobytes(model.int8Bytes)}`, 'size of the ONNX file'),
     tile(`${latency.floatMs.toFixed(2)} → ${latency.int8Ms.toFixed(2)} ms`, 'median of a run, float → int8, one thread'),
-    ...report.outputs.map((output) => tile(decibels(output.sqnr), `signal to noise of output <code>${escape(output.name)}</code>`)),
+    ...report.outputs.map((output) =>
+      tile(
+        decibels(output.sqnr),
+        `signal to noise of output <code>${escape(output.name)}</code>, on ${report.evaluatedSamples} calibration samples`,
+      ),
+    ),
     ...(report.top1Agreement === null || report.evaluation
       ? []
       : [tile(percent(report.top1Agreement), `same answer as float, on ${report.evaluatedSamples} calibration samples`)]),
@@ -154,7 +161,7 @@ function renderHTML(report: ReportData): string {
 <h1>Quantization report: ${escape(model.name)}</h1>
 <p class="soft">Made by Octavo from ${report.samples} calibration samples.</p>
 <div class="tiles">${tiles.join('')}</div>
-<h2>Error by tensor</h2><p class="soft">Signal-to-noise ratio of int8 against float, in the order of the network; longer is better, and below 15 dB a layer is worth a look. Open one for its histogram (log scale) and the range of int8.</p>
+<h2>Error by tensor</h2><p class="soft">Signal-to-noise ratio of int8 against float on ${report.evaluatedSamples} calibration samples, in the order of the network; longer is better, and below 15 dB a layer is worth a look. Open one for its histogram (log scale) and the range of int8.</p>
 ${report.tensors.map((tensor) => tensorRow(tensor, largest)).join('\n')}
 ${
   report.batchNorm.length

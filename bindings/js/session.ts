@@ -1,7 +1,7 @@
 // A model made ready to run.
 
 import type { Engine, Owner } from './engine.js';
-import { OctavoError, throwIfAborted } from './errors.js';
+import { abortError, OctavoError, throwIfAborted } from './errors.js';
 import type { Memory, SessionInfo, StepProfile, TensorInfo } from './host.js';
 import { Model, type ModelSource } from './model.js';
 import { type Feeds, moved, toFeeds } from './samples.js';
@@ -75,7 +75,12 @@ export class InferenceSession {
     try {
       const { owner } = loaded;
       const info = await owner.engine.call('createSession', [loaded.id, options.inputShapes ?? {}, options.memoryLimit ?? 0], owner);
-      return new InferenceSession(owner, info);
+      const session = new InferenceSession(owner, info);
+      if (options.signal?.aborted) {
+        await session.close();
+        throw abortError('InferenceSession.create', options.signal.reason);
+      }
+      return session;
     } finally {
       if (own) await loaded.close();
     }

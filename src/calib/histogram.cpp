@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <numeric>
 
 #include "calib/observer.h"
 #include "calib/state.h"
@@ -33,11 +34,11 @@ void add_to_bins(std::span<const float> values, float min, float max, std::vecto
   }
 }
 
-// torch.linspace, element i of `steps`.
+// torch.linspace, element i of `steps`, as its x86-64 build computes it: with one rounding.
 float linspace(float start, float end, std::size_t steps, std::size_t i) {
   const float step = (end - start) / static_cast<float>(steps - 1);
-  return i < steps / 2 ? start + step * static_cast<float>(i)
-                       : end - step * static_cast<float>(steps - i - 1);
+  return i < steps / 2 ? std::fma(step, static_cast<float>(i), start)
+                       : std::fma(-step, static_cast<float>(steps - i - 1), end);
 }
 
 // torch's floor division of floats.
@@ -71,11 +72,15 @@ class Histogram final : public Observer {
       add_to_bins(values, min_, max_, bins_);
       return;
     }
-    widen(std::min(min, min_), std::max(max, max_));
-    // Counted apart, then added, as torch does: f32 sums round the same way.
+    min = std::min(min, min_);
+    max = std::max(max, max_);
+    // Counted apart, added in f64 and rounded once, as torch does.
     std::vector<float> update(bins_.size(), 0.0F);
-    add_to_bins(values, min_, max_, update);
-    for (std::size_t i = 0; i < bins_.size(); ++i) bins_[i] += update[i];
+    add_to_bins(values, min, max, update);
+    // A constant so far counts as often as the new batch has values: PyTorch multiplies by that
+    // sum.
+    const double counted = std::accumulate(update.begin(), update.end(), 0.0);
+    become(min, max, widened(min, max, counted), {update.begin(), update.end()});
   }
 
   Range range() const override {
@@ -85,27 +90,24 @@ class Histogram final : public Observer {
     return {min_ + width * static_cast<float>(first), min_ + width * static_cast<float>(last + 1)};
   }
 
+  Range seen() const override { return empty() ? Range{} : Range{min_, max_}; }
+  std::span<const float> histogram() const override { return bins_; }
+
   // Both histograms are brought to the common range, as torch does with a batch that widens it.
   Status merge(const Observer& other) override {
     const auto* same = dynamic_cast<const Histogram*>(&other);
     if (same == nullptr || same->bins_.size() != bins_.size())
       return foreign_merge(name(), other.name());
     if (same->empty()) return ok_status();
-    Histogram theirs(static_cast<int>(bins_.size()));
-    theirs.bins_ = same->bins_;
-    theirs.min_ = same->min_;
-    theirs.max_ = same->max_;
     if (empty()) {
-      bins_ = theirs.bins_;
-      min_ = theirs.min_;
-      max_ = theirs.max_;
+      bins_ = same->bins_;
+      min_ = same->min_;
+      max_ = same->max_;
       return ok_status();
     }
-    const float min = std::min(min_, theirs.min_);
-    const float max = std::max(max_, theirs.max_);
-    widen(min, max);
-    theirs.widen(min, max);
-    for (std::size_t i = 0; i < bins_.size(); ++i) bins_[i] += theirs.bins_[i];
+    const float min = std::min(min_, same->min_);
+    const float max = std::max(max_, same->max_);
+    become(min, max, widened(min, max, total()), same->widened(min, max, same->total()));
     return ok_status();
   }
 
@@ -133,35 +135,38 @@ class Histogram final : public Observer {
 
  private:
   bool empty() const { return !(min_ <= max_); }
+  double total() const { return std::accumulate(bins_.begin(), bins_.end(), 0.0); }
 
-  // Spreads the counts over the bins of [min, max], which holds [min_, max_].
-  void widen(float min, float max) {
-    if (min == min_ && max == max_) return;
+  // The counts spread over the bins of [min, max], which holds [min_, max_]. Where all values were
+  // the same, `total` stands for their number.
+  std::vector<double> widened(float min, float max, double total) const {
+    if (min == min_ && max == max_) return {bins_.begin(), bins_.end()};
+    std::vector<double> moved(bins_.size(), 0.0);
     if (min_ == max_) {
-      double total = 0;
-      for (const float count : bins_) total += static_cast<double>(count);
       std::vector<float> one(bins_.size(), 0.0F);
       add_to_bins(std::span(&min_, 1), min, max, one);
-      for (float& count : one) count *= static_cast<float>(total);
-      bins_ = std::move(one);
-    } else {
-      const std::size_t fine = bins_.size() * kUpsampleRate;
-      const float bin_size = (max_ - min_) / static_cast<float>(fine);
-      std::vector<float> edges(bins_.size() + 1);
-      for (std::size_t i = 0; i < edges.size(); ++i) edges[i] = linspace(min, max, edges.size(), i);
-      std::vector<double> moved(bins_.size(), 0.0);
-      for (std::size_t i = 0; i < fine; ++i) {
-        const float middle = linspace(min_, max_, fine + 1, i) + 0.5F * bin_size;
-        const auto above = std::upper_bound(edges.begin(), edges.end(), middle) - edges.begin();
-        const auto bin =
-            std::clamp<std::ptrdiff_t>(above - 1, 0, static_cast<std::ptrdiff_t>(bins_.size()) - 1);
-        moved[static_cast<std::size_t>(bin)] +=
-            static_cast<double>(bins_[i / kUpsampleRate] / static_cast<float>(kUpsampleRate));
-      }
-      for (std::size_t i = 0; i < bins_.size(); ++i) bins_[i] = static_cast<float>(moved[i]);
+      for (std::size_t i = 0; i < one.size(); ++i) moved[i] = static_cast<double>(one[i]) * total;
+      return moved;
     }
+    const std::size_t fine = bins_.size() * kUpsampleRate;
+    const float bin_size = (max_ - min_) / static_cast<float>(fine);
+    std::vector<float> edges(bins_.size() + 1);
+    for (std::size_t i = 0; i < edges.size(); ++i) edges[i] = linspace(min, max, edges.size(), i);
+    for (std::size_t i = 0; i < fine; ++i) {
+      const float middle = linspace(min_, max_, fine + 1, i) + 0.5F * bin_size;
+      const auto above = std::upper_bound(edges.begin(), edges.end(), middle) - edges.begin();
+      const auto bin =
+          std::clamp<std::ptrdiff_t>(above - 1, 0, static_cast<std::ptrdiff_t>(bins_.size()) - 1);
+      moved[static_cast<std::size_t>(bin)] +=
+          static_cast<double>(bins_[i / kUpsampleRate] / static_cast<float>(kUpsampleRate));
+    }
+    return moved;
+  }
+
+  void become(float min, float max, const std::vector<double>& a, const std::vector<double>& b) {
     min_ = min;
     max_ = max;
+    for (std::size_t i = 0; i < bins_.size(); ++i) bins_[i] = static_cast<float>(a[i] + b[i]);
   }
 
   // Estimated squared error when the codes span bins [first, last] and the rest saturates.

@@ -27,6 +27,10 @@ class Observer {
   // One batch. An empty one changes nothing.
   virtual void observe(std::span<const float> values) = 0;
   virtual Range range() const = 0;
+  // The range of all values where range() leaves out a part and the row knows both.
+  virtual Range seen() const { return range(); }
+  // The counts over seen(), where the row keeps a histogram with bins of one width.
+  virtual std::span<const float> histogram() const { return {}; }
   // As if `other`, of the same row and options, had been observed here too. INVALID_STATE where it
   // is not of the same row or bins.
   virtual Status merge(const Observer& other) = 0;

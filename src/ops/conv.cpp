@@ -326,13 +326,17 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
   const auto fill = static_cast<std::uint8_t>(zero_x);
 
   if (w[1] == 1 && m == group && p.channels == group && out.dtype == x.dtype) {
-    const kernels::QDwConvKernel& kernel =
-        kernels::best_row(kernels::qdwconv_kernels(), context.policy());
-    step.kernel = kernel.name;
     step.scratch_bytes = p.scratch_elements() + (p.padded ? 64 : 0);
     std::vector<std::int32_t> offsets = repeated(tap_offsets(p), weights.parts.size());
-    const kernels::QDwConvSpec spec{static_cast<int>(m), static_cast<int>(offsets.size()), x_signed,
-                                    zero_x};
+    const kernels::QDwConvSpec spec{static_cast<int>(m),
+                                    static_cast<int>(offsets.size()),
+                                    x_signed,
+                                    zero_x,
+                                    static_cast<int>(p.w.kernel),
+                                    static_cast<int>(p.w.stride),
+                                    static_cast<int>(p.w.dilation)};
+    const kernels::QDwConvKernel& kernel = kernels::choose_qdwconv(context.policy(), spec);
+    step.kernel = kernel.name;
     auto packed = kernel.pack(spec, join_rows(weights.parts, taps), bias, scale);
     step.packed_bytes = packed.bytes();
     step.run = [p, packed = std::move(packed), run = kernel.run, offsets = std::move(offsets), form,
@@ -357,8 +361,6 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
     return step;
   }
 
-  const kernels::QConvKernel& kernel = kernels::choose_qconv(context.policy(), x_signed);
-  step.kernel = kernel.name;
   Segments segments = segments_of(p, group);
   const std::int64_t of_group = m / group;
   std::vector<std::vector<std::int8_t>> parts;
@@ -366,15 +368,19 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
     parts.push_back(channels_inside(std::span<const std::int8_t>(part), m, w[1], taps));
   const std::vector<std::int8_t> inside = join_rows(parts, w[1] * taps);
   segments.offsets = repeated(segments.offsets, parts.size());
+  const kernels::QConvSpec all_groups{static_cast<int>(m),
+                                      static_cast<int>(segments.offsets.size()), segments.length,
+                                      x_signed, zero_x};
+  const kernels::QConvKernel& kernel = kernels::choose_qconv(context.policy(), all_groups, inside);
+  step.kernel = kernel.name;
   const std::size_t weights_of_group = inside.size() / static_cast<std::size_t>(group);
   std::vector<kernels::QConvPacked> packed;
   std::size_t kernel_scratch = 0;
   for (std::int64_t g = 0; g < group; ++g) {
     const auto from = static_cast<std::size_t>(g * of_group);
     const auto count = static_cast<std::size_t>(of_group);
-    const kernels::QConvSpec spec{static_cast<int>(of_group),
-                                  static_cast<int>(segments.offsets.size()), segments.length,
-                                  x_signed, zero_x};
+    kernels::QConvSpec spec = all_groups;
+    spec.channels = static_cast<int>(of_group);
     packed.push_back(kernel.pack(
         spec,
         std::span(inside).subspan(static_cast<std::size_t>(g) * weights_of_group, weights_of_group),

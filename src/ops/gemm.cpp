@@ -185,7 +185,6 @@ Result<Step> prepare_codes(const PrepareContext& context) {
   OCTAVO_TRY(const std::vector<float> scale,
              output_scales(context, weights, right->n, context.attrs().get_float("alpha", 1.0F)));
   const bool x_signed = x.dtype == DType::kInt8;
-  const kernels::QConvKernel& kernel = kernels::choose_qconv(context.policy(), x_signed);
   std::vector<std::vector<std::int8_t>> parts;
   for (const auto& part : weights.parts)
     parts.push_back(rows_of_weights(std::span<const std::int8_t>(part), *right));
@@ -193,6 +192,7 @@ Result<Step> prepare_codes(const PrepareContext& context) {
   const auto segments = static_cast<int>(parts.size());
   const kernels::QConvSpec spec{static_cast<int>(right->n), segments, static_cast<int>(right->k),
                                 x_signed, x.quant->zero_point[0]};
+  const kernels::QConvKernel& kernel = kernels::choose_qconv(context.policy(), spec, rows);
   kernels::QConvPacked packed = kernel.pack(spec, rows, bias, scale);
   Step step;
   step.kernel = kernel.name;

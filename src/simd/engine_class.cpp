@@ -1,5 +1,6 @@
 #include "simd/engine_class.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -82,6 +83,34 @@ std::int32_t answer_to(const Vector& vector, DotFn dot) {
   std::memcpy(sums, &acc, 16);
 }
 
+// The 16-bit form is an instruction of its own, and rows for MADDUBS are written with it.
+[[maybe_unused]] bool machine_pairs_saturate() {
+  for (const Vector& vector : kVectors) {
+    volatile std::int8_t volatile_a[16];
+    volatile std::uint8_t volatile_b[16];
+    std::int8_t a[16];
+    std::uint8_t b[16];
+    std::int16_t expected[8];
+    for (std::size_t i = 0; i < 16; ++i) {
+      volatile_a[i] = vector.a[i % 4];
+      volatile_b[i] = vector.b[i % 4];
+      a[i] = volatile_a[i];
+      b[i] = volatile_b[i];
+    }
+    for (std::size_t i = 0; i < 8; ++i) {
+      const int sum = a[2 * i] * b[2 * i] + a[2 * i + 1] * b[2 * i + 1];
+      expected[i] = static_cast<std::int16_t>(std::clamp(sum, -32768, 32767));
+    }
+    v128_t w;
+    v128_t x;
+    std::memcpy(&w, a, 16);
+    std::memcpy(&x, b, 16);
+    const v128_t sums = relaxed_pair_dot<EngineClass::kMaddubs>(w, x);
+    if (std::memcmp(&sums, expected, 16) != 0) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 EngineClass classify_engine(DotFn dot) {
@@ -95,7 +124,9 @@ EngineClass classify_engine(DotFn dot) {
 
 EngineClass probe_engine_class() {
   if constexpr (!kHasRelaxed) return EngineClass::kNone;
-  return classify_engine(&machine_dot);
+  const EngineClass found = classify_engine(&machine_dot);
+  if (found == EngineClass::kMaddubs && !machine_pairs_saturate()) return EngineClass::kNone;
+  return found;
 }
 
 }  // namespace octavo::simd

@@ -1,11 +1,14 @@
-// The relaxed dot product, per engine class.
+// The relaxed instructions, per engine class.
 //
-//   relaxed_dot<C>(w, x, acc)[i] = acc[i] + sum over j < 4 of w[4i + j] * x[4i + j]
+//   relaxed_dot<C>(w, x, acc)[i]  = acc[i] + sum over j < 4 of w[4i + j] * x[4i + j]
+//   relaxed_pair_dot<C>(w, x)[i]  = sum over j < 2 of w[2i + j] * x[2i + j], 16-bit lanes
+//   relaxed_madd(a, b, c)[i]      = a[i] * b[i] + c[i] in f32, rounded once or twice
 //
 // w holds signed bytes. x holds signed bytes for the classes SDOT and WRAP, unsigned ones for USDOT
 // and MADDUBS. In a relaxed module it is one instruction, and C only says what the caller knows
 // about the machine. Natively it is a model: MADDUBS saturates each sum of two products to 16 bits,
-// WRAP wraps it (KERNELS: relaxed-simd proposal, Overview).
+// WRAP wraps it (KERNELS: relaxed-simd proposal, Overview). relaxed_madd is modelled as two
+// roundings.
 #pragma once
 
 #include <algorithm>
@@ -46,6 +49,35 @@ inline v128_t relaxed_dot(v128_t w, v128_t x, v128_t acc) {
   v128_t out;
   std::memcpy(&out, sums, 16);
   return out;
+#endif
+}
+
+template <EngineClass kClass>
+inline v128_t relaxed_pair_dot(v128_t w, v128_t x) {
+  static_assert(kClass == EngineClass::kMaddubs);  // the only class whose rows use it
+#if defined(__wasm_relaxed_simd__)
+  return wasm_i16x8_relaxed_dot_i8x16_i7x16(w, x);
+#else
+  std::int8_t signed_w[16];
+  std::uint8_t bytes_x[16];
+  std::int16_t sums[8];
+  std::memcpy(signed_w, &w, 16);
+  std::memcpy(bytes_x, &x, 16);
+  for (int i = 0; i < 8; ++i) {
+    const int sum = signed_w[2 * i] * bytes_x[2 * i] + signed_w[2 * i + 1] * bytes_x[2 * i + 1];
+    sums[i] = static_cast<std::int16_t>(std::clamp(sum, -32768, 32767));
+  }
+  v128_t out;
+  std::memcpy(&out, sums, 16);
+  return out;
+#endif
+}
+
+inline v128_t relaxed_madd(v128_t a, v128_t b, v128_t c) {
+#if defined(__wasm_relaxed_simd__)
+  return wasm_f32x4_relaxed_madd(a, b, c);
+#else
+  return wasm_f32x4_add(wasm_f32x4_mul(a, b), c);
 #endif
 }
 

@@ -11,53 +11,13 @@
 #include "calib/observer.h"
 #include "calib/qparams.h"
 #include "support/golden.h"
+#include "support/golden_batches.h"
 
 namespace octavo::calib {
 namespace {
 
 using test::GoldenCase;
 using test::GoldenGroup;
-
-std::uint32_t uhash(std::uint32_t i, std::uint32_t seed) {
-  std::uint32_t h = i * 2654435761U + seed;
-  h ^= h >> 15;
-  h *= 2246822519U;
-  return h ^ (h >> 13);
-}
-
-// The batches of a golden data case: stored, or generated from seeds by the rule in the golden
-// format.
-std::vector<std::vector<float>> batches_of(const GoldenGroup& group, const GoldenCase& data) {
-  std::vector<std::vector<float>> batches;
-  if (data.str("kind") != "gen") {
-    for (int b = 0; data.has("b" + std::to_string(b)); ++b)
-      batches.push_back(group.get<float>(data, "b" + std::to_string(b)));
-    return batches;
-  }
-  const std::vector<double> seeds = data.list("seeds");
-  const std::vector<double> mults = data.list("mults");
-  const std::string kind = data.str("gen");
-  for (std::size_t b = 0; b < seeds.size(); ++b) {
-    std::vector<float> values(static_cast<std::size_t>(data.integer("n")));
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      std::int64_t sum = -131070;
-      for (std::uint32_t k = 0; k < 4; ++k)
-        sum += uhash(static_cast<std::uint32_t>(i),
-                     static_cast<std::uint32_t>(seeds[b]) + k * 1000003U) >>
-               16;
-      float x = static_cast<float>(sum) * 0x1p-15F;
-      if (kind == "relu") x = std::max(x, 0.0F);
-      if (kind == "cube") x = (x * x) * x;
-      if (kind == "square") x = x * x;
-      if (kind == "fifth") x = ((x * x) * (x * x)) * x;
-      values[i] = x * static_cast<float>(mults[b]);
-    }
-    const auto head = group.get<float>(data, "b" + std::to_string(b) + "_head");
-    REQUIRE(std::equal(head.begin(), head.end(), values.begin()));
-    batches.push_back(std::move(values));
-  }
-  return batches;
-}
 
 struct Combo {
   DType dtype;
@@ -138,7 +98,7 @@ TEST_CASE("observers and scales equal PyTorch's on every golden case") {
       const GoldenCase* data = group.find(c.str("data"));
       REQUIRE(data != nullptr);
       observers.push_back(def->make(options));
-      for (const auto& batch : batches_of(group, *data)) observers[0]->observe(batch);
+      for (const auto& batch : test::batches_of(group, *data)) observers[0]->observe(batch);
     }
     const std::vector<Range> ranges = ranges_of(observers);
     if (row == "histogram") {

@@ -8,6 +8,8 @@ namespace {
 constexpr std::array kGroups{
     Group{"batchnorm", &run_batchnorm},
     Group{"e2e", &run_e2e},
+    Group{"fakequant", &run_fakequant},
+    Group{"observers", &run_observers},
     Group{"onnx_models", &run_onnx_models},
     Group{"onnx_ops", &run_onnx_ops},
     Group{"ops", &run_ops},

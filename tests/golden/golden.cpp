@@ -27,6 +27,13 @@ bool Case::has(const std::string& key) const {
   return record_.attrs.count(key) != 0 || record_.has(key);
 }
 
+std::vector<std::string> Case::keys() const {
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : record_.attrs) keys.push_back(key);
+  for (const auto& [key, value] : record_.tensors) keys.push_back(key);
+  return keys;
+}
+
 const std::string& Case::attribute(const std::string& key) {
   const auto found = record_.attrs.find(key);
   if (found == record_.attrs.end()) throw std::runtime_error("no attribute " + key);

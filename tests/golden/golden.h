@@ -42,7 +42,10 @@ class Case {
   const std::string& name() const { return record_.name; }
   const std::string& folder() const { return folder_; }  // of the golden files
 
+  const test::GoldenGroup& group() const { return group_; }  // for cases that name another
+
   bool has(const std::string& key) const;  // an attribute or a tensor
+  std::vector<std::string> keys() const;   // all attributes and tensors
   std::string str(const std::string& key);
   double number(const std::string& key);
   std::int64_t integer(const std::string& key);

@@ -19,6 +19,8 @@ void check_group(const std::string& group) {
 
 TEST_CASE("golden: batchnorm equals PyTorch") { check_group("batchnorm"); }
 TEST_CASE("golden: e2e equals PyTorch, node by node") { check_group("e2e"); }
+TEST_CASE("golden: fakequant equals PyTorch") { check_group("fakequant"); }
+TEST_CASE("golden: observers equals PyTorch") { check_group("observers"); }
 TEST_CASE("golden: onnx_models equals ONNX Runtime") { check_group("onnx_models"); }
 TEST_CASE("golden: onnx_ops equals ONNX Runtime") { check_group("onnx_ops"); }
 TEST_CASE("golden: ops equals PyTorch") { check_group("ops"); }

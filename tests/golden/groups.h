@@ -7,6 +7,8 @@ namespace octavo::golden {
 
 void run_batchnorm(Case& c);    // batchnorm.cpp
 void run_e2e(Case& c);          // e2e.cpp
+void run_fakequant(Case& c);    // fakequant.cpp
+void run_observers(Case& c);    // observers.cpp
 void run_onnx_models(Case& c);  // onnx_models.cpp
 void run_onnx_ops(Case& c);     // onnx_ops.cpp
 void run_ops(Case& c);          // ops.cpp

@@ -312,6 +312,10 @@ test('aborting ends the work in each phase, and the engine goes on', async () =>
       'ABORTED',
       { hint: /^$/ },
     );
+    const planning = new AbortController();
+    const planned = InferenceSession.create(model, { signal: planning.signal });
+    planning.abort();
+    await rejects(planned, 'ABORTED', { hint: /^$/ });
     const session = await InferenceSession.create(model);
     await rejects(session.run({ image: digitFeeds('test', 1)[0] }, { signal: already }), 'ABORTED', { hint: /^$/ });
     await session.close();

@@ -1,12 +1,12 @@
 // The demo page in a real browser, used as a person would.
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { PNG } from 'pngjs';
-import { convModel, digits, digitsModel, onnx } from '../js/support.mjs';
+import { convModel, digits, digitsModel, onnx, root } from '../js/support.mjs';
 import { browserName, openPage } from './support.mjs';
 
 const text = (page, selector) => page.$eval(selector, (element) => element.textContent);
@@ -67,7 +67,7 @@ describe(`the page in ${browserName}`, () => {
       assert.match(result, /times smaller/);
       assert.match(result, /same answer as float, 300 pictures/);
       assert.match(result, /17 folded, 2 int8 of its own, 0 float/);
-      const agreement = Number(result.match(/([\d.]+) %same answer/)[1]);
+      const agreement = Number(result.match(/([\d.]+)\s%same answer/)[1]);
       assert.ok(agreement >= 98, `${agreement}`);
       assert.ok((await page.$$('.layer')).length >= 20);
       await appears(page, '.chart canvas');
@@ -263,6 +263,23 @@ describe(`the page in ${browserName}`, () => {
       }
     });
   }
+
+  test('a browser without WebAssembly SIMD is told what would do', async () => {
+    const blind = join(folder, 'web');
+    cpSync(join(root, 'dist/web'), blind, { recursive: true });
+    const [worker] = readdirSync(join(blind, 'assets')).filter((name) => /^worker-.*\.js$/.test(name));
+    const path = join(blind, 'assets', worker);
+    writeFileSync(path, `WebAssembly.validate = () => false;\n${readFileSync(path, 'utf8')}`);
+    const { page, consoleErrors, close } = await openPage({ folder: blind, ready: false });
+    try {
+      await page.waitForFunction(() => /NO_SIMD/.test(document.querySelector('#engine').textContent), { timeout: 60_000 });
+      assert.match(await text(page, '#engine'), /Chrome 91, Firefox 89/);
+      assert.ok(await page.$$eval('button, input', (all) => all.every((control) => control.disabled)));
+      assert.deepEqual(consoleErrors, []);
+    } finally {
+      await close();
+    }
+  });
 
   test('every control has a name, and the forced module is the one that runs', async () => {
     const { page, close } = await openPage({ path: '#isa=simd' });

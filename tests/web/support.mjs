@@ -47,13 +47,13 @@ export async function launch({ extraArgs = [] } = {}) {
 }
 
 /**
- * Serves the page, starts a browser and opens `path` of it.
+ * Serves the page (or another `folder`), starts a browser and opens `path` of it.
  *
  * Returns { page, browser, url, consoleErrors, requests, close }: consoleErrors are the texts of errors on the
  * console, of uncaught exceptions and of violations of the Content-Security-Policy; requests are the addresses asked for.
  */
-export async function openPage({ path = '', width = 1280, height = 900, extraArgs, ready = true } = {}) {
-  const server = await serve();
+export async function openPage({ path = '', width = 1280, height = 900, extraArgs, ready = true, folder } = {}) {
+  const server = await serve(folder ? { folder } : {});
   const { browser, close: closeBrowser } = await launch({ extraArgs }).catch(async (error) => {
     await server.close();
     throw error;

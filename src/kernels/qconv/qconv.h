@@ -41,6 +41,11 @@ struct QConvSpec {
 
 struct QConvKernel;
 
+// Four weights k .. k + 3 of a segment for 8 channels, to be added to their sums.
+struct QConvResidual {
+  std::int32_t segment, k;
+};
+
 // Weights in the order its kernel reads them; made when a session is made.
 struct QConvPacked {
   const QConvKernel* kernel = nullptr;
@@ -52,9 +57,18 @@ struct QConvPacked {
   // before it.
   bool bounded = false;
   std::size_t scratch_bytes = 0;  // per call, 16-byte aligned
+  int groups = 0;                 // of k, in a segment
+  // Rows that cannot take all weights: what was cut off. Tile t has the residuals from
+  // residual_begin[t] on; each has 32 weights, [channel][k].
+  std::vector<std::int32_t> residual_begin;
+  std::vector<QConvResidual> residuals;
+  std::vector<std::int8_t> residual_weights;
+  bool quads = false;  // sums of two groups' pairs stay within 16 bits
 
   std::size_t bytes() const {
-    return weights.size() + bias.size() * sizeof(std::int32_t) + scale.size() * sizeof(float);
+    return weights.size() + residual_weights.size() + residuals.size() * sizeof(QConvResidual) +
+           (bias.size() + residual_begin.size()) * sizeof(std::int32_t) +
+           scale.size() * sizeof(float);
   }
 };
 
@@ -83,11 +97,14 @@ struct QConvKernel {
   QConvPacked (*pack)(const QConvSpec& spec, std::span<const std::int8_t> weights,
                       std::span<const std::int32_t> bias, std::span<const float> scale);
   void (*run)(const QConvPacked& packed, const QConvCall& call);
+  // Whether it is the fastest of its engine for these weights; null: always. It is exact anyway.
+  bool (*pays)(const QConvSpec& spec, std::span<const std::int8_t> weights);
 };
 
 // Weakest first; the first two (uint8 x, int8 x) are the reference.
 std::span<const QConvKernel> qconv_kernels();
-// The strongest row that the policy allows and that is exact on its engine.
-const QConvKernel& choose_qconv(const Policy& policy, bool x_signed);
+// The strongest row that the policy allows, that is exact on its engine and pays for these weights.
+const QConvKernel& choose_qconv(const Policy& policy, const QConvSpec& spec,
+                                std::span<const std::int8_t> weights);
 
 }  // namespace octavo::kernels

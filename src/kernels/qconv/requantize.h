@@ -6,6 +6,8 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
+#include <span>
 
 #include "kernels/codes.h"
 #include "simd/isa.h"
@@ -22,18 +24,39 @@ inline std::int32_t requantize_one(std::int32_t acc, float scale, const Requanti
          r.zero;
 }
 
-// Vectors of the constants; in memory, or else LLVM rematerializes constants at every use.
-struct RequantizeVectors {
-  v128_t magic, magic_minus_zero, low, high, lo_codes, hi_codes;
+// What the sum over one channel's weights starts with, so that kernels can sum raw codes.
+struct ChannelStart {
+  std::int32_t bias;  // own - zero_x * sum(w), modulo 2^32 like the sums
+  bool bounded;       // |acc * scale| stays below 2^22 for every input
+};
+inline ChannelStart channel_start(std::span<const std::int8_t> weights, std::int64_t own,
+                                  std::int32_t zero_x, float scale) {
+  std::int64_t sum = 0;
+  std::int64_t magnitude = 0;
+  for (const std::int64_t w : weights) {
+    sum += w;
+    magnitude += std::abs(w);
+  }
+  const double largest = static_cast<double>(255 * magnitude) + std::abs(static_cast<double>(own));
+  return {static_cast<std::int32_t>(static_cast<std::uint64_t>(own - zero_x * sum)),
+          largest < 2147483648.0 && largest * std::abs(static_cast<double>(scale)) <
+                                        static_cast<double>(kRoundMagicLimit) - 1.0};
+}
 
-  template <class Code>
-  static RequantizeVectors make(const Requantize& r) {
-    return {wasm_f32x4_splat(kRoundMagic),
-            wasm_i32x4_splat(kRoundMagicBits - r.zero),
+// Codes of both signs are made as unsigned ones, 128 higher where they are signed; the top bit is
+// flipped at the end. So one loop serves both.
+struct RequantizeVectors {
+  v128_t magic, magic_minus_zero, low, high, lo_codes, hi_codes, flip;
+
+  static RequantizeVectors make(const Requantize& r, bool is_signed) {
+    const std::int32_t shift = is_signed ? 128 : 0;
+    return {simd::from_memory(wasm_f32x4_splat(kRoundMagic)),
+            wasm_i32x4_splat(kRoundMagicBits - r.zero - shift),
             wasm_f32x4_splat(static_cast<float>(r.lo - r.zero)),
             wasm_f32x4_splat(static_cast<float>(r.hi - r.zero)),
-            splat_code<Code>(r.lo),
-            splat_code<Code>(r.hi)};
+            splat_code<std::uint8_t>(r.lo + shift),
+            splat_code<std::uint8_t>(r.hi + shift),
+            wasm_i8x16_splat(static_cast<std::int8_t>(-shift))};
   }
 };
 
@@ -44,6 +67,19 @@ inline v128_t requantize4(v128_t acc, v128_t scale, const RequantizeVectors& k) 
   v128_t t = wasm_f32x4_mul(wasm_f32x4_convert_i32x4(acc), scale);
   if constexpr (!kBounded) t = clamp_lanes(t, k.low, k.high);
   return wasm_i32x4_sub(wasm_f32x4_add(t, k.magic), k.magic_minus_zero);
+}
+
+// Eight sums to eight 16-bit codes, to be narrowed by narrow_codes().
+template <bool kBounded>
+inline v128_t requantize8(v128_t acc0, v128_t acc1, v128_t scale0, v128_t scale1,
+                          const RequantizeVectors& k) {
+  return wasm_i16x8_narrow_i32x4(requantize4<kBounded>(acc0, scale0, k),
+                                 requantize4<kBounded>(acc1, scale1, k));
+}
+
+inline v128_t narrow_codes(v128_t a, v128_t b, const RequantizeVectors& k) {
+  const v128_t codes = wasm_u8x16_narrow_i16x8(a, b);
+  return wasm_v128_xor(wasm_u8x16_min(wasm_u8x16_max(codes, k.lo_codes), k.hi_codes), k.flip);
 }
 
 }  // namespace octavo::kernels

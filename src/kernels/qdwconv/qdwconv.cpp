@@ -2,62 +2,43 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstring>
 
 #include "kernels/qconv/requantize.h"
+#include "kernels/qdwconv/rows.h"
 #include "simd/isa.h"
 
 namespace octavo::kernels {
 
-namespace {
-
-constexpr int kLanes = 8;  // channels of a tile
-
-int padded_channels(const QDwConvSpec& spec) {
-  return (spec.channels + kLanes - 1) / kLanes * kLanes;
+QDwConvPacked pack_dw_common(const QDwConvSpec& spec, std::span<const std::int8_t> weights,
+                             std::span<const std::int32_t> bias, std::span<const float> scale) {
+  QDwConvPacked packed;
+  packed.spec = spec;
+  packed.bias.assign(static_cast<std::size_t>(padded_dw_channels(spec)), 0);
+  packed.scale.assign(static_cast<std::size_t>(padded_dw_channels(spec)), 0.0F);
+  packed.bounded = true;
+  const auto taps = static_cast<std::size_t>(spec.taps);
+  for (std::size_t c = 0; c < static_cast<std::size_t>(spec.channels); ++c) {
+    const ChannelStart start = channel_start(weights.subspan(c * taps, taps),
+                                             bias.empty() ? 0 : bias[c], spec.zero_x, scale[c]);
+    packed.bias[c] = start.bias;
+    packed.scale[c] = scale[c];
+    packed.bounded = packed.bounded && start.bounded;
+  }
+  return packed;
 }
+
+namespace {
 
 const std::byte* pixel_at(const QDwConvCall& call, std::int64_t m) {
   return call.x + (m / call.width) * call.row_stride + (m % call.width) * call.pixel_stride;
-}
-
-QDwConvPacked pack_common(const QDwConvSpec& spec, std::span<const std::int8_t> weights,
-                          std::span<const std::int32_t> bias, std::span<const float> scale) {
-  QDwConvPacked packed;
-  packed.spec = spec;
-  packed.bias.assign(static_cast<std::size_t>(padded_channels(spec)), 0);
-  packed.scale.assign(static_cast<std::size_t>(padded_channels(spec)), 0.0F);
-  packed.bounded = true;
-  for (int c = 0; c < spec.channels; ++c) {
-    std::int64_t sum = 0;
-    std::int64_t magnitude = 0;
-    for (int t = 0; t < spec.taps; ++t) {
-      const std::int64_t w =
-          weights[static_cast<std::size_t>(c) * static_cast<std::size_t>(spec.taps) +
-                  static_cast<std::size_t>(t)];
-      sum += w;
-      magnitude += std::abs(w);
-    }
-    const auto i = static_cast<std::size_t>(c);
-    const std::int64_t own = bias.empty() ? 0 : bias[i];
-    packed.bias[i] = static_cast<std::int32_t>(
-        static_cast<std::uint64_t>(own - static_cast<std::int64_t>(spec.zero_x) * sum));
-    packed.scale[i] = scale[i];
-    const double largest =
-        static_cast<double>(255 * magnitude) + std::abs(static_cast<double>(own));
-    packed.bounded = packed.bounded && largest < 2147483648.0 &&
-                     largest * std::abs(static_cast<double>(scale[i])) <
-                         static_cast<double>(kRoundMagicLimit) - 1.0;
-  }
-  return packed;
 }
 
 // ---- scalar: the specification ----
 
 QDwConvPacked pack_scalar(const QDwConvSpec& spec, std::span<const std::int8_t> weights,
                           std::span<const std::int32_t> bias, std::span<const float> scale) {
-  QDwConvPacked packed = pack_common(spec, weights, bias, scale);
+  QDwConvPacked packed = pack_dw_common(spec, weights, bias, scale);
   packed.weights.assign(weights.begin(), weights.end());
   return packed;
 }
@@ -84,34 +65,11 @@ void scalar_rows(const QDwConvPacked& packed, const QDwConvCall& call) {
 
 // ---- SIMD128: two taps at a time, interleaved, by i32x4.dot_i16x8; 8 channels by 2 pixels ----
 
-// [channel tile][pair of taps][channel][2]; an odd last tap pairs with a zero weight.
-QDwConvPacked pack_pairs(const QDwConvSpec& spec, std::span<const std::int8_t> weights,
-                         std::span<const std::int32_t> bias, std::span<const float> scale) {
-  QDwConvPacked packed = pack_common(spec, weights, bias, scale);
-  const int pairs = (spec.taps + 1) / 2;
-  packed.weights.assign(
-      static_cast<std::size_t>(padded_channels(spec)) * static_cast<std::size_t>(pairs) * 2, 0);
-  for (int c = 0; c < spec.channels; ++c) {
-    for (int t = 0; t < spec.taps; ++t) {
-      const std::size_t at =
-          ((static_cast<std::size_t>(c / kLanes) * static_cast<std::size_t>(pairs) +
-            static_cast<std::size_t>(t / 2)) *
-               kLanes +
-           static_cast<std::size_t>(c % kLanes)) *
-              2 +
-          static_cast<std::size_t>(t % 2);
-      packed.weights[at] =
-          weights[static_cast<std::size_t>(c) * static_cast<std::size_t>(spec.taps) +
-                  static_cast<std::size_t>(t)];
-    }
-  }
-  return packed;
-}
-
-template <class Code, bool kBounded>
+template <class Code>
 void simd_rows(const QDwConvPacked& packed, const QDwConvCall& call) {
   const QDwConvSpec& spec = packed.spec;
-  const RequantizeVectors k = RequantizeVectors::make<Code>({call.zero_y, call.lo, call.hi});
+  const RequantizeVectors k =
+      RequantizeVectors::make({call.zero_y, call.lo, call.hi}, spec.x_signed);
   const int pairs = (spec.taps + 1) / 2;
   constexpr int kPixels = 2;
   for (std::int64_t m = 0; m < call.pixels; m += kPixels) {
@@ -149,16 +107,10 @@ void simd_rows(const QDwConvPacked& packed, const QDwConvCall& call) {
       const v128_t scale1 = wasm_v128_load(packed.scale.data() + c + 4);
       v128_t halves[kPixels];
       for (int r = 0; r < kPixels; ++r) {
-        halves[r] = wasm_i16x8_narrow_i32x4(requantize4<kBounded>(acc[r][0], scale0, k),
-                                            requantize4<kBounded>(acc[r][1], scale1, k));
+        halves[r] = packed.bounded ? requantize8<true>(acc[r][0], acc[r][1], scale0, scale1, k)
+                                   : requantize8<false>(acc[r][0], acc[r][1], scale0, scale1, k);
       }
-      v128_t codes;
-      if constexpr (std::is_signed_v<Code>) {
-        codes = wasm_i8x16_narrow_i16x8(halves[0], halves[1]);
-      } else {
-        codes = wasm_u8x16_narrow_i16x8(halves[0], halves[1]);
-      }
-      codes = min_codes<Code>(max_codes<Code>(codes, k.lo_codes), k.hi_codes);
+      const v128_t codes = narrow_codes(halves[0], halves[1], k);
       if (const int valid = spec.channels - c; valid >= kLanes) {
         wasm_v128_store64_lane(out[0] + c, codes, 0);
         wasm_v128_store64_lane(out[1] + c, codes, 1);
@@ -177,23 +129,67 @@ void run_scalar(const QDwConvPacked& packed, const QDwConvCall& call) {
                        : scalar_rows<std::uint8_t>(packed, call);
 }
 
-void run_simd128(const QDwConvPacked& packed, const QDwConvCall& call) {
-  if (packed.spec.x_signed) {
-    packed.bounded ? simd_rows<std::int8_t, true>(packed, call)
-                   : simd_rows<std::int8_t, false>(packed, call);
-  } else {
-    packed.bounded ? simd_rows<std::uint8_t, true>(packed, call)
-                   : simd_rows<std::uint8_t, false>(packed, call);
+}  // namespace
+
+// [channel tile][pair of taps][channel][2]; an odd last tap pairs with a zero weight.
+QDwConvPacked pack_dw_pairs(const QDwConvSpec& spec, std::span<const std::int8_t> weights,
+                            std::span<const std::int32_t> bias, std::span<const float> scale) {
+  QDwConvPacked packed = pack_dw_common(spec, weights, bias, scale);
+  const int pairs = (spec.taps + 1) / 2;
+  packed.weights.assign(
+      static_cast<std::size_t>(padded_dw_channels(spec)) * static_cast<std::size_t>(pairs) * 2, 0);
+  for (int c = 0; c < spec.channels; ++c) {
+    for (int t = 0; t < spec.taps; ++t) {
+      const std::size_t at =
+          ((static_cast<std::size_t>(c / kLanes) * static_cast<std::size_t>(pairs) +
+            static_cast<std::size_t>(t / 2)) *
+               kLanes +
+           static_cast<std::size_t>(c % kLanes)) *
+              2 +
+          static_cast<std::size_t>(t % 2);
+      packed.weights[at] =
+          weights[static_cast<std::size_t>(c) * static_cast<std::size_t>(spec.taps) +
+                  static_cast<std::size_t>(t)];
+    }
   }
+  return packed;
 }
 
-constexpr std::array kRows{
-    QDwConvKernel{"qdwconv/scalar", simd::Level::kScalar, &pack_scalar, &run_scalar},
-    QDwConvKernel{"qdwconv/simd128-pairs", simd::Level::kSimd128, &pack_pairs, &run_simd128},
+void run_dw_pairs(const QDwConvPacked& packed, const QDwConvCall& call) {
+  packed.spec.x_signed ? simd_rows<std::int8_t>(packed, call)
+                       : simd_rows<std::uint8_t>(packed, call);
+}
+
+namespace {
+
+bool fits_all(const QDwConvSpec&) { return true; }
+
+constexpr std::array kAnyWindow{
+    QDwConvKernel{"qdwconv/scalar", simd::Level::kScalar, simd::EngineClass::kNone, &fits_all,
+                  &pack_scalar, &run_scalar},
+    QDwConvKernel{"qdwconv/simd128-pairs", simd::Level::kSimd128, simd::EngineClass::kNone,
+                  &fits_all, &pack_dw_pairs, &run_dw_pairs},
 };
 
 }  // namespace
 
-std::span<const QDwConvKernel> qdwconv_kernels() { return kRows; }
+std::span<const QDwConvKernel> qdwconv_kernels() {
+  static const std::vector<QDwConvKernel> table = [] {
+    std::vector<QDwConvKernel> rows(kAnyWindow.begin(), kAnyWindow.end());
+    const auto columns = qdwconv_column_rows();
+    rows.insert(rows.end(), columns.begin(), columns.end());
+    return rows;
+  }();
+  return table;
+}
+
+const QDwConvKernel& choose_qdwconv(const Policy& policy, const QDwConvSpec& spec) {
+  const QDwConvKernel* best = nullptr;
+  for (const QDwConvKernel& row : qdwconv_kernels()) {
+    const bool exact = row.engine == simd::EngineClass::kNone || row.engine == policy.engine;
+    if (exact && row.level <= policy.level && row.fits(spec)) best = &row;
+  }
+  return *best;
+}
 
 }  // namespace octavo::kernels

@@ -5,6 +5,13 @@
 //   acc(m, c) = bias[c] + sum over t < taps of (x[pixel(m) + offset[t] + c] - zero_x) * w[c][t]
 //   y(m, c)   = clamp(rint(f32(acc) * scale[c]) + zero_y, lo, hi)
 //
+// A spec may say more about the offsets: with kernel_w > 1, taps come in kernel rows of kernel_w
+// that lie evenly,
+//
+//   offset[t] = offset[t - t % kernel_w] + t % kernel_w * (pixel_stride / stride * dilation)
+//
+// and rows that keep a column of the window for the next output can be chosen.
+//
 // Rows may read up to 16 bytes past the last channel of a pixel.
 #pragma once
 
@@ -23,6 +30,7 @@ struct QDwConvSpec {
   int taps = 0;
   bool x_signed = false;
   std::int32_t zero_x = 0;
+  int kernel_w = 1, stride = 1, dilation = 1;  // along a row
 };
 
 struct QDwConvKernel;
@@ -34,9 +42,12 @@ struct QDwConvPacked {
   std::vector<std::int32_t> bias;  // with -zero_x * sum(w), padded to the tile
   std::vector<float> scale;        // padded to the tile
   bool bounded = false;            // as in qconv.h
+  // MADDUBS: tiles of 8 channels whose pairs of weights do not fit into 16 bits, packed for dot16.
+  std::vector<std::uint8_t> wide_tiles;
 
   std::size_t bytes() const {
-    return weights.size() * 2 + bias.size() * sizeof(std::int32_t) + scale.size() * sizeof(float);
+    return weights.size() * 2 + bias.size() * sizeof(std::int32_t) + scale.size() * sizeof(float) +
+           wide_tiles.size();
   }
 };
 
@@ -55,6 +66,8 @@ struct QDwConvCall {
 struct QDwConvKernel {
   std::string_view name;
   simd::Level level;
+  simd::EngineClass engine;               // kNone: right on every machine
+  bool (*fits)(const QDwConvSpec& spec);  // the windows and byte forms it takes
   // weights[c][t]; bias and scale have spec.channels elements (bias may be empty: zeros).
   QDwConvPacked (*pack)(const QDwConvSpec& spec, std::span<const std::int8_t> weights,
                         std::span<const std::int32_t> bias, std::span<const float> scale);
@@ -62,5 +75,7 @@ struct QDwConvKernel {
 };
 
 std::span<const QDwConvKernel> qdwconv_kernels();  // weakest first: front() is the reference
+// The strongest row that the policy allows, that fits and that is exact on its engine.
+const QDwConvKernel& choose_qdwconv(const Policy& policy, const QDwConvSpec& spec);
 
 }  // namespace octavo::kernels

@@ -265,24 +265,89 @@ TEST_CASE("qconv: segments without bytes leave the bias") {
   });
 }
 
+// Weights of at most `most` in magnitude.
+void shrink(Problem& p, int most) {
+  for (std::int8_t& w : p.weights) w = static_cast<std::int8_t>(w * most / 128);
+}
+
+TEST_CASE("qconv: weights that a row takes without residuals, or only few of them, are exact too") {
+  each_row([](const QConvKernel& kernel) {
+    std::uint32_t seed = 100;
+    for (const std::int64_t pixels : {1, 3, 4, 5, 6, 7, 9}) {
+      for (const int length : {1, 3, 4, 5, 8, 9, 12, 16, 20, 64}) {
+        for (const int most : {32, 64, 127}) {
+          CAPTURE(pixels);
+          CAPTURE(length);
+          CAPTURE(most);
+          Problem p = make_problem(kernel.x_signed, pixels, 19, 2, length, seed++);
+          shrink(p, most);
+          check_codes(kernel, p);
+          p.weights[p.weights.size() / 2] = 127;
+          p.weights.back() = -128;
+          check_codes(kernel, p);
+          // All codes at the end of their range, where sums of 16 bits would overflow first.
+          std::fill(p.x.begin(), p.x.end(), kernel.x_signed ? 128 : 255);
+          check_codes(kernel, p);
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("qconv: sums of pairs and quads are exact up to the last weight that is allowed") {
+  each_row([](const QConvKernel& kernel) {
+    for (const int first : {-128, -127, -65, -64, -1, 0, 1, 63, 64, 65, 127}) {
+      for (const int second : {-128, -64, -63, -1, 0, 1, 63, 64, 65, 127}) {
+        CAPTURE(first);
+        CAPTURE(second);
+        for (const bool quads : {false, true}) {
+          Problem p = make_problem(kernel.x_signed, 6, 8, 1, 16, 300);
+          for (std::size_t i = 0; i < p.weights.size(); ++i) {
+            const int w = i % 2 == 0 ? first : second;
+            p.weights[i] = static_cast<std::int8_t>(quads ? w / 2 : w);
+          }
+          std::fill(p.x.begin(), p.x.end(), kernel.x_signed ? 128 : 255);
+          check_codes(kernel, p);
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("qconv: one pixel by many channels is exact in every part of its tiles") {
+  each_row([](const QConvKernel& kernel) {
+    for (const int channels : {39, 40, 41, 48, 100}) {
+      for (const int length : {3, 4, 33}) {
+        CAPTURE(channels);
+        CAPTURE(length);
+        check_codes(kernel, make_problem(kernel.x_signed, 1, channels, 2, length, 400));
+      }
+    }
+  });
+}
+
 TEST_CASE("qconv: the chosen row fits engine, level and byte form") {
   using simd::EngineClass;
   using simd::Level;
-  CHECK(choose_qconv({EngineClass::kNone, Level::kScalar}, false).name == "qconv/scalar-u8");
-  CHECK(choose_qconv({EngineClass::kUsdot, Level::kScalar}, true).name == "qconv/scalar-s8");
-  CHECK(choose_qconv({EngineClass::kNone, Level::kBest}, false).name == "qconv/simd128-dot16-u8");
-  CHECK(choose_qconv({EngineClass::kMaddubs, Level::kBest}, false).name ==
-        "qconv/simd128-dot16-u8");
-  CHECK(choose_qconv({EngineClass::kWrap, Level::kBest}, true).name == "qconv/simd128-dot16-s8");
-  CHECK(choose_qconv({EngineClass::kUsdot, Level::kSimd128}, false).name ==
-        "qconv/simd128-dot16-u8");
+  const auto chosen = [](EngineClass engine, Level level, bool x_signed, int most) {
+    Problem p = make_problem(x_signed, 1, 8, 1, 64, 15);
+    shrink(p, most);
+    return choose_qconv({engine, level}, p.spec, p.weights).name;
+  };
+  CHECK(chosen(EngineClass::kNone, Level::kScalar, false, 127) == "qconv/scalar-u8");
+  CHECK(chosen(EngineClass::kUsdot, Level::kScalar, true, 127) == "qconv/scalar-s8");
+  CHECK(chosen(EngineClass::kNone, Level::kBest, false, 127) == "qconv/simd128-dot16-u8");
+  CHECK(chosen(EngineClass::kUsdot, Level::kSimd128, false, 127) == "qconv/simd128-dot16-u8");
+  // Many weights that do not fit into pairs of 16 bits.
+  CHECK(chosen(EngineClass::kMaddubs, Level::kBest, false, 127) == "qconv/simd128-dot16-u8");
   if (simd::kHasRelaxedRows) {
-    CHECK(choose_qconv({EngineClass::kUsdot, Level::kBest}, false).name ==
-          "qconv/relaxed-usdot-6x8");
-    CHECK(choose_qconv({EngineClass::kSdot, Level::kBest}, true).name == "qconv/relaxed-sdot-6x8");
+    CHECK(chosen(EngineClass::kUsdot, Level::kBest, false, 127) == "qconv/relaxed-usdot");
+    CHECK(chosen(EngineClass::kSdot, Level::kBest, true, 127) == "qconv/relaxed-sdot");
+    CHECK(chosen(EngineClass::kMaddubs, Level::kBest, false, 64) == "qconv/relaxed-maddubs");
+    CHECK(chosen(EngineClass::kWrap, Level::kBest, true, 127) == "qconv/relaxed-wrap");
   }
   // Signed codes on a USDOT engine take the row that is right there.
-  CHECK(choose_qconv({EngineClass::kUsdot, Level::kBest}, true).name == "qconv/simd128-dot16-s8");
+  CHECK(chosen(EngineClass::kUsdot, Level::kBest, true, 127) == "qconv/simd128-dot16-s8");
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "support/buffers.h"
 #include "support/conv_windows.h"
@@ -42,6 +43,27 @@ Problem make_problem(bool x_signed, std::int64_t pixels, int channels, int taps,
   return p;
 }
 
+// A window of size x size over rows of `width` outputs, the last row not whole.
+Problem make_window(bool x_signed, std::int64_t width, int channels, int size, int stride,
+                    int dilation, std::uint32_t seed) {
+  const std::int64_t pixels = 2 * width + (width + 1) / 2;
+  Problem p = make_problem(x_signed, pixels, channels, size * size, seed);
+  p.spec.kernel_w = size;
+  p.spec.stride = stride;
+  p.spec.dilation = dilation;
+  const std::int64_t columns = (width - 1) * stride + (size - 1) * dilation + 1;
+  p.windows.width = width;
+  p.windows.pixel_stride = static_cast<std::int64_t>(stride) * channels;
+  p.windows.row_stride = columns * channels;
+  for (int t = 0; t < size * size; ++t) {
+    p.windows.offsets[static_cast<std::size_t>(t)] =
+        static_cast<std::int32_t>((t / size * columns + t % size * dilation) * channels);
+  }
+  p.windows.elements = static_cast<std::size_t>((pixels / width + size) * columns * channels);
+  p.x = test::random_codes<std::uint8_t>(p.windows.elements + 16, seed);
+  return p;
+}
+
 // The formula of qdwconv.h in 64-bit integers and doubles.
 std::int32_t naive(const Problem& p, std::int64_t m, int c) {
   std::int64_t acc = p.bias.empty() ? 0 : p.bias[static_cast<std::size_t>(c)];
@@ -64,6 +86,7 @@ void check(const Problem& p) {
           ? 0
           : static_cast<std::size_t>((p.windows.pixels - 1) * p.out_stride + p.spec.channels);
   for (const QDwConvKernel& kernel : qdwconv_kernels()) {
+    if (!test::runs_here(kernel.engine) || !kernel.fits(p.spec)) continue;
     CAPTURE(kernel.name);
     const QDwConvPacked packed = kernel.pack(p.spec, p.weights, p.bias, p.scale);
     test::Guarded<std::uint8_t> out(size);
@@ -108,6 +131,71 @@ TEST_CASE("qdwconv: every row gives the formula's codes at sizes around its tile
   }
 }
 
+TEST_CASE("qdwconv: rows that keep columns give the formula's codes") {
+  std::uint32_t seed = 500;
+  for (const bool x_signed : {false, true}) {
+    for (const int size : {3, 5}) {
+      for (const auto& [stride, dilation] : {std::pair{1, 1}, {2, 1}, {1, 2}, {2, 2}, {1, 3}}) {
+        for (const std::int64_t width : {1, 2, 3, 7, 8}) {
+          for (const int channels : {1, 7, 8, 9, 24}) {
+            CAPTURE(x_signed);
+            CAPTURE(size);
+            CAPTURE(stride);
+            CAPTURE(dilation);
+            CAPTURE(width);
+            CAPTURE(channels);
+            Problem p = make_window(x_signed, width, channels, size, stride, dilation, seed++);
+            check(p);
+            // All weights alike do not fit into pairs of 16 bits, three of a smaller size do.
+            for (const int weight : {-128, -86, 85, 86, 127}) {
+              std::fill(p.weights.begin(), p.weights.end(), static_cast<std::int8_t>(weight));
+              std::fill(p.x.begin(), p.x.end(), x_signed ? 128 : 255);
+              check(p);
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("qdwconv: windows with kept columns saturate and clamp as the formula does") {
+  for (const bool x_signed : {false, true}) {
+    Problem p = make_window(x_signed, 6, 17, 3, 1, 1, 7);
+    p.lo = p.zero_y - 3;
+    p.hi = p.zero_y + 50;
+    check(p);
+    for (std::size_t i = 0; i < p.scale.size(); ++i)
+      p.scale[i] = i % 3 == 0 ? 1e6F : i % 3 == 1 ? 0.002F : std::numeric_limits<float>::infinity();
+    check(p);
+  }
+}
+
+TEST_CASE("qdwconv: the chosen row fits engine, level, byte form and window") {
+  using simd::EngineClass;
+  using simd::Level;
+  const auto chosen = [](EngineClass engine, Level level, bool x_signed, int kernel_w, int stride,
+                         int dilation, int channels = 8) {
+    return choose_qdwconv({engine, level}, {channels, kernel_w == 5 ? 25 : 9, x_signed, 0, kernel_w,
+                                            stride, dilation})
+        .name;
+  };
+  CHECK(chosen(EngineClass::kUsdot, Level::kScalar, false, 3, 1, 1) == "qdwconv/scalar");
+  CHECK(chosen(EngineClass::kNone, Level::kBest, false, 3, 1, 1) == "qdwconv/simd128-pairs");
+  CHECK(chosen(EngineClass::kUsdot, Level::kBest, true, 3, 1, 1) == "qdwconv/simd128-pairs");
+  CHECK(chosen(EngineClass::kUsdot, Level::kBest, false, 1, 1, 1) == "qdwconv/simd128-pairs");
+  CHECK(chosen(EngineClass::kUsdot, Level::kBest, false, 3, 3, 1) == "qdwconv/simd128-pairs");
+  CHECK(chosen(EngineClass::kUsdot, Level::kBest, false, 3, 1, 1, 7) == "qdwconv/simd128-pairs");
+  CHECK(chosen(EngineClass::kMaddubs, Level::kBest, false, 5, 1, 1) == "qdwconv/simd128-pairs");
+  if (simd::kHasRelaxedRows) {
+    CHECK(chosen(EngineClass::kUsdot, Level::kBest, false, 3, 2, 1) == "qdwconv/relaxed-usdot-3x3");
+    CHECK(chosen(EngineClass::kUsdot, Level::kBest, false, 5, 1, 1) == "qdwconv/relaxed-usdot-5x5");
+    CHECK(chosen(EngineClass::kSdot, Level::kBest, true, 3, 2, 2) == "qdwconv/relaxed-sdot-3x3");
+    CHECK(chosen(EngineClass::kMaddubs, Level::kBest, false, 3, 1, 3) ==
+          "qdwconv/relaxed-maddubs-3x3");
+  }
+}
+
 TEST_CASE("qdwconv: extreme codes and weights are exact") {
   for (const bool x_signed : {false, true}) {
     for (const int weight : {-128, 127}) {
@@ -134,11 +222,11 @@ TEST_CASE("qdwconv: scales whose products leave the range of the rounding trick 
   for (const bool x_signed : {false, true}) {
     Problem p = make_problem(x_signed, 5, 17, 9, 5);
     for (const QDwConvKernel& kernel : qdwconv_kernels())
-      CHECK(kernel.pack(p.spec, p.weights, p.bias, p.scale).bounded);
+      CHECK((!kernel.fits(p.spec) || kernel.pack(p.spec, p.weights, p.bias, p.scale).bounded));
     for (std::size_t i = 0; i < p.scale.size(); ++i)
       p.scale[i] = i % 3 == 0 ? 1e6F : i % 3 == 1 ? 0.002F : std::numeric_limits<float>::infinity();
     for (const QDwConvKernel& kernel : qdwconv_kernels())
-      CHECK(!kernel.pack(p.spec, p.weights, p.bias, p.scale).bounded);
+      CHECK((!kernel.fits(p.spec) || !kernel.pack(p.spec, p.weights, p.bias, p.scale).bounded));
     check(p);
     std::fill(p.weights.begin(), p.weights.end(), std::int8_t{0});
     std::fill(p.bias.begin(), p.bias.end(), 0);

@@ -1,0 +1,113 @@
+// qconv on SIMD128: i32x4.dot_i16x8 on a panel of widened pixels. Exact for all weights.
+#include <array>
+
+#include "kernels/qconv/rows.h"
+#include "kernels/qconv/tiles.h"
+
+namespace octavo::kernels {
+
+namespace {
+
+constexpr int kPanelRows = 4;
+
+QConvPacked pack_dot16(const QConvSpec& spec, std::span<const std::int8_t> weights,
+                       std::span<const std::int32_t> bias, std::span<const float> scale) {
+  QConvPacked packed = pack_common(spec, weights, bias, scale);
+  packed.groups = (spec.length + 1) / 2;
+  packed.weights = pack_tiles(spec, weights, 2, packed.groups);
+  packed.scratch_bytes = static_cast<std::size_t>(spec.segments) *
+                             static_cast<std::size_t>(packed.groups) * kPanelRows * 4 +
+                         64;
+  return packed;
+}
+
+// panel[group][row] = two 16-bit codes: [segment][k / 2][row][2].
+template <class Code>
+void widen_panel(const QConvPacked& packed, const QConvCall& call, std::int64_t m0,
+                 std::int16_t* panel) {
+  const QConvSpec& spec = packed.spec;
+  const int length = packed.groups * 2;
+  for (int s = 0; s < spec.segments; ++s) {
+    const Code* row[kPanelRows];
+    for (int r = 0; r < kPanelRows; ++r) {
+      row[r] = reinterpret_cast<const Code*>(pixel_at(call, std::min(m0 + r, call.pixels - 1)) +
+                                             call.segment_offset[s]);
+    }
+    int k = 0;
+    for (; k + 8 <= length; k += 8, panel += 8 * kPanelRows) {
+      const v128_t a = extend8(row[0] + k);
+      const v128_t b = extend8(row[1] + k);
+      const v128_t c = extend8(row[2] + k);
+      const v128_t d = extend8(row[3] + k);
+      const v128_t ab_low = wasm_i32x4_shuffle(a, b, 0, 4, 1, 5);
+      const v128_t cd_low = wasm_i32x4_shuffle(c, d, 0, 4, 1, 5);
+      const v128_t ab_high = wasm_i32x4_shuffle(a, b, 2, 6, 3, 7);
+      const v128_t cd_high = wasm_i32x4_shuffle(c, d, 2, 6, 3, 7);
+      wasm_v128_store(panel, wasm_i64x2_shuffle(ab_low, cd_low, 0, 2));
+      wasm_v128_store(panel + 8, wasm_i64x2_shuffle(ab_low, cd_low, 1, 3));
+      wasm_v128_store(panel + 16, wasm_i64x2_shuffle(ab_high, cd_high, 0, 2));
+      wasm_v128_store(panel + 24, wasm_i64x2_shuffle(ab_high, cd_high, 1, 3));
+    }
+    for (; k < length; k += 2, panel += 2 * kPanelRows) {
+      for (int r = 0; r < kPanelRows; ++r) {
+        panel[2 * r] = row[r][k];
+        // The byte past an odd segment meets a zero weight; it is not read.
+        panel[2 * r + 1] =
+            k + 1 < spec.length ? static_cast<std::int16_t>(row[r][k + 1]) : std::int16_t{0};
+      }
+    }
+  }
+}
+
+template <class Code>
+void run_dot16(const QConvPacked& packed, const QConvCall& call) {
+  const Epilogue epilogue(packed, call);
+  const int groups = packed.spec.segments * packed.groups;
+  const std::int64_t tile_bytes = static_cast<std::int64_t>(groups) * 2 * kColumns;
+  const int block = block_channels(packed, tile_bytes);
+  auto* panel = reinterpret_cast<std::int16_t*>(call.scratch);
+  for (int n0 = 0; n0 < packed.spec.channels; n0 += block) {
+    const int n1 = std::min(n0 + block, padded_channels(packed.spec));
+    for (std::int64_t m = 0; m < call.pixels; m += kPanelRows) {
+      widen_panel<Code>(packed, call, m, panel);
+      std::byte* out[kPanelRows];
+      out_pixels(call, epilogue, m, out);
+      const std::int8_t* w = packed.weights.data() + n0 / kColumns * tile_bytes;
+      for (int n = n0; n < n1; n += kColumns) {
+        v128_t acc[kPanelRows][2];
+        const v128_t bias0 = wasm_v128_load(packed.bias.data() + n);
+        const v128_t bias1 = wasm_v128_load(packed.bias.data() + n + 4);
+        for (int r = 0; r < kPanelRows; ++r) {
+          acc[r][0] = bias0;
+          acc[r][1] = bias1;
+        }
+        const std::int16_t* a = panel;
+        for (int g = 0; g < groups; ++g, a += 2 * kPanelRows, w += 2 * kColumns) {
+          const v128_t w0 = wasm_i16x8_load8x8(w);
+          const v128_t w1 = wasm_i16x8_load8x8(w + 8);
+          for (int r = 0; r < kPanelRows; ++r) {
+            const v128_t x = wasm_v128_load32_splat(a + 2 * r);
+            acc[r][0] = wasm_i32x4_add(acc[r][0], wasm_i32x4_dot_i16x8(w0, x));
+            acc[r][1] = wasm_i32x4_add(acc[r][1], wasm_i32x4_dot_i16x8(w1, x));
+          }
+        }
+        store_tile(acc, packed, call, epilogue, out, n);
+      }
+    }
+  }
+}
+
+constexpr QConvKernel row(std::string_view name, bool x_signed,
+                          void (*run)(const QConvPacked&, const QConvCall&)) {
+  return {name,   simd::Level::kSimd128, simd::EngineClass::kNone, x_signed, &pack_dot16, run,
+          nullptr};
+}
+
+constexpr std::array kRows{row("qconv/simd128-dot16-u8", false, &run_dot16<std::uint8_t>),
+                           row("qconv/simd128-dot16-s8", true, &run_dot16<std::int8_t>)};
+
+}  // namespace
+
+std::span<const QConvKernel> qconv_dot16_rows() { return kRows; }
+
+}  // namespace octavo::kernels
