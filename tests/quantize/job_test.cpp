@@ -39,7 +39,7 @@ TEST_CASE("unknown options and bad values are refused with what is allowed") {
       {R"({"activations": {}})", "option 'activations'",
        "Allowed: activation, weight, batchNorm, exclude, inputShapes, evaluateSamples."},
       {R"({"activation": {"observer": "entropi"}})", "option 'activation.observer'",
-       "Use one of: minmax, movingAverage, histogram, percentile."},
+       "Use one of: minmax, movingAverage, histogram, percentile, mse."},
       {R"({"activation": {"bins": 5}})", "option 'activation.bins'",
        "Allowed: observer, percentile, averagingConstant, dtype."},
       {R"({"activation": {"percentile": 101}})", "option 'activation.percentile'",
