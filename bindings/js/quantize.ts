@@ -78,6 +78,22 @@ export function quantizeStatic(model: Model, samples: Samples, options: Quantize
   return new Job((report, signal) => run(model, samples, options, report, signal), options.signal);
 }
 
+function asJson(options: object, where: string): string {
+  try {
+    return JSON.stringify(options);
+  } catch (error) {
+    throw new OctavoError(
+      {
+        code: 'INVALID_OPTION',
+        what: `The options are not plain data: ${(error as Error).message}.`,
+        where,
+        hint: 'Give numbers, strings, arrays and objects.',
+      },
+      { cause: error },
+    );
+  }
+}
+
 /** Both models on the evaluation samples. */
 function evaluate(
   model: Model,
@@ -116,7 +132,7 @@ async function run(
 
   let job: { id: number; inputs: Model['inputs'] };
   try {
-    job = await engine.call('createJob', [model.id, JSON.stringify(forEngine)], owner);
+    job = await engine.call('createJob', [model.id, asJson(forEngine, where)], owner);
   } catch (error) {
     await source.close();
     throw error;
