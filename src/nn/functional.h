@@ -62,8 +62,8 @@ struct Pool2d {
   std::array<std::int64_t, 2> padding{0, 0};
   std::array<std::int64_t, 2> dilation{1, 1};  // max_pool only
   bool ceil_mode = false;
-  bool count_include_pad = true;                 // avg_pool only
-  std::optional<std::int64_t> divisor_override;  // avg_pool only
+  bool count_include_pad = true;                                // avg_pool only
+  std::optional<std::int64_t> divisor_override = std::nullopt;  // avg_pool only
 };
 Result<QTensor> max_pool1d(const QTensor& x, const Pool2d& pool);  // its second numbers
 Result<QTensor> max_pool2d(const QTensor& x, const Pool2d& pool);
