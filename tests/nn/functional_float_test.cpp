@@ -81,6 +81,14 @@ TEST_CASE("linear, pools, flatten and elementwise functions by hand") {
   CHECK(floats(relu6_backward(grads, values)) == std::vector<float>{0, 0, 3, 0});
   CHECK(floats(add(values, grads)) == std::vector<float>{0, 2, 6, 11});
   CHECK(floats(mul(values, grads)) == std::vector<float>{-1, 0, 9, 28});
+  CHECK(floats(add_scalar(values, 0.5)) == std::vector<float>{-0.5F, 0.5F, 3.5F, 7.5F});
+  CHECK(floats(mul_scalar(values, -2)) == std::vector<float>{2, 0, -6, -14});
+  const Tensor column = Tensor::of(Shape{2, 1}, std::vector<float>{8, 9});
+  CHECK(floats(cat(std::vector<Tensor>{x, column}, -1)) ==
+        std::vector<float>{1, 2, 3, 8, -1, 0, 4, 9});
+  CHECK(cat(std::vector<Tensor>{x, column}, 0).error().what ==
+        "Sizes of tensors must match except in dimension 0. Expected [2, 3] but got [2, 1]");
+  CHECK(cat({}, 0).error().code == Code::kShapeMismatch);
 }
 
 TEST_CASE("batch_statistics and batch_norm: mean 0 and variance 1 come out") {

@@ -474,6 +474,50 @@ TEST_CASE("what cannot be: said with the module's path, and nothing changes") {
   CHECK(functional_of(net, "conv1").error().code == Code::kInvalidOption);
 }
 
+// x and 2 (x + 1), one after the other.
+class Branches final : public Module {
+ public:
+  Branches() {
+    add_module("quant", std::make_unique<QuantStub>());
+    add_module("scalars", std::make_unique<FloatFunctional>());
+    add_module("join", std::make_unique<FloatFunctional>());
+    add_module("product", std::make_unique<FloatFunctional>());
+    add_module("sum", std::make_unique<FloatFunctional>());
+    add_module("dequant", std::make_unique<DeQuantStub>());
+  }
+  std::string_view kind() const override { return "Branches"; }
+  Result<Value> forward(const Value& input) override {
+    OCTAVO_TRY(const Value x, call("quant", input));
+    OCTAVO_TRY(Functional * scalars, functional_of(*this, "scalars"));
+    OCTAVO_TRY(const Value more, scalars->add_scalar(x, 1));
+    OCTAVO_TRY(const Value twice, scalars->mul_scalar(more, 2));
+    OCTAVO_TRY(Functional * join, functional_of(*this, "join"));
+    OCTAVO_TRY(const Value both, join->cat(std::vector<Value>{x, twice}, 1));
+    OCTAVO_TRY(Functional * product, functional_of(*this, "product"));
+    OCTAVO_TRY(const Value square, product->mul(both, both));
+    OCTAVO_TRY(Functional * sum, functional_of(*this, "sum"));
+    OCTAVO_TRY(const Value y, sum->add(both, square));
+    return call("dequant", y);
+  }
+};
+
+TEST_CASE("FloatFunctional becomes QFunctional: cat, mul, add and scalars go on as written") {
+  Branches net;
+  net.eval();
+  net.set_qconfig(from_spec(default_qconfig()));
+  ok(prepare(net));
+  const Tensor x = random_tensor({2, 3, 4, 4}, 95);
+  const std::vector<float> before = floats(take(net(x)));
+  CHECK(convert(net).ok());
+  CHECK(take(net.child("scalars"))->kind() == "QFunctional");
+  const std::vector<float> after = floats(take(net(x)));
+  REQUIRE(after.size() == before.size());
+  // Up to 20 in codes of 0..127.
+  for (std::size_t i = 0; i < after.size(); ++i) CHECK(std::abs(after[i] - before[i]) < 0.5F);
+  const auto floats_only = (*take(net.child("quant")))(Value(QTensor()));
+  CHECK(floats_only.error().what.find("expected a float tensor") != std::string::npos);
+}
+
 TEST_CASE("no_qconfig keeps a module float, a qconfig of its own comes before an inherited one") {
   Net net;
   net.eval();
