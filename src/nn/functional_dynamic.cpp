@@ -54,26 +54,30 @@ Status check_weight(const QTensor& weight, int rank, const std::optional<Tensor>
   return ok_status();
 }
 
-const kernels::QConvKernel& qconv_kernel() { return kernels::choose_qconv({}, false); }
-
 // f32(acc) * scale[n] of channels [first, first + count) into out.
-kernels::QConvPacked packed(std::span<const std::int8_t> weights, const kernels::QConvSpec& spec,
-                            const QGrid& weight_grid, std::int64_t first, float x_scale) {
+struct PackedProduct {
+  const kernels::QConvKernel* kernel;
+  kernels::QConvPacked packed;
+};
+PackedProduct packed(std::span<const std::int8_t> weights, const kernels::QConvSpec& spec,
+                     const QGrid& weight_grid, std::int64_t first, float x_scale) {
   std::vector<float> scales;
   for (std::int64_t n = first; n < first + spec.channels; ++n) {
     const double own = weight_grid.scales[weight_grid.axis ? static_cast<std::size_t>(n) : 0];
     scales.push_back(static_cast<float>(static_cast<double>(x_scale) * own));
   }
-  return qconv_kernel().pack(spec, weights, {}, scales);
+  const kernels::QConvKernel& kernel = kernels::choose_qconv({}, spec, weights);
+  return {&kernel, kernel.pack(spec, weights, {}, scales)};
 }
 
-void run(const kernels::QConvPacked& product, kernels::QConvCall call) {
-  std::vector<std::byte> scratch(product.scratch_bytes + 16);
+void run(const PackedProduct& product, kernels::QConvCall call) {
+  const std::size_t scratch_bytes = product.packed.scratch_bytes;
+  std::vector<std::byte> scratch(scratch_bytes + 16);
   void* aligned = scratch.data();
   std::size_t room = scratch.size();
-  call.scratch = static_cast<std::byte*>(std::align(16, product.scratch_bytes, aligned, room));
+  call.scratch = static_cast<std::byte*>(std::align(16, scratch_bytes, aligned, room));
   call.output = kernels::QConvOutput::kFloat32;
-  qconv_kernel().run(product, call);
+  product.kernel->run(product.packed, call);
 }
 
 // out [rows][channels] += bias.
@@ -159,7 +163,7 @@ Result<Tensor> conv2d_dynamic(const Tensor& x, const QTensor& weight,
       static_cast<std::size_t>(x.elements()), {grid.scale, grid.zero_point});
   const Tensor oihw = weight.contiguous().storage();
   const std::vector<std::int32_t> offsets = w.tap_offsets(options);
-  std::vector<kernels::QConvPacked> groups;
+  std::vector<PackedProduct> groups;
   for (std::int64_t g = 0; g < options.groups; ++g) {
     groups.push_back(packed(w.taps_first(oihw.span<std::int8_t>(), g),
                             {static_cast<int>(w.group_out), static_cast<int>(offsets.size()),

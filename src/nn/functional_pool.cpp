@@ -265,13 +265,12 @@ Result<QTensor> interpolate(const QTensor& x, std::array<std::int64_t, 2> size,
                     "align_corners option can only be set with the interpolating modes.", kWhere,
                     "Use bilinear.");
   }
-  const auto axis = [&](int d) {
-    const auto in = static_cast<int>(shape[d]);
-    const auto out = static_cast<int>(size[static_cast<std::size_t>(d - 2)]);
-    return std::tuple{in, out, static_cast<float>(out) / static_cast<float>(in)};
-  };
-  const auto [in_h, out_h, scale_h] = axis(2);
-  const auto [in_w, out_w, scale_w] = axis(3);
+  const auto in_h = static_cast<int>(shape[2]);
+  const auto in_w = static_cast<int>(shape[3]);
+  const auto out_h = static_cast<int>(size[0]);
+  const auto out_w = static_cast<int>(size[1]);
+  const float scale_h = static_cast<float>(out_h) / static_cast<float>(in_h);
+  const float scale_w = static_cast<float>(out_w) / static_cast<float>(in_w);
   if (mode == InterpolateMode::kNearest) {
     const auto nearest = [](int in, int out, float scale) {
       return kernels::nearest_indices(in, out, scale, kernels::Coordinates::kAsymmetric,
@@ -279,12 +278,11 @@ Result<QTensor> interpolate(const QTensor& x, std::array<std::int64_t, 2> size,
     };
     const auto rows = nearest(in_h, out_h, scale_h);
     const auto columns = nearest(in_w, out_w, scale_w);
-    return each_image(
-        x, out_h, out_w, [&, in_w = in_w, out_h = out_h]<class Code>(const Code* in, Code* out) {
-          kernels::resize_nearest(
-              reinterpret_cast<const std::byte*>(in), reinterpret_cast<std::byte*>(out),
-              static_cast<std::size_t>(shape[1]), in_w, rows, columns, 0, out_h);
-        });
+    return each_image(x, out_h, out_w, [&]<class Code>(const Code* in, Code* out) {
+      kernels::resize_nearest(reinterpret_cast<const std::byte*>(in),
+                              reinterpret_cast<std::byte*>(out), static_cast<std::size_t>(shape[1]),
+                              in_w, rows, columns, 0, out_h);
+    });
   }
   const auto linear = [align_corners](int in, int out, float scale) {
     return kernels::linear_taps(
@@ -300,7 +298,7 @@ Result<QTensor> interpolate(const QTensor& x, std::array<std::int64_t, 2> size,
   std::vector<float> reals(in_pixels);
   std::vector<float> resized(static_cast<std::size_t>(shape[1] * size[0] * size[1]));
   const kernels::Grid units{1.0F, static_cast<std::int32_t>(x.grid().zero_points[0])};
-  return each_image(x, out_h, out_w, [&, out_h = out_h]<class Code>(const Code* in, Code* out) {
+  return each_image(x, out_h, out_w, [&]<class Code>(const Code* in, Code* out) {
     for (std::size_t i = 0; i < reals.size(); ++i)
       reals[i] = kernels::dequantize_value<Code>(in[i], units);
     run(reals.data(), resized.data(), geometry, 0, out_h);

@@ -41,22 +41,24 @@ Product::Product(ProductSpec spec) : spec_(std::move(spec)) {
     }
   }
   if (spec_.depthwise && rounds_bias) {
-    depthwise_kernel_ = &kernels::best_row(kernels::qdwconv_kernels(), spec_.backend.policy);
-    depthwise_ =
-        depthwise_kernel_->pack({static_cast<int>(channels), spec_.segments, is_signed, zero_x},
-                                spec_.weights, integer_bias, multiplier);
+    const kernels::QDwConvSpec of_kernel{static_cast<int>(channels), spec_.segments, is_signed,
+                                         zero_x};
+    depthwise_kernel_ = &kernels::choose_qdwconv(spec_.backend.policy, of_kernel);
+    depthwise_ = depthwise_kernel_->pack(of_kernel, spec_.weights, integer_bias, multiplier);
     return;
   }
-  kernel_ = &kernels::choose_qconv(spec_.backend.policy, is_signed);
+  kernels::QConvSpec of_kernel{static_cast<int>(channels), spec_.segments, spec_.length, is_signed,
+                               zero_x};
+  kernel_ = &kernels::choose_qconv(spec_.backend.policy, of_kernel, spec_.weights);
   const std::size_t of_group = channels / static_cast<std::size_t>(spec_.groups);
   const std::size_t weights_of_group =
       spec_.weights.size() / static_cast<std::size_t>(spec_.groups);
+  of_kernel.channels = static_cast<int>(of_group);
   for (std::size_t g = 0; g < static_cast<std::size_t>(spec_.groups); ++g) {
-    packed_.push_back(
-        kernel_->pack({static_cast<int>(of_group), spec_.segments, spec_.length, is_signed, zero_x},
-                      std::span(spec_.weights).subspan(g * weights_of_group, weights_of_group),
-                      std::span(integer_bias).subspan(g * of_group, of_group),
-                      std::span(multiplier).subspan(g * of_group, of_group)));
+    packed_.push_back(kernel_->pack(
+        of_kernel, std::span(spec_.weights).subspan(g * weights_of_group, weights_of_group),
+        std::span(integer_bias).subspan(g * of_group, of_group),
+        std::span(multiplier).subspan(g * of_group, of_group)));
     scratch_bytes_ = std::max(scratch_bytes_, packed_.back().scratch_bytes);
   }
 }
