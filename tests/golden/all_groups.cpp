@@ -13,6 +13,7 @@ constexpr std::array kGroups{
     Group{"onnx_models", &run_onnx_models},
     Group{"onnx_ops", &run_onnx_ops},
     Group{"ops", &run_ops},
+    Group{"ort_calib", &run_ort_calib},
     Group{"quantize", &run_quantize},
 };
 }  // namespace

@@ -24,7 +24,15 @@ TEST_CASE("golden: observers equals PyTorch") { check_group("observers"); }
 TEST_CASE("golden: onnx_models equals ONNX Runtime") { check_group("onnx_models"); }
 TEST_CASE("golden: onnx_ops equals ONNX Runtime") { check_group("onnx_ops"); }
 TEST_CASE("golden: ops equals PyTorch") { check_group("ops"); }
+TEST_CASE("golden: ort_calib equals ONNX Runtime") { check_group("ort_calib"); }
 TEST_CASE("golden: quantize equals PyTorch") { check_group("quantize"); }
+
+TEST_CASE("golden: every group of the folder has a row, and every row a group") {
+  std::vector<std::string> names;
+  for (const Group& group : all_groups()) names.emplace_back(group.name);
+  CHECK(std::ranges::is_sorted(names));
+  CHECK(groups_in(kFolder) == names);
+}
 
 TEST_CASE("golden: what is not understood is a failure") {
   CHECK_FALSE(run_group(kFolder, "nothing").passed());

@@ -12,6 +12,7 @@ void run_observers(Case& c);    // observers.cpp
 void run_onnx_models(Case& c);  // onnx_models.cpp
 void run_onnx_ops(Case& c);     // onnx_ops.cpp
 void run_ops(Case& c);          // ops.cpp
+void run_ort_calib(Case& c);    // ort_calib.cpp
 void run_quantize(Case& c);     // quantize.cpp
 
 }  // namespace octavo::golden
