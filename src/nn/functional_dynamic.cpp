@@ -54,7 +54,7 @@ Status check_weight(const QTensor& weight, int rank, const std::optional<Tensor>
   return ok_status();
 }
 
-const kernels::QConvKernel& qconv_kernel() { return kernels::choose_qconv({}, false); }
+const kernels::QConvKernel& qconv_kernel() { return kernels::choose_qconv({}, {}, {}); }
 
 // f32(acc) * scale[n] of channels [first, first + count) into out.
 kernels::QConvPacked packed(std::span<const std::int8_t> weights, const kernels::QConvSpec& spec,

@@ -41,13 +41,14 @@ Product::Product(ProductSpec spec) : spec_(std::move(spec)) {
     }
   }
   if (spec_.depthwise && rounds_bias) {
-    depthwise_kernel_ = &kernels::best_row(kernels::qdwconv_kernels(), spec_.backend.policy);
-    depthwise_ =
-        depthwise_kernel_->pack({static_cast<int>(channels), spec_.segments, is_signed, zero_x},
-                                spec_.weights, integer_bias, multiplier);
+    const kernels::QDwConvSpec taps{static_cast<int>(channels), spec_.segments, is_signed, zero_x};
+    depthwise_kernel_ = &kernels::choose_qdwconv(spec_.backend.policy, taps);
+    depthwise_ = depthwise_kernel_->pack(taps, spec_.weights, integer_bias, multiplier);
     return;
   }
-  kernel_ = &kernels::choose_qconv(spec_.backend.policy, is_signed);
+  const kernels::QConvSpec all{static_cast<int>(channels), spec_.segments, spec_.length, is_signed,
+                               zero_x};
+  kernel_ = &kernels::choose_qconv(spec_.backend.policy, all, spec_.weights);
   const std::size_t of_group = channels / static_cast<std::size_t>(spec_.groups);
   const std::size_t weights_of_group =
       spec_.weights.size() / static_cast<std::size_t>(spec_.groups);
