@@ -139,6 +139,7 @@ class SessionHandle {
     return outcome([&]() -> Result<val> {
       runtime::SessionOptions options;
       options.policy = policy();
+      options.policy.fused_floats = true;
       options.memory_limit = static_cast<std::size_t>(memory_limit);
       OCTAVO_TRY(runtime::Session session,
                  quantize::create_session(model.model(), shapes_from(shapes), options));

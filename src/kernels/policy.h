@@ -10,6 +10,9 @@ struct Policy {
   simd::EngineClass engine = simd::EngineClass::kNone;
   // The strongest instruction set to take; tests and `{ isa }` lower it.
   simd::Level level = simd::Level::kBest;
+  // Float products may be added with one rounding instead of two where the machine has it: faster,
+  // and a little different from machine to machine. For float networks only.
+  bool fused_floats = false;
 };
 
 }  // namespace octavo::kernels

@@ -7,11 +7,16 @@
 
 namespace octavo::kernels {
 
-// The last row that the policy's level allows.
+// The last row that the policy allows.
 template <class Row>
 const Row& best_row(std::span<const Row> rows, const Policy& policy) {
+  static_assert(
+      !requires(Row row) { row.engine; }, "rows for engine classes have a chooser");
   const Row* best = &rows.front();
   for (const Row& row : rows) {
+    if constexpr (requires { row.fused; }) {
+      if (row.fused && !policy.fused_floats) continue;
+    }
     if (row.level <= policy.level) best = &row;
   }
   return *best;

@@ -60,7 +60,7 @@ struct StepArgs {
 // One node ready to run: weights packed, kernel chosen, nothing allocated at run time.
 struct Step {
   std::string_view
-      kernel;  // the row that runs, e.g. "qconv/relaxed-usdot-6x8"; for profiles and reports
+      kernel;  // the row that runs, e.g. "qconv/relaxed-usdot"; for profiles and reports
   std::size_t scratch_bytes = 0;
   int blocks = 1;  // independent pieces of work, any order, any thread
   std::function<void(const StepArgs&, int first_block, int last_block)>

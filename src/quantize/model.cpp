@@ -252,7 +252,14 @@ Result<runtime::Session> create_session(const Model& model, const passes::InputS
   OCTAVO_CHECK_OK(
       passes::prepare_for_session(graph, {signed_dot ? DType::kInt8 : DType::kUint8}, context));
   if (notes != nullptr) notes->insert(notes->end(), context.notes.begin(), context.notes.end());
-  return runtime::Session::create(std::move(graph), options);
+  // Beside codes, floats are the same bits on every machine.
+  runtime::SessionOptions own = options;
+  own.policy.fused_floats =
+      options.policy.fused_floats &&
+      std::none_of(graph.values.begin(), graph.values.end(), [](const Value& value) {
+        return value.quant.has_value() || is_quantized_code(value.dtype);
+      });
+  return runtime::Session::create(std::move(graph), own);
 }
 
 }  // namespace octavo::quantize

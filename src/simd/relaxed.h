@@ -81,4 +81,11 @@ inline v128_t relaxed_madd(v128_t a, v128_t b, v128_t c) {
 #endif
 }
 
+// a * b + c in f32: rounded twice, or as relaxed_madd does.
+template <bool kFused>
+inline v128_t multiply_add(v128_t a, v128_t b, v128_t c) {
+  if constexpr (kFused) return relaxed_madd(a, b, c);
+  return wasm_f32x4_add(c, wasm_f32x4_mul(a, b));
+}
+
 }  // namespace octavo::simd

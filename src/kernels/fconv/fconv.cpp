@@ -5,15 +5,17 @@
 #include <cstring>
 
 #include "simd/isa.h"
+#include "simd/relaxed.h"
 
 namespace octavo::kernels {
 
 namespace {
 
 constexpr int kColumns = 8;
-// Five pixels by two vectors of sums leave registers for two weights, a pixel and a product (six
-// rows spill: 15 against 27 GMAC/s).
-constexpr int kRows = 5;
+// Pixels of a tile. Five by two vectors of sums leave registers for two weights, a pixel and a
+// product (six rows spill: 15 against 27 GMAC/s); a fused row needs none for the product.
+template <bool kFused>
+constexpr int kRowsOf = kFused ? 6 : 5;
 constexpr std::int64_t kWeightBlockBytes = 24 * 1024;
 
 int padded_channels(const FConvSpec& spec) {
@@ -74,18 +76,21 @@ FConvPacked pack_tiles(const FConvSpec& spec, std::span<const float> weights,
   return packed;
 }
 
+template <bool kFused, int kRows>
 [[gnu::always_inline]] inline void group(v128_t (&acc)[kRows][2], const float* const (&x)[kRows],
                                          int at, const float* w) {
   const v128_t w0 = wasm_v128_load(w);
   const v128_t w1 = wasm_v128_load(w + 4);
   for (int r = 0; r < kRows; ++r) {
     const v128_t a = wasm_v128_load32_splat(x[r] + at);
-    acc[r][0] = wasm_f32x4_add(acc[r][0], wasm_f32x4_mul(a, w0));
-    acc[r][1] = wasm_f32x4_add(acc[r][1], wasm_f32x4_mul(a, w1));
+    acc[r][0] = simd::multiply_add<kFused>(a, w0, acc[r][0]);
+    acc[r][1] = simd::multiply_add<kFused>(a, w1, acc[r][1]);
   }
 }
 
-void run_simd128(const FConvPacked& packed, const FConvCall& call) {
+template <bool kFused>
+void run_tiles(const FConvPacked& packed, const FConvCall& call) {
+  constexpr int kRows = kRowsOf<kFused>;
   const FConvSpec& spec = packed.spec;
   const std::int64_t tile_floats =
       static_cast<std::int64_t>(spec.segments) * spec.length * kColumns;
@@ -110,16 +115,16 @@ void run_simd128(const FConvPacked& packed, const FConvCall& call) {
           // A branch after each group keeps LLVM from chaining the sums and V8 from spilling (see
           // qconv.cpp).
           for (int g = spec.length;;) {
-            group(acc, x, 0, w);
+            group<kFused>(acc, x, 0, w);
             w += kColumns;
             if (--g == 0) break;
-            group(acc, x, 1, w);
+            group<kFused>(acc, x, 1, w);
             w += kColumns;
             if (--g == 0) break;
-            group(acc, x, 2, w);
+            group<kFused>(acc, x, 2, w);
             w += kColumns;
             if (--g == 0) break;
-            group(acc, x, 3, w);
+            group<kFused>(acc, x, 3, w);
             w += kColumns;
             if (--g == 0) break;
             for (int r = 0; r < kRows; ++r) x[r] += 4;
@@ -152,13 +157,17 @@ void run_simd128(const FConvPacked& packed, const FConvCall& call) {
   }
 }
 
-constexpr std::array kRowsOfTable{
-    FConvKernel{"fconv/scalar", simd::Level::kScalar, &pack_scalar, &run_scalar},
-    FConvKernel{"fconv/simd128-5x8", simd::Level::kSimd128, &pack_tiles, &run_simd128},
+constexpr std::array kTable{
+    FConvKernel{"fconv/scalar", simd::Level::kScalar, false, &pack_scalar, &run_scalar},
+    FConvKernel{"fconv/simd128-5x8", simd::Level::kSimd128, false, &pack_tiles, &run_tiles<false>},
+    FConvKernel{"fconv/relaxed-6x8", simd::Level::kRelaxed, true, &pack_tiles,
+                &run_tiles<simd::kHasRelaxedRows>},
 };
 
 }  // namespace
 
-std::span<const FConvKernel> fconv_kernels() { return kRowsOfTable; }
+std::span<const FConvKernel> fconv_kernels() {
+  return std::span(kTable).first(kTable.size() - (simd::kHasRelaxedRows ? 0 : 1));
+}
 
 }  // namespace octavo::kernels

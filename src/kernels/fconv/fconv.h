@@ -6,9 +6,10 @@
 //               + bias[n]
 //   y(m, n)   = min(max(acc, lo), hi), NaN stays NaN
 //
-// Every product is rounded, then every sum, in the order s, k, bias: all rows of the table give the
-// same bits, so a quantized model's float nodes do too on every machine. Segments and strides as in
-// qconv.h, counted in floats.
+// Every product is rounded, then every sum, in the order s, k, bias: all rows of the table but
+// fused ones give the same bits, so a quantized model's float nodes do too on every machine. Fused
+// rows round a product and its sum once where the machine's relaxed_madd does. Segments and strides
+// as in qconv.h, counted in floats.
 #pragma once
 
 #include <cstddef>
@@ -52,6 +53,7 @@ struct FConvCall {
 struct FConvKernel {
   std::string_view name;
   simd::Level level;
+  bool fused;
   // weights[n][s][k] row-major; bias may be empty: zeros.
   FConvPacked (*pack)(const FConvSpec& spec, std::span<const float> weights,
                       std::span<const float> bias);

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "simd/isa.h"
+#include "simd/relaxed.h"
 
 namespace octavo::kernels {
 
@@ -30,55 +31,75 @@ const float* pixel_at(const FDwConvCall& call, std::int64_t m) {
   return call.x + (m / call.width) * call.row_stride + (m % call.width) * call.pixel_stride;
 }
 
-void channels_scalar(const FDwConvPacked& packed, const FDwConvCall& call, const float* pixel,
-                     float* out, int first) {
-  for (int c = first; c < packed.channels; ++c) {
-    float acc = packed.bias[static_cast<std::size_t>(c)];
-    const float* w = packed.weights.data() + c;
-    for (int t = 0; t < packed.taps; ++t, w += packed.channels)
-      acc += pixel[call.tap_offset[t] + c] * *w;
-    acc = acc < call.lo ? call.lo : acc;  // a NaN passes, so that it can be reported
-    out[c] = call.hi < acc ? call.hi : acc;
-  }
-}
-
 void run_scalar(const FDwConvPacked& packed, const FDwConvCall& call) {
-  for (std::int64_t m = 0; m < call.pixels; ++m) {
-    channels_scalar(packed, call, pixel_at(call, m),
-                    call.out + static_cast<std::int64_t>(m) * call.out_stride, 0);
-  }
-}
-
-void run_simd128(const FDwConvPacked& packed, const FDwConvCall& call) {
-  const v128_t lo = wasm_f32x4_splat(call.lo);
-  const v128_t hi = wasm_f32x4_splat(call.hi);
   for (std::int64_t m = 0; m < call.pixels; ++m) {
     const float* pixel = pixel_at(call, m);
     float* out = call.out + static_cast<std::int64_t>(m) * call.out_stride;
-    int c = 0;
-    for (; c + 8 <= packed.channels; c += 8) {
-      v128_t acc0 = wasm_v128_load(packed.bias.data() + c);
-      v128_t acc1 = wasm_v128_load(packed.bias.data() + c + 4);
+    for (int c = 0; c < packed.channels; ++c) {
+      float acc = packed.bias[static_cast<std::size_t>(c)];
       const float* w = packed.weights.data() + c;
-      for (int t = 0; t < packed.taps; ++t, w += packed.channels) {
-        const float* x = pixel + call.tap_offset[t] + c;
-        acc0 = wasm_f32x4_add(acc0, wasm_f32x4_mul(wasm_v128_load(x), wasm_v128_load(w)));
-        acc1 = wasm_f32x4_add(acc1, wasm_f32x4_mul(wasm_v128_load(x + 4), wasm_v128_load(w + 4)));
-      }
-      wasm_v128_store(out + c, wasm_f32x4_pmin(wasm_f32x4_pmax(acc0, lo), hi));
-      wasm_v128_store(out + c + 4, wasm_f32x4_pmin(wasm_f32x4_pmax(acc1, lo), hi));
+      for (int t = 0; t < packed.taps; ++t, w += packed.channels)
+        acc += pixel[call.tap_offset[t] + c] * *w;
+      acc = acc < call.lo ? call.lo : acc;  // a NaN passes, so that it can be reported
+      out[c] = call.hi < acc ? call.hi : acc;
     }
-    channels_scalar(packed, call, pixel, out, c);
   }
 }
 
-constexpr std::array kRows{
-    FDwConvKernel{"fdwconv/scalar", simd::Level::kScalar, &run_scalar},
-    FDwConvKernel{"fdwconv/simd128", simd::Level::kSimd128, &run_simd128},
+// kPixels pixels by 8 channels: weights are loaded once for all of them.
+constexpr int kPixels = 4;
+
+template <bool kFused>
+void run_tiles(const FDwConvPacked& packed, const FDwConvCall& call) {
+  if (packed.channels < 8) return run_scalar(packed, call);
+  const v128_t lo = wasm_f32x4_splat(call.lo);
+  const v128_t hi = wasm_f32x4_splat(call.hi);
+  for (std::int64_t m = 0; m < call.pixels; m += kPixels) {
+    const float* pixel[kPixels];
+    float* out[kPixels];
+    for (int r = 0; r < kPixels; ++r) {
+      const std::int64_t place = std::min(m + r, call.pixels - 1);
+      pixel[r] = pixel_at(call, place);
+      out[r] = call.out + place * call.out_stride;
+    }
+    for (int tile = 0; tile < packed.channels; tile += 8) {
+      // The last tile may do channels of the one before once more.
+      const int c = std::min(tile, packed.channels - 8);
+      v128_t acc[kPixels][2];
+      for (int r = 0; r < kPixels; ++r) {
+        acc[r][0] = wasm_v128_load(packed.bias.data() + c);
+        acc[r][1] = wasm_v128_load(packed.bias.data() + c + 4);
+      }
+      const float* w = packed.weights.data() + c;
+      for (int t = 0; t < packed.taps; ++t, w += packed.channels) {
+        const v128_t w0 = wasm_v128_load(w);
+        const v128_t w1 = wasm_v128_load(w + 4);
+        const std::int64_t at = call.tap_offset[t] + c;
+        for (int r = 0; r < kPixels; ++r) {
+          const float* x = pixel[r] + at;
+          acc[r][0] = simd::multiply_add<kFused>(wasm_v128_load(x), w0, acc[r][0]);
+          acc[r][1] = simd::multiply_add<kFused>(wasm_v128_load(x + 4), w1, acc[r][1]);
+        }
+      }
+      for (int r = 0; r < kPixels; ++r) {
+        wasm_v128_store(out[r] + c, wasm_f32x4_pmin(wasm_f32x4_pmax(acc[r][0], lo), hi));
+        wasm_v128_store(out[r] + c + 4, wasm_f32x4_pmin(wasm_f32x4_pmax(acc[r][1], lo), hi));
+      }
+    }
+  }
+}
+
+constexpr std::array kTable{
+    FDwConvKernel{"fdwconv/scalar", simd::Level::kScalar, false, &run_scalar},
+    FDwConvKernel{"fdwconv/simd128-4x8", simd::Level::kSimd128, false, &run_tiles<false>},
+    FDwConvKernel{"fdwconv/relaxed-4x8", simd::Level::kRelaxed, true,
+                  &run_tiles<simd::kHasRelaxedRows>},
 };
 
 }  // namespace
 
-std::span<const FDwConvKernel> fdwconv_kernels() { return kRows; }
+std::span<const FDwConvKernel> fdwconv_kernels() {
+  return std::span(kTable).first(kTable.size() - (simd::kHasRelaxedRows ? 0 : 1));
+}
 
 }  // namespace octavo::kernels

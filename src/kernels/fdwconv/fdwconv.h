@@ -5,7 +5,8 @@
 //   acc(m, c) = bias[c] + sum over t < taps of x[pixel(m) + offset[t] + c] * w[c][t]
 //   y(m, c)   = min(max(acc, lo), hi), NaN stays NaN
 //
-// Every product is rounded, then every sum, in the order bias, t: all rows give the same bits.
+// Every product is rounded, then every sum, in the order bias, t: all rows but fused ones give the
+// same bits. Fused rows as in fconv.h.
 #pragma once
 
 #include <cstddef>
@@ -43,6 +44,7 @@ struct FDwConvCall {
 struct FDwConvKernel {
   std::string_view name;
   simd::Level level;
+  bool fused;
   void (*run)(const FDwConvPacked& packed, const FDwConvCall& call);
 };
 
