@@ -18,6 +18,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/fakequant/fakequant.h"
 #include "kernels/fbatchnorm/fbatchnorm.h"
 #include "kernels/fconv/fconv.h"
 #include "kernels/fdwconv/fdwconv.h"
@@ -369,6 +370,13 @@ void bench_floats() {
            [&] { kernel.quantize<std::uint8_t>()(a.data(), codes.data(), kElements, grid); });
     report(kernel.name, "dequantize 64@56", 5.0 * kElements, "GB/s",
            [&] { kernel.dequantize<std::uint8_t>()(codes.data(), out.data(), kElements, grid); });
+  }
+  const FakeQuantGrid codes_of_uint8{0.02F, 120, 0, 255};
+  for (const FakeQuantKernel& kernel : fakequant_kernels()) {
+    report(kernel.name, "forward 64@56", 9.0 * kElements, "GB/s",
+           [&] { kernel.forward(a.data(), out.data(), codes.data(), kElements, codes_of_uint8); });
+    report(kernel.name, "backward 64@56", 9.0 * kElements, "GB/s",
+           [&] { kernel.backward(a.data(), codes.data(), out.data(), kElements); });
   }
 }
 

@@ -69,7 +69,7 @@ export const labels = (network, limit = Number.POSITIVE_INFINITY) =>
 async function main() {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { pictures: { type: 'string' }, json: { type: 'string' }, observer: { type: 'string', default: 'percentile' } },
+    options: { pictures: { type: 'string' }, json: { type: 'string' }, observer: { type: 'string', default: 'mse' } },
   });
   if (!haveData) {
     console.log(`skipped: no data folder at ${dataFolder} (set OCTAVO_DATA)`);

@@ -3,7 +3,7 @@
 const fields = {
   sample: ['', 'digits'],
   isa: ['', 'simd', 'relaxed'],
-  observer: ['percentile', 'minmax', 'histogram', 'movingAverage'],
+  observer: ['mse', 'percentile', 'minmax', 'histogram', 'movingAverage'],
   bn: ['auto', 'fold', 'quantized', 'float'],
   weights: ['per_channel_symmetric', 'per_tensor_symmetric'],
   preset: ['imagenet', 'unit', 'signed', 'bytes'],

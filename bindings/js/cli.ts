@@ -311,6 +311,10 @@ interface QuantizeFlags extends PictureFlags, EngineFlags {
   percentile?: number;
   perTensor?: boolean;
   reduceRange?: boolean;
+  target: string;
+  rounding: string;
+  equalize: boolean;
+  biasCorrection: boolean;
   bn: string;
   bnExport: string;
   opset?: number;
@@ -340,7 +344,14 @@ async function quantizeCommand(path: string, flags: QuantizeFlags): Promise<numb
       observer: flags.observer as 'percentile',
       ...(flags.percentile ? { percentile: flags.percentile } : {}),
     },
-    weight: { scheme: flags.perTensor ? 'per_tensor_symmetric' : 'per_channel_symmetric', reduceRange: flags.reduceRange ?? false },
+    weight: {
+      scheme: flags.perTensor ? 'per_tensor_symmetric' : 'per_channel_symmetric',
+      reduceRange: flags.reduceRange ?? false,
+      rounding: flags.rounding as 'nearest',
+    },
+    target: flags.target as 'octavo',
+    equalize: flags.equalize,
+    biasCorrection: flags.biasCorrection,
     batchNorm: flags.bn as 'auto',
     exclude: [...flags.exclude, ...flags.excludeOp.map((opType) => ({ opType }))],
     inputShapes: { [model.inputs[0]?.name ?? '']: shape },
@@ -588,10 +599,14 @@ async function program(argv: string[]): Promise<number> {
         .option('--report <file>', 'write a report: .html or .json')
         .addOption(
           new Option('--observer <name>', 'how ranges are found')
-            .choices(['minmax', 'movingAverage', 'histogram', 'percentile'])
-            .default('percentile'),
+            .choices(['minmax', 'movingAverage', 'histogram', 'percentile', 'mse'])
+            .default('mse'),
         )
         .option('--percentile <p>', 'for --observer percentile', real)
+        .addOption(new Option('--target <runtime>', 'where the file is meant to run').choices(['octavo', 'onnxruntime']).default('octavo'))
+        .addOption(new Option('--rounding <rule>', 'of weights').choices(['secondMoment', 'nearest']).default('secondMoment'))
+        .option('--no-equalize', 'do not even out channels')
+        .option('--no-bias-correction', 'keep the biases')
         .option('--per-tensor', 'one scale for all weights of a layer')
         .option('--reduce-range', '7-bit weights')
         .addOption(new Option('--bn <fate>', 'batch normalization').choices(['auto', 'fold', 'quantized', 'float']).default('auto'))

@@ -203,9 +203,11 @@ export class Model {
     throwIfAborted(options.signal, 'Model.load');
     const { length } = bytes;
     options.onProgress?.({ stage: 'load', done: length, total: length });
-    // The caller's own bytes are copied; what was read here is moved.
+    // The caller's own bytes are copied (a part of a larger buffer by itself, not all of it); what was read here is moved.
     const isCallers = source instanceof Uint8Array || source instanceof ArrayBuffer;
-    const info = await engine.call('loadModel', [isCallers ? bytes : transfer(bytes, [bytes.buffer])]);
+    const isPart = bytes.byteLength < bytes.buffer.byteLength;
+    const sent = isCallers && isPart ? new Uint8Array(bytes) : bytes;
+    const info = await engine.call('loadModel', [isCallers && !isPart ? sent : transfer(sent, [sent.buffer])]);
     const model = new Model({ engine, generation: engine.generation }, info);
     if (options.signal?.aborted) {
       await model.close();

@@ -9,9 +9,14 @@ import { Report, type ReportData } from './report.js';
 import { SampleSource, type Samples, toFeeds } from './samples.js';
 
 export interface QuantizeOptions {
+  /**
+   * Where the integers are meant to run. 'octavo' (default) keeps most of the network: float logits and pooled features, batch normalizations behind a
+   * Concat on their parts' own grids; the file stays a plain QDQ file. 'onnxruntime' puts Q and DQ exactly where ONNX Runtime's own quantizer does.
+   */
+  target?: 'octavo' | 'onnxruntime';
   activation?: {
-    /** How ranges are found. Default 'percentile': it does not let one rare value make all the others coarse. */
-    observer?: 'minmax' | 'movingAverage' | 'histogram' | 'percentile';
+    /** How ranges are found. Default 'mse': the range with the least error of rounding and clipping together. */
+    observer?: 'minmax' | 'movingAverage' | 'histogram' | 'percentile' | 'mse';
     /** For 'percentile'. Default 99.999. */
     percentile?: number;
     /** For 'movingAverage'. Default 0.01. */
@@ -24,7 +29,13 @@ export interface QuantizeOptions {
     scheme?: 'per_channel_symmetric' | 'per_tensor_symmetric';
     /** 7-bit weights, for runtimes whose 16-bit sums saturate. Default false. */
     reduceRange?: boolean;
+    /** Default 'secondMoment': codes are chosen for the inputs that a layer meets, from 32 samples on. 'nearest' looks at the weights alone. */
+    rounding?: 'secondMoment' | 'nearest';
   };
+  /** Evens out the channels of layers where that promises a large gain; from 32 samples on. Default true. */
+  equalize?: boolean;
+  /** Corrects the mean of every channel; from 32 samples on. Default true. */
+  biasCorrection?: boolean;
   /** Fate of BatchNormalization. Default 'auto': folded where possible, int8 elsewhere. */
   batchNorm?: 'auto' | 'fold' | 'quantized' | 'float';
   /** Nodes that stay float: names with * and ?, or { opType }. */
@@ -57,7 +68,7 @@ function lengthOf(samples: Samples): number | undefined {
 }
 
 /**
- * Makes a float model int8. Samples are pulled one at a time; none is kept but the few that the report is measured on.
+ * Makes a float model int8. Samples are pulled one at a time; none is kept but the first 32, which weights and biases are fitted to and the report is measured on.
  *
  * @param samples tensors, feeds by input name, pictures (see `image`), or raw arrays with a shape and layout
  * @throws (from `result`) NO_SAMPLES, SAMPLE_SHAPE, SAMPLE_DTYPE, SAMPLE_MISSING, BAD_IMAGE, NON_FINITE_SAMPLE, INVALID_OPTION, ABORTED, ...;
@@ -65,6 +76,22 @@ function lengthOf(samples: Samples): number | undefined {
  */
 export function quantizeStatic(model: Model, samples: Samples, options: QuantizeOptions = {}): Job<QuantizeResult> {
   return new Job((report, signal) => run(model, samples, options, report, signal), options.signal);
+}
+
+function asJson(options: object, where: string): string {
+  try {
+    return JSON.stringify(options);
+  } catch (error) {
+    throw new OctavoError(
+      {
+        code: 'INVALID_OPTION',
+        what: `The options are not plain data: ${(error as Error).message}.`,
+        where,
+        hint: 'Give numbers, strings, arrays and objects.',
+      },
+      { cause: error },
+    );
+  }
 }
 
 /** Both models on the evaluation samples. */
@@ -105,7 +132,7 @@ async function run(
 
   let job: { id: number; inputs: Model['inputs'] };
   try {
-    job = await engine.call('createJob', [model.id, JSON.stringify(forEngine)], owner);
+    job = await engine.call('createJob', [model.id, asJson(forEngine, where)], owner);
   } catch (error) {
     await source.close();
     throw error;
@@ -122,11 +149,15 @@ async function run(
       report({ stage: 'calibrate', done: index + 1, ...(total === undefined ? {} : { total: Math.max(total, index + 1) }) });
     }
     await engine.call('jobEndSamples', [job.id], owner);
-    for (;;) {
+    for (let last: Progress | undefined; ; ) {
       throwIfAborted(signal, where);
       const { stage, done, total: steps } = await engine.call('jobStep', [job.id], owner);
-      if (stage === 'done') break;
-      report({ stage: stage as Stage, done, ...(steps > 0 ? { total: steps } : {}) });
+      if (stage === 'done') {
+        if (last?.total) report({ ...last, done: last.total }); // the slice that ended it told no number
+        break;
+      }
+      last = { stage: stage as Stage, done, ...(steps > 0 ? { total: steps } : {}) };
+      report(last);
     }
     throwIfAborted(signal, where);
     const result = await engine.call('jobResult', [job.id], owner);

@@ -121,7 +121,10 @@ function checkFeed(info: TensorInfo, feed: Feed, shapes: Record<string, number[]
       `Give a tensor of shape [${known.map((dim) => dim ?? '?').join(', ')}].`,
     );
   }
-  return { type: info.type, bytes: new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength), shape: [...shape] };
+  // Crossing to a worker copies the whole buffer under a view: a part of a large one is taken out first.
+  const view = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
+  const bytes = view.length < data.buffer.byteLength ? new Uint8Array(view) : view;
+  return { type: info.type, bytes, shape: [...shape] };
 }
 
 export interface FeedRules {

@@ -31,7 +31,7 @@ function checkOptions({ inputShapes = {}, memoryLimit = 0 }: SessionOptions): vo
   };
   if (!Number.isSafeInteger(memoryLimit) || memoryLimit < 0)
     bad(`memoryLimit = ${String(memoryLimit)} is no number of bytes.`, 'Give a whole number; 0 is no limit.');
-  for (const [name, shape] of Object.entries(inputShapes)) {
+  for (const [name, shape] of Object.entries(inputShapes ?? {})) {
     if (!Array.isArray(shape) || !shape.every((dim) => Number.isSafeInteger(dim) && dim >= 0))
       bad(`inputShapes['${name}'] = ${JSON.stringify(shape)} is no shape.`, 'Give an array of whole numbers, one for each dimension.');
   }

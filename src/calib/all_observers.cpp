@@ -16,6 +16,7 @@ constexpr std::array kObservers{
     ObserverDef{"percentile",
                 "The range that leaves out the rarest values, half of them at each end.",
                 &make_percentile},
+    ObserverDef{"mse", "The range with the least error of rounding and clipping.", &make_mse},
 };
 }  // namespace
 

@@ -60,5 +60,6 @@ std::unique_ptr<Observer> make_min_max(const ObserverOptions& options);
 std::unique_ptr<Observer> make_moving_average(const ObserverOptions& options);
 std::unique_ptr<Observer> make_histogram(const ObserverOptions& options);
 std::unique_ptr<Observer> make_percentile(const ObserverOptions& options);
+std::unique_ptr<Observer> make_mse(const ObserverOptions& options);
 
 }  // namespace octavo::calib

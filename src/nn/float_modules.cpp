@@ -332,4 +332,26 @@ Result<Value> FloatFunctional::mul(const Value& a, const Value& b) {
   return observed(F::mul(left, right));
 }
 
+Result<Value> FloatFunctional::cat(std::span<const Value> parts, std::int64_t dim) {
+  std::vector<Tensor> tensors;
+  for (const Value& part : parts) {
+    OCTAVO_TRY(Tensor tensor, float_value(part, kind()));
+    tensors.push_back(std::move(tensor));
+  }
+  return observed(F::cat(tensors, dim));
+}
+// Their results are not observed, as in torch.
+Result<Value> FloatFunctional::add_scalar(const Value& x, double c) {
+  OCTAVO_TRY(const Tensor tensor, float_value(x, kind()));
+  OCTAVO_TRY(Tensor y, F::add_scalar(tensor, c));
+  scalars_used_ = true;
+  return Value(std::move(y));
+}
+Result<Value> FloatFunctional::mul_scalar(const Value& x, double c) {
+  OCTAVO_TRY(const Tensor tensor, float_value(x, kind()));
+  OCTAVO_TRY(Tensor y, F::mul_scalar(tensor, c));
+  scalars_used_ = true;
+  return Value(std::move(y));
+}
+
 }  // namespace octavo::nn

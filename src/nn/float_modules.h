@@ -180,6 +180,11 @@ class Functional : public Module {
   virtual Result<Value> add(const Value& a, const Value& b) = 0;
   virtual Result<Value> add_relu(const Value& a, const Value& b) = 0;
   virtual Result<Value> mul(const Value& a, const Value& b) = 0;
+  // Parts one after the other along axis `dim` (negative: from the end).
+  virtual Result<Value> cat(std::span<const Value> parts, std::int64_t dim) = 0;
+  // Their results find their own grid when quantized, as torch's do.
+  virtual Result<Value> add_scalar(const Value& x, double c) = 0;
+  virtual Result<Value> mul_scalar(const Value& x, double c) = 0;
 };
 // The child of that name as one.
 Result<Functional*> functional_of(Module& parent, std::string_view name);
@@ -190,8 +195,14 @@ class FloatFunctional final : public Functional {
   Result<Value> add(const Value& a, const Value& b) override;
   Result<Value> add_relu(const Value& a, const Value& b) override;
   Result<Value> mul(const Value& a, const Value& b) override;
+  Result<Value> cat(std::span<const Value> parts, std::int64_t dim) override;
+  Result<Value> add_scalar(const Value& x, double c) override;
+  Result<Value> mul_scalar(const Value& x, double c) override;
+  // Has run with constants: these need no grid of its own.
+  bool scalars_used() const { return scalars_used_; }
 
  private:
+  bool scalars_used_ = false;
   Result<Value> observed(Result<Tensor> result);
 };
 

@@ -12,6 +12,7 @@
 #include "kernels/qconv/qconv.h"
 #include "kernels/quantize/quantize.h"
 #include "nn/conv_window.h"
+#include "nn/dynamic_quantize.h"
 #include "nn/observer.h"
 #include "nn/runs.h"
 
@@ -19,11 +20,12 @@ namespace octavo::nn::functional {
 
 namespace {
 
-Result<calib::Range> range_of(const Tensor& x, std::string_view where) {
-  OCTAVO_CHECK_OK(check_float(x, where));
+Result<calib::Range> range_of(const Tensor& x) {
+  constexpr std::string_view kWhere = "linear_dynamic";
+  OCTAVO_CHECK_OK(check_float(x, kWhere));
   const std::span<const float> values = x.span<float>();
   if (!std::ranges::all_of(values, [](float value) { return std::isfinite(value); })) {
-    return Error{Code::kNonFiniteSample, "The input has a NaN or an infinity.", std::string(where),
+    return Error{Code::kNonFiniteSample, "The input has a NaN or an infinity.", std::string(kWhere),
                  "Give finite values."};
   }
   return values.empty() ? calib::Range{} : calib::extremes(values);
@@ -95,19 +97,10 @@ const kernels::QuantizeKernel& quantize_kernel() {
 }  // namespace
 
 Result<DynamicGrid> choose_qparams_dynamic(const Tensor& x, bool reduce_range) {
-  OCTAVO_TRY(const calib::Range range, range_of(x, "linear_dynamic"));
+  OCTAVO_TRY(const calib::Range range, range_of(x));
   const calib::ChosenQParams chosen =
       calib::choose_quantization_params(range, {0, reduce_range ? 127 : 255}, false);
   return DynamicGrid{static_cast<float>(chosen.scale), chosen.zero_point};
-}
-
-Result<DynamicGrid> dynamic_quantize_linear_grid(const Tensor& x) {
-  OCTAVO_TRY(const calib::Range range, range_of(x, "conv2d_dynamic"));
-  const float min = std::min(range.min, 0.0F);
-  const float max = std::max(range.max, 0.0F);
-  const float scale = max == min ? 1.0F : (max - min) / 255.0F;
-  const float zero = std::clamp(-min / scale, 0.0F, 255.0F);
-  return DynamicGrid{scale, static_cast<std::int32_t>(std::nearbyint(zero))};
 }
 
 Result<Tensor> linear_dynamic(const Tensor& x, const QTensor& weight,
@@ -154,29 +147,27 @@ Result<Tensor> linear_dynamic(const Tensor& x, const QTensor& weight,
 Result<Tensor> conv2d_dynamic(const Tensor& x, const QTensor& weight,
                               const std::optional<Tensor>& bias, const Conv2dOptions& options) {
   OCTAVO_CHECK_OK(check_weight(weight, 4, bias, "conv2d_dynamic"));
-  OCTAVO_TRY(const DynamicGrid grid, dynamic_quantize_linear_grid(x));
   OCTAVO_TRY(const ConvWindow w, conv_window(x.shape(), weight.shape(), options));
-  const Tensor image = reorder(x, MemoryFormat::kContiguous, MemoryFormat::kChannelsLast);
-  Tensor codes = Tensor::make(DType::kUint8, x.shape());
-  quantize_kernel().quantize_u8(
-      image.span<float>().data(), codes.mutable_span<std::uint8_t>().data(),
-      static_cast<std::size_t>(x.elements()), {grid.scale, grid.zero_point});
+  OCTAVO_TRY(const QTensor codes, dynamic_quantize_linear(x));
+  const QTensor image = codes.contiguous(MemoryFormat::kChannelsLast);
+  const auto zero_x = static_cast<std::int32_t>(image.grid().zero_points[0]);
   const Tensor oihw = weight.contiguous().storage();
   const std::vector<std::int32_t> offsets = w.tap_offsets(options);
   std::vector<PackedProduct> groups;
   for (std::int64_t g = 0; g < options.groups; ++g) {
     groups.push_back(packed(w.taps_first(oihw.span<std::int8_t>(), g),
                             {static_cast<int>(w.group_out), static_cast<int>(offsets.size()),
-                             static_cast<int>(w.group_in), false, grid.zero_point},
-                            weight.grid(), g * w.group_out, grid.scale));
+                             static_cast<int>(w.group_in), false, zero_x},
+                            weight.grid(), g * w.group_out,
+                            static_cast<float>(image.grid().scales[0])));
   }
   Tensor out = Tensor::make(DType::kFloat32, w.out_shape());
   const kernels::PadGeometry border = w.border(options, 1);
   const std::int64_t rows = w.padded_height(options);
   Tensor bordered = Tensor::make(DType::kUint8, Shape{rows, w.padded_width(options), w.channels});
   for (std::int64_t n = 0; n < w.batch; ++n) {
-    kernels::copy_padded_rows(codes.data() + n * w.height * w.width * w.channels, border,
-                              -options.padding[0], rows, static_cast<std::uint8_t>(grid.zero_point),
+    kernels::copy_padded_rows(image.storage().data() + n * w.height * w.width * w.channels, border,
+                              -options.padding[0], rows, static_cast<std::uint8_t>(zero_x),
                               bordered.mutable_data());
     for (std::int64_t g = 0; g < options.groups; ++g) {
       kernels::QConvCall call;

@@ -28,12 +28,11 @@ Result<Tensor> linear_dynamic(const Tensor& x, const QTensor& weight,
 Result<Tensor> conv2d_dynamic(const Tensor& x, const QTensor& weight,
                               const std::optional<Tensor>& bias, const Conv2dOptions& options);
 
-// The grids that they take for x.
+// The grid that linear_dynamic takes for x.
 struct DynamicGrid {
   float scale = 1;
   std::int32_t zero_point = 0;
 };
 Result<DynamicGrid> choose_qparams_dynamic(const Tensor& x, bool reduce_range);
-Result<DynamicGrid> dynamic_quantize_linear_grid(const Tensor& x);
 
 }  // namespace octavo::nn::functional

@@ -487,4 +487,62 @@ Result<Tensor> mul(const Tensor& a, const Tensor& b) {
   return binary(a, b, kernels::Binary::kMul, "mul");
 }
 
+namespace {
+// A tensor of x's shape with one value everywhere.
+Tensor like(const Tensor& x, double value) {
+  Tensor out = Tensor::make(DType::kFloat32, x.shape());
+  std::ranges::fill(out.mutable_span<float>(), static_cast<float>(value));
+  return out;
+}
+}  // namespace
+
+Result<Tensor> add_scalar(const Tensor& x, double c) {
+  return binary(x, like(x, c), kernels::Binary::kAdd, "add_scalar");
+}
+Result<Tensor> mul_scalar(const Tensor& x, double c) {
+  return binary(x, like(x, c), kernels::Binary::kMul, "mul_scalar");
+}
+
+Result<Tensor> cat(std::span<const Tensor> parts, std::int64_t dim) {
+  if (parts.empty())
+    return shape_error("cat", "expected a non-empty list of Tensors", "Give one tensor or more.");
+  const std::optional<int> axis = normalize_axis(dim, parts.front().shape().rank());
+  if (!axis)
+    return shape_error("cat", text("Dimension out of range: ", dim),
+                       "Give an axis of the tensors.");
+  Shape shape = parts.front().shape();
+  shape[*axis] = 0;
+  for (const Tensor& part : parts) {
+    OCTAVO_CHECK_OK(check_float(part, "cat"));
+    Shape expected = parts.front().shape();
+    if (part.shape().rank() == expected.rank()) expected[*axis] = part.shape()[*axis];
+    if (part.shape() != expected) {
+      return shape_error(
+          "cat",
+          text("Sizes of tensors must match except in dimension ", *axis, ". Expected ",
+               expected.to_string(), " but got ", part.shape().to_string()),
+          "Give tensors that differ in that axis only.");
+    }
+    shape[*axis] += part.shape()[*axis];
+  }
+  if (!shape.checked_elements()) {
+    return Error{Code::kLimitExceeded, text("The result ", shape.to_string(), " is too large."),
+                 "cat", text("A tensor has at most ", kMaxElements, " elements.")};
+  }
+  Tensor out = Tensor::make(DType::kFloat32, shape);
+  const Runs all = runs_along(shape, *axis);
+  std::size_t first = 0;
+  for (const Tensor& part : parts) {
+    const Runs own = runs_along(part.shape(), *axis);
+    const std::size_t run = own.channels * own.inner;
+    for (std::size_t o = 0; o < own.outer; ++o) {
+      std::ranges::copy(part.span<float>().subspan(o * run, run),
+                        out.mutable_span<float>().begin() +
+                            static_cast<std::ptrdiff_t>(o * all.channels * all.inner + first));
+    }
+    first += run;
+  }
+  return out;
+}
+
 }  // namespace octavo::nn::functional

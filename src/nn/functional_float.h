@@ -9,6 +9,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <span>
 
 #include "base/result.h"
 #include "nn/state_dict.h"
@@ -70,5 +71,9 @@ Result<Tensor> flatten(const Tensor& x, std::int64_t start_dim = 1);
 
 Result<Tensor> add(const Tensor& a, const Tensor& b);  // equal shapes
 Result<Tensor> mul(const Tensor& a, const Tensor& b);
+Result<Tensor> add_scalar(const Tensor& x, double c);
+Result<Tensor> mul_scalar(const Tensor& x, double c);
+// Along axis `dim` (negative: from the end); the other axes are the same.
+Result<Tensor> cat(std::span<const Tensor> parts, std::int64_t dim);
 
 }  // namespace octavo::nn::functional

@@ -31,6 +31,25 @@ class QFunctional final : public Functional {
   Result<Value> mul(const Value& a, const Value& b) override {
     return binary(a, b, &quantized::QFunctional::mul);
   }
+  Result<Value> cat(std::span<const Value> parts, std::int64_t dim) override {
+    std::vector<QTensor> tensors;
+    for (const Value& part : parts) {
+      OCTAVO_TRY(QTensor codes, quantized_value(part, kind()));
+      tensors.push_back(std::move(codes));
+    }
+    OCTAVO_TRY(QTensor y, layer_.cat(tensors, dim));
+    return Value(std::move(y));
+  }
+  Result<Value> add_scalar(const Value& x, double c) override {
+    OCTAVO_TRY(const QTensor codes, quantized_value(x, kind()));
+    OCTAVO_TRY(QTensor y, layer_.add_scalar(codes, c));
+    return Value(std::move(y));
+  }
+  Result<Value> mul_scalar(const Value& x, double c) override {
+    OCTAVO_TRY(const QTensor codes, quantized_value(x, kind()));
+    OCTAVO_TRY(QTensor y, layer_.mul_scalar(codes, c));
+    return Value(std::move(y));
+  }
 
  private:
   using Op = Result<QTensor> (quantized::QFunctional::*)(const QTensor&, const QTensor&) const;
@@ -181,6 +200,11 @@ Result<std::unique_ptr<Module>> convert_dequant_stub(Module&, const Backend&) {
   return hold("DeQuantize", quantized::DeQuantize());
 }
 Result<std::unique_ptr<Module>> convert_functional(Module& module, const Backend&) {
+  const PostProcess* seen = module.activation_post_process.get();
+  if (seen != nullptr && !seen->observed() &&
+      static_cast<FloatFunctional&>(module).scalars_used()) {
+    return std::unique_ptr<Module>(std::make_unique<QFunctional>(1.0, 0));  // torch's default
+  }
   OCTAVO_TRY(const OutputGrid grid, output_grid(module));
   return std::unique_ptr<Module>(std::make_unique<QFunctional>(grid.scale, grid.zero_point));
 }

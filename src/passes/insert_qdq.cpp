@@ -123,6 +123,115 @@ std::string stays_float(const Graph& graph, const Node& node, const QdqOptions& 
   return {};
 }
 
+// The nodes that make a network's answer from its last features: a product (Gemm, MatMul), what
+// pools for it, and the elementwise steps behind it. In float they cost next to nothing, and no
+// answer is rounded to one of 256 values.
+class Head {
+ public:
+  explicit Head(const Graph& graph)
+      : graph_(graph),
+        uses_(graph),
+        inside_(graph.nodes.size(), false),
+        past_product_(graph.nodes.size(), false) {
+    for (std::size_t i = graph.nodes.size(); i-- > 0;) visit(i);
+  }
+
+  enum class Part { kNone, kProduct, kOther };
+  Part part(std::size_t i) const {
+    const Node& node = graph_.nodes[i];
+    if (!inside_[i] || moves(node)) return Part::kNone;
+    return is_product(node) ? Part::kProduct : Part::kOther;
+  }
+
+ private:
+  // A product of more weights, or of more rows, would be missed as an integer one.
+  static constexpr std::int64_t kMostWeights = std::int64_t{1} << 22;
+  static constexpr std::int64_t kMostRows = 16;
+
+  static bool moves(const Node& node) {
+    const ops::OpDef* def = ops::find_op(node);
+    return def != nullptr && def->quant == ops::QuantRule::kSameGrid;
+  }
+  static bool pools(const Node& node) {
+    return node.op == "GlobalAveragePool" || node.op == "AveragePool";
+  }
+  static bool is_product(const Node& node) { return node.op == "Gemm" || node.op == "MatMul"; }
+
+  bool small_product(const Node& node) const {
+    const Tensor* weights = float_constant(graph_, node.input(1));
+    if (weights == nullptr || weights->shape().rank() != 2) return false;
+    const auto& out = graph_.value(node.outputs[0]).shape;
+    if (weights->elements() > kMostWeights || !out) return false;
+    std::int64_t rows = 1;
+    for (int d = 0; d + 1 < out->rank(); ++d) {
+      if ((*out)[d] > kMostRows || ((*out)[d] < 0 && d > 0)) return false;
+      if ((*out)[d] > 0) rows *= (*out)[d];  // a batch that is not known counts as one
+    }
+    return rows <= kMostRows;
+  }
+  // Reads one activation and works on each element of it.
+  bool elementwise(const Node& node) const {
+    if (is_product(node) || pools(node) || input_role(node, 1) == InputRole::kWeight ||
+        is_batch_norm(node) || node.op == "Concat")
+      return false;
+    int activations = 0;
+    for (const ValueId id : node.inputs)
+      activations += id != kNoValue && !graph_.value(id).is_constant() ? 1 : 0;
+    return activations == 1;
+  }
+
+  void visit(std::size_t i) {
+    const Node& node = graph_.nodes[i];
+    bool past = false;
+    for (const ValueId id : node.outputs) {
+      if (id == kNoValue) continue;
+      for (const NodeId reader : uses_.readers_of(id)) {
+        const auto r = static_cast<std::size_t>(reader);
+        if (!inside_[r]) return;
+        past = past || past_product_[r];
+      }
+      if (uses_.readers_of(id).empty() && !graph_.is_output(id)) return;
+    }
+    if (is_product(node)) {
+      if (past || !small_product(node)) return;
+      past = true;
+    } else if (pools(node)) {
+      past = true;
+    } else if (!moves(node) && (past || !elementwise(node))) {
+      return;
+    }
+    inside_[i] = true;
+    past_product_[i] = past;
+  }
+
+  const Graph& graph_;
+  const Uses uses_;
+  std::vector<bool> inside_;        // by node
+  std::vector<bool> past_product_;  // by node: it, or something behind it, multiplies or pools
+};
+
+// What only a Concat on codes reads is made on its grid: one rounding instead of two, and nothing
+// to convert. By value: that Concat's output, or kNoValue.
+std::vector<ValueId> shared_grids(const Graph& graph, const QdqPlan& plan) {
+  std::vector<ValueId> shared(graph.values.size(), kNoValue);
+  const Uses uses(graph);
+  for (std::size_t i = graph.nodes.size(); i-- > 0;) {
+    const Node& node = graph.nodes[i];
+    if (!plan.nodes[i].int8 || node.op != "Concat" || !node.domain.empty()) continue;
+    const ValueId outer = shared[static_cast<std::size_t>(node.outputs[0])];
+    for (const ValueId id : node.inputs) {
+      const auto producer = uses.producer_of(id);
+      if (!producer || graph.is_output(id) || uses.readers_of(id).size() != 1) continue;
+      const ops::OpDef* def = ops::find_op(graph.node(*producer));
+      if (!plan.nodes[static_cast<std::size_t>(*producer)].int8 || def == nullptr ||
+          def->quant != ops::QuantRule::kCompute)
+        continue;
+      shared[static_cast<std::size_t>(id)] = outer != kNoValue ? outer : node.outputs[0];
+    }
+  }
+  return shared;
+}
+
 }  // namespace
 
 QdqPlan plan_qdq(const Graph& graph, const QdqOptions& options) {
@@ -133,9 +242,18 @@ QdqPlan plan_qdq(const Graph& graph, const QdqOptions& options) {
     const ops::OpDef* def = ops::find_op(node);
     return def != nullptr && def->quant == ops::QuantRule::kSameGrid;
   };
+  std::optional<Head> head;
+  if (options.float_head) head.emplace(graph);
   for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
     const Node& node = graph.nodes[i];
     std::string reason = stays_float(graph, node, options);
+    const Head::Part part = head && reason.empty() ? head->part(i) : Head::Part::kNone;
+    if (part == Head::Part::kProduct) {
+      plan.nodes[i].weights_only = true;
+      reason = "float: its result is the network's answer; int8 weights";
+    } else if (part == Head::Part::kOther) {
+      reason = "float: it makes the network's answer from its last features";
+    }
     if (reason.empty() && options.observable) {
       const auto missing = [&](ValueId id) {
         return id != kNoValue && !graph.value(id).is_constant() &&
@@ -168,8 +286,13 @@ QdqPlan plan_qdq(const Graph& graph, const QdqOptions& options) {
     }
   }
   plan.grid_of.assign(graph.values.size(), kNoValue);
+  const std::vector<ValueId> shared = options.share_grids
+                                          ? shared_grids(graph, plan)
+                                          : std::vector<ValueId>(graph.values.size(), kNoValue);
   const auto give_grid = [&](ValueId id) {
     ValueId& grid = plan.grid_of[static_cast<std::size_t>(id)];
+    if (grid != kNoValue) return;
+    grid = shared[static_cast<std::size_t>(id)];
     if (grid != kNoValue) return;
     grid = id;
     if (!graph.value(id).is_constant()) plan.calibrated.push_back(id);
@@ -281,6 +404,7 @@ class Inserter {
         for (ValueId& id : node.inputs) {
           if (id != kNoValue && made_by_int8(id)) id = dequantized_[static_cast<std::size_t>(id)];
         }
+        if (plan_.nodes[i].weights_only) quantize_weights_only(node);
         const std::vector<ValueId> outputs = node.outputs;
         graph_.nodes.push_back(std::move(node));
         for (const ValueId id : outputs) {
@@ -415,6 +539,15 @@ class Inserter {
     return result;
   }
 
+  // int8 weights of a node that computes in float.
+  void quantize_weights_only(Node& node) {
+    const Tensor weights = *graph_.value(node.inputs[1]).constant;
+    const int axis = weight_channel_axis(node, weights.shape().rank());
+    const QuantizedWeight quantized = quantize_weight(weights, axis, options_, {}, 1);
+    node.inputs[1] =
+        parameter(graph_.value(node.inputs[1]).name, quantized.codes, quantized.scale, axis);
+  }
+
   void quantize_parameters(Node& node) {
     const Tensor original = *graph_.value(node.inputs[1]).constant;
     const int axis = weight_channel_axis(node, original.shape().rank());
@@ -424,6 +557,12 @@ class Inserter {
     if (node.input(2) != kNoValue) {
       bias = to_floats(*graph_.value(node.input(2)).constant);
       if (bias.size() == 1) bias.assign(channels, bias[0]);
+    }
+    if (bias.empty() && options_.always_bias && node.op != "MatMul") {
+      bias.assign(channels, 0.0F);
+      node.inputs.resize(3, kNoValue);
+      node.inputs[2] = add_constant(text(node.name, "_bias"),
+                                    Tensor::of<float>(Shape{original.shape()[axis]}, bias));
     }
     Tensor weights = original;
     if (node.op == "Gemm") {

@@ -10,6 +10,9 @@
 //                 to the bias grid of the 1x1 depthwise convolution that the export writes, so
 //                 that both give the same codes
 //
+// Where that keeps more of the network (QdqOptions), float results are not rounded to 8 bits at
+// all: the last product and the pooling before it stay float, the product's weights int8.
+//
 // A tensor that an int8 node makes is read by everyone through Q and DQ; one that a float node or
 // the caller makes is read through Q and DQ by int8 nodes only.
 #pragma once
@@ -31,6 +34,9 @@ struct QdqOptions {
   bool per_channel = true;
   bool reduce_range = false;               // weights in -64..64
   bool quantize_batch_norm = true;         // a BatchNormalization that is left becomes int8
+  bool always_bias = false;                // an integer product without a bias gets one of zeros
+  bool float_head = false;                 // the last product and the pooling before it give floats
+  bool share_grids = false;                // what only a Concat reads is made on the Concat's grid
   std::vector<std::string> exclude_names;  // globs: * any run of characters, ? one
   std::vector<std::string> exclude_ops;
   // Whether a range of this tensor can be had; empty: of every tensor.
@@ -39,7 +45,8 @@ struct QdqOptions {
 
 struct NodePlan {
   bool int8 = false;
-  std::string reason;  // "int8: ..." or why it stays float
+  bool weights_only = false;  // a float node with int8 weights
+  std::string reason;         // "int8: ..." or why it stays float
 };
 struct QdqPlan {
   std::vector<NodePlan> nodes;  // by node index

@@ -16,6 +16,8 @@ constexpr std::array kPasses{
     Pass{"fold_scale",
          "Constants per channel into the Conv, Gemm or BatchNormalization before them.",
          &fold_scale},
+    Pass{"split_batch_norm", "BatchNormalization of a Concat into one of each part.",
+         &split_batch_norm},
     Pass{"fuse_activation", "Relu or Clip into the node before it.", &fuse_activation},
     Pass{"lower_to_int8", "Nodes between DequantizeLinear and QuantizeLinear onto codes.",
          &lower_to_int8},

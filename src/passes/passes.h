@@ -16,6 +16,8 @@ Result<int> fold_batch_norm(Graph& graph, PassContext& context);
 // Mul, Div, Add and Sub by constants per channel into the Conv, Gemm or BatchNormalization before
 // them.
 Result<int> fold_scale(Graph& graph, PassContext& context);
+// BatchNormalization of a Concat along the channels into a Concat of BatchNormalizations.
+Result<int> split_batch_norm(Graph& graph, PassContext& context);
 // Relu, or Clip with constant bounds, into the node before it (attributes octavo_activation,
 // octavo_min, octavo_max).
 Result<int> fuse_activation(Graph& graph, PassContext& context);

@@ -10,12 +10,14 @@
 
 #include "base/text.h"
 #include "ops/op.h"
+#include "passes/equalize.h"
 #include "passes/insert_qdq.h"
 #include "passes/passes.h"
 #include "passes/qdq.h"
 #include "quantize/json.h"
 #include "quantize/measure.h"
 #include "quantize/options.h"
+#include "quantize/refine.h"
 
 namespace octavo::quantize {
 
@@ -46,6 +48,31 @@ struct Watched {
   calib::Range seen() const { return (extremes ? extremes : observer)->range(); }
 };
 
+// Adds one sample of a value to what its channels (axis 1) have shown; `square` holds sums until it
+// is divided by `count`.
+struct ChannelSums {
+  passes::ChannelStats stats;
+  std::size_t count = 0;  // of values a channel
+
+  void add(const Value& value, std::span<const float> values) {
+    const auto channels = static_cast<std::size_t>((*value.shape)[1]);
+    const auto batch = static_cast<std::size_t>((*value.shape)[0]);
+    if (channels == 0 || values.empty()) return;
+    stats.largest.resize(channels, 0.0F);
+    stats.square.resize(channels, 0.0);
+    // Where the next value of the same channel lies, and how many lie side by side.
+    const std::size_t pixels = values.size() / (batch * channels);
+    const std::size_t run = value.layout == Layout::kChannelsLast ? 1 : pixels;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const std::size_t c = i / run % channels;
+      const float x = values[i];
+      stats.largest[c] = std::max(stats.largest[c], std::fabs(x));
+      stats.square[c] += static_cast<double>(x) * static_cast<double>(x);
+    }
+    count += values.size() / channels;
+  }
+};
+
 struct OutputError {
   std::string name;
   ErrorSums sums;
@@ -56,7 +83,7 @@ struct WeightError {
   ErrorSums sums;
 };
 
-enum class Stage { kCalibrate, kRanges, kInsert, kPrepare, kEvaluate, kDone };
+enum class Stage { kCalibrate, kRanges, kInsert, kRefine, kPrepare, kEvaluate, kDone };
 
 }  // namespace
 
@@ -70,6 +97,8 @@ struct QuantizeJob::Impl {
   passes::PassContext context;
   passes::QdqPlan plan;
 
+  std::optional<WindowMeans> means;  // of the float network
+  std::optional<Refinement> refinement;
   std::optional<runtime::Session> float_session;           // calibration, then latency
   std::vector<Watched> watched;                            // graph order
   std::vector<std::vector<std::size_t>> watched_by_value;  // of the float session's values
@@ -82,6 +111,11 @@ struct QuantizeJob::Impl {
   std::optional<Error> sample_error;  // set by the callback
   std::int64_t samples = 0;
   std::size_t next = 0;  // within the stage
+  // Equalization waits for kCorrectionSamples samples; where it changes the network, those are
+  // calibrated once more.
+  std::map<std::string, ChannelSums> channel_sums;
+  std::optional<std::size_t> replay;  // the kept sample to calibrate again
+  bool replaying = false;             // it is in the session
 
   std::optional<Graph> quantized;
   std::vector<passes::Note> lowering_notes;
@@ -94,21 +128,42 @@ struct QuantizeJob::Impl {
   std::size_t phase = 0;  // of the sample under evaluation
 
   Status start(const Model& model);
+  Status open_float_session();
   void watch();
+  bool collects_channels() const {
+    return options.equalize && samples < kCorrectionSamples && !replay;
+  }
+  void observe_inputs();
+  Status equalize();
+  void replay_some();
   void on_step(NodeId node, std::span<const std::byte* const> made);
+  void observe_means(ValueId id, std::span<const std::byte> bytes) {
+    const std::size_t sample = replay.value_or(static_cast<std::size_t>(samples));
+    if (means && sample < static_cast<std::size_t>(kCorrectionSamples))
+      means->observe(float_session->graph(), id, bytes, sample);
+  }
   void observe(ValueId id, std::span<const float> values, const std::string& where);
   Error fail(Error error) {
     failed = true;
     return error;
   }
 
+  // How many of the first samples are kept.
+  std::int64_t to_keep() const {
+    const bool refines = options.refine_rounding || options.correct_bias || options.equalize;
+    return std::max<std::int64_t>(options.evaluate_samples, refines ? kCorrectionSamples : 0);
+  }
   Status insert();
+  Status start_refinement();
   Status prepare_next();
   void measure_weights();
   void evaluate_next();
   void evaluate_tensor(Watched& tensor);
   void evaluate_outputs();
-  std::int64_t quantize_total() const { return static_cast<std::int64_t>(watched.size()) + 5; }
+  std::int64_t quantize_total() const {
+    const std::size_t steps = watched.size() + (refinement ? refinement->nodes() : 0);
+    return static_cast<std::int64_t>(steps) + 5;
+  }
   Result<Progress> step();
 
   Json nodes_json() const;
@@ -161,6 +216,17 @@ Status QuantizeJob::Impl::start(const Model& model) {
       return std::move(changed).error();
   }
 
+  if (options.own_structure() && options.qdq.quantize_batch_norm) {
+    for (const auto pass : {&passes::split_batch_norm, &passes::eliminate_dead}) {
+      if (Result<int> changed = pass(graph, context); !changed.ok())
+        return std::move(changed).error();
+    }
+  }
+
+  return open_float_session();
+}
+
+Status QuantizeJob::Impl::open_float_session() {
   Graph fixed = graph;
   OCTAVO_CHECK_OK(passes::fix_shapes(fixed, options.input_shapes));
   passes::PassContext ignored;
@@ -183,12 +249,15 @@ void QuantizeJob::Impl::watch() {
     }
   }
   options.qdq.observable = [&by_name](const std::string& name) { return by_name.count(name) != 0; };
+  options.qdq.always_bias = options.correct_bias;
   plan = passes::plan_qdq(graph, options.qdq);
   options.qdq.observable = nullptr;
 
   const Uses uses(graph);
   const calib::ObserverDef* def = calib::find_observer(options.observer);
-  watched_by_value.resize(running_graph.values.size());
+  watched.clear();
+  watched_by_value.assign(running_graph.values.size(), {});
+  if (options.correct_bias) means.emplace(running_graph);
   for (const ValueId id : plan.calibrated) {
     const std::string& name = graph.value(id).name;
     const auto producer = uses.producer_of(id);
@@ -206,8 +275,61 @@ void QuantizeJob::Impl::watch() {
       [this](NodeId node, std::span<const std::byte* const> made) { on_step(node, made); });
 }
 
+void QuantizeJob::Impl::observe_inputs() {
+  const Graph& running_graph = float_session->graph();
+  for (std::size_t i = 0; i < running_graph.inputs.size(); ++i) {
+    const std::span<const std::byte> bytes = float_session->input(i);
+    const Value& value = running_graph.value(running_graph.inputs[i]);
+    if (value.dtype != DType::kFloat32) continue;
+    observe_means(running_graph.inputs[i], bytes);
+    observe(running_graph.inputs[i],
+            {reinterpret_cast<const float*>(bytes.data()), bytes.size() / sizeof(float)},
+            text("input '", value.name, "'"));
+  }
+}
+
+// With enough samples seen: equalizes, and where that changes the network starts calibration anew.
+Status QuantizeJob::Impl::equalize() {
+  std::map<std::string, passes::ChannelStats> stats;
+  for (auto& [name, sums] : channel_sums) {
+    for (double& square : sums.stats.square) square /= static_cast<double>(sums.count);
+    stats.emplace(name, std::move(sums.stats));
+  }
+  channel_sums.clear();
+  Graph equalized = graph;
+  passes::EqualizeOptions equalize_options;
+  equalize_options.per_channel = options.qdq.per_channel;
+  OCTAVO_TRY(const int changes, passes::equalize(equalized, stats, equalize_options, context));
+  if (changes == 0) return ok_status();
+  graph = std::move(equalized);
+  replay = 0;
+  return open_float_session();
+}
+
+// Some steps of the next kept sample through the new session.
+void QuantizeJob::Impl::replay_some() {
+  if (!replaying) {
+    for (std::size_t i = 0; i < kept[*replay].size(); ++i)
+      std::memcpy(float_session->input(i).data(), kept[*replay][i].data(), kept[*replay][i].size());
+    observe_inputs();
+    replaying = true;
+  }
+  replaying = float_session->run_some(kStepsAtOnce);
+  if (replaying) return;
+  ++*replay;
+  if (*replay == static_cast<std::size_t>(kCorrectionSamples)) {
+    replay.reset();
+    running = false;
+  }
+}
+
 void QuantizeJob::Impl::observe(ValueId id, std::span<const float> values,
                                 const std::string& where) {
+  if (collects_channels()) {
+    const Value& value = float_session->graph().value(id);
+    if (value.shape->rank() >= 2 && (*value.shape)[0] > 0)
+      channel_sums[value.name].add(value, values);
+  }
   const auto& watchers = watched_by_value[static_cast<std::size_t>(id)];
   if (watchers.empty() || sample_error) return;
   if (!all_finite(values)) {
@@ -232,10 +354,9 @@ void QuantizeJob::Impl::on_step(NodeId id, std::span<const std::byte* const> mad
     if (node.outputs[k] == kNoValue || made[k] == nullptr) continue;
     const Value& value = running_graph.value(node.outputs[k]);
     if (value.dtype != DType::kFloat32) continue;
-    observe(node.outputs[k],
-            {reinterpret_cast<const float*>(made[k]),
-             static_cast<std::size_t>(value.shape->elements())},
-            describe(node));
+    const auto elements = static_cast<std::size_t>(value.shape->elements());
+    observe_means(node.outputs[k], {made[k], elements * sizeof(float)});
+    observe(node.outputs[k], {reinterpret_cast<const float*>(made[k]), elements}, describe(node));
   }
 }
 
@@ -253,17 +374,10 @@ Status QuantizeJob::begin_sample() {
   const Graph& graph = impl.float_session->graph();
   std::vector<std::vector<std::byte>> inputs;
   std::size_t bytes = 0;
-  for (std::size_t i = 0; i < graph.inputs.size(); ++i) {
-    const auto from = impl.float_session->input(i);
-    bytes += from.size();
-    const Value& value = graph.value(graph.inputs[i]);
-    if (value.dtype != DType::kFloat32) continue;
-    const std::span values(reinterpret_cast<const float*>(from.data()),
-                           from.size() / sizeof(float));
-    const std::string where = text("input '", value.name, "'");
-    impl.observe(graph.inputs[i], values, where);
-  }
-  const bool keep = impl.kept.size() < static_cast<std::size_t>(impl.options.evaluate_samples) &&
+  for (std::size_t i = 0; i < graph.inputs.size(); ++i)
+    bytes += impl.float_session->input(i).size();
+  impl.observe_inputs();
+  const bool keep = static_cast<std::int64_t>(impl.kept.size()) < impl.to_keep() &&
                     impl.kept_bytes + bytes <= kKeptBytes;
   if (keep && static_cast<std::int64_t>(impl.kept.size()) == impl.samples) {
     for (std::size_t i = 0; i < graph.inputs.size(); ++i) {
@@ -309,7 +423,23 @@ Status QuantizeJob::Impl::insert() {
   Graph qdq = graph;
   OCTAVO_CHECK_OK(passes::insert_qdq(qdq, options.qdq, plan, ranges, context));
   quantized.emplace(std::move(qdq));
-  measure_weights();
+  return ok_status();
+}
+
+// Weights and biases are fitted on the kept samples where there are enough of them.
+Status QuantizeJob::Impl::start_refinement() {
+  const auto enough = static_cast<std::size_t>(kCorrectionSamples);
+  RefineOptions refine;
+  refine.rounding = options.refine_rounding;
+  refine.bias = options.correct_bias;
+  refine.largest_code = options.qdq.reduce_range ? 64 : 127;
+  refine.policy = policy;
+  refine.shapes = options.input_shapes;
+  if ((!refine.rounding && !refine.bias) || kept.size() < enough) return ok_status();
+  if (!means) means.emplace(Graph());
+  OCTAVO_TRY(Refinement made,
+             Refinement::create(*quantized, graph, *means, std::span(kept).first(enough), refine));
+  refinement.emplace(std::move(made));
   return ok_status();
 }
 
@@ -441,9 +571,20 @@ Result<Progress> QuantizeJob::Impl::step() {
   switch (stage) {
     case Stage::kCalibrate: {
       if (!running) return Progress{"calibrate", samples, 0};
+      if (replay) {
+        replay_some();
+        if (sample_error) return fail(*sample_error);
+        return Progress{"calibrate", samples, 0};
+      }
       running = float_session->run_some(kStepsAtOnce);
       if (sample_error) return fail(*sample_error);
-      if (!running) ++samples;
+      if (running) return Progress{"calibrate", samples, 0};
+      ++samples;
+      if (options.equalize && samples == kCorrectionSamples &&
+          kept.size() >= static_cast<std::size_t>(kCorrectionSamples)) {
+        if (Status status = equalize(); !status.ok()) return fail(std::move(status).error());
+        running = replay.has_value();
+      }
       return Progress{"calibrate", samples, 0};
     }
     case Stage::kRanges: {
@@ -456,6 +597,21 @@ Result<Progress> QuantizeJob::Impl::step() {
     }
     case Stage::kInsert: {
       if (Status status = insert(); !status.ok()) return fail(std::move(status).error());
+      if (Status status = start_refinement(); !status.ok()) return fail(std::move(status).error());
+      stage = Stage::kRefine;
+      return Progress{"quantize", static_cast<std::int64_t>(next), quantize_total()};
+    }
+    case Stage::kRefine: {
+      if (refinement) {
+        const Result<bool> more = refinement->step();
+        if (!more.ok()) return fail(more.error());
+        ++next;
+        if (*more) return Progress{"quantize", static_cast<std::int64_t>(next), quantize_total()};
+        quantized.emplace(refinement->graph());
+        refinement.reset();
+      }
+      measure_weights();
+      kept.resize(std::min(kept.size(), static_cast<std::size_t>(options.evaluate_samples)));
       stage = Stage::kPrepare;
       next = 0;
       return Progress{"quantize", quantize_total() - 4, quantize_total()};

@@ -26,9 +26,12 @@ class QuantizeJob {
  public:
   // Options JSON (all optional; unknown keys and bad values are INVALID_OPTION with the allowed
   // ones listed):
-  // { activation: { observer: 'percentile'|'minmax'|'movingAverage'|'histogram',
+  // { target: 'octavo'|'onnxruntime',
+  //   activation: { observer: 'mse'|'percentile'|'minmax'|'movingAverage'|'histogram',
   //                 percentile: 99.999, averagingConstant: 0.01, dtype: 'quint8'|'qint8' },
-  //   weight: { scheme: 'per_channel_symmetric'|'per_tensor_symmetric', reduceRange: false },
+  //   weight: { scheme: 'per_channel_symmetric'|'per_tensor_symmetric', reduceRange: false,
+  //             rounding: 'secondMoment'|'nearest' },
+  //   equalize: true, biasCorrection: true,
   //   batchNorm: 'auto'|'fold'|'quantized'|'float',
   //   exclude: (string glob of node names | { opType: string })[],
   //   inputShapes: { [input]: number[] },

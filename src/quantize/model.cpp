@@ -13,6 +13,7 @@
 #include "passes/passes.h"
 #include "passes/qdq.h"
 #include "quantize/json.h"
+#include "quantize/options.h"
 
 namespace octavo::quantize {
 
@@ -95,7 +96,11 @@ std::map<std::string, Plan> plan_float(const Graph& graph) {
     if (note.what.starts_with("folded")) plans[note.node] = {"folded", note.what};
     if (note.what.starts_with("fused")) plans[note.node] = {"fused", note.what};
   }
-  const passes::QdqPlan qdq = passes::plan_qdq(optimized, {});
+  const Result<JobOptions> defaults = parse_job_options("{}");
+  if (!defaults.ok() || !passes::split_batch_norm(optimized, context).ok() ||
+      !passes::eliminate_dead(optimized, context).ok())
+    return plans;
+  const passes::QdqPlan qdq = passes::plan_qdq(optimized, defaults->qdq);
   for (std::size_t i = 0; i < optimized.nodes.size(); ++i) {
     const passes::NodePlan& node = qdq.nodes[i];
     std::string reason = node.reason;

@@ -9,6 +9,8 @@ namespace octavo::quantize {
 namespace {
 constexpr std::string_view kCodeTypes[] = {"quint8", "qint8"};
 constexpr std::string_view kWeightSchemes[] = {"per_channel_symmetric", "per_tensor_symmetric"};
+constexpr std::string_view kRoundings[] = {"secondMoment", "nearest"};
+constexpr std::string_view kTargets[] = {"octavo", "onnxruntime"};
 constexpr std::string_view kBatchNorms[] = {"auto", "fold", "quantized", "float"};
 
 Status read_activation(const OptionReader& options, JobOptions& out) {
@@ -33,11 +35,14 @@ Status read_weight(const OptionReader& options, JobOptions& out) {
   const Json* json = options.find("weight");
   if (json == nullptr) return ok_status();
   const OptionReader weight(*json, options.path("weight"));
-  constexpr std::string_view kKeys[] = {"scheme", "reduceRange"};
+  constexpr std::string_view kKeys[] = {"scheme", "reduceRange", "rounding"};
   OCTAVO_CHECK_OK(weight.check(kKeys));
   std::string scheme = "per_channel_symmetric";
   OCTAVO_CHECK_OK(weight.read("scheme", scheme, kWeightSchemes));
   out.qdq.per_channel = scheme == "per_channel_symmetric";
+  std::string rounding = "secondMoment";
+  OCTAVO_CHECK_OK(weight.read("rounding", rounding, kRoundings));
+  out.refine_rounding = rounding == "secondMoment";
   return weight.read("reduceRange", out.qdq.reduce_range);
 }
 
@@ -68,16 +73,22 @@ Status read_exclude(const OptionReader& options, JobOptions& out) {
 Result<JobOptions> parse_job_options(std::string_view json) {
   OCTAVO_TRY(const Json parsed, parse_options(json));
   const OptionReader options(parsed, "");
-  constexpr std::string_view kKeys[] = {"activation", "weight",      "batchNorm",
-                                        "exclude",    "inputShapes", "evaluateSamples"};
+  constexpr std::string_view kKeys[] = {"target",   "activation",     "weight",
+                                        "equalize", "biasCorrection", "batchNorm",
+                                        "exclude",  "inputShapes",    "evaluateSamples"};
   OCTAVO_CHECK_OK(options.check(kKeys));
   JobOptions out;
+  OCTAVO_CHECK_OK(options.read("target", out.target, kTargets));
   OCTAVO_CHECK_OK(read_activation(options, out));
   OCTAVO_CHECK_OK(read_weight(options, out));
+  OCTAVO_CHECK_OK(options.read("equalize", out.equalize));
+  OCTAVO_CHECK_OK(options.read("biasCorrection", out.correct_bias));
   OCTAVO_CHECK_OK(read_exclude(options, out));
   OCTAVO_CHECK_OK(options.read("batchNorm", out.batch_norm, kBatchNorms));
   OCTAVO_TRY(out.input_shapes, parse_input_shapes(options, "inputShapes"));
   OCTAVO_CHECK_OK(options.read("evaluateSamples", out.evaluate_samples, 0, 100000));
+  out.qdq.float_head = out.own_structure();
+  out.qdq.share_grids = out.own_structure();
   out.qdq.quantize_batch_norm = out.batch_norm == "auto" || out.batch_norm == "quantized";
   return out;
 }
@@ -88,14 +99,18 @@ Json effective_options(const JobOptions& options) {
   for (const std::string& op : options.qdq.exclude_ops) exclude.push_back({{"opType", op}});
   Json shapes = Json::object();
   for (const auto& [name, shape] : options.input_shapes.by_name) shapes[name] = shape.dims();
-  return {{"activation",
+  return {{"target", options.target},
+          {"activation",
            {{"observer", options.observer},
             {"percentile", options.observer_options.percentile},
             {"averagingConstant", options.observer_options.averaging_constant},
             {"dtype", options.qdq.activation == DType::kInt8 ? "qint8" : "quint8"}}},
           {"weight",
            {{"scheme", options.qdq.per_channel ? "per_channel_symmetric" : "per_tensor_symmetric"},
-            {"reduceRange", options.qdq.reduce_range}}},
+            {"reduceRange", options.qdq.reduce_range},
+            {"rounding", options.refine_rounding ? "secondMoment" : "nearest"}}},
+          {"equalize", options.equalize},
+          {"biasCorrection", options.correct_bias},
           {"batchNorm", options.batch_norm},
           {"exclude", std::move(exclude)},
           {"inputShapes", std::move(shapes)},

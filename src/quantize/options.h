@@ -12,10 +12,22 @@
 
 namespace octavo::quantize {
 
+// Fewer samples do not show the means and moments that biases and weights are fitted to.
+inline constexpr std::int64_t kCorrectionSamples = 32;
+
 struct JobOptions {
-  std::string observer = "percentile";
+  // Where the integers are meant to run:
+  //   octavo       what keeps most of the network: a float head, BatchNormalizations behind a
+  //   Concat
+  //                on their parts' own grids
+  //   onnxruntime  Q and DQ exactly where its own quantizer puts them
+  std::string target = "octavo";
+  std::string observer = "mse";
   calib::ObserverOptions observer_options;
   passes::QdqOptions qdq;
+  bool equalize = true;         // where that promises much, from kCorrectionSamples samples on
+  bool refine_rounding = true;  // weights are rounded to what the network's inputs vary by
+  bool correct_bias = true;     // from kCorrectionSamples samples on
   // What becomes of BatchNormalization:
   //   auto       folded where possible, int8 otherwise        fold    folded where possible, float
   //   otherwise quantized  never folded, int8                           float   never folded, float
@@ -23,6 +35,7 @@ struct JobOptions {
   passes::InputShapes input_shapes;
   int evaluate_samples = 8;
 
+  bool own_structure() const { return target == "octavo"; }
   bool folds() const { return batch_norm == "auto" || batch_norm == "fold"; }
 };
 

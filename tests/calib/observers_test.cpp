@@ -208,8 +208,8 @@ TEST_CASE("percentile refuses a state whose bins do not cover its range") {
   }
 }
 
-TEST_CASE("minmax and percentile: merging parts equals seeing the whole, in any order") {
-  for (const std::string_view name : {"minmax", "percentile"}) {
+TEST_CASE("minmax, percentile and mse: merging parts equals seeing the whole, in any order") {
+  for (const std::string_view name : {"minmax", "percentile", "mse"}) {
     CAPTURE(name);
     const ObserverDef* row = find_observer(name);
     const auto batches = gaussian_batches(11, 6, 5000);
@@ -261,6 +261,29 @@ TEST_CASE("percentile cuts half of the rare values at each end and 100 keeps all
   all->observe(values);
   CHECK(all->range().min == values.front());
   CHECK(all->range().max == values.back());
+}
+
+TEST_CASE(
+    "mse keeps a plain range and an end at zero, and clips what costs less than finer steps") {
+  std::vector<float> values;
+  for (int i = 0; i <= 1000000; ++i) values.push_back(static_cast<float>(i) / 1000000.0F);
+  const auto plain = make_mse({});
+  plain->observe(values);
+  CHECK(plain->range().min == 0);
+  CHECK(plain->range().max >= 0.97F);
+  // One value at 1.2: clipping it to 1.02 costs 0.18^2.5 = 0.014, finer steps for a million values
+  // bring 1e6 / 3.5 * ((1.2 / 510)^2.5 - (1.02 / 510)^2.5) = 0.026.
+  values.push_back(1.2F);
+  const auto clipped = make_mse({});
+  clipped->observe(values);
+  CHECK(clipped->range().max < 1.1F);
+  CHECK(clipped->range().max >= 1.0F);
+  // Clipping one at 3 would cost more.
+  std::vector<float> few{3.0F};
+  for (int i = 0; i <= 1000; ++i) few.push_back(static_cast<float>(i) / 1000.0F);
+  const auto kept = make_mse({});
+  kept->observe(few);
+  CHECK(kept->range().max == 3.0F);
 }
 
 TEST_CASE("percentile follows a range that grows by many powers of two") {

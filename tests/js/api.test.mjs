@@ -72,6 +72,7 @@ for (const worker of [false, true]) {
       for await (const progress of job) seen.push(progress);
       const { model: int8, report } = await job.result;
       assert.deepEqual(seen.find(({ stage }) => stage === 'calibrate')?.total, 40);
+      assert.deepEqual(seen.at(-1), { stage: 'evaluate', done: 8, total: 8 });
       assert.ok(int8.quantized);
       assert.equal(report.samples, 40);
       assert.equal(report.batchNorm.filter(({ fate }) => fate === 'folded').length, 17);
@@ -133,6 +134,17 @@ for (const worker of [false, true]) {
       const moved = await session.run({ image: { data, shape } }, { transfer: true });
       assert.deepEqual(moved.logits.data, kept.logits.data);
       if (worker) assert.equal(data.length, 0, "its memory is the worker's now");
+      // A part of a large buffer goes alone: neither is all of it copied, nor does the caller lose the rest.
+      const many = new Float32Array(3 * 784);
+      const part = many.subarray(784, 2 * 784);
+      part.set(digitFeeds('test', 1)[0].data);
+      assert.deepEqual((await session.run({ image: part }, { transfer: true })).logits.data, kept.logits.data);
+      assert.equal(many.length, 3 * 784);
+      const file = new Uint8Array(digitsModel().length + 10);
+      file.set(digitsModel(), 5);
+      await using again = await Model.load(file.subarray(5, -5), { engine });
+      assert.deepEqual(again.inputs, model.inputs);
+      assert.equal(file.buffer.byteLength, digitsModel().length + 10);
     });
 
     test('excluded nodes stay float, by name and by type', async () => {
@@ -152,7 +164,10 @@ for (const worker of [false, true]) {
         { activation: { observer: 'percentile', percentile: 99.99 } },
         { activation: { dtype: 'qint8' } },
         { weight: { scheme: 'per_tensor_symmetric' } },
+        { activation: { observer: 'mse' } },
         { weight: { reduceRange: true } },
+        { weight: { rounding: 'nearest' }, biasCorrection: false, equalize: false },
+        { target: 'onnxruntime' },
         { batchNorm: 'fold' },
         { batchNorm: 'float' },
         { batchNorm: 'quantized' },

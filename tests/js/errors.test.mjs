@@ -154,6 +154,8 @@ describe('bad input', () => {
     await rejects(quantize({ activations: {} }), 'INVALID_OPTION', { where: /activations/, hint: /activation/ });
     await rejects(quantize({ activation: { observer: 'best' } }), 'INVALID_OPTION', { what: /best/, hint: /minmax/ });
     await rejects(quantize({ batchNorm: 7 }), 'INVALID_OPTION');
+    await rejects(quantize({ evaluateSamples: 5n }), 'INVALID_OPTION', { what: /plain data/ });
+    await (await InferenceSession.create(model, { inputShapes: null })).close();
     await rejects(quantize({ exclude: [{ op: 'Conv' }] }), 'INVALID_OPTION');
     await rejects(model.toONNX({ opset: 9 }), 'INVALID_OPTION', { what: /9/ });
     await rejects(createEngine({ isa: 'avx' }), 'INVALID_OPTION', { what: /avx/ });

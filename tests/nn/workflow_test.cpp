@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "nn/dynamic_quantize.h"
 #include "nn/float_modules.h"
 #include "nn/functional.h"
 #include "nn/functional_dynamic.h"
@@ -391,28 +392,20 @@ TEST_CASE("dynamic functions equal their formulas") {
     }
     CHECK(largest == (reduce_range ? 127 : 255));
   }
-  // ONNX's DynamicQuantizeLinear: its own example.
-  const F::DynamicGrid onnx = take(F::dynamic_quantize_linear_grid(
-      Tensor::of(Shape{6}, std::vector<float>{0, 2, -3, -2.5F, 1.34F, 0.5F})));
-  CHECK(onnx.scale == 5.0F / 255.0F);
-  CHECK(onnx.zero_point == 153);
   // A convolution over one pixel is a linear layer on ONNX's grid.
   const Tensor pixels = x.reshaped({2, 9, 1, 1});
   const QTensor filters =
       take(quantize_per_tensor(random_tensor({3, 9, 1, 1}, 79), 0.01, 0, ScalarType::kQint8));
-  const F::DynamicGrid grid = take(F::dynamic_quantize_linear_grid(pixels));
+  const QTensor codes = take(dynamic_quantize_linear(pixels));
   const std::vector<float> y = floats(take(F::conv2d_dynamic(pixels, filters, std::nullopt, {})));
   for (std::size_t n = 0; n < 3; ++n) {
     std::int32_t sum = 0;
     for (std::size_t k = 0; k < 9; ++k) {
-      const float code = std::clamp(
-          std::nearbyint(x.span<float>()[k] / grid.scale) + static_cast<float>(grid.zero_point),
-          0.0F, 255.0F);
-      sum += (static_cast<std::int32_t>(code) - grid.zero_point) *
+      const int code = codes.storage().span<std::uint8_t>()[k];
+      sum += (code - static_cast<std::int32_t>(codes.grid().zero_points[0])) *
              filters.storage().span<std::int8_t>()[n * 9 + k];
     }
-    CHECK(y[n] ==
-          static_cast<float>(sum) * static_cast<float>(static_cast<double>(grid.scale) * 0.01));
+    CHECK(y[n] == static_cast<float>(sum) * static_cast<float>(codes.grid().scales[0] * 0.01));
   }
   const auto nan = F::linear_dynamic(Tensor::of(Shape{1, 9}, std::vector<float>(9, std::nanf(""))),
                                      weight, bias);
@@ -479,6 +472,50 @@ TEST_CASE("what cannot be: said with the module's path, and nothing changes") {
   CHECK(functional.forward(random_tensor({1}, 1)).error().what.find("not intended to use") !=
         std::string::npos);
   CHECK(functional_of(net, "conv1").error().code == Code::kInvalidOption);
+}
+
+// x and 2 (x + 1), one after the other.
+class Branches final : public Module {
+ public:
+  Branches() {
+    add_module("quant", std::make_unique<QuantStub>());
+    add_module("scalars", std::make_unique<FloatFunctional>());
+    add_module("join", std::make_unique<FloatFunctional>());
+    add_module("product", std::make_unique<FloatFunctional>());
+    add_module("sum", std::make_unique<FloatFunctional>());
+    add_module("dequant", std::make_unique<DeQuantStub>());
+  }
+  std::string_view kind() const override { return "Branches"; }
+  Result<Value> forward(const Value& input) override {
+    OCTAVO_TRY(const Value x, call("quant", input));
+    OCTAVO_TRY(Functional * scalars, functional_of(*this, "scalars"));
+    OCTAVO_TRY(const Value more, scalars->add_scalar(x, 1));
+    OCTAVO_TRY(const Value twice, scalars->mul_scalar(more, 2));
+    OCTAVO_TRY(Functional * join, functional_of(*this, "join"));
+    OCTAVO_TRY(const Value both, join->cat(std::vector<Value>{x, twice}, 1));
+    OCTAVO_TRY(Functional * product, functional_of(*this, "product"));
+    OCTAVO_TRY(const Value square, product->mul(both, both));
+    OCTAVO_TRY(Functional * sum, functional_of(*this, "sum"));
+    OCTAVO_TRY(const Value y, sum->add(both, square));
+    return call("dequant", y);
+  }
+};
+
+TEST_CASE("FloatFunctional becomes QFunctional: cat, mul, add and scalars go on as written") {
+  Branches net;
+  net.eval();
+  net.set_qconfig(from_spec(default_qconfig()));
+  ok(prepare(net));
+  const Tensor x = random_tensor({2, 3, 4, 4}, 95);
+  const std::vector<float> before = floats(take(net(x)));
+  CHECK(convert(net).ok());
+  CHECK(take(net.child("scalars"))->kind() == "QFunctional");
+  const std::vector<float> after = floats(take(net(x)));
+  REQUIRE(after.size() == before.size());
+  // Up to 20 in codes of 0..127.
+  for (std::size_t i = 0; i < after.size(); ++i) CHECK(std::abs(after[i] - before[i]) < 0.5F);
+  const auto floats_only = (*take(net.child("quant")))(Value(QTensor()));
+  CHECK(floats_only.error().what.find("expected a float tensor") != std::string::npos);
 }
 
 TEST_CASE("no_qconfig keeps a module float, a qconfig of its own comes before an inherited one") {

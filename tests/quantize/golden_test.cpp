@@ -83,7 +83,10 @@ TEST_CASE(
   const Model model = load("float.onnx");
   const std::string input = model.graph().value(model.graph().inputs[0]).name;
   QuantizeJob job = take(QuantizeJob::create(
-      model, R"({"inputShapes": {")" + input + R"(": [4, 3, 12, 12]}, "evaluateSamples": 0})", {}));
+      model,
+      R"({"target": "onnxruntime", "activation": {"observer": "minmax"}, "inputShapes": {")" +
+          input + R"(": [4, 3, 12, 12]}, "evaluateSamples": 0})",
+      {}));
   for (const char* key : {"cal0", "cal1", "cal2"}) {
     test::set_input(job.input(0), group.get<float>(*cnn, key));
     take(job.begin_sample());

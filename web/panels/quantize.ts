@@ -115,6 +115,7 @@ export function quantizePanel(app: App, onDone: () => Promise<void>): QuantizePa
       'observer',
       'Ranges of activations',
       [
+        { value: 'mse', label: 'Least error of rounding and clipping' },
         { value: 'percentile', label: 'All but the rarest (percentile 99.999)' },
         { value: 'minmax', label: 'Smallest to largest seen' },
         { value: 'histogram', label: 'Histogram, least squared error' },

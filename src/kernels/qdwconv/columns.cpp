@@ -310,8 +310,12 @@ std::int8_t* column_at(QDwConvPacked& packed, int tile, int column, std::size_t 
 // Products out of the range of the rounding trick are so rare that the loops have no form for it:
 // such weights run as any window.
 
-QDwConvPacked pack_maddubs(const QDwConvSpec& spec, std::span<const std::int8_t> weights,
-                           std::span<const std::int32_t> bias, std::span<const float> scale) {
+// A module without relaxed SIMD has no row for these two; Clang warns of what only a discarded
+// branch names.
+[[maybe_unused]] QDwConvPacked pack_maddubs(const QDwConvSpec& spec,
+                                            std::span<const std::int8_t> weights,
+                                            std::span<const std::int32_t> bias,
+                                            std::span<const float> scale) {
   constexpr int kWide = Dot16::kGroups<3>;
   QDwConvPacked packed = pack_empty(spec, weights, bias, scale, kWide);
   if (!packed.bounded) return pack_dw_pairs(spec, weights, bias, scale);
@@ -331,7 +335,7 @@ QDwConvPacked pack_maddubs(const QDwConvSpec& spec, std::span<const std::int8_t>
   }
   return packed;
 }
-void run_maddubs(const QDwConvPacked& packed, const QDwConvCall& call) {
+[[maybe_unused]] void run_maddubs(const QDwConvPacked& packed, const QDwConvCall& call) {
   run_columns(packed, call, tile_row<Maddubs, 3>(packed.spec), tile_row<Dot16, 3>(packed.spec),
               tile_bytes(packed.spec, Dot16::kGroups<3>));
 }

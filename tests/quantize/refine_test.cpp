@@ -1,0 +1,109 @@
+// Fitting weights and biases to samples: an effect on networks that need it, none where it must not
+// act.
+#include "quantize/refine.h"
+
+#include <doctest/doctest.h>
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "quantize/compare.h"
+#include "support/networks.h"
+
+namespace octavo::quantize {
+namespace {
+
+using nlohmann::json;
+using test::take;
+
+constexpr std::int64_t kChannels = 32;
+
+// One output channel that adds up 32 channels, each of whose weights lies .4 of a step above a
+// code: rounded one by one they are off by 31 * .4 steps together where the channels vary alike.
+Graph summing_network() {
+  test::RandomNetwork b(1);
+  const ValueId x = b.input("image", Shape{1, kChannels, 4, 4});
+  std::vector<float> weights(kChannels, 20.4F);
+  weights[0] = 127;
+  const ValueId w = b.constant(Tensor::of<float>(Shape{1, kChannels, 1, 1}, weights));
+  b.output(b.node("Conv", {x, w, b.constant(Tensor::of<float>(Shape{1}, {3}))}));
+  return b.graph;
+}
+
+// Every channel the same picture, of mean `mean`.
+std::vector<float> alike(unsigned seed, float mean, float spread) {
+  const std::vector<float> plane = test::random_values(16, seed);
+  std::vector<float> values;
+  for (std::int64_t c = 0; c < kChannels; ++c) {
+    for (const float v : plane) values.push_back(mean + spread * v);
+  }
+  return values;
+}
+
+// The relative error of the output on samples that calibration has not seen, and the file.
+struct Outcome {
+  double error;
+  std::vector<std::byte> file;
+};
+Outcome outcome(const Graph& graph, const std::string& options, int samples, float mean,
+                float spread) {
+  const Model model = Model::from_graph(graph);
+  QuantizeJob job = take(QuantizeJob::create(model, options, {}));
+  for (int i = 0; i < samples; ++i) {
+    test::set_input(job.input(0), alike(static_cast<unsigned>(i), mean, spread));
+    take(job.begin_sample());
+    while (!job.sample_finished()) take(job.step());
+  }
+  take(job.end_samples());
+  test::finish(job);
+  const Model int8 = job.take_model();
+  Comparison comparison = take(Comparison::create(model, int8, R"({"layers": false})", {}));
+  for (unsigned seed = 1000; seed < 1020; ++seed) {
+    test::set_input(comparison.input(0), alike(seed, mean, spread));
+    take(comparison.run_sample(-1));
+  }
+  return {json::parse(comparison.report_json())["outputs"][0]["relativeRms"].get<double>(),
+          take(int8.to_onnx({}))};
+}
+
+const std::string kNeither = R"({"weight": {"rounding": "nearest"}, "biasCorrection": false})";
+const std::string kRounding = R"({"biasCorrection": false})";
+const std::string kBias = R"({"weight": {"rounding": "nearest"}})";
+
+TEST_CASE("second-moment rounding: errors of inputs that vary together cancel") {
+  const Graph graph = summing_network();
+  const double nearest = outcome(graph, kNeither, 40, 0, 1).error;
+  const double refined = outcome(graph, kRounding, 40, 0, 1).error;
+  CHECK(nearest > 0.015);
+  CHECK(refined < 0.65 * nearest);  // what is left is the rounding of the input
+}
+
+TEST_CASE("bias correction: the mean error of a channel goes into its bias") {
+  const Graph graph = summing_network();
+  const double nearest = outcome(graph, kNeither, 40, 5, 0.2F).error;
+  const double corrected = outcome(graph, kBias, 40, 5, 0.2F).error;
+  CHECK(nearest > 0.012);
+  CHECK(corrected < 0.004);
+}
+
+TEST_CASE("too few samples to fit to change nothing") {
+  const Graph graph = summing_network();
+  CHECK(outcome(graph, "{}", 31, 1, 1).file == outcome(graph, kNeither, 31, 1, 1).file);
+  CHECK(outcome(graph, "{}", 32, 1, 1).file != outcome(graph, kNeither, 32, 1, 1).file);
+}
+
+TEST_CASE("the fitted network is no farther from float than the rounded one, on mixed networks") {
+  for (unsigned seed = 1; seed <= 3; ++seed) {
+    CAPTURE(seed);
+    const Model model = Model::from_graph(test::mixed_network(seed));
+    const auto error = [&](const std::string& options) {
+      const QuantizeJob job = test::quantized(model, options, 40);
+      return json::parse(job.report_json())["outputs"][0]["relativeRms"].get<double>();
+    };
+    CHECK(error("{}") <= 1.1 * error(kNeither));
+  }
+}
+
+}  // namespace
+}  // namespace octavo::quantize
