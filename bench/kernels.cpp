@@ -327,14 +327,17 @@ void bench_codes() {
   }
   QBatchNormSpec spec;
   spec.code = CodeType::kUint8;
-  for (int c = 0; c < 64; ++c) {
-    spec.alpha.push_back(0.3F + 0.01F * static_cast<float>(c));
-    spec.beta.push_back(0.5F * static_cast<float>(c) - 16.0F);
+  // No round numbers: with those, many codes lie exactly between two results, which is not the
+  // rule.
+  for (const int thousandth : pattern<int>(64, 800, 190)) {
+    spec.alpha.push_back(static_cast<float>(thousandth) * 0.00100007F);
+    spec.beta.push_back(static_cast<float>(thousandth % 60) * 1.0007F - 30.0F);
   }
   spec.zero_in = 120;
   spec.zero_out = 111;
+  const std::vector<std::uint8_t> tables = qbatchnorm_tables(spec);
   for (const QBatchNormKernel& kernel : qbatchnorm_kernels()) {
-    const auto packed = kernel.pack(spec);
+    const auto packed = kernel.pack(spec, tables);
     if (!packed) continue;
     const bool planes = kernel.order == ChannelOrder::kPlanes;
     report(kernel.name, planes ? "64@56 planes" : "64@56 channels-last", 2.0 * kElements, "GB/s",

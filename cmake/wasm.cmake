@@ -1,17 +1,27 @@
-# The WebAssembly module: bindings/embind over the facade. One build makes one feature level (OCTAVO_RELAXED).
+# The WebAssembly modules. One build makes one feature level (OCTAVO_RELAXED) of two modules: the engine, over the facade, and
+# the torch-shaped modules by themselves, so that neither download carries the other.
 if(OCTAVO_RELAXED)
   set(OCTAVO_LEVEL relaxed)
 else()
   set(OCTAVO_LEVEL simd)
 endif()
+
+# octavo_wasm_module(TARGET OUTPUT LAYER SOURCES...)
+function(octavo_wasm_module target output layer)
+  add_executable(${target} ${ARGN})
+  target_link_libraries(${target} PRIVATE octavo_${layer})
+  target_include_directories(${target} PRIVATE bindings/embind)
+  target_compile_options(${target} PRIVATE -Oz)
+  set_target_properties(${target} PROPERTIES OUTPUT_NAME ${output}.${OCTAVO_LEVEL} SUFFIX .mjs)
+  # No eval (a page's CSP may forbid it), no file system; the loader hands the compiled module in, so one glue serves
+  # browsers, workers and Node. --emit-tsd needs tsc (typescript 5) on PATH: tools/build.mjs sees to that.
+  target_link_options(${target} PRIVATE
+    -lembind -sMODULARIZE -sEXPORT_ES6 -sDYNAMIC_EXECUTION=0 -sFILESYSTEM=0 -sENVIRONMENT=web,worker,node
+    -sEXPORT_EXCEPTION_HANDLING_HELPERS -sINCOMING_MODULE_JS_API=instantiateWasm,print,printErr
+    --emit-tsd ${output}.${OCTAVO_LEVEL}.d.mts)
+endfunction()
+
 file(GLOB sources CONFIGURE_DEPENDS bindings/embind/*.cpp)
-add_executable(octavo_module ${sources})
-target_link_libraries(octavo_module PRIVATE octavo_quantize)
-target_compile_options(octavo_module PRIVATE -Oz)
-set_target_properties(octavo_module PROPERTIES OUTPUT_NAME octavo.${OCTAVO_LEVEL} SUFFIX .mjs)
-# No eval (a page's CSP may forbid it), no file system; the loader hands the compiled module in, so one glue serves
-# browsers, workers and Node. --emit-tsd needs tsc (typescript 5) on PATH: tools/build.mjs sees to that.
-target_link_options(octavo_module PRIVATE
-  -lembind -sMODULARIZE -sEXPORT_ES6 -sDYNAMIC_EXECUTION=0 -sFILESYSTEM=0 -sENVIRONMENT=web,worker,node
-  -sEXPORT_EXCEPTION_HANDLING_HELPERS -sINCOMING_MODULE_JS_API=instantiateWasm,print,printErr
-  --emit-tsd octavo.${OCTAVO_LEVEL}.d.mts)
+octavo_wasm_module(octavo_module octavo quantize ${sources})
+file(GLOB sources CONFIGURE_DEPENDS bindings/embind/nn/*.cpp)
+octavo_wasm_module(octavo_nn_module octavo-nn nn ${sources} bindings/embind/demangle.cpp)

@@ -1,4 +1,4 @@
-// Builds what the page and the package are made of: two WebAssembly modules, the TypeScript, the page.
+// Builds what the page and the package are made of: the WebAssembly modules, the TypeScript, the page.
 // A stage whose inputs have not changed is skipped. `npm run build`
 
 import { copyFileSync, mkdirSync } from 'node:fs';
@@ -34,21 +34,26 @@ export async function ninja(preset, ...targets) {
   });
 }
 
+/** The wasm modules, each at two feature levels: file name and CMake target. */
+const modules = { octavo: 'octavo_module', 'octavo-nn': 'octavo_nn_module' };
+
 function wasm(level) {
   const preset = `wasm-${level}`;
-  const module = `octavo.${level}`;
+  const names = Object.keys(modules).map((module) => `${module}.${level}`);
   return {
     name: preset,
     print: () =>
       fingerprint(['src', 'bindings/embind', 'cmake', 'CMakeLists.txt', 'CMakePresets.json'], emscriptenRoot(), (path) =>
         path.endsWith('.md'),
       ),
-    outputs: [`dist/${module}.wasm`, `dist/${module}.mjs`, `dist/${module}.d.mts`, `bindings/js/${module}.d.mts`],
+    outputs: names.flatMap((name) => [`dist/${name}.wasm`, `dist/${name}.mjs`, `dist/${name}.d.mts`, `bindings/js/${name}.d.mts`]),
     async work() {
-      await ninja(preset, 'octavo_module');
+      await ninja(preset, ...Object.values(modules));
       mkdirSync(inRoot('dist'), { recursive: true });
-      for (const end of ['wasm', 'mjs', 'd.mts']) copyFileSync(inRoot(`build/${preset}/${module}.${end}`), inRoot(`dist/${module}.${end}`));
-      copyFileSync(inRoot(`build/${preset}/${module}.d.mts`), inRoot(`bindings/js/${module}.d.mts`)); // tsc reads it
+      for (const name of names) {
+        for (const end of ['wasm', 'mjs', 'd.mts']) copyFileSync(inRoot(`build/${preset}/${name}.${end}`), inRoot(`dist/${name}.${end}`));
+        copyFileSync(inRoot(`build/${preset}/${name}.d.mts`), inRoot(`bindings/js/${name}.d.mts`)); // tsc reads it
+      }
     },
   };
 }
@@ -58,7 +63,7 @@ const wasmStages = [wasm('simd'), wasm('relaxed')];
 const typescript = {
   name: 'typescript',
   print: () => fingerprint(['bindings/js', 'tsconfig.json', 'package-lock.json']),
-  outputs: ['dist/index.js', 'dist/index.d.ts', 'dist/worker.js', 'dist/cli.js'],
+  outputs: ['dist/index.js', 'dist/index.d.ts', 'dist/nn/index.js', 'dist/worker.js', 'dist/cli.js'],
   work: () => mustRun([node24(), 'node_modules/typescript/bin/tsc', '-p', '.']),
 };
 

@@ -38,12 +38,12 @@ function listen(server, port) {
  * Serves `folder` on 127.0.0.1: at `port`, or the next free one after it; port 0 is any free one.
  * Returns { url, close }.
  */
-export async function serve({ folder = inRoot('dist/web'), port = 0 } = {}) {
+export async function serve({ folder = inRoot('dist/web'), port = 0, headers: given = headers } = {}) {
   const { default: sirv } = await import('sirv');
   const files = sirv(folder, {
     dev: true, // look at the disk for each request: the folder may be built anew meanwhile
     setHeaders(response) {
-      for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
+      for (const [name, value] of Object.entries(given)) response.setHeader(name, value);
     },
   });
   const server = createServer((request, response) =>

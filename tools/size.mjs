@@ -25,7 +25,7 @@ export function reachableModules(entry) {
     ];
     for (const pattern of patterns) {
       for (const [, name] of text.matchAll(pattern)) {
-        if (/octavo\.\w+\.mjs$/.test(name) || onlyNode.test(name)) continue;
+        if (/octavo[\w-]*\.\w+\.mjs$/.test(name) || onlyNode.test(name)) continue;
         visit(name.startsWith('.') ? join(dirname(file), name) : fileURLToPath(import.meta.resolve(name)));
       }
     }
@@ -36,33 +36,41 @@ export function reachableModules(entry) {
 
 const gzipped = (file) => gzipSync(readFileSync(file), { level: 9 }).length;
 
-/** Bytes after gzip: for each level the glue, the wasm, and all JavaScript beside them. */
-export function measure() {
-  const modules = reachableModules(inRoot('dist/index.js'));
+/** What a page may load: the engine, and the torch-shaped modules. */
+export const parts = {
+  octavo: { entry: 'dist/index.js', budget: 'gzipKilobytes' },
+  'octavo-nn': { entry: 'dist/nn/index.js', budget: 'nnGzipKilobytes' },
+};
+
+/** Bytes after gzip: for each level of a part the glue, the wasm, and all JavaScript beside them. */
+export function measure(part = 'octavo') {
+  const modules = reachableModules(inRoot(parts[part].entry));
   const javascript = modules.reduce((sum, file) => sum + gzipped(file), 0);
   return levels.map((level) => {
-    const wasm = gzipped(inRoot(`dist/octavo.${level}.wasm`));
-    const glue = gzipped(inRoot(`dist/octavo.${level}.mjs`));
+    const wasm = gzipped(inRoot(`dist/${part}.${level}.wasm`));
+    const glue = gzipped(inRoot(`dist/${part}.${level}.mjs`));
     return { level, wasm, glue, javascript, total: wasm + glue + javascript, modules };
   });
 }
 
-export const budget = () => JSON.parse(readFileSync(inRoot('package.json'), 'utf8')).sizeBudget.gzipKilobytes * 1024;
+export const budget = (part = 'octavo') => JSON.parse(readFileSync(inRoot('package.json'), 'utf8')).sizeBudget[parts[part].budget] * 1024;
 
 if (isMain(import.meta.url)) {
   try {
     const { build } = await import('./build.mjs');
     await build({ page: false });
     const kilobytes = (bytes) => (bytes / 1024).toFixed(1).padStart(8);
-    const rows = measure();
-    console.log('gzip, KB     wasm    glue      js   total');
-    for (const { level, wasm, glue, javascript, total } of rows) {
-      console.log(`${level.padEnd(8)}${[wasm, glue, javascript, total].map(kilobytes).join('')}`);
+    const over = [];
+    console.log('gzip, KB              wasm    glue      js   total  budget');
+    for (const part of Object.keys(parts)) {
+      const rows = measure(part);
+      for (const { level, wasm, glue, javascript, total } of rows) {
+        console.log(`${`${part} ${level}`.padEnd(18)}${[wasm, glue, javascript, total, budget(part)].map(kilobytes).join('')}`);
+        if (total > budget(part)) over.push(`${part} ${level}`);
+      }
+      console.log(`js: ${rows[0].modules.map((file) => relative(root, file)).join(' ')}`);
     }
-    console.log(`js: ${rows[0].modules.map((file) => relative(root, file)).join(' ')}`);
-    const over = rows.filter(({ total }) => total > budget());
-    if (over.length)
-      throw new Error(`size: over the budget of ${kilobytes(budget()).trim()} KB: ${over.map(({ level }) => level).join(', ')}`);
+    if (over.length) throw new Error(`size: over the budget: ${over.join(', ')}`);
   } catch (error) {
     fail(error);
   }

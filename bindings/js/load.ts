@@ -18,14 +18,24 @@ export interface LoadOptions {
   wasmBinary?: PerIsa<Uint8Array | ArrayBuffer> | undefined;
 }
 
-// Literal, so that every bundler sees the files and copies them.
-const defaultUrls: Record<Isa, () => URL> = {
-  simd: () => new URL('./octavo.simd.wasm', import.meta.url),
-  relaxed: () => new URL('./octavo.relaxed.wasm', import.meta.url),
-};
-const glue = {
-  simd: () => import('./octavo.simd.mjs'),
-  relaxed: () => import('./octavo.relaxed.mjs'),
+/** The files of one module at each level. Literal URLs and imports, so that every bundler sees the files and copies them. */
+export interface ModuleFiles<Module> {
+  /** "octavo": the .wasm files are octavo.<isa>.wasm. */
+  name: string;
+  url: Record<Isa, () => URL>;
+  glue: Record<Isa, () => Promise<{ default: (options: object) => Promise<Module> }>>;
+}
+
+const engineFiles: ModuleFiles<WasmModule> = {
+  name: 'octavo',
+  url: {
+    simd: () => new URL('./octavo.simd.wasm', import.meta.url),
+    relaxed: () => new URL('./octavo.relaxed.wasm', import.meta.url),
+  },
+  glue: {
+    simd: () => import('./octavo.simd.mjs'),
+    relaxed: () => import('./octavo.relaxed.mjs'),
+  },
 };
 
 function pick<T extends object | string>(option: PerIsa<T> | undefined, isa: Isa): T | undefined {
@@ -63,12 +73,12 @@ export function chooseIsa(wanted: Isa | undefined): Isa {
   return wanted ?? (relaxed ? 'relaxed' : 'simd');
 }
 
-async function compile(isa: Isa, options: LoadOptions): Promise<WebAssembly.Module> {
+async function compile(standard: URL, isa: Isa, options: LoadOptions): Promise<WebAssembly.Module> {
   const binary = pick<Uint8Array | ArrayBuffer>(options.wasmBinary, isa);
   if (binary) return WebAssembly.compile(binary as BufferSource);
   const base = typeof location === 'undefined' ? undefined : location.href;
   const given = pick<string | URL>(options.wasmUrl, isa);
-  const url = given === undefined ? defaultUrls[isa]() : new URL(given, base);
+  const url = given === undefined ? standard : new URL(given, base);
   if (url.protocol === 'file:' && isNode()) {
     const { readFile } = await import(/* @vite-ignore */ 'node:fs/promises');
     return WebAssembly.compile(await readFile(url));
@@ -80,10 +90,13 @@ async function compile(isa: Isa, options: LoadOptions): Promise<WebAssembly.Modu
   return WebAssembly.compile(await response.arrayBuffer());
 }
 
-/** Loads the module of `isa`. ENGINE_FAILED says which file could not be read or started. */
-export async function loadModule(isa: Isa, options: LoadOptions): Promise<WasmModule> {
+/** Loads the engine's module of `isa`. */
+export const loadModule = (isa: Isa, options: LoadOptions): Promise<WasmModule> => loadFiles(engineFiles, isa, options);
+
+/** Loads one of `files`. ENGINE_FAILED says which file could not be read or started. */
+export async function loadFiles<Module>(files: ModuleFiles<Module>, isa: Isa, options: LoadOptions): Promise<Module> {
   try {
-    const [module, { default: factory }] = await Promise.all([compile(isa, options), glue[isa]()]);
+    const [module, { default: factory }] = await Promise.all([compile(files.url[isa](), isa, options), files.glue[isa]()]);
     return await factory({
       instantiateWasm(imports: WebAssembly.Imports, done: (instance: WebAssembly.Instance, module: WebAssembly.Module) => void) {
         void WebAssembly.instantiate(module, imports).then((instance) => done(instance, module));
@@ -95,7 +108,7 @@ export async function loadModule(isa: Isa, options: LoadOptions): Promise<WasmMo
       {
         code: 'ENGINE_FAILED',
         what: `The WebAssembly module could not be started: ${error instanceof Error ? error.message : String(error)}.`,
-        where: `octavo.${isa}.wasm`,
+        where: `${files.name}.${isa}.wasm`,
         hint: 'Serve the .wasm files beside the script, or say where they are with `wasmUrl`.',
       },
       { cause: error },

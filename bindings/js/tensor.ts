@@ -4,6 +4,7 @@ import { OctavoError } from './errors.js';
 
 export interface TensorData {
   float32: Float32Array;
+  float64: Float64Array;
   uint8: Uint8Array;
   int8: Int8Array;
   int32: Int32Array;
@@ -14,6 +15,7 @@ export type TensorType = keyof TensorData;
 
 const constructors = {
   float32: Float32Array,
+  float64: Float64Array,
   uint8: Uint8Array,
   int8: Int8Array,
   int32: Int32Array,

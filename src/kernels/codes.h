@@ -37,6 +37,32 @@ inline v128_t extend8(const Code* p) {  // 8 codes -> 8 i16
 }
 
 template <class Code>
+inline v128_t extend_low8(v128_t codes) {
+  if constexpr (std::is_signed_v<Code>) {
+    return wasm_i16x8_extend_low_i8x16(codes);
+  } else {
+    return wasm_u16x8_extend_low_u8x16(codes);
+  }
+}
+template <class Code>
+inline v128_t extend_high8(v128_t codes) {
+  if constexpr (std::is_signed_v<Code>) {
+    return wasm_i16x8_extend_high_i8x16(codes);
+  } else {
+    return wasm_u16x8_extend_high_u8x16(codes);
+  }
+}
+
+// Sixteen codes of a vector.
+template <class Code>
+inline Codes16<Code> split16(v128_t codes) {
+  const v128_t low = extend_low8<Code>(codes);
+  const v128_t high = extend_high8<Code>(codes);
+  return {{wasm_i32x4_extend_low_i16x8(low), wasm_i32x4_extend_high_i16x8(low),
+           wasm_i32x4_extend_low_i16x8(high), wasm_i32x4_extend_high_i16x8(high)}};
+}
+
+template <class Code>
 inline Codes16<Code> load16(const Code* p) {
   const v128_t low = extend8(p);
   const v128_t high = extend8(p + 8);

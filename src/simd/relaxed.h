@@ -88,4 +88,14 @@ inline v128_t multiply_add(v128_t a, v128_t b, v128_t c) {
   return wasm_f32x4_add(c, wasm_f32x4_mul(a, b));
 }
 
+// table[index[i]] for index lanes below 16 or of 128 and more (these give 0): there every engine
+// gives the same, so no class is asked. Other indexes are the caller's error.
+inline v128_t relaxed_swizzle(v128_t table, v128_t index) {
+#if defined(__wasm_relaxed_simd__)
+  return wasm_i8x16_relaxed_swizzle(table, index);
+#else
+  return wasm_i8x16_swizzle(table, index);
+#endif
+}
+
 }  // namespace octavo::simd

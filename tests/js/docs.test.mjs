@@ -11,13 +11,27 @@ import { root } from './support.mjs';
 
 const read = (path) => readFileSync(join(root, path), 'utf8');
 
-for (const example of readdirSync(join(root, 'examples')).filter((name) => name.endsWith('.mjs'))) {
-  test(`examples/${example} runs`, () => {
+/** What each example says, and which files it leaves. */
+const examples = {
+  '01-quantize-and-run.mjs': { says: [/a 5; int8 is \d+\.\d dB from float/], files: ['digits.int8.onnx'] },
+  '02-quantized-batch-norm.mjs': { says: [/size=\(1, 64, 8, 8\), dtype=torch\.quint8/, /codes 12 20 21 13 by qbatchnorm\//] },
+  '03-post-training-quantization.mjs': {
+    says: [/\(bn\): BatchNorm2d\(8, scale=/, /int8 is (2[5-9]|[3-9]\d)\.\d dB/, /size=\(1, 8, 2, 2\)/],
+  },
+  '04-quantization-aware-training.mjs': { says: [/loss \d\.\d+ -> 0\.0[0-4]/, /\(1\): BatchNorm2d\(64, scale=/] },
+  '05-custom-quantization.mjs': {
+    says: [/Quantize\(scale=0\.\d+, zero_point=0, dtype=torch\.qint8\)/, /step of 0\.0625/, /dtype=torch\.qint8/],
+  },
+};
+
+for (const name of readdirSync(join(root, 'examples')).filter((file) => file.endsWith('.mjs'))) {
+  test(`examples/${name} runs`, () => {
+    const { says, files = [] } = examples[name];
     const folder = mkdtempSync(join(tmpdir(), 'octavo-example-'));
     try {
-      const out = execFileSync(process.execPath, [join(root, 'examples', example)], { cwd: folder, encoding: 'utf8', timeout: 60_000 });
-      assert.match(out, /a 5; int8 is \d+\.\d dB from float/);
-      assert.ok(existsSync(join(folder, 'digits.int8.onnx')));
+      const out = execFileSync(process.execPath, [join(root, 'examples', name)], { cwd: folder, encoding: 'utf8', timeout: 60_000 });
+      for (const pattern of says) assert.match(out, pattern);
+      for (const file of files) assert.ok(existsSync(join(folder, file)));
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }
@@ -36,7 +50,14 @@ test('generated tables are up to date', async () => {
 
 test('the docs name only files and npm scripts that exist', () => {
   const scripts = Object.keys(JSON.parse(read('package.json')).scripts);
-  for (const path of ['README.md', 'src/README.md', 'CHANGELOG.md', 'docs/explanation/quantization.md']) {
+  for (const path of [
+    'README.md',
+    'src/README.md',
+    'CHANGELOG.md',
+    'docs/explanation/quantization.md',
+    'docs/how-to/coming-from-pytorch.md',
+    'docs/how-to/custom-quantization.md',
+  ]) {
     const text = read(path);
     for (const [, link] of text.matchAll(/\]\(([^)#:]+)\)/g))
       assert.ok(existsSync(join(root, path, '..', link)), `${path} links to ${link}`);

@@ -11,8 +11,8 @@
 // result that is NaN becomes lo; one beyond the range saturates.
 //
 // A channel is a function of one byte, so its table of 256 results is the definition: a row of the
-// table below may compute in any form that `pack` has proved equal to it for every code of every
-// channel.
+// table below may compute in any form that `pack` has proved equal to it, by running it on every
+// code of every channel.
 #pragma once
 
 #include <cstddef>
@@ -62,33 +62,43 @@ struct PackedQBatchNorm {
   std::size_t channels = 0;
   CodeType code = CodeType::kUint8;
   std::int32_t zero_in = 0, zero_out = 0;
-  std::vector<std::uint8_t> bytes;  // tables, 256 a channel
-  std::vector<float> floats;        // alpha, beta, then what else a row wants
   std::int32_t lo = 0, hi = 0;
+  // What a row wants besides: tables, or alpha and beta, or integer multipliers and their shift.
+  std::vector<std::uint8_t> bytes;
+  std::vector<float> floats;
+  std::vector<std::int32_t> ints;
+  int shift = 0;
 };
 
+// kChannelsLast: `count` pixels (inner unused). kPlanes: `count` planes of `inner` codes, the first
+// of which belongs to channel `first_channel`. out may be in.
+using QBatchNormFn = void (*)(const std::uint8_t* in, std::uint8_t* out, std::size_t count,
+                              std::size_t inner, std::size_t first_channel,
+                              const PackedQBatchNorm& packed);
+
 struct QBatchNormKernel {
-  std::string_view name;  // "qbatchnorm/scalar-table"
+  std::string_view name;  // "qbatchnorm/table-nchw"
   simd::Level level;
   ChannelOrder order;
-  // Nothing when this row cannot equal the definition for all codes of all channels.
-  std::optional<PackedQBatchNorm> (*pack)(const QBatchNormSpec& spec);
-  // kChannelsLast: `count` pixels (inner unused). kPlanes: `count` planes of `inner` codes, the
-  // first of which belongs to channel `first_channel`. out may be in.
-  void (*run)(const std::uint8_t* in, std::uint8_t* out, std::size_t count, std::size_t inner,
-              std::size_t first_channel, const PackedQBatchNorm& packed);
+  // tables = qbatchnorm_tables(spec). Nothing when this row cannot equal them.
+  std::optional<PackedQBatchNorm> (*pack)(const QBatchNormSpec& spec,
+                                          std::span<const std::uint8_t> tables);
+  QBatchNormFn run;
 };
 
 // Weakest first within each order; the first row of an order computes the formula itself and is the
 // reference.
 std::span<const QBatchNormKernel> qbatchnorm_kernels();
 
-// The strongest row that the policy allows and that can be proved equal, with its constants.
+// The strongest rows that the policy allows and that are proved equal, with their constants: one
+// row for each channel of planes, one for all channels of a channels-last tensor.
 class QBatchNormPlan {
  public:
   static QBatchNormPlan make(const QBatchNormSpec& spec, ChannelOrder order, const Policy& policy);
 
-  std::string_view kernel() const { return kernel_->name; }
+  // The row of most channels.
+  std::string_view kernel() const;
+  std::string_view kernel_of(std::size_t channel) const;
   // Pixels [first, last) of a channels-last tensor whose first byte is *in.
   void run_pixels(const std::uint8_t* in, std::uint8_t* out, std::size_t first,
                   std::size_t last) const;
@@ -97,8 +107,12 @@ class QBatchNormPlan {
                   std::size_t first, std::size_t last) const;
 
  private:
-  const QBatchNormKernel* kernel_ = nullptr;
-  PackedQBatchNorm packed_;
+  struct Part {
+    const QBatchNormKernel* kernel = nullptr;
+    PackedQBatchNorm packed;
+  };
+  std::size_t channels_ = 0;
+  std::vector<Part> parts_;  // one a channel of planes, else one
 };
 
 }  // namespace octavo::kernels

@@ -65,7 +65,7 @@ class BatchNorm {
   // scale and zero point. An empty x comes back as it is, with its own scale and zero point, as in
   // torch. Errors: rank, dtype, channels, a per-channel x, an output zero point outside the dtype.
   Result<QTensor> forward(const QTensor& x) const;
-  // The row of the kernel table that ran last: "qbatchnorm/simd128-nchw"; "" before the first run.
+  // The row of the kernel table that ran last: "qbatchnorm/nibble-nchw"; "" before the first run.
   std::string_view kernel() const;
 
   // weight, bias, running_mean, running_var, num_batches_tracked, scale, zero_point.

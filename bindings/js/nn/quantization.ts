@@ -1,0 +1,22 @@
+// The namespace `quantization`: torch.ao.quantization.
+
+export {
+  FakeQuantize,
+  type FakeQuantizeOptions,
+  FixedQParamsObserver,
+  FusedMovingAvgObsFakeQuantize,
+  HistogramObserver,
+  LearnableFakeQuantize,
+  type LearnableGradients,
+  MinMaxObserver,
+  MovingAverageMinMaxObserver,
+  MovingAveragePerChannelMinMaxObserver,
+  NoopObserver,
+  Observer,
+  type ObserverOptions,
+  PerChannelMinMaxObserver,
+  PlaceholderObserver,
+  type QSpec,
+} from './observer.js';
+export { type Backend, defaultDynamicQConfig, getDefaultQatQConfig, getDefaultQConfig, type QConfig } from './qconfig.js';
+export { convert, fuseConvBnWeights, fuseModules, prepare, prepareQat } from './workflow.js';

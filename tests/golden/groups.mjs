@@ -1,0 +1,543 @@
+// The golden vectors through the JS API: groups of cases as tests/golden/*.cpp runs them, in Node and in a page alike.
+//
+// Nothing passes silently: a kind without code here, and an attribute or tensor of a case that nobody read, are problems.
+
+const arrays = { u8: Uint8Array, i8: Int8Array, i32: Int32Array, f32: Float32Array, f64: Float64Array };
+
+/** The records of a GROUP.idx (see the format's FORMAT.md). */
+export function parseIndex(text) {
+  const cases = new Map();
+  let current;
+  for (const line of text.split('\n')) {
+    const [tag, ...words] = line.split(' ');
+    if (tag === 'case') {
+      current = { name: words[0], attributes: new Map(), tensors: new Map() };
+      cases.set(current.name, current);
+    } else if (tag === 'a' && current) {
+      const [key, type, ...value] = words;
+      current.attributes.set(key, type === 's' ? value.join(' ') : type === 'L' ? value.slice(1).map(Number) : Number(value[0]));
+      if (type === 's' && value.length !== 1) throw new Error(`attribute ${key} of ${current.name} cannot be read`);
+    } else if (tag === 't' && current) {
+      const [key, dtype, offset, count, , ...shape] = words;
+      current.tensors.set(key, { dtype, offset: Number(offset), count: Number(count), shape: shape.map(Number) });
+    }
+  }
+  return cases;
+}
+
+/** One case: what it reads, and what it compares. */
+class Case {
+  compared = 0;
+  mismatches = 0;
+  problems = [];
+  #read = new Set();
+
+  constructor(api, group, record) {
+    this.api = api;
+    this.group = group;
+    this.record = record;
+  }
+  has(key) {
+    return this.record.attributes.has(key) || this.record.tensors.has(key);
+  }
+  get(key) {
+    this.#read.add(key);
+    if (!this.record.attributes.has(key)) throw new Error(`no attribute ${key}`);
+    return this.record.attributes.get(key);
+  }
+  /** The tensor's numbers and shape; `of` names another case. */
+  tensor(key, record = this.record) {
+    this.#read.add(key);
+    const found = record.tensors.get(key);
+    if (!found) throw new Error(`no tensor ${key}`);
+    const type = arrays[found.dtype];
+    if (!type) throw new Error(`tensor ${key} has dtype ${found.dtype}`);
+    const bytes = this.group.bytes.slice(found.offset, found.offset + found.count * type.BYTES_PER_ELEMENT);
+    return { data: new type(bytes.buffer), shape: found.shape };
+  }
+  ignore(...keys) {
+    for (const key of keys) this.#read.add(key);
+  }
+  ignoreAll() {
+    this.ignore(...this.record.attributes.keys(), ...this.record.tensors.keys());
+  }
+  /** Bit by bit; two NaNs are equal. */
+  expect(key, got) {
+    const want = this.tensor(key).data;
+    if (got.length !== want.length) return this.problem(`${key} has ${want.length} elements, we have ${got.length}`);
+    let first = -1;
+    let wrong = 0;
+    for (let i = 0; i < want.length; i++) {
+      if (Object.is(got[i], want[i])) continue;
+      if (wrong++ === 0) first = i;
+    }
+    this.compared += want.length;
+    this.mismatches += wrong;
+    if (wrong) this.problem(`${key}: ${wrong} of ${want.length} differ, the first at ${first}: ${got[first]} instead of ${want[first]}`);
+  }
+  expectEqual(what, got, want) {
+    this.compared++;
+    if (got === want) return;
+    this.mismatches++;
+    this.problem(`${what} is ${got} instead of ${want}`);
+  }
+  problem(what) {
+    this.problems.push(`${this.record.name}: ${what}`);
+  }
+  finish() {
+    for (const key of [...this.record.attributes.keys(), ...this.record.tensors.keys()]) {
+      if (!this.#read.has(key)) this.problem(`${key} is not understood`);
+    }
+  }
+}
+
+const uhash = (i, seed) => {
+  let h = (Math.imul(i, 2654435761) + seed) >>> 0;
+  h ^= h >>> 15;
+  h = Math.imul(h, 2246822519) >>> 0;
+  return (h ^ (h >>> 13)) >>> 0;
+};
+
+function quantize(c) {
+  const { quantizePerTensor, quantizePerChannel } = c.api;
+  const kind = c.get('kind');
+  const dtype = c.get('dtype');
+  const x = c.tensor('x');
+  let q;
+  if (kind === 'per_channel') {
+    q = quantizePerChannel(x, c.tensor('scales').data, c.tensor('zero_points').data, c.get('axis'), dtype);
+  } else if (kind === 'per_tensor' || kind === 'nonfinite') {
+    c.ignore('order');
+    q = quantizePerTensor(x, c.get('scale'), c.get('zero_point'), dtype);
+  } else {
+    throw new Error(`kind ${kind} is not understood`);
+  }
+  for (const one of x.shape.length > 2 ? [q, q.contiguous({ memoryFormat: 'channels_last' })] : [q]) {
+    c.expect('q', one.intRepr().data);
+    if (c.has('dq')) c.expect('dq', one.dequantize().data);
+  }
+}
+
+function expectHashed(c, codes) {
+  const bytes = new Uint8Array(codes.data.buffer, codes.data.byteOffset, codes.data.byteLength);
+  const counts = new Int32Array(256);
+  const mask = (1n << 64n) - 1n;
+  let checksum = 0n;
+  let factor = 1n; // i * 0x9E3779B97F4A7C15 + 1
+  for (const byte of bytes) {
+    counts[byte]++;
+    checksum = (checksum + BigInt(byte) * factor) & mask;
+    factor = (factor + 0x9e3779b97f4a7c15n) & mask;
+  }
+  c.expectEqual('y_checksum', String(checksum), String(c.get('y_checksum')));
+  c.expect('y_count', counts);
+  c.expect('y_head', codes.data.subarray(0, c.tensor('y_head').data.length));
+}
+
+function batchnorm(c) {
+  const { makePerTensorQuantizedTensor, quantizePerTensor, nn } = c.api;
+  const hashed = c.get('kind') === 'big_hashed';
+  const relu = Boolean(c.get('relu'));
+  const dtype = c.get('dtype');
+  // Labels; the fused constants, which JavaScript does not show; and what torch's builds without AVX give: Octavo follows the others.
+  c.ignore('fma_sensitive', 'note', 'alpha', 'beta', 'y_nofma', 'y_float');
+  let codes;
+  if (hashed) {
+    const shape = c.get('shape');
+    const type = dtype === 'qint8' ? Int8Array : Uint8Array;
+    const seed = c.get('x_seed');
+    codes = { data: type.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => uhash(i, seed) & 255), shape };
+    c.expect('x_head', codes.data.subarray(0, c.tensor('x_head').data.length));
+  } else {
+    codes = c.tensor('x');
+  }
+  const rank = codes.shape.length;
+  const kind = relu
+    ? { 4: 'BNReLU2d', 5: 'BNReLU3d' }[rank]
+    : { 2: 'BatchNorm1d', 3: 'BatchNorm1d', 4: 'BatchNorm2d', 5: 'BatchNorm3d' }[rank];
+  if (!kind) throw new Error(`rank ${rank} is not understood`);
+  const bn = nn.quantized[kind].fromFloat(
+    {
+      weight: c.tensor('weight').data,
+      bias: c.tensor('bias').data,
+      runningMean: c.tensor('mean').data,
+      runningVar: c.tensor('var').data,
+      eps: c.get('eps'),
+    },
+    { scale: c.get('out_scale'), zeroPoint: c.get('out_zp') },
+  );
+  const x = makePerTensorQuantizedTensor(codes, c.get('in_scale'), c.get('in_zp'));
+  if (c.has('xf')) {
+    const quantized = quantizePerTensor(c.tensor('xf'), c.get('in_scale'), c.get('in_zp'), dtype);
+    c.expect('x', quantized.intRepr().data);
+    c.expect('y_dq', bn.forward(quantized).dequantize().data);
+  }
+  for (const input of rank > 2 ? [x, x.contiguous({ memoryFormat: 'channels_last' })] : [x]) {
+    const y = bn.forward(input).intRepr();
+    if (hashed) expectHashed(c, y);
+    else c.expect('y', y.data);
+  }
+  bn.close();
+}
+
+// The rows of scales, zero_points, quant_min and quant_max: the file's header "combos".
+const combos = [
+  ['quint8', 'affine', false],
+  ['quint8', 'affine', true],
+  ['quint8', 'symmetric', false],
+  ['qint8', 'affine', false],
+  ['qint8', 'affine', true],
+  ['qint8', 'symmetric', false],
+  ['qint8', 'symmetric', true],
+];
+
+const shapes = {
+  gauss: (x) => x,
+  relu: (x) => Math.max(x, 0),
+  square: (x) => Math.fround(x * x),
+  cube: (x) => Math.fround(Math.fround(x * x) * x),
+  fifth: (x) => {
+    const square = Math.fround(x * x);
+    return Math.fround(Math.fround(square * square) * x);
+  },
+};
+
+function batchesOf(c) {
+  const record = c.has('data') ? c.group.cases.get(c.get('data')) : c.record;
+  if (!record) throw new Error('the data case is not there');
+  if (record.attributes.get('kind') !== 'gen') {
+    const batches = [];
+    while (record.tensors.has(`b${batches.length}`)) batches.push(c.tensor(`b${batches.length}`, record));
+    return batches;
+  }
+  const shape = shapes[record.attributes.get('gen')];
+  if (!shape) throw new Error(`generator ${record.attributes.get('gen')} is not understood`);
+  const mults = record.attributes.get('mults');
+  return record.attributes.get('seeds').map((seed, b) => {
+    const mult = Math.fround(mults[b]);
+    const data = Float32Array.from({ length: record.attributes.get('n') }, (_, i) => {
+      let sum = -131070;
+      for (let k = 0; k < 4; k++) sum += uhash(i, (seed + k * 1000003) >>> 0) >>> 16;
+      return shape(sum * 2 ** -15) * mult;
+    });
+    const head = c.tensor(`b${b}_head`, record).data;
+    if (head.some((value, i) => value !== data[i])) throw new Error('the generator does not give the stored head');
+    return { data, shape: [data.length] };
+  });
+}
+
+function observers(c) {
+  const kind = c.get('kind');
+  if (kind === 'data' || kind === 'gen') {
+    c.ignoreAll(); // read by the cases that name it
+    c.compared++;
+    return;
+  }
+  const Observer = c.api.quantization[`${kind}Observer`];
+  if (!Observer) throw new Error(`kind ${kind} is not understood`);
+  const batches = batchesOf(c);
+  // The search's ends, of which scales and zero points are made; sums; torch's default of how finely it splits bins.
+  c.ignore('batches', 'start_bin', 'end_bin', 'new_min', 'new_max', 'hist_total', 'upsample_rate');
+  const perChannel = kind.includes('PerChannel');
+  const found = { scales: [], zero_points: [], quant_min: [], quant_max: [] };
+  combos.forEach(([dtype, scheme, reduceRange], row) => {
+    const options = { dtype, reduceRange, qscheme: `${perChannel ? 'per_channel' : 'per_tensor'}_${scheme}` };
+    if (perChannel) options.chAxis = c.get('ch_axis');
+    if (c.has('averaging_constant')) options.averagingConstant = c.get('averaging_constant');
+    if (c.has('bins')) options.bins = c.get('bins');
+    const observer = new Observer(options);
+    for (const batch of batches) observer.observe(batch);
+    const { scale, zeroPoint } = observer.calculateQParams();
+    found.scales.push(...scale);
+    found.zero_points.push(...zeroPoint);
+    found.quant_min.push(observer.quantMin);
+    found.quant_max.push(observer.quantMax);
+    if (row === 0) {
+      c.expect('min_val', observer.minVal);
+      c.expect('max_val', observer.maxVal);
+      if (kind === 'Histogram') {
+        const filled = [...observer.histogram.entries()].filter(([, count]) => count !== 0);
+        c.expect(
+          'hist_idx',
+          filled.map(([at]) => at),
+        );
+        c.expect(
+          'hist_val',
+          filled.map(([, count]) => count),
+        );
+      }
+    }
+    observer.close();
+  });
+  for (const [key, values] of Object.entries(found)) c.expect(key, values);
+}
+
+function fakequant(c) {
+  const { fakeQuantizePerTensorAffine, fakeQuantizePerChannelAffine, fakeQuantizeBackward } = c.api;
+  const kind = c.get('kind');
+  const range = [c.get('quant_min'), c.get('quant_max')];
+  const x = c.tensor('x');
+  if (kind !== 'per_tensor' && kind !== 'per_channel') throw new Error(`kind ${kind} is not understood`);
+  const { y, mask } =
+    kind === 'per_tensor'
+      ? fakeQuantizePerTensorAffine(x, c.get('scale'), c.get('zero_point'), ...range)
+      : fakeQuantizePerChannelAffine(x, c.tensor('scales').data, c.tensor('zero_points').data, c.get('axis'), ...range);
+  c.expect('y', y.data);
+  c.expect('mask', mask.data);
+  c.expect('grad_in', fakeQuantizeBackward(c.tensor('grad_out'), mask).data);
+}
+
+const channelsLast = { memoryFormat: 'channels_last' };
+/** The tensor in both orders of memory, where it has a rank for them. */
+const formats = (q) => (q.shape.length > 2 ? [q, q.contiguous(channelsLast)] : [q]);
+const quantized = (c, key, prefix) => c.api.makePerTensorQuantizedTensor(c.tensor(key), c.get(`${prefix}_scale`), c.get(`${prefix}_zp`));
+const gridOf = (c) => ({ scale: c.get('out_scale'), zeroPoint: c.get('out_zp') });
+
+function weighted(c, kind, options) {
+  const { nn, makePerTensorQuantizedTensor, makePerChannelQuantizedTensor } = c.api;
+  const scales = c.tensor('w_scale').data;
+  const codes = c.tensor('w');
+  const perChannel = c.get('per_channel');
+  const weight =
+    scales.length === 1 && !perChannel
+      ? makePerTensorQuantizedTensor(codes, scales[0], 0)
+      : makePerChannelQuantizedTensor(codes, scales, new Array(scales.length).fill(0), 0);
+  const x = quantized(c, 'x', 'in');
+  const check = (key, engine) => {
+    const module = new nn.quantized[c.get('relu') ? kind.relu : kind.plain](weight, {
+      ...gridOf(c),
+      bias: c.tensor('bias'),
+      engine,
+      ...options,
+    });
+    for (const input of formats(x)) c.expect(key, module.forward(input).intRepr().data);
+    module.close();
+  };
+  check('y', c.get('engine'));
+  if (c.has('y_qnnpack')) check('y_qnnpack', 'qnnpack');
+  // The exact sums behind y, which show in it, and a model of a third engine that nobody ran.
+  c.ignore('acc', 'y_fbgemm_model');
+}
+
+/** A function of one tensor, in both memory formats; the result's grid is the case's. */
+function unary(c, f) {
+  for (const x of formats(quantized(c, 'x', 'in'))) {
+    const y = f(x, gridOf(c));
+    c.expect('y', y.intRepr().data);
+    c.expectEqual('the scale', y.qScale(), c.get('out_scale'));
+    c.expectEqual('the zero point', y.qZeroPoint(), c.get('out_zp'));
+  }
+}
+
+function binary(c, f) {
+  const a = formats(quantized(c, 'a', 'a'));
+  const b = formats(quantized(c, 'b', 'b'));
+  a.forEach((left, i) => {
+    const y = f(left, b[i], gridOf(c)).intRepr().data;
+    c.expect('y', y);
+    if (c.has('y_qnnpack')) c.expect('y_qnnpack', y);
+  });
+}
+
+const poolOf = (c) => ({ kernelSize: c.get('k'), stride: c.get('stride'), padding: c.get('pad'), ceilMode: Boolean(c.get('ceil')) });
+
+function fuse(c) {
+  const { quantization, quantizePerChannel } = c.api;
+  const bn = {
+    runningMean: c.tensor('mean').data,
+    runningVar: c.tensor('var').data,
+    weight: c.tensor('gamma').data,
+    bias: c.tensor('beta').data,
+    eps: c.get('eps'),
+  };
+  const fused = quantization.fuseConvBnWeights(c.tensor('w'), c.has('b') ? c.tensor('b') : undefined, bn);
+  c.expect('fused_w', fused.weight.data);
+  c.expect('fused_b', fused.bias.data);
+  const observer = new quantization.PerChannelMinMaxObserver({ dtype: 'qint8', qscheme: 'per_channel_symmetric' });
+  observer.observe(fused.weight);
+  const { scale, zeroPoint } = observer.calculateQParams();
+  c.expect('w_scale', scale);
+  c.expect('wq', quantizePerChannel(fused.weight, scale, zeroPoint, 0, 'qint8').intRepr().data);
+}
+
+const kinds = {
+  conv2d: (c) =>
+    weighted(
+      c,
+      { plain: 'Conv2d', relu: 'ConvReLU2d' },
+      { stride: c.get('stride'), padding: c.get('pad'), dilation: c.get('dilation'), groups: c.get('groups') },
+    ),
+  linear: (c) => weighted(c, { plain: 'Linear', relu: 'LinearReLU' }, {}),
+  relu: (c, F) => unary(c, F.relu),
+  relu6: (c) => unary(c, (x) => new c.api.nn.quantized.ReLU6().forward(x)),
+  clamp: (c, F) => unary(c, (x) => F.clamp(x, c.get('min'), c.get('max'))),
+  hardswish: (c) => unary(c, (x, grid) => new c.api.nn.quantized.Hardswish(grid).forward(x)),
+  hardsigmoid: (c, F) => unary(c, F.hardsigmoid),
+  sigmoid: (c) => unary(c, (x, grid) => new c.api.nn.quantized.Sigmoid(grid).forward(x)),
+  sigmoid_default: (c, F) => unary(c, (x) => F.sigmoid(x)),
+  tanh: (c, F) => unary(c, F.tanh),
+  leaky_relu: (c) => unary(c, (x, grid) => new c.api.nn.quantized.LeakyReLU(grid, c.get('negative_slope')).forward(x)),
+  elu: (c) => unary(c, (x, grid) => new c.api.nn.quantized.ELU(grid, c.get('alpha')).forward(x)),
+  maxpool(c, F) {
+    for (const x of formats(quantized(c, 'x', 'in'))) c.expect('y', F.maxPool2d(x, poolOf(c)).intRepr().data);
+  },
+  avgpool(c, F) {
+    const x = quantized(c, 'x', 'in');
+    const options = { ...poolOf(c), countIncludePad: Boolean(c.get('count_include_pad')) };
+    c.expect('y', F.avgPool2d(x.contiguous(channelsLast), options).intRepr().data);
+    c.expect('y_nchw', F.avgPool2d(x, options).intRepr().data);
+    if (c.has('y_qnnpack')) c.expect('y_qnnpack', F.avgPool2d(x, { ...options, engine: 'qnnpack' }).intRepr().data);
+  },
+  adaptive_avgpool(c, F) {
+    const x = quantized(c, 'x', 'in');
+    const size = [c.get('oh'), c.get('ow')];
+    c.expect('y', F.adaptiveAvgPool2d(x.contiguous(channelsLast), size).intRepr().data);
+    c.expect('y_nchw', F.adaptiveAvgPool2d(x, size).intRepr().data);
+  },
+  mean_hw: (c, F) => unary(c, (x) => F.meanHw(x)),
+  add: (c, F) => binary(c, F.add),
+  add_relu: (c, F) => binary(c, F.addRelu),
+  mul: (c, F) => binary(c, F.mul),
+  mul_relu: (c, F) => binary(c, F.mulRelu),
+  cat(c) {
+    const parts = [quantized(c, 'a', 'a'), quantized(c, 'b', 'b')];
+    const module = new c.api.nn.quantized.QFunctional(gridOf(c));
+    c.expect('y', module.cat(parts, c.get('dim')).intRepr().data);
+    const last = parts.map((part) => part.contiguous(channelsLast));
+    c.expect('y_cl', module.cat(last, c.get('dim')).intRepr().data);
+  },
+  fuse_conv_bn: fuse,
+};
+
+function ops(c) {
+  const kind = c.get('kind');
+  if (!Object.hasOwn(kinds, kind)) throw new Error(`kind ${kind} is not understood`);
+  c.ignore('dtype'); // that of the codes, which say it too
+  kinds[kind](c, c.api.nn.quantized.functional);
+}
+
+/** torch's converted network (FX graph mode), node by node: weights from the float one, the grids of the activations as recorded. */
+function e2e(c) {
+  const { nn, quantization, quantizePerTensor, quantizePerChannel, tensor } = c.api;
+  const engine = c.get('engine');
+  c.ignore('backend');
+  if (c.get('kind') !== 'fx') throw new Error(`kind ${c.get('kind')} is not understood`);
+  const real = (key) => c.tensor(`float_${key}`).data;
+  const batchNorm = (name) => ({
+    weight: real(`${name}.weight`),
+    bias: real(`${name}.bias`),
+    runningMean: real(`${name}.running_mean`),
+    runningVar: real(`${name}.running_var`),
+    eps: 1e-5,
+  });
+  const weightOf = (weight, layer) => {
+    const perChannel = c.tensor(`ws_${layer}`).data.length > 1;
+    const Observer = perChannel ? quantization.PerChannelMinMaxObserver : quantization.MinMaxObserver;
+    const observer = new Observer({ dtype: 'qint8', qscheme: perChannel ? 'per_channel_symmetric' : 'per_tensor_symmetric' });
+    observer.observe(weight);
+    const { scale, zeroPoint } = observer.calculateQParams();
+    c.expect(`ws_${layer}`, scale);
+    const codes = perChannel
+      ? quantizePerChannel(weight, scale, zeroPoint, 0, 'qint8')
+      : quantizePerTensor(weight, scale[0], zeroPoint[0], 'qint8');
+    c.expect(`w_${layer}`, codes.intRepr().data);
+    return codes;
+  };
+  const conv = (x, layer, bn, grid, out) => {
+    const { data, shape } = c.tensor(`float_${layer}.weight`);
+    const fused = quantization.fuseConvBnWeights(tensor(data, shape), c.tensor(`float_${layer}.bias`), batchNorm(bn));
+    c.expect(`b_${layer}`, fused.bias.data);
+    const weight = weightOf(fused.weight, layer);
+    const options = {
+      ...grid,
+      bias: fused.bias,
+      engine,
+      // Same padding; the stride shows in the recorded sizes.
+      padding: [Math.floor(weight.shape[2] / 2), Math.floor(weight.shape[3] / 2)],
+      stride: [Math.ceil(x.shape[2] / out[2]), Math.ceil(x.shape[3] / out[3])],
+      groups: x.shape[1] / weight.shape[1],
+    };
+    // With the lowest code as zero a fused ReLU changes nothing.
+    return new nn.quantized[grid.zeroPoint === 0 ? 'ConvReLU2d' : 'Conv2d'](weight, options).forward(x);
+  };
+  const F = nn.quantized.functional;
+  const results = new Map();
+  let x;
+  for (let i = 0; c.has(`node_${i}`); i++) {
+    const key = `node_${i}`;
+    const name = c.get(key);
+    const grid = { scale: c.get(`${key}_scale`), zeroPoint: c.get(`${key}_zp`) };
+    const { shape } = c.tensor(key);
+    const nodes = {
+      quantize_per_tensor: () => {
+        const { data, shape: input } = c.tensor('x');
+        return new nn.quantized.Quantize(grid.scale, grid.zeroPoint).forward(tensor(data, input));
+      },
+      c1: () => conv(x, 'c1', 'b1', grid, shape),
+      c2: () => conv(x, 'c2', 'b2', grid, shape),
+      bn: () => {
+        const bn = batchNorm('bn');
+        for (const [own, field] of [
+          ['weight', 'weight'],
+          ['bias', 'bias'],
+          ['running_mean', 'runningMean'],
+          ['running_var', 'runningVar'],
+        ])
+          c.expect(`bn_${own}`, bn[field]);
+        return nn.quantized.BNReLU2d.fromFloat(bn, grid).forward(x);
+      },
+      // The shortcut leads around the BatchNorm and the depthwise convolution.
+      add_relu: () => new nn.quantized.QFunctional(grid).addRelu(x, results.get('c1')),
+      adaptive_avg_pool2d: () => F.adaptiveAvgPool2d(x, [1, 1]),
+      flatten: () => F.flatten(x),
+      fc: () => {
+        const { data, shape: weightShape } = c.tensor('float_fc.weight');
+        c.expect('b_fc', real('fc.bias'));
+        const bias = c.tensor('b_fc');
+        return new nn.quantized.Linear(weightOf(tensor(data, weightShape), 'fc'), { ...grid, bias, engine }).forward(x);
+      },
+    };
+    if (!Object.hasOwn(nodes, name)) throw new Error(`node ${name} is not understood`);
+    x = nodes[name]();
+    results.set(name, x);
+    c.expect(key, x.intRepr().data);
+    c.expectEqual(`${key}_scale`, x.qScale(), grid.scale);
+    c.expectEqual(`${key}_zp`, x.qZeroPoint(), grid.zeroPoint);
+  }
+  c.expect('y', new nn.quantized.DeQuantize().forward(x).data);
+  c.ignore('y_float', 'cal0', 'cal1', 'cal2');
+}
+
+/** The groups that the JS API covers. */
+export const groups = { quantize, batchnorm, observers, fakequant, ops, e2e };
+/** Runs every case of a group: { cases, compared, mismatches, problems }. `api` is octavo/nn after init(). */
+export function runGroup(api, name, indexText, bytes) {
+  const tally = { cases: 0, compared: 0, mismatches: 0, problems: [] };
+  const run = groups[name];
+  const group = { cases: parseIndex(indexText), bytes };
+  if (!run) tally.problems.push(`group ${name} is not understood`);
+  else if (group.cases.size === 0) tally.problems.push(`group ${name} has no cases`);
+  for (const record of run ? group.cases.values() : []) {
+    const c = new Case(api, group, record);
+    try {
+      run(c);
+    } catch (error) {
+      c.problem(error.message);
+    }
+    c.finish();
+    if (c.compared === 0) c.problem('nothing was compared');
+    tally.cases++;
+    tally.compared += c.compared;
+    tally.mismatches += c.mismatches;
+    tally.problems.push(...c.problems);
+  }
+  return tally;
+}
+
+export const passed = ({ mismatches, problems }) => mismatches === 0 && problems.length === 0;
+
+/** "batchnorm: 99 cases, 1234567 codes compared, 0 mismatches", then a line a problem. */
+export function toLine(name, { cases, compared, mismatches, problems }) {
+  const count = problems.length ? `, ${problems.length} problems` : '';
+  return [`${name}: ${cases} cases, ${compared} codes compared, ${mismatches} mismatches${count}`, ...problems].join('\n  ');
+}

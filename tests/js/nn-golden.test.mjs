@@ -1,0 +1,47 @@
+// PyTorch's golden vectors through octavo/nn in Node, with both modules; and a runner that cannot pass silently.
+
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { groups } from '../golden/groups.mjs';
+import { root } from './support.mjs';
+
+const run = (folder, ...args) =>
+  spawnSync(process.execPath, [join(root, 'tests/golden/js-runner.mjs'), folder, ...args], { encoding: 'utf8' });
+const golden = join(root, 'tests/data/golden');
+
+for (const isa of ['simd', 'relaxed']) {
+  test(`every golden group has no mismatch (${isa})`, () => {
+    const { status, stdout, stderr } = run(golden, '--isa', isa);
+    assert.equal(status, 0, stdout + stderr);
+    for (const name of Object.keys(groups))
+      assert.match(stdout, new RegExp(`${name}: \\d+ cases, [1-9]\\d* codes compared, 0 mismatches\n`));
+  });
+}
+
+test('a changed code, an unknown key and an unknown group end it with 1', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'octavo-golden-'));
+  try {
+    const index = readFileSync(join(golden, 'fakequant.idx'), 'utf8');
+    const bytes = readFileSync(join(golden, 'fakequant.bin'));
+    const [, at] = index.match(/^t mask u8 (\d+)/m);
+    const wrong = Buffer.from(bytes);
+    wrong[Number(at)] ^= 1;
+    const check = (name, indexText, data, pattern) => {
+      writeFileSync(join(folder, `${name}.idx`), indexText);
+      writeFileSync(join(folder, `${name}.bin`), data);
+      const { status, stdout } = run(folder, '--isa', 'simd');
+      assert.equal(status, 1, stdout);
+      assert.match(stdout, pattern);
+      rmSync(join(folder, `${name}.idx`));
+    };
+    check('fakequant', index, wrong, /mask: 1 of \d+ differ/);
+    check('fakequant', index.replace('a quant_min', 'a surprise i 1\na quant_min'), bytes, /surprise is not understood/);
+    check('surprises', index, bytes, /group surprises is not understood/);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
