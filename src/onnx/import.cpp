@@ -248,13 +248,16 @@ class Importer {
         case field::graph::kInput: {
           where_ = "graph inputs";
           const ValueId id = read_value_info(reader.get_message());
-          if (id != kNoValue && !graph_.value(id).is_constant()) add_once(graph_.inputs, id);
+          if (id != kNoValue && !graph_.value(id).is_constant()) add_input(id);
           break;
         }
         case field::graph::kOutput: {
           where_ = "graph outputs";
           const ValueId id = read_value_info(reader.get_message());
-          if (id != kNoValue) add_once(graph_.outputs, id);
+          // Some tools list a result twice; once says as much.
+          const bool listed =
+              std::find(graph_.outputs.begin(), graph_.outputs.end(), id) != graph_.outputs.end();
+          if (id != kNoValue && !listed) graph_.outputs.push_back(id);
           break;
         }
         case field::graph::kValueInfo:
@@ -267,13 +270,13 @@ class Importer {
     }
   }
 
-  void add_once(std::vector<ValueId>& list, ValueId id) {
-    if (std::find(list.begin(), list.end(), id) != list.end()) {
+  void add_input(ValueId id) {
+    if (graph_.is_input(id)) {
       find(Code::kInvalidModel, text("'", graph_.value(id).name, "' is listed twice."), where_,
-           "Each input and output has a name of its own.");
+           "Each input has a name of its own.");
       return;
     }
-    list.push_back(id);
+    graph_.inputs.push_back(id);
   }
 
   ValueId read_value_info(Reader reader) {

@@ -12,18 +12,23 @@ extern const OpDef kCast;
 extern const OpDef kConcat;
 extern const OpDef kConstantOfShape;
 extern const OpDef kConv;
+extern const OpDef kConvTranspose;
+extern const OpDef kCumSum;
 extern const OpDef kDepthToSpace;
-extern const OpDef kEqual;
+extern const OpDef kEinsum;
 extern const OpDef kExpand;
 extern const OpDef kFlatten;
 extern const OpDef kGather;
-extern const OpDef kGreater;
+extern const OpDef kGatherElements;
+extern const OpDef kGatherND;
+extern const OpDef kGridSample;
 extern const OpDef kIdentity;
-extern const OpDef kLess;
 extern const OpDef kPad;
 extern const OpDef kRange;
 extern const OpDef kReshape;
 extern const OpDef kResize;
+extern const OpDef kScatterElements;
+extern const OpDef kScatterND;
 extern const OpDef kShape;
 extern const OpDef kSlice;
 extern const OpDef kSpaceToDepth;
@@ -39,10 +44,14 @@ extern const OpDef kWhere;
 // Families that differ in a formula.
 extern const std::span<const OpDef> kActivations;
 extern const std::span<const OpDef> kBinaries;
+extern const std::span<const OpDef> kComparisons;
+extern const std::span<const OpDef> kIntegerProducts;
+extern const std::span<const OpDef> kNormalizations;
 extern const std::span<const OpDef> kPools;
 extern const std::span<const OpDef> kProducts;
 extern const std::span<const OpDef> kQuantizers;
 extern const std::span<const OpDef> kReductions;
+extern const std::span<const OpDef> kSelections;
 extern const std::span<const OpDef> kSoftmaxes;
 
 std::span<const OpDef> all_ops() {
@@ -53,18 +62,23 @@ std::span<const OpDef> all_ops() {
         kConcat,
         kConstantOfShape,
         kConv,
+        kConvTranspose,
+        kCumSum,
         kDepthToSpace,
-        kEqual,
+        kEinsum,
         kExpand,
         kFlatten,
         kGather,
-        kGreater,
+        kGatherElements,
+        kGatherND,
+        kGridSample,
         kIdentity,
-        kLess,
         kPad,
         kRange,
         kReshape,
         kResize,
+        kScatterElements,
+        kScatterND,
         kShape,
         kSlice,
         kSpaceToDepth,
@@ -78,7 +92,8 @@ std::span<const OpDef> all_ops() {
         kWhere,
     };
     for (const std::span<const OpDef> family :
-         {kActivations, kBinaries, kPools, kProducts, kQuantizers, kReductions, kSoftmaxes}) {
+         {kActivations, kBinaries, kComparisons, kIntegerProducts, kNormalizations, kPools,
+          kProducts, kQuantizers, kReductions, kSelections, kSoftmaxes}) {
       all.insert(all.end(), family.begin(), family.end());
     }
     std::sort(all.begin(), all.end(),

@@ -23,12 +23,13 @@ constexpr std::int64_t kPixelsOfBlock = 1024;
 
 Status infer_batch_norm(InferContext& context) {
   OCTAVO_TRY(const Shape x, context.shape(0));
-  if (x.rank() < 2)
+  if (x.rank() < 1)
     return context.error(Code::kShapeMismatch, text("Its input has shape ", x.to_string(),
                                                     "; it needs batch and channels."));
+  const std::int64_t channels = x.rank() == 1 ? 1 : x[1];  // a batch alone has one channel
   for (std::size_t i = 1; i < 5; ++i) {
     OCTAVO_TRY(const Shape parameter, context.shape(i));
-    if (parameter.rank() != 1 || (parameter[0] >= 0 && x[1] >= 0 && parameter[0] != x[1])) {
+    if (parameter.rank() != 1 || (parameter[0] >= 0 && channels >= 0 && parameter[0] != channels)) {
       return context.error(Code::kShapeMismatch,
                            text("Parameter ", i, " has shape ", parameter.to_string(),
                                 " for an input of shape ", x.to_string(), "."));

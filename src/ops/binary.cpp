@@ -10,6 +10,7 @@
 #include <cmath>
 #include <limits>
 #include <optional>
+#include <type_traits>
 #include <vector>
 
 #include "base/text.h"
@@ -156,7 +157,9 @@ T integer_function(Binary op, T a, T b) {
       return static_cast<T>(static_cast<U>(a) * static_cast<U>(b));
     // Truncating, as ONNX says; the two divisions that C++ leaves undefined give 0.
     case Binary::kDiv:
-      return b == 0 || (b == -1 && a == std::numeric_limits<T>::min()) ? T{0} : a / b;
+      if (b == 0 || (std::is_signed_v<T> && b == T(-1) && a == std::numeric_limits<T>::min()))
+        return T{0};
+      return static_cast<T>(a / b);
     case Binary::kMin:
       return b < a ? b : a;
     case Binary::kMax:
@@ -367,6 +370,10 @@ Binary function_of(const Node& node) {
   return kernels::find_binary(node.op).value_or(Binary::kAdd);  // find_op() led here by such a name
 }
 
+bool is_coded(const PrepareContext& context) {
+  return context.input(0).quant || context.output().quant;
+}
+
 Result<Step> prepare_binary(const PrepareContext& context) {
   const Binary op = function_of(context.node());
   switch (context.input(0).dtype) {
@@ -376,10 +383,13 @@ Result<Step> prepare_binary(const PrepareContext& context) {
       return prepare_integer<std::int64_t>(context, op);
     case DType::kInt32:
       return prepare_integer<std::int32_t>(context, op);
+    // Bytes without a scale are plain numbers.
     case DType::kUint8:
-      return prepare_codes<std::uint8_t>(context, op);
+      return is_coded(context) ? prepare_codes<std::uint8_t>(context, op)
+                               : prepare_integer<std::uint8_t>(context, op);
     case DType::kInt8:
-      return prepare_codes<std::int8_t>(context, op);
+      return is_coded(context) ? prepare_codes<std::int8_t>(context, op)
+                               : prepare_integer<std::int8_t>(context, op);
     default:
       return needs_dtype(context, context.input(0));
   }

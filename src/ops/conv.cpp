@@ -1,4 +1,4 @@
-// Conv: 1-d and 2-d, any groups, strides, dilations and padding, over channels-last tensors.
+// Conv: 1-d to 3-d, any groups, strides, dilations and padding, over channels-last tensors.
 //
 // Depthwise (one input and one output channel a group) runs on qdwconv / fdwconv, everything else
 // on qconv / fconv, which read the image in place: without padding directly, with padding from a
@@ -16,7 +16,7 @@
 #include "ops/activation.h"
 #include "ops/matrix.h"
 #include "ops/move.h"
-#include "ops/window.h"
+#include "ops/window_nd.h"
 
 namespace octavo::ops {
 
@@ -420,6 +420,50 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
   return step;
 }
 
+// Three spatial axes: place by place.
+Result<Step> prepare_nd(const PrepareContext& context, const std::vector<WindowAxis>& axes) {
+  const Value& x = context.input(0);
+  const Shape& w = context.in_shape(1);
+  for (std::size_t i = 0; i < context.input_count(); ++i) {
+    if (context.has_input(i) && context.input(i).dtype != DType::kFloat32)
+      return needs_dtype(context, context.input(i));
+  }
+  const auto window = std::make_shared<const WindowNd>(axes, x, context.output());
+  const std::int64_t of_group = w[0] / context.attrs().get_int("group", 1);
+  const std::vector<std::int64_t> from = strides_of(x);
+  const std::vector<std::int64_t> to = strides_of(context.output());
+  const RealBounds bounds = real_bounds(context.attrs());
+  Step step;
+  step.kernel = "conv/plain";
+  step.macs = context.out_shape().elements() * w[1] * window->taps();
+  step.scratch_bytes = static_cast<std::size_t>(window->taps()) * sizeof(Tap);
+  step.blocks = static_cast<int>((*x.shape)[0]);
+  step.run = [=, outputs = w[0], depth = w[1]](const StepArgs& args, int first, int last) {
+    auto* taps = reinterpret_cast<Tap*>(args.scratch);
+    const auto* weight = reinterpret_cast<const float*>(args.in[1]);
+    const auto* bias = args.in.size() > 2 ? reinterpret_cast<const float*>(args.in[2]) : nullptr;
+    for (std::int64_t place = 0; place < window->places(); ++place) {
+      const std::int64_t count = window->inside(place, taps);
+      for (std::int64_t n = first; n < last; ++n) {
+        for (std::int64_t m = 0; m < outputs; ++m) {
+          float sum = bias == nullptr ? 0.0F : bias[m];
+          for (std::int64_t c = 0; c < depth; ++c) {
+            const auto* in = reinterpret_cast<const float*>(args.in[0]) + n * from[0] +
+                             (m / of_group * depth + c) * from[1];
+            const float* row = weight + (m * depth + c) * window->taps();
+            for (std::int64_t t = 0; t < count; ++t)
+              sum += in[taps[t].offset] * row[taps[t].number];
+          }
+          sum = sum < bounds.lo ? bounds.lo : bounds.hi < sum ? bounds.hi : sum;
+          reinterpret_cast<float*>(
+              args.out[0])[n * to[0] + m * to[1] + window->output_offset(place)] = sum;
+        }
+      }
+    }
+  };
+  return step;
+}
+
 Result<Step> prepare_conv(const PrepareContext& context) {
   const Value& x = context.input(0);
   if (context.constant(1) == nullptr) {
@@ -430,11 +474,7 @@ Result<Step> prepare_conv(const PrepareContext& context) {
              resolve_window(context.node(), *x.shape,
                             kernel_of(context.node(), context.in_shape(1)), false));
   const auto two = as_2d(axes);
-  if (!two) {
-    return context.error(Code::kUnsupportedAttribute,
-                         text("Its input ", x.shape->to_string(), " has three spatial axes."),
-                         "Conv is supported in one and two dimensions.");
-  }
+  if (!two) return prepare_nd(context, axes);
   const Windows windows = plan_windows(*x.shape, *two);
   OCTAVO_CHECK_OK(check_extent(context, windows));
   const std::int64_t group = context.attrs().get_int("group", 1);
@@ -480,6 +520,6 @@ const OpDef kConv{"Conv",
                   infer_conv,
                   prepare_conv,
                   conv_int8,
-                  "1-d and 2-d; groups, depthwise, dilations; constant weight"};
+                  "1-d to 3-d; groups, depthwise, dilations; constant weight; int8 in 1-d and 2-d"};
 
 }  // namespace octavo::ops

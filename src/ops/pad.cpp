@@ -1,7 +1,8 @@
 // Pad: elements added around (or, where a pad is negative, taken off) along each axis.
 //
 // constant: the given value, 0 by default; on codes the code of it. reflect: mirrored without the
-// edge itself. edge: the edge repeated.
+// edge itself, to and fro where the pad is longer than the axis. edge: the edge repeated. wrap:
+// from the other end again.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -30,9 +31,9 @@ Status check_pads(const InferContext& context, const std::vector<std::int64_t>& 
 Status infer(InferContext& context) {
   OCTAVO_TRY(const Shape in, context.shape(0));
   const std::string mode = context.attrs().get_string("mode", "constant");
-  if (mode != "constant" && mode != "reflect" && mode != "edge") {
+  if (mode != "constant" && mode != "reflect" && mode != "edge" && mode != "wrap") {
     return context.error(Code::kUnsupportedAttribute, text("mode = '", mode, "' is not supported."),
-                         "Use constant, reflect or edge.");
+                         "Use constant, reflect, edge or wrap.");
   }
   OCTAVO_TRY(const auto pads, constant_ints(context, 1));
   if (!pads) {
@@ -46,10 +47,8 @@ Status infer(InferContext& context) {
     const std::int64_t before = (*pads)[static_cast<std::size_t>(axis)];
     const std::int64_t after = (*pads)[static_cast<std::size_t>(axis + in.rank())];
     out[axis] = in[axis] + before + after;
-    const bool mirrored =
-        mode == "reflect" && (before >= in[axis] || after >= in[axis]) && (before > 0 || after > 0);
-    const bool nothing_to_repeat = mode == "edge" && in[axis] == 0 && out[axis] > 0;
-    if (out[axis] < 0 || mirrored || nothing_to_repeat) {
+    const bool nothing_to_repeat = mode != "constant" && in[axis] == 0 && out[axis] > 0;
+    if (out[axis] < 0 || nothing_to_repeat) {
       return context.error(Code::kShapeMismatch,
                            text("Pads ", before, " and ", after, " do not fit dimension ", axis,
                                 " of ", in.to_string(), " in mode ", mode, "."));
@@ -101,9 +100,12 @@ std::vector<std::int64_t> source_indices(std::int64_t in, std::int64_t out, std:
   std::vector<std::int64_t> source(static_cast<std::size_t>(out));
   for (std::int64_t i = 0; i < out; ++i) {
     std::int64_t index = i - before;
+    const auto modulo = [&](std::int64_t n) { return ((index % n) + n) % n; };
     if (mode == "reflect" && in > 1) {
-      if (index < 0) index = -index;
+      index = modulo(2 * (in - 1));
       if (index >= in) index = 2 * (in - 1) - index;
+    } else if (mode == "wrap") {
+      index = modulo(in);
     } else if (mode != "constant") {
       index = std::clamp<std::int64_t>(index, 0, in - 1);
     }
@@ -231,6 +233,6 @@ const OpDef kPad{"Pad",
                  infer,
                  prepare,
                  nullptr,
-                 "constant, reflect, edge; constant pads"};
+                 "constant, reflect, edge, wrap; constant pads"};
 
 }  // namespace octavo::ops

@@ -1,12 +1,16 @@
 // MaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool over channels-last tensors.
+//
+// One and two spatial axes have kernels; three, and MaxPool with indices, walk their windows place
+// by place.
 #include <array>
+#include <limits>
 
 #include "base/text.h"
 #include "kernels/fpool/fpool.h"
 #include "kernels/qpool/qpool.h"
 #include "ops/activation.h"
-#include "ops/move.h"
-#include "ops/window.h"
+#include "ops/element.h"
+#include "ops/window_nd.h"
 
 namespace octavo::ops {
 
@@ -21,10 +25,6 @@ Result<std::vector<WindowAxis>> window_of(const Node& node, const Shape& input) 
 
 Status infer_pool(InferContext& context) {
   OCTAVO_TRY(const Shape in, context.shape(0));
-  if (context.output_count() > 1) {
-    return context.error(Code::kUnsupportedAttribute, "Its second output (indices) is used.",
-                         "Only the pooled values are supported.");
-  }
   if (is_global(context.node())) {
     if (in.rank() < 3)
       return context.error(Code::kShapeMismatch, text("Its input has shape ", in.to_string(), "."));
@@ -36,6 +36,7 @@ Status infer_pool(InferContext& context) {
   OCTAVO_TRY(const auto axes, window_of(context.node(), in));
   Shape out{in[0], in[1]};
   for (const WindowAxis& axis : axes) out.dims().push_back(axis.out);
+  if (context.output_count() > 1) context.set_output(1, DType::kInt64, out);
   return set_output_checked(context, 0, context.input(0).dtype, std::move(out));
 }
 
@@ -83,11 +84,67 @@ Result<kernels::PoolGeometry> geometry(const PrepareContext& context) {
     }
   }
   const auto two = as_2d(axes);
-  if (!two)
-    return context.error(Code::kUnsupportedAttribute,
-                         text("Its input ", in.to_string(), " has three spatial axes."),
-                         "One and two are supported.");
+  if (!two) return context.error(Code::kInternal, "Its window has three axes.");
   return geometry_of(in, *two);
+}
+
+// Any number of axes, any dtype, with indices; place by place.
+Result<Step> prepare_nd(const PrepareContext& context) {
+  const Value& in = context.input(0);
+  const Value& out = context.output();
+  const LoadElement load = load_element(in.dtype);
+  const bool is_max = context.node().op == "MaxPool";
+  if (load == nullptr || (!is_max && in.dtype != DType::kFloat32)) return needs_dtype(context, in);
+  OCTAVO_TRY(auto axes, window_of(context.node(), *in.shape));
+  double taps_of_window = 1;
+  for (const WindowAxis& axis : axes) taps_of_window *= static_cast<double>(axis.kernel);
+  if (taps_of_window > 0x1p24)
+    return context.error(Code::kLimitExceeded, "Its window has more than 2^24 taps.",
+                         "Use a smaller kernel_shape.");
+  const auto window = std::make_shared<const WindowNd>(std::move(axes), in, out);
+  const std::vector<std::int64_t> from = strides_of(in);
+  const std::vector<std::int64_t> to = strides_of(out);
+  const bool include_pad = context.attrs().get_int("count_include_pad", 0) != 0;
+  const bool clipped = context.attrs().get_int(kClippedWindow, 0) != 0;
+  const bool first_innermost = context.attrs().get_int("storage_order", 0) != 0;
+  std::int64_t spatial = 1;
+  for (int axis = 2; axis < in.shape->rank(); ++axis) spatial *= (*in.shape)[axis];
+  Step step;
+  step.kernel = "pool/plain";
+  step.scratch_bytes = static_cast<std::size_t>(window->taps()) * sizeof(Tap);
+  step.run = [=, batch = (*in.shape)[0], channels = (*in.shape)[1],
+              store = store_element(in.dtype)](const StepArgs& args, int, int) {
+    auto* taps = reinterpret_cast<Tap*>(args.scratch);
+    for (std::int64_t place = 0; place < window->places(); ++place) {
+      const std::int64_t count = window->inside(place, taps);
+      const std::int64_t divisor = !include_pad ? count
+                                   : clipped    ? window->inside_padding(place)
+                                                : window->taps();
+      for (std::int64_t n = 0; n < batch; ++n) {
+        for (std::int64_t c = 0; c < channels; ++c) {
+          const std::int64_t start = n * from[0] + c * from[1];
+          const std::int64_t at = n * to[0] + c * to[1] + window->output_offset(place);
+          std::int64_t best = 0;
+          double result = is_max ? -std::numeric_limits<double>::infinity() : 0.0;
+          for (std::int64_t t = 0; t < count; ++t) {
+            const double value = load(args.in[0], start + taps[t].offset);
+            if (!is_max) {
+              result += value;
+            } else if (value > result || t == 0) {
+              result = value;
+              best = t;
+            }
+          }
+          store(args.out[0], at, is_max ? result : result / static_cast<double>(divisor));
+          if (args.out.size() < 2 || args.out[1] == nullptr) continue;
+          reinterpret_cast<std::int64_t*>(args.out[1])[at] =
+              (n * channels + c) * spatial +
+              (count == 0 ? 0 : window->index_of(taps[best].offset, first_innermost));
+        }
+      }
+    }
+  };
+  return step;
 }
 
 template <class Code>
@@ -140,6 +197,8 @@ Result<Step> prepare_codes(const PrepareContext& context, const kernels::PoolGeo
 
 Result<Step> prepare_pool(const PrepareContext& context) {
   const Value& in = context.input(0);
+  if (!is_global(context.node()) && (in.shape->rank() > 4 || context.node().output(1) != kNoValue))
+    return prepare_nd(context);
   OCTAVO_TRY(const kernels::PoolGeometry g, geometry(context));
   if (in.dtype == DType::kUint8) return prepare_codes<std::uint8_t>(context, g);
   if (in.dtype == DType::kInt8) return prepare_codes<std::int8_t>(context, g);
@@ -177,6 +236,11 @@ Result<Step> prepare_pool(const PrepareContext& context) {
   return step;
 }
 
+bool in_two_dimensions(const Graph& graph, const Node& node) {
+  const Value& x = graph.value(node.input(0));
+  return node.output(1) == kNoValue && x.shape && x.shape->rank() <= 4;
+}
+
 constexpr AttrDef kMaxAttrs[] = {kWindowAttrs[0],
                                  kWindowAttrs[1],
                                  kWindowAttrs[2],
@@ -195,7 +259,8 @@ constexpr AttrDef kAverageAttrs[] = {kWindowAttrs[0],
 
 constexpr std::array kDefs{
     OpDef{"AveragePool", "", 11, 1, 1, 1, 1, kAverageAttrs, LayoutRule::kChannelsLast,
-          QuantRule::kCompute, infer_pool, prepare_pool, nullptr, "1-d and 2-d"},
+          QuantRule::kCompute, infer_pool, prepare_pool, in_two_dimensions,
+          "1-d to 3-d; int8 in 1-d and 2-d"},
     OpDef{"GlobalAveragePool",
           "",
           1,
@@ -225,7 +290,8 @@ constexpr std::array kDefs{
           nullptr,
           ""},
     OpDef{"MaxPool", "", 12, 1, 1, 1, 2, kMaxAttrs, LayoutRule::kChannelsLast, QuantRule::kSameGrid,
-          infer_pool, prepare_pool, nullptr, "1-d and 2-d, without indices"},
+          infer_pool, prepare_pool, in_two_dimensions,
+          "1-d to 3-d; int8 in 1-d and 2-d, without indices"},
 };
 
 }  // namespace

@@ -1,28 +1,33 @@
-// ReduceMean, ReduceSum, ReduceMax, ReduceMin, ReduceL2, ReduceProd over any axes, in float.
+// ReduceMean, ReduceSum, ReduceMax, ReduceMin, ReduceL1, ReduceL2, ReduceProd, ReduceSumSquare,
+// ReduceLogSum, ReduceLogSumExp over any axes.
 //
 // Sums are taken in double, so that the order in which a layout visits the elements does not show.
+// On codes ReduceMean is the mean of the real numbers, brought to the output's grid; ReduceMax and
+// ReduceMin pick a code.
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
-#include <type_traits>
 
 #include "base/text.h"
 #include "ops/activation.h"
-#include "ops/move.h"
+#include "ops/element.h"
 
 namespace octavo::ops {
 
 namespace {
 
-enum class Reduction { kMean, kSum, kMax, kMin, kL2, kProd };
+enum class Reduction { kMean, kSum, kMax, kMin, kL1, kL2, kProd, kSquares, kLogSum, kLogSumExp };
 struct Row {
   std::string_view name;
   Reduction reduction;
 };
-constexpr std::array kRows{Row{"ReduceL2", Reduction::kL2},     Row{"ReduceMax", Reduction::kMax},
-                           Row{"ReduceMean", Reduction::kMean}, Row{"ReduceMin", Reduction::kMin},
-                           Row{"ReduceProd", Reduction::kProd}, Row{"ReduceSum", Reduction::kSum}};
+constexpr std::array kRows{
+    Row{"ReduceL1", Reduction::kL1},         Row{"ReduceL2", Reduction::kL2},
+    Row{"ReduceLogSum", Reduction::kLogSum}, Row{"ReduceLogSumExp", Reduction::kLogSumExp},
+    Row{"ReduceMax", Reduction::kMax},       Row{"ReduceMean", Reduction::kMean},
+    Row{"ReduceMin", Reduction::kMin},       Row{"ReduceProd", Reduction::kProd},
+    Row{"ReduceSum", Reduction::kSum},       Row{"ReduceSumSquare", Reduction::kSquares}};
 
 Reduction reduction_of(const Node& node) {
   for (const Row& row : kRows) {
@@ -106,53 +111,88 @@ struct Axes {
   }
 };
 
-template <class T>
-void reduce(Reduction r, const T* in, T* out, const Axes& kept, const Axes& gone,
-            std::int64_t first, std::int64_t last) {
+double joined(Reduction r, double acc, double value) {
+  switch (r) {
+    case Reduction::kMax:
+      return acc < value || std::isnan(value) ? value : acc;
+    case Reduction::kMin:
+      return value < acc || std::isnan(value) ? value : acc;
+    case Reduction::kProd:
+      return acc * value;
+    case Reduction::kL1:
+      return acc + std::fabs(value);
+    case Reduction::kL2:
+    case Reduction::kSquares:
+      return acc + value * value;
+    case Reduction::kLogSumExp:
+      return acc + std::exp(value);
+    default:
+      return acc + value;
+  }
+}
+
+double finished(Reduction r, double acc, std::int64_t n) {
+  switch (r) {
+    case Reduction::kMean:
+      return acc / static_cast<double>(n);
+    case Reduction::kL2:
+      return std::sqrt(acc);
+    case Reduction::kLogSum:
+    case Reduction::kLogSumExp:
+      return std::log(acc);
+    default:
+      return acc;
+  }
+}
+
+// on_result(i, value) gets each of the outputs [first, last).
+template <class T, class OnResult>
+void reduce(Reduction r, const T* in, const Axes& kept, const Axes& gone, std::int64_t first,
+            std::int64_t last, OnResult&& on_result) {
   const std::int64_t n = gone.count();
   const std::int64_t run = gone.dims.empty() ? 1 : gone.dims.back();
   const std::int64_t step = gone.dims.empty() ? 0 : gone.strides.back();
   for (std::int64_t i = first; i < last; ++i) {
     const T* start = in + kept.offset(i);
     double acc = start_of(r);
+    // The exponents are taken from the largest element, so that none overflows.
+    double largest = 0;
+    if (r == Reduction::kLogSumExp) {
+      largest = -std::numeric_limits<double>::infinity();
+      for (std::int64_t j = 0; j < n; ++j)
+        largest = std::max(largest, static_cast<double>(start[gone.offset(j)]));
+      if (std::isinf(largest)) largest = 0;
+    }
     for (std::int64_t j = 0; j < n; j += run) {
       const T* x = start + gone.offset(j);
-      for (std::int64_t k = 0; k < run; ++k, x += step) {
-        const auto value = static_cast<double>(*x);
-        switch (r) {
-          case Reduction::kMax:
-            acc = acc < value || std::isnan(value) ? value : acc;
-            break;
-          case Reduction::kMin:
-            acc = value < acc || std::isnan(value) ? value : acc;
-            break;
-          case Reduction::kProd:
-            acc *= value;
-            break;
-          case Reduction::kL2:
-            acc += value * value;
-            break;
-          default:
-            acc += value;
-        }
-      }
+      for (std::int64_t k = 0; k < run; ++k, x += step)
+        acc = joined(r, acc, static_cast<double>(*x) - largest);
     }
-    if (r == Reduction::kMean) acc /= static_cast<double>(n);
-    if (r == Reduction::kL2) acc = std::sqrt(acc);
-    if constexpr (std::is_integral_v<T>) {
-      constexpr double kLimit = 0x1p63;  // what does not fit saturates; the mean of nothing is 0
-      acc = std::isnan(acc) ? 0.0 : acc;
-      out[i] = acc >= kLimit   ? std::numeric_limits<T>::max()
-               : acc < -kLimit ? std::numeric_limits<T>::min()
-                               : static_cast<T>(acc);
-    } else {
-      out[i] = static_cast<T>(acc);
-    }
+    on_result(i, largest + finished(r, acc, n));
+  }
+}
+
+// Calls visit with the input as elements of its type.
+template <class Visit>
+void typed_input(DType dtype, const std::byte* in, Visit&& visit) {
+  switch (dtype) {
+    case DType::kInt64:
+      return visit(reinterpret_cast<const std::int64_t*>(in));
+    case DType::kInt32:
+      return visit(reinterpret_cast<const std::int32_t*>(in));
+    case DType::kUint8:
+    case DType::kBool:
+      return visit(reinterpret_cast<const std::uint8_t*>(in));
+    case DType::kInt8:
+      return visit(reinterpret_cast<const std::int8_t*>(in));
+    default:
+      return visit(reinterpret_cast<const float*>(in));
   }
 }
 
 Result<Step> prepare_reduce(const PrepareContext& context) {
   const Value& x = context.input(0);
+  const Value& y = context.output();
   std::optional<std::vector<std::int64_t>> input_axes;
   if (context.has_input(1) && context.constant(1) != nullptr)
     input_axes = to_int64s(*context.constant(1));
@@ -166,22 +206,36 @@ Result<Step> prepare_reduce(const PrepareContext& context) {
     side.strides.push_back(strides[static_cast<std::size_t>(i)]);
   }
   const Reduction r = reduction_of(context.node());
+  const StoreElement store = store_element(x.dtype);
+  if (store == nullptr) return needs_dtype(context, x);
   Step step;
   step.kernel = "reduce/plain";
   const std::int64_t outputs = kept.count();
-  if (x.dtype == DType::kFloat32) {
-    step.run = [=](const StepArgs& args, int, int) {
-      reduce(r, reinterpret_cast<const float*>(args.in[0]), reinterpret_cast<float*>(args.out[0]),
-             kept, gone, 0, outputs);
+  if (r == Reduction::kMean && x.quant) {
+    OCTAVO_CHECK_OK(check_codes(context, x));
+    OCTAVO_CHECK_OK(check_codes(context, y));
+    step.run = [=, from = grid_of(x), to = grid_of(y), range = code_range(y.dtype),
+                dtype = x.dtype](const StepArgs& args, int, int) {
+      const auto put = [&](std::int64_t i, double mean) {
+        const auto real = static_cast<float>((mean - from.zero_point) * from.scale);
+        const float code = std::nearbyint(real / to.scale) + static_cast<float>(to.zero_point);
+        store(args.out[0], i,
+              static_cast<double>(
+                  std::clamp(code, static_cast<float>(range.lo), static_cast<float>(range.hi))));
+      };
+      typed_input(dtype, args.in[0],
+                  [&](const auto* in) { reduce(r, in, kept, gone, 0, outputs, put); });
     };
-  } else if (x.dtype == DType::kInt64) {
-    step.run = [=](const StepArgs& args, int, int) {
-      reduce(r, reinterpret_cast<const std::int64_t*>(args.in[0]),
-             reinterpret_cast<std::int64_t*>(args.out[0]), kept, gone, 0, outputs);
-    };
-  } else {
-    return needs_dtype(context, x);
+    return step;
   }
+  if (x.quant && r != Reduction::kMax && r != Reduction::kMin) return needs_dtype(context, x);
+  OCTAVO_CHECK_OK(check_same_grid(context));
+  step.run = [=, dtype = x.dtype](const StepArgs& args, int, int) {
+    typed_input(dtype, args.in[0], [&](const auto* in) {
+      reduce(r, in, kept, gone, 0, outputs,
+             [&](std::int64_t i, double value) { store(args.out[0], i, value); });
+    });
+  };
   return step;
 }
 
@@ -189,7 +243,7 @@ constexpr AttrDef kAxesAttrs[] = {{"axes", AttrType::kInts}, {"keepdims", AttrTy
 constexpr AttrDef kSumAttrs[] = {{"keepdims", AttrType::kInt},
                                  {"noop_with_empty_axes", AttrType::kInt}};
 
-constexpr OpDef reduction(std::string_view name) {
+constexpr OpDef reduction(std::string_view name, QuantRule quant = QuantRule::kFloat) {
   return {name,
           "",
           13,
@@ -199,20 +253,24 @@ constexpr OpDef reduction(std::string_view name) {
           1,
           kAxesAttrs,
           LayoutRule::kAnyToRowMajor,
-          QuantRule::kFloat,
+          quant,
           infer_reduce,
           prepare_reduce,
           nullptr,
-          ""};
+          "constant axes"};
 }
 constexpr std::array kDefs{
+    reduction("ReduceL1"),
     reduction("ReduceL2"),
-    reduction("ReduceMax"),
-    reduction("ReduceMean"),
-    reduction("ReduceMin"),
+    reduction("ReduceLogSum"),
+    reduction("ReduceLogSumExp"),
+    reduction("ReduceMax", QuantRule::kSameGrid),
+    reduction("ReduceMean", QuantRule::kCompute),
+    reduction("ReduceMin", QuantRule::kSameGrid),
     reduction("ReduceProd"),
     OpDef{"ReduceSum", "", 13, 1, 2, 1, 1, kSumAttrs, LayoutRule::kAnyToRowMajor, QuantRule::kFloat,
           infer_reduce, prepare_reduce, nullptr, "constant axes"},
+    reduction("ReduceSumSquare"),
 };
 
 }  // namespace

@@ -1,7 +1,7 @@
 // Resize: images made larger or smaller, by the nearest pixel or by bilinear interpolation.
 //
-// Of ranks 3 and 4, with batch and channels as they are. Codes are interpolated as they stand (ONNX
-// Runtime's way).
+// Codes are interpolated as they stand (ONNX Runtime's way). Ranks 3 and 4 with batch and channels
+// as they are have kernels for nearest and linear; every other form is resampled axis by axis.
 #include "kernels/resize/resize.h"
 
 #include <algorithm>
@@ -9,12 +9,14 @@
 #include <cmath>
 
 #include "base/text.h"
-#include "ops/move.h"
+#include "ops/element.h"
+#include "ops/resample.h"
 
 namespace octavo::ops {
 
 namespace {
 constexpr AttrDef kAttrs[] = {
+    {"antialias", AttrType::kInt},
     {"coordinate_transformation_mode", AttrType::kString},
     {"cubic_coeff_a", AttrType::kFloat},
     {"exclude_outside", AttrType::kInt},
@@ -22,6 +24,8 @@ constexpr AttrDef kAttrs[] = {
     {"mode", AttrType::kString},
     {"nearest_mode", AttrType::kString},
 };
+
+constexpr std::string_view kCrop = "tf_crop_and_resize";
 
 // Each side has a table of its length.
 constexpr std::int64_t kMaxSide = std::int64_t{1} << 24;
@@ -37,6 +41,8 @@ constexpr Named<kernels::Coordinates> kCoordinates[] = {
     {"pytorch_half_pixel", kernels::Coordinates::kPytorchHalfPixel},
     {"asymmetric", kernels::Coordinates::kAsymmetric},
     {"align_corners", kernels::Coordinates::kAlignCorners},
+    {"tf_half_pixel_for_nn", kernels::Coordinates::kTfHalfPixelForNn},
+    {kCrop, kernels::Coordinates::kHalfPixel},
 };
 constexpr Named<kernels::NearestMode> kNearestModes[] = {
     {"round_prefer_floor", kernels::NearestMode::kRoundPreferFloor},
@@ -44,7 +50,9 @@ constexpr Named<kernels::NearestMode> kNearestModes[] = {
     {"floor", kernels::NearestMode::kFloor},
     {"ceil", kernels::NearestMode::kCeil},
 };
-constexpr Named<bool> kModes[] = {{"nearest", false}, {"linear", true}};
+constexpr Named<Interpolation> kModes[] = {{"nearest", Interpolation::kNearest},
+                                           {"linear", Interpolation::kLinear},
+                                           {"cubic", Interpolation::kCubic}};
 
 template <class Rows>
 auto find_named(const Rows& rows, std::string_view name) {
@@ -68,20 +76,22 @@ const Tensor* given(const Tensor* tensor) {
   return tensor != nullptr && tensor->elements() > 0 ? tensor : nullptr;
 }
 
+bool is_cropping(const Attrs& attrs) {
+  return attrs.get_string("coordinate_transformation_mode", "half_pixel") == kCrop;
+}
+
 Status infer(InferContext& context) {
   OCTAVO_TRY(const Shape in, context.shape(0));
   OCTAVO_CHECK_OK(check_named(context, kModes, "mode", "nearest"));
   OCTAVO_CHECK_OK(
       check_named(context, kCoordinates, "coordinate_transformation_mode", "half_pixel"));
   OCTAVO_CHECK_OK(check_named(context, kNearestModes, "nearest_mode", "round_prefer_floor"));
-  if (context.attrs().get_int("exclude_outside", 0) != 0) {
-    return context.error(Code::kUnsupportedAttribute, "exclude_outside = 1 is not supported.",
-                         "Use 0.");
-  }
-  if (in.rank() != 3 && in.rank() != 4) {
-    return context.error(Code::kUnsupportedOp,
-                         text("Tensors of rank ", in.rank(), " are not supported."),
-                         "Use rank 3 or 4.");
+  if (is_cropping(context.attrs())) {
+    const Tensor* roi = context.has_input(1) ? context.constant(1) : nullptr;
+    if (roi == nullptr || roi->elements() != 2 * in.rank())
+      return context.error(Code::kUnsupportedAttribute,
+                           text(kCrop, " needs a constant roi of ", 2 * in.rank(), " numbers."),
+                           "Give the start and the end of each axis.");
   }
   const Tensor* scales = given(context.has_input(2) ? context.constant(2) : nullptr);
   const Tensor* sizes = given(context.has_input(3) ? context.constant(3) : nullptr);
@@ -90,8 +100,6 @@ Status infer(InferContext& context) {
   Shape out = unknown_shape(in.rank());
   if (scales == nullptr && sizes == nullptr) {
     if (!computed) return context.error(Code::kInvalidModel, "Neither scales nor sizes are given.");
-    out[0] = in[0];
-    out[1] = in[1];
     context.set_output(0, context.input(0).dtype, std::move(out));
     return ok_status();
   }
@@ -116,12 +124,8 @@ Status infer(InferContext& context) {
       if (out[axis] < 0 || (out[axis] > 0 && in[axis] == 0))
         return context.error(Code::kInvalidModel, text("A size is ", out[axis], "."));
     }
-    if (axis < 2 && in[axis] >= 0 && out[axis] != in[axis]) {
-      return context.error(Code::kUnsupportedOp, "Only the spatial dimensions can be resized.",
-                           "Leave batch and channels as they are.");
-    }
   }
-  for (int axis = 2; axis < in.rank(); ++axis) {
+  for (int axis = 0; axis < in.rank(); ++axis) {
     if (in[axis] > kMaxSide || out[axis] > kMaxSide) {
       return context.error(Code::kLimitExceeded,
                            text("A side of ", std::max(in[axis], out[axis]), " is too large."));
@@ -141,18 +145,58 @@ struct Tables {
 };
 
 // ONNX: with scales, they are what coordinates are computed with; with sizes, their quotient is.
-std::array<float, 2> spatial_scales(const PrepareContext& context, const Shape& in,
-                                    const Shape& out) {
+std::vector<float> scales_of(const PrepareContext& context, const Shape& in, const Shape& out) {
   const Tensor* scales = given(context.has_input(2) ? context.constant(2) : nullptr);
-  std::array<float, 2> result{1.0F, 1.0F};
-  for (int i = 0; i < 2; ++i) {
-    const int axis = in.rank() - 2 + i;
-    if (axis < 2) continue;
-    result[static_cast<std::size_t>(i)] =
-        scales != nullptr ? to_floats(*scales)[static_cast<std::size_t>(axis)]
-                          : static_cast<float>(out[axis]) / static_cast<float>(in[axis]);
-  }
+  if (scales != nullptr) return to_floats(*scales);
+  std::vector<float> result;
+  for (int axis = 0; axis < in.rank(); ++axis)
+    result.push_back(static_cast<float>(out[axis]) / static_cast<float>(in[axis]));
   return result;
+}
+
+// Is there a kernel for it?
+bool has_kernel(const Node& node, const Shape& in, const Shape& out) {
+  return (in.rank() == 3 || in.rank() == 4) && in[0] == out[0] && in[1] == out[1] &&
+         node.attrs.get_string("mode", "nearest") != "cubic" &&
+         node.attrs.get_int("antialias", 0) == 0 && node.attrs.get_int("exclude_outside", 0) == 0 &&
+         !is_cropping(node.attrs);
+}
+
+Result<Step> prepare_resampling(const PrepareContext& context, const std::vector<float>& scales) {
+  const Value& x = context.input(0);
+  const Attrs& attrs = context.attrs();
+  ResampleForm form;
+  form.interpolation = find_named(kModes, attrs.get_string("mode", "nearest"))->value;
+  form.coordinates =
+      find_named(kCoordinates, attrs.get_string("coordinate_transformation_mode", "half_pixel"))
+          ->value;
+  form.nearest =
+      find_named(kNearestModes, attrs.get_string("nearest_mode", "round_prefer_floor"))->value;
+  form.crop = is_cropping(attrs);
+  form.antialias = attrs.get_int("antialias", 0) != 0;
+  form.exclude_outside = attrs.get_int("exclude_outside", 0) != 0;
+  form.cubic_a = attrs.get_float("cubic_coeff_a", -0.75F);
+  form.extrapolation = attrs.get_float("extrapolation_value", 0.0F);
+  const bool exact =
+      form.interpolation == Interpolation::kNearest && load_element(x.dtype) != nullptr;
+  if (!exact && (x.dtype != DType::kFloat32))
+    return context.error(Code::kUnsupportedDtype,
+                         text("This form of it on ", dtype_name(x.dtype), " is not supported."),
+                         "Use float32.");
+  const std::vector<float> roi = form.crop ? to_floats(*context.constant(1)) : std::vector<float>{};
+  std::vector<ResampleAxis> axes;
+  const auto rank = static_cast<std::size_t>(x.shape->rank());
+  for (std::size_t i = 0; i < rank; ++i) {
+    const int axis = static_cast<int>(i);
+    ResampleAxis a{static_cast<int>((*x.shape)[axis]), static_cast<int>(context.out_shape()[axis]),
+                   scales[i]};
+    if (form.crop) {
+      a.start = roi[i];
+      a.end = roi[i + rank];
+    }
+    axes.push_back(a);
+  }
+  return resample_step(context, form, axes);
 }
 
 template <class Run>
@@ -187,13 +231,17 @@ Result<Step> prepare(const PrepareContext& context) {
   const Value& value = context.input(0);
   const Shape& in = *value.shape;
   const Shape& out = context.out_shape();
-  const std::array<float, 2> scales = spatial_scales(context, in, out);
-  if (in == out && scales[0] == 1.0F && scales[1] == 1.0F &&
-      value.layout == context.output().layout)
-    return alias_step(context);
+  const std::vector<float> all_scales = scales_of(context, in, out);
   const bool last = value.layout == Layout::kChannelsLast;
   if (value.layout != context.output().layout)
     return context.error(Code::kInternal, "Input and output have different layouts.");
+  const bool same =
+      std::all_of(all_scales.begin(), all_scales.end(), [](float scale) { return scale == 1.0F; });
+  if (out.elements() == 0 || (in == out && same && !is_cropping(context.attrs())))
+    return alias_step(context);
+  if (!has_kernel(context.node(), in, out)) return prepare_resampling(context, all_scales);
+  const std::array<float, 2> scales{in.rank() == 3 ? 1.0F : all_scales[2],
+                                    all_scales[all_scales.size() - 1]};
 
   // Rank 3 is an image of one row. Row-major planes are images of one channel.
   const bool flat = in.rank() == 3;
@@ -203,13 +251,12 @@ Result<Step> prepare(const PrepareContext& context) {
   tables->out_w = static_cast<int>(out[out.rank() - 1]);
   const std::int64_t planes = last ? in[0] : in[0] * in[1];
   const int channels = last ? static_cast<int>(in[1]) : 1;
-  tables->images = out.elements() == 0 ? 0 : static_cast<int>(planes);
+  tables->images = static_cast<int>(planes);
   tables->pixel_bytes = static_cast<std::size_t>(channels) * dtype_size(value.dtype);
   tables->in_bytes =
       static_cast<std::size_t>(in_h) * static_cast<std::size_t>(in_w) * tables->pixel_bytes;
   tables->out_bytes = static_cast<std::size_t>(tables->out_h) *
                       static_cast<std::size_t>(tables->out_w) * tables->pixel_bytes;
-  if (tables->images == 0) return alias_step(context);
   const auto strips = static_cast<std::int64_t>(tables->out_bytes >> 15);
   tables->strips =
       static_cast<int>(std::clamp<std::int64_t>(strips, 1, std::min(16, tables->out_h)));
@@ -245,22 +292,29 @@ Result<Step> prepare(const PrepareContext& context) {
                        text("mode = linear on ", dtype_name(value.dtype), " is not supported."),
                        "Use float32.");
 }
+
+bool on_codes(const Graph& graph, const Node& node) {
+  const Value& x = graph.value(node.input(0));
+  const Value& y = graph.value(node.output(0));
+  return x.shape && y.shape && has_kernel(node, *x.shape, *y.shape);
+}
 }  // namespace
 
 extern const OpDef kResize;
-const OpDef kResize{"Resize",
-                    "",
-                    13,
-                    1,
-                    4,
-                    1,
-                    1,
-                    kAttrs,
-                    LayoutRule::kChannelsLast,
-                    QuantRule::kSameGrid,
-                    infer,
-                    prepare,
-                    nullptr,
-                    "nearest, linear; rank 3 and 4; spatial dimensions only"};
+const OpDef kResize{
+    "Resize",
+    "",
+    13,
+    1,
+    4,
+    1,
+    1,
+    kAttrs,
+    LayoutRule::kChannelsLast,
+    QuantRule::kSameGrid,
+    infer,
+    prepare,
+    on_codes,
+    "nearest, linear, cubic, antialiased, cropped; int8 for nearest and linear of images"};
 
 }  // namespace octavo::ops

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <limits>
 #include <set>
 
@@ -197,11 +198,19 @@ class Rewriter {
         Row{"Squeeze", 1, 12, &Rewriter::axes_to_input},
         Row{"Unsqueeze", 1, 12, &Rewriter::axes_to_input},
         Row{"ReduceSum", 1, 12, &Rewriter::axes_to_input},
+        Row{"ReduceL1", 18, kEver, &Rewriter::axes_to_attribute},
         Row{"ReduceL2", 18, kEver, &Rewriter::axes_to_attribute},
+        Row{"ReduceLogSum", 18, kEver, &Rewriter::axes_to_attribute},
+        Row{"ReduceLogSumExp", 18, kEver, &Rewriter::axes_to_attribute},
         Row{"ReduceMax", 18, kEver, &Rewriter::axes_to_attribute},
         Row{"ReduceMean", 18, kEver, &Rewriter::axes_to_attribute},
         Row{"ReduceMin", 18, kEver, &Rewriter::axes_to_attribute},
         Row{"ReduceProd", 18, kEver, &Rewriter::axes_to_attribute},
+        Row{"ReduceSumSquare", 18, kEver, &Rewriter::axes_to_attribute},
+        Row{"GridSample", 16, 19, &Rewriter::grid_sample},
+        Row{"GroupNormalization", 18, 20, &Rewriter::group_normalization},
+        Row{"Scatter", 1, kEver, &Rewriter::scatter},
+        Row{"TopK", 1, 9, &Rewriter::top_k},
         Row{"Split", 1, 12, &Rewriter::split_attribute},
         Row{"Split", 18, kEver, &Rewriter::split_num_outputs},
         Row{"Upsample", 1, 9, &Rewriter::upsample},
@@ -343,6 +352,37 @@ class Rewriter {
     }
   }
 
+  void grid_sample(Node& node) {
+    const std::string mode = node.attrs.get_string("mode", "bilinear");
+    node.attrs.set("mode", mode == "bilinear"  ? std::string("linear")
+                           : mode == "bicubic" ? std::string("cubic")
+                                               : mode);
+  }
+
+  // Scale and bias of a group become those of its channels, where both are known.
+  void group_normalization(Node& node) {
+    const std::optional<Shape> shape = graph_.value(node.inputs[0]).shape;
+    const std::int64_t groups = node.attrs.get_int("num_groups", 0);
+    for (const std::size_t i : {std::size_t{1}, std::size_t{2}}) {
+      const Tensor* given = constant_input(node, i);
+      if (given == nullptr || given->dtype() != DType::kFloat32 || given->elements() != groups ||
+          !shape || shape->rank() < 2 || groups < 1 || (*shape)[1] % groups != 0)
+        continue;
+      std::vector<float> each;
+      for (const float value : to_floats(*given))
+        each.insert(each.end(), static_cast<std::size_t>((*shape)[1] / groups), value);
+      node.inputs[i] =
+          constant(node, i == 1 ? "scale" : "bias", Tensor::of(Shape{(*shape)[1]}, each));
+    }
+  }
+
+  void scatter(Node& node) { node.op = "ScatterElements"; }  // its name until opset 10
+
+  void top_k(Node& node) {
+    set_input(node, 1, ints(node, "k", {node.attrs.get_int("k", 0)}));
+    node.attrs.erase("k");
+  }
+
   void split_attribute(Node& node) {
     if (node.attrs.has("split"))
       set_input(node, 1, ints(node, "split", node.attrs.get_ints("split")));
@@ -394,32 +434,74 @@ class Rewriter {
     node.attrs.set("nearest_mode", std::string("floor"));
   }
   void resize(Node& node) {
-    if (node.attrs.get_int("antialias", 0) != 0)
-      refuse_attribute(node, "antialias = 1 is not supported.", "Export with antialias off.");
-    if (node.attrs.get_string("keep_aspect_ratio_policy", "stretch") != "stretch")
-      refuse_attribute(node, "keep_aspect_ratio_policy is not supported.", "Use 'stretch'.");
-    for (const char* name : {"antialias", "keep_aspect_ratio_policy"}) node.attrs.erase(name);
-    // roi is read by tf_crop_and_resize only, which the op refuses by name.
-    if (node.inputs.size() > 1) node.inputs[1] = kNoValue;
-    if (!node.attrs.has("axes")) return;
-    const Value& x = graph_.value(node.inputs[0]);
-    const std::vector<std::int64_t> axes = node.attrs.get_ints("axes");
+    const bool crops = node.attrs.get_string("coordinate_transformation_mode", "half_pixel") ==
+                       "tf_crop_and_resize";
+    if (!crops && node.inputs.size() > 1) node.inputs[1] = kNoValue;  // nothing else reads the roi
+    const std::string policy = node.attrs.get_string("keep_aspect_ratio_policy", "stretch");
+    node.attrs.erase("keep_aspect_ratio_policy");
+    if (node.attrs.get_int("antialias", 0) == 0) node.attrs.erase("antialias");
+    const bool has_axes = node.attrs.has("axes");
+    const bool has_sizes = node.input(3) != kNoValue;
+    if (!has_axes && (policy == "stretch" || !has_sizes)) return;
+    // All axes are spelled out; sizes that keep the aspect ratio need the input's.
+    const std::optional<Shape> shape = graph_.value(node.inputs[0]).shape;
+    const Tensor* list = constant_input(node, has_sizes ? 3 : 2);
+    std::vector<std::int64_t> axes = node.attrs.get_ints("axes");
     node.attrs.erase("axes");
-    const std::size_t at = node.input(2) != kNoValue ? 2 : 3;
-    const Tensor* list = constant_input(node, at);
-    if (list == nullptr || !x.shape || list->elements() != static_cast<std::int64_t>(axes.size()) ||
-        at == 3) {
-      refuse_attribute(node, "Its attribute 'axes' is not supported here.",
-                       "Give scales for all axes.");
+    if (shape && !has_axes) {
+      for (int axis = 0; axis < shape->rank(); ++axis) axes.push_back(axis);
+    }
+    bool fits = list != nullptr && shape && (!has_sizes || shape->known()) &&
+                list->elements() == static_cast<std::int64_t>(axes.size());
+    for (std::int64_t& axis : axes) {
+      const auto normal = shape ? normalize_axis(axis, shape->rank()) : std::nullopt;
+      fits = fits && normal;
+      axis = normal.value_or(0);
+    }
+    if (!fits) {
+      refuse_attribute(node, "Its axes need an input of known shape and constant sizes or scales.",
+                       "Give scales or sizes for all axes.");
       return;
     }
-    std::vector<float> scales(static_cast<std::size_t>(x.shape->rank()), 1.0F);
-    for (std::size_t i = 0; i < axes.size(); ++i) {
-      if (const auto axis = normalize_axis(axes[i], x.shape->rank()))
-        scales[static_cast<std::size_t>(*axis)] = to_floats(*list)[i];
+    const auto rank = static_cast<std::size_t>(shape->rank());
+    if (has_sizes) {
+      std::vector<std::int64_t> sizes = shape->dims();
+      const std::vector<std::int64_t> given = to_int64s(*list);
+      float scale = 0;
+      for (std::size_t i = 0; i < axes.size(); ++i) {
+        const auto axis = static_cast<std::size_t>(axes[i]);
+        const float ratio = static_cast<float>(given[i]) / static_cast<float>(sizes[axis]);
+        scale = i == 0                   ? ratio
+                : policy == "not_larger" ? std::min(scale, ratio)
+                                         : std::max(scale, ratio);
+      }
+      for (std::size_t i = 0; i < axes.size(); ++i) {
+        auto& size = sizes[static_cast<std::size_t>(axes[i])];
+        size = policy == "stretch" ? given[i]
+                                   : static_cast<std::int64_t>(std::clamp(
+                                         std::floor(scale * static_cast<float>(size) + 0.5F), 0.0F,
+                                         static_cast<float>(kMaxElements)));
+      }
+      node.inputs[3] = ints(node, "sizes", sizes);
+    } else {
+      std::vector<float> scales(rank, 1.0F);
+      for (std::size_t i = 0; i < axes.size(); ++i)
+        scales[static_cast<std::size_t>(axes[i])] = to_floats(*list)[i];
+      node.inputs[2] =
+          constant(node, "scales", Tensor::of(Shape{static_cast<std::int64_t>(rank)}, scales));
     }
-    node.inputs[2] = constant(node, "scales",
-                              Tensor::of(Shape{static_cast<std::int64_t>(scales.size())}, scales));
+    const Tensor* roi = crops ? constant_input(node, 1) : nullptr;
+    if (roi != nullptr && roi->elements() == static_cast<std::int64_t>(2 * axes.size())) {
+      std::vector<float> region(2 * rank, 0.0F);
+      std::fill_n(region.begin() + static_cast<std::ptrdiff_t>(rank), rank, 1.0F);
+      for (std::size_t i = 0; i < axes.size(); ++i) {
+        const auto axis = static_cast<std::size_t>(axes[i]);
+        region[axis] = to_floats(*roi)[i];
+        region[axis + rank] = to_floats(*roi)[i + axes.size()];
+      }
+      node.inputs[1] =
+          constant(node, "roi", Tensor::of(Shape{static_cast<std::int64_t>(2 * rank)}, region));
+    }
   }
 
   void softmax(Node& node) {
@@ -453,11 +535,8 @@ class Rewriter {
   }
 
   void max_pool(Node& node) {
-    node.attrs.erase("storage_order");  // of the indices, which are refused where used
-    if (output_used(node, 1)) {
-      refuse_attribute(node, "Its indices are used.", "Only the pooled values are supported.");
-      return;
-    }
+    if (output_used(node, 1)) return;
+    node.attrs.erase("storage_order");  // of the indices
     node.outputs.resize(1);
   }
 
@@ -495,6 +574,7 @@ class Rewriter {
     };
     const auto found = std::find_if(kOperators.begin(), kOperators.end(),
                                     [&](const Quantized& q) { return q.op == node.op; });
+    if (node.op == "QLinearSoftmax") return softmax_on_codes(node);
     if (found == kOperators.end()) {
       // Microsoft's QuantizeLinear and DequantizeLinear are ONNX's.
       if (node.op == "QuantizeLinear" || node.op == "DequantizeLinear") node.domain.clear();
@@ -534,6 +614,44 @@ class Rewriter {
     node.domain.clear();
     node.inputs = std::move(inputs);
     return true;
+  }
+
+  ValueId float_value(const Node& node, std::string_view role) {
+    Value value;
+    value.name = text(node.name, "_", role);
+    for (int i = 1; !value_names_.insert(value.name).second; ++i)
+      value.name = text(node.name, "_", role, "_", i);
+    value.dtype = DType::kFloat32;
+    return graph_.add_value(std::move(value));
+  }
+
+  // Softmax between a DequantizeLinear and a QuantizeLinear.
+  bool softmax_on_codes(const Node& node) {
+    for (const std::size_t i : {std::size_t{0}, std::size_t{1}, std::size_t{3}}) {
+      if (node.input(i) != kNoValue && node.output(0) != kNoValue) continue;
+      refuse(node, Code::kInvalidModel, "An input is missing.", "Export the model again.");
+      return false;
+    }
+    const ValueId real = float_value(node, "real");
+    const ValueId shares = float_value(node, "shares");
+    Node softmax{node.name, "Softmax", "", {real}, {shares}, {}};
+    softmax.attrs.set("axis", node.attrs.get_int("axis", -1));
+    if (node.attrs.get_int("opset", graph_.opset) < 13)
+      softmax.attrs.set(std::string(kFlattened), std::int64_t{1});
+    graph_.nodes.push_back({node.name + "_DequantizeLinear",
+                            "DequantizeLinear",
+                            "",
+                            {node.input(0), node.input(1), node.input(2)},
+                            {real},
+                            {}});
+    graph_.nodes.push_back(std::move(softmax));
+    graph_.nodes.push_back({node.name + "_QuantizeLinear",
+                            "QuantizeLinear",
+                            "",
+                            {shares, node.input(3), node.input(4)},
+                            {node.output(0)},
+                            {}});
+    return false;
   }
 
   // Where a weight with scales per channel has its output channels.

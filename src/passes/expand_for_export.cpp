@@ -331,34 +331,64 @@ class Expansion {
     graph_.nodes.push_back(std::move(add));
   }
 
-  // The opsets that are written divide a mean by all taps of its window: the same, unless the
-  // window hangs over.
+  // Until opset 18 a mean is divided by all taps of its window, since then by those inside image
+  // and padding: the same, unless the window hangs over.
   Status settle_window(Node& node) const {
-    if (!node.attrs.has(ops::kClippedWindow)) return ok_status();
+    const bool clipped = node.attrs.has(ops::kClippedWindow);
+    node.attrs.erase(ops::kClippedWindow);
+    if (node.op != "AveragePool" || node.attrs.get_int("count_include_pad", 0) == 0 ||
+        node.attrs.get_int("ceil_mode", 0) == 0 || clipped == (graph_.opset >= 19))
+      return ok_status();
     const Value& x = graph_.value(node.input(0));
     if (x.shape && x.shape->known()) {
       OCTAVO_TRY(const auto axes,
-                 ops::resolve_window(node, *x.shape, node.attrs.get_ints("kernel_shape"),
-                                     node.attrs.get_int("ceil_mode", 0) != 0));
-      if (std::none_of(axes.begin(), axes.end(), ops::overhangs)) {
-        node.attrs.erase(ops::kClippedWindow);
-        return ok_status();
-      }
+                 ops::resolve_window(node, *x.shape, node.attrs.get_ints("kernel_shape"), true));
+      if (std::none_of(axes.begin(), axes.end(), ops::overhangs)) return ok_status();
     }
     return Error{Code::kUnsupportedAttribute,
                  text("ceil_mode = 1 with count_include_pad = 1 has another meaning in opset ",
-                      form_.opset, " than in the model's."),
+                      graph_.opset, " than in the model's."),
                  describe(node),
                  "Set one of them to 0, or give the model's input shapes.",
                  {}};
   }
 
+  // The first opset that has the node with its attributes.
+  static int first_opset(const Node& node) {
+    const ops::OpDef* def = ops::find_op(node);
+    const int since = node.domain.empty() && def != nullptr ? def->since : 0;
+    const std::string mode = node.attrs.get_string("mode", "");
+    const std::string reduction = node.attrs.get_string("reduction", "none");
+    const std::string coordinates = node.attrs.get_string("coordinate_transformation_mode", "");
+    if (node.op == "Pad" && mode == "wrap") return 19;
+    if (node.op == "Resize" && coordinates == "half_pixel_symmetric") return 19;
+    if (node.op == "Resize" && node.attrs.has("antialias")) return 18;
+    if (node.op.starts_with("Scatter") && (reduction == "min" || reduction == "max")) return 18;
+    return since;
+  }
+
+  // What opset 18 spells otherwise than 17: the axes of reductions are an input, an even Split says
+  // its number of outputs.
+  void spell_as_18(Node& node) {
+    if (node.op.starts_with("Reduce") && node.attrs.has("axes")) {
+      const std::vector<std::int64_t> axes = node.attrs.get_ints("axes");
+      node.attrs.erase("axes");
+      node.inputs.resize(1);
+      node.inputs.push_back(
+          constant(text(node.name, "_axes"),
+                   Tensor::of<std::int64_t>(Shape{static_cast<std::int64_t>(axes.size())}, axes)));
+    }
+    if (node.op == "Split" && node.input(1) == kNoValue)
+      node.attrs.set("num_outputs", static_cast<std::int64_t>(node.outputs.size()));
+  }
+
   Status set_opset() {
     graph_.opset = form_.opset;
+    for (const Node& node : graph_.nodes) graph_.opset = std::max(graph_.opset, first_opset(node));
     for (Node& node : graph_.nodes) {
+      if (!node.domain.empty() && node.domain != "octavo") continue;
       OCTAVO_CHECK_OK(settle_window(node));
-      const ops::OpDef* def = ops::find_op(node);
-      if (node.domain.empty() && def != nullptr) graph_.opset = std::max(graph_.opset, def->since);
+      if (graph_.opset >= 18) spell_as_18(node);
       const bool internal = node.domain == "octavo" ||
                             std::any_of(node.attrs.begin(), node.attrs.end(), [](const auto& attr) {
                               return attr.first.starts_with("octavo_");

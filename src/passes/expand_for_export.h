@@ -14,7 +14,7 @@ enum class BatchNormForm {
 };
 
 struct ExportForm {
-  int opset = 17;  // 13 to 17; raised where an op of the graph came later
+  int opset = 17;  // 13 to 21; raised where an op of the graph came later
   BatchNormForm batch_norm = BatchNormForm::kDepthwise;
 };
 

@@ -224,9 +224,6 @@ class Lowering {
       } else if (codes.dtype() != DType::kInt8) {
         return text("float: its weights are ", dtype_name(codes.dtype()));
       }
-      if (std::any_of(weights->params.zero_point.begin(), weights->params.zero_point.end(),
-                      [](auto z) { return z != 0; }))
-        return std::string("float: its weights have a zero point");
       if (weights->params.axis &&
           *weights->params.axis != weight_channel_axis(node, codes.shape().rank()))
         return std::string("float: its weights' scales do not run along the output channels");

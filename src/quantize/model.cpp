@@ -140,7 +140,7 @@ Result<ExportOptions> parse_export_options(std::string_view json) {
   constexpr std::string_view kKeys[] = {"opset", "batchNorm"};
   OCTAVO_CHECK_OK(options.check(kKeys));
   ExportOptions out;
-  OCTAVO_CHECK_OK(options.read("opset", out.opset, 13, 17));
+  OCTAVO_CHECK_OK(options.read("opset", out.opset, 13, 21));
   OCTAVO_CHECK_OK(options.read("batchNorm", out.batch_norm, kBatchNormForms));
   return out;
 }

@@ -16,7 +16,7 @@
 namespace octavo::quantize {
 
 struct ExportOptions {
-  int opset = 17;  // 13 to 17; raised where an op came later
+  int opset = 17;  // 13 to 21; raised where an op came later
   // How a standalone int8 BatchNormalization is written: "depthwise" | "batchnorm" | "muladd".
   std::string batch_norm = "depthwise";
 };

@@ -344,9 +344,10 @@ TEST_CASE("import: graphs that are none are refused") {
   file = small_file();
   file.inputs.push_back(file.inputs[0]);
   CHECK(error_of(file).what.find("listed twice") != std::string::npos);
+  // An output that is listed twice says nothing new.
   file = small_file();
   file.outputs.push_back(file.outputs[0]);
-  CHECK(error_of(file).what.find("listed twice") != std::string::npos);
+  CHECK(import_good(file).outputs.size() == 1);
 }
 
 TEST_CASE("import: all findings come at once") {

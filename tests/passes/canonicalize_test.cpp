@@ -154,7 +154,8 @@ TEST_CASE("canonicalize: Upsample and the first Resize become Resize") {
   CHECK(ten.floats(2) == std::vector<float>{1, 1, 3, 3});
 }
 
-TEST_CASE("canonicalize: Resize's later attributes are taken where they change nothing") {
+TEST_CASE(
+    "canonicalize: Resize's later attributes are spelled out as scales or sizes of all axes") {
   constexpr auto scales = [](GraphBuilder& b) {
     return std::vector<ValueId>{kNoValue, b.constant(Tensor::of<float>(Shape{2}, {2, 4}))};
   };
@@ -165,11 +166,22 @@ TEST_CASE("canonicalize: Resize's later attributes are taken where they change n
                  scales);
   CHECK(axes.floats(2) == std::vector<float>{1, 1, 2, 4});
   CHECK(axes.node().attrs.size() == 0);
-  CHECK(One(18, "Resize", {{"antialias", std::int64_t{1}}}, scales).code() ==
-        Code::kUnsupportedAttribute);
-  CHECK(
-      One(18, "Resize", {{"keep_aspect_ratio_policy", std::string("not_larger")}}, scales).code() ==
-      Code::kUnsupportedAttribute);
+  CHECK(One(18, "Resize", {{"antialias", std::int64_t{1}}}, scales)
+            .node()
+            .attrs.get_int("antialias", 0) == 1);
+  // x is 8 x 8 there; the smaller or the larger of 6 / 8 and 20 / 8 is taken for both.
+  constexpr auto sizes = [](GraphBuilder& b) {
+    return std::vector<ValueId>{kNoValue, kNoValue, b.ints({6, 20})};
+  };
+  for (const auto& [policy, wanted] :
+       {std::pair<std::string, Ints>{"stretch", {2, 6, 6, 20}},
+        std::pair<std::string, Ints>{"not_larger", {2, 6, 6, 6}},
+        std::pair<std::string, Ints>{"not_smaller", {2, 6, 20, 20}}}) {
+    const One kept(18, "Resize", {{"axes", Ints{2, 3}}, {"keep_aspect_ratio_policy", policy}},
+                   sizes);
+    CHECK(kept.ints(3) == wanted);
+    CHECK(kept.node().attrs.size() == 0);
+  }
   CHECK(One(18, "Resize", {{"axes", Ints{1, 2, 3}}}, scales).code() == Code::kUnsupportedAttribute);
 }
 
@@ -229,18 +241,51 @@ TEST_CASE(
             .attrs.size() == 1);
 }
 
-TEST_CASE("canonicalize: MaxPool's indices and Dropout's mask are refused where they are read") {
-  for (const auto& [op, attrs] :
-       {std::pair<std::string, Attributes>{"MaxPool", {{"kernel_shape", Ints{2, 2}}}},
-        std::pair<std::string, Attributes>{"Dropout", {}}}) {
+TEST_CASE("canonicalize: MaxPool's indices are kept, Dropout's mask is refused where it is read") {
+  for (const std::string op : {"MaxPool", "Dropout"}) {
     GraphBuilder b;
     b.graph.opset = 11;
+    Attributes attrs;
+    if (op == "MaxPool") attrs = {{"kernel_shape", Ints{2, 2}}, {"storage_order", std::int64_t{1}}};
     const auto outputs = b.nodes(op, {b.input("x", {1, 2, 8, 8})}, 2, attrs);
     b.output(outputs[0]);
     b.output(outputs[1]);
     const Status status = canonicalize(b.graph);
-    REQUIRE_FALSE(status.ok());
-    CHECK(status.error().code == Code::kUnsupportedAttribute);
+    REQUIRE(status.ok() == (op == "MaxPool"));
+    if (status.ok()) {
+      CHECK(b.graph.nodes[0].outputs.size() == 2);
+      CHECK(b.graph.nodes[0].attrs.has("storage_order"));
+    } else {
+      CHECK(status.error().code == Code::kUnsupportedAttribute);
+    }
+  }
+}
+
+TEST_CASE("canonicalize: Scatter, TopK with an attribute and QLinearSoftmax are spelled out") {
+  const One scatter(9, "Scatter", {{"axis", std::int64_t{1}}}, [](GraphBuilder& b) {
+    return std::vector<ValueId>{b.ints({0}), b.constant(Tensor::of<float>(Shape{1}, {1}))};
+  });
+  CHECK(scatter.node().op == "ScatterElements");
+  const One top(1, "TopK", {{"k", std::int64_t{3}}}, nullptr, 2);
+  CHECK(top.ints(1) == Ints{3});
+  CHECK(top.node().attrs.size() == 0);
+  for (const std::int64_t opset : {12, 13}) {
+    const One softmax(
+        13, "QLinearSoftmax", {{"axis", std::int64_t{1}}, {"opset", opset}},
+        [](GraphBuilder& b) {
+          const ValueId scale = b.constant(Tensor::scalar(0.5F));
+          const ValueId zero = b.constant(Tensor::scalar(std::uint8_t{3}));
+          return std::vector<ValueId>{scale, zero, scale, zero};
+        },
+        1, "com.microsoft");
+    REQUIRE(softmax.status.ok());
+    const std::vector<Node>& nodes = softmax.b.graph.nodes;
+    REQUIRE(nodes.size() == 3);
+    CHECK(nodes[0].op == "DequantizeLinear");
+    CHECK(nodes[1].op == "Softmax");
+    CHECK(nodes[1].attrs.has("octavo_flattened") == (opset == 12));
+    CHECK(nodes[2].op == "QuantizeLinear");
+    CHECK(nodes[2].outputs[0] == softmax.y);
   }
 }
 

@@ -6,8 +6,6 @@
 
 namespace octavo::kernels {
 
-namespace {
-
 float original_coordinate(int index, int in, int out, float scale, Coordinates coordinates) {
   const auto x = static_cast<float>(index);
   const auto length_in = static_cast<float>(in);
@@ -35,7 +33,7 @@ float original_coordinate(int index, int in, int out, float scale, Coordinates c
 }
 
 // Away from zero on ties, except that round_prefer_floor takes the lower one.
-float nearest(float x, NearestMode mode) {
+float nearest_whole(float x, NearestMode mode) {
   switch (mode) {
     case NearestMode::kRoundPreferFloor:
       return x == std::trunc(x) + 0.5F ? std::floor(x) : std::round(x);
@@ -49,15 +47,13 @@ float nearest(float x, NearestMode mode) {
   return x;
 }
 
-}  // namespace
-
 std::vector<std::int32_t> nearest_indices(int in, int out, float scale, Coordinates coordinates,
                                           NearestMode mode) {
   std::vector<std::int32_t> indices;
   indices.reserve(static_cast<std::size_t>(out));
   const auto last = static_cast<float>(in - 1);
   for (int i = 0; i < out; ++i) {
-    const float x = nearest(original_coordinate(i, in, out, scale, coordinates), mode);
+    const float x = nearest_whole(original_coordinate(i, in, out, scale, coordinates), mode);
     indices.push_back(
         std::min(in - 1, static_cast<std::int32_t>(std::max(0.0F, std::min(x, last)))));
   }

@@ -29,6 +29,10 @@ enum class Coordinates : std::uint8_t {
 };
 enum class NearestMode : std::uint8_t { kRoundPreferFloor, kRoundPreferCeil, kFloor, kCeil };
 
+// The place in the input that output `index` reads, and the whole number nearest to it.
+float original_coordinate(int index, int in, int out, float scale, Coordinates coordinates);
+float nearest_whole(float x, NearestMode mode);
+
 // For each of the `out` outputs, the index of its input: 0 <= index < in. in, out >= 1; scale > 0.
 std::vector<std::int32_t> nearest_indices(int in, int out, float scale, Coordinates coordinates,
                                           NearestMode mode);

@@ -1,0 +1,95 @@
+// Elements of any dtype read and written one by one, and walks over strided tensors: for ops whose
+// time does not matter, so that one loop serves all dtypes and ranks.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "ops/move.h"
+
+namespace octavo::ops {
+
+// Element i as a double. Integers beyond 2^53 lose their last bits.
+using LoadElement = double (*)(const std::byte* data, std::int64_t i);
+// The number as an element: integers saturate, NaN gives 0.
+using StoreElement = void (*)(std::byte* data, std::int64_t i, double value);
+// nullptr where the dtype is none of float32, int64, int32, uint8, int8, bool.
+LoadElement load_element(DType dtype);
+StoreElement store_element(DType dtype);
+
+// Element i of an integer dtype (or bool) exactly; nullptr for others.
+using LoadInteger = std::int64_t (*)(const std::byte* data, std::int64_t i);
+LoadInteger load_integer(DType dtype);
+
+// int64 or int32.
+inline bool is_index(DType dtype) { return dtype == DType::kInt64 || dtype == DType::kInt32; }
+// Index i, counted from the end where it is negative; -1 where it is outside [0, size). What is
+// computed at run time may be anything.
+std::int64_t index_at(const std::byte* indices, DType dtype, std::int64_t i, std::int64_t size);
+
+// A row-major walk over `dims` with an offset for each operand.
+template <std::size_t Operands>
+struct Walk {
+  std::vector<std::int64_t> dims;
+  std::array<std::vector<std::int64_t>, Operands> strides;
+  std::int64_t count = 0;
+
+  // body(i, offsets), i counting the places.
+  template <class Body>
+  void run(Body&& body) const {
+    for (std::int64_t i = 0; i < count; ++i) {
+      std::array<std::int64_t, Operands> offsets{};
+      std::int64_t rest = i;
+      for (std::size_t d = dims.size(); d-- > 0;) {
+        const std::int64_t index = rest % dims[d];
+        rest /= dims[d];
+        for (std::size_t k = 0; k < Operands; ++k) offsets[k] += index * strides[k][d];
+      }
+      body(i, offsets);
+    }
+  }
+};
+
+// Over the output in its memory order; the first inputs are broadcast to it. Shared, so that a step
+// that holds it is cheap to copy.
+template <std::size_t Operands>
+std::shared_ptr<const Walk<Operands>> broadcast_walk(const PrepareContext& context) {
+  auto made = std::make_shared<Walk<Operands>>();
+  Walk<Operands>& walk = *made;
+  const Shape& out = context.out_shape();
+  const Layout layout = context.output().layout;
+  walk.dims = physical_dims(out, layout);
+  walk.count = out.elements();
+  for (std::size_t k = 0; k < Operands; ++k) {
+    const std::vector<std::int64_t> logical = broadcast_strides(context.input(k), out);
+    walk.strides[k].resize(logical.size());
+    for (int axis = 0; axis < out.rank(); ++axis) {
+      walk.strides[k][static_cast<std::size_t>(physical_axis(axis, out.rank(), layout))] =
+          logical[static_cast<std::size_t>(axis)];
+    }
+  }
+  return made;
+}
+
+// The shape to which all inputs are broadcast together, or an error that names two that do not fit.
+Result<Shape> broadcast_inputs(const InferContext& context);
+
+// A row-major tensor as [outer][n][inner] around one axis.
+struct AroundAxis {
+  std::int64_t outer = 1, n = 1, inner = 1;
+};
+AroundAxis around_axis(const Shape& shape, int axis);
+
+// The attribute (or its default) as an axis of a tensor of this rank; an error naming it otherwise.
+Result<int> axis_attribute(const InferContext& context, std::string_view name,
+                           std::int64_t fallback, int rank);
+// The same of a node whose shapes have been inferred, so the axis is right.
+int axis_of(const PrepareContext& context, std::string_view name, std::int64_t fallback, int rank);
+
+// An error unless the two inputs have one dtype.
+Status same_dtype(const InferContext& context, std::size_t a, std::size_t b);
+
+}  // namespace octavo::ops
