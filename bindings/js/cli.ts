@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// The command line: octavo quantize | run | inspect | compare | bench.
+// The command line: octavo quantize | run | inspect | compare | verify | bench.
 //
 // Exit codes: 0 ok, 1 usage, 2 unsupported or bad input, 3 budget missed.
 
@@ -24,6 +24,7 @@ import {
   Tensor,
 } from './index.js';
 import { decodePicture, isPicture } from './pictures-node.js';
+import { randomFeeds, verify } from './verify.js';
 
 const exit = { ok: 0, usage: 1, badInput: 2, budgetMissed: 3 } as const;
 
@@ -569,6 +570,23 @@ async function benchCommand(path: string, flags: PictureFlags & EngineFlags & { 
   return exit.ok;
 }
 
+async function verifyCommand(path: string, flags: EngineFlags & { runs: number }): Promise<number> {
+  await using engine = await openEngine(flags);
+  const { model } = await loadModel(path, engine);
+  const feeds = Array.from({ length: flags.runs }, (_, i) => randomFeeds(model, {}, i + 1));
+  const result = await verify(await readBytes(path), feeds, engine);
+  if (flags.json) {
+    print(JSON.stringify(result));
+    return exit.ok;
+  }
+  printTable(
+    ['tensor', 'type', 'equal', 'largest difference'],
+    result.tensors.map((t) => [t.name, t.type, percent(t.elements === 0 ? 1 : t.equal / t.elements), t.largestDifference.toPrecision(3)]),
+  );
+  print(`${result.equalCodes} of ${result.codes} codes equal onnxruntime-node's, over ${flags.runs} random inputs`);
+  return exit.ok;
+}
+
 // ---- the program ----
 
 async function program(argv: string[]): Promise<number> {
@@ -651,6 +669,14 @@ async function program(argv: string[]): Promise<number> {
         .option('--max-drop <points>', 'exit 3 when top-1 (or agreement, without labels) drops by more', real),
     ),
   ).action(end((a: string, b: string, flags: CompareFlags) => compareCommand(a, b, flags)));
+
+  withEngine(
+    octavo
+      .command('verify')
+      .description('run a quantized model beside onnxruntime-node: the share of equal codes by tensor')
+      .argument('<model>')
+      .option('--runs <n>', 'random inputs', positive, 3),
+  ).action(end((model: string, flags: EngineFlags & { runs: number }) => verifyCommand(model, flags)));
 
   withEngine(
     octavo

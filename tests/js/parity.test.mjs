@@ -7,7 +7,7 @@ import { describe, test } from 'node:test';
 import * as ort from 'onnxruntime-node';
 import { feeds, modelBytes, networks } from '../../bench/networks.mjs';
 import * as octavo from '../../dist/index.js';
-import { exposeCodes } from './expose-codes.mjs';
+import { exposeCodes } from '../../dist/verify.js';
 import { parityWork, parseParity } from './parity-work.mjs';
 import { dataFolder, digitsModel, root, skipWithoutData } from './support.mjs';
 

@@ -1,0 +1,180 @@
+// Beside ONNX Runtime: the same file and the same inputs through both, every int8 tensor compared code by code.
+
+import type { Engine } from './engine.js';
+import { OctavoError } from './errors.js';
+import { Model } from './model.js';
+import { InferenceSession } from './session.js';
+import { Tensor, type TensorType } from './tensor.js';
+import { extended, fields, toText, valueInfo } from './wire.js';
+
+export interface VerifiedTensor {
+  name: string;
+  type: string;
+  elements: number;
+  /** How many are equal in both. */
+  equal: number;
+  largestDifference: number;
+}
+export interface Verification {
+  tensors: VerifiedTensor[];
+  /** Over all tensors of codes. */
+  codes: number;
+  equalCodes: number;
+}
+
+/** Operators whose first output is uint8 or int8 codes, with the input whose type says which (its zero point). */
+const makesCodes: Record<string, number> = {
+  QuantizeLinear: 2,
+  QLinearConv: 7,
+  QLinearMatMul: 7,
+  QGemm: 8,
+  QLinearAdd: 7,
+  QLinearMul: 7,
+  QLinearConcat: 1,
+  QLinearGlobalAveragePool: 4,
+  QLinearAveragePool: 4,
+  QLinearLeakyRelu: 4,
+  QLinearSigmoid: 4,
+  QLinearSoftmax: 4,
+};
+
+/** { file, names }: the file with the codes of every quantized tensor as outputs of the graph. */
+export function exposeCodes(file: Uint8Array): { file: Uint8Array; names: string[] } {
+  const types = new Map<string, number>(); // of initializers
+  const known = new Set<string>(); // outputs that it has already
+  const found: { name: string; zero: string }[] = [];
+  for (const { field, body } of fields(file)) {
+    if (field !== 7) continue;
+    for (const part of fields(body)) {
+      if (part.field === 5) {
+        const tensor = [...fields(part.body)];
+        types.set(
+          toText(tensor.find((f) => f.field === 8)?.body ?? new Uint8Array()),
+          Number(tensor.find((f) => f.field === 2)?.value ?? 0),
+        );
+      }
+      if (part.field === 12) known.add(toText([...fields(part.body)].find((f) => f.field === 1)?.body ?? new Uint8Array()));
+      if (part.field !== 1) continue;
+      const node = [...fields(part.body)];
+      const texts = (number: number): string[] => node.filter((f) => f.field === number).map((f) => toText(f.body));
+      const zero = makesCodes[texts(4)[0] ?? ''];
+      const [name] = texts(2);
+      if (zero !== undefined && name) found.push({ name, zero: texts(1)[zero] ?? '' });
+    }
+  }
+  const codes = found.filter(({ name }) => !known.has(name));
+  // Without a zero point codes are uint8.
+  const outputs = codes.map(({ name, zero }) => valueInfo(12, name, types.get(zero) ?? 2));
+  return { file: extended(file, outputs), names: codes.map(({ name }) => name) };
+}
+
+interface OrtTensor {
+  type: string;
+  dims: readonly number[];
+  data: ArrayLike<number | bigint>;
+}
+/** What of onnxruntime-node is used. */
+interface Ort {
+  Tensor: new (type: string, data: unknown, dims: readonly number[]) => OrtTensor;
+  InferenceSession: {
+    create(
+      model: Uint8Array,
+      options: { logSeverityLevel: number },
+    ): Promise<{
+      outputNames: string[];
+      run(feeds: Record<string, OrtTensor>): Promise<Record<string, OrtTensor>>;
+      release(): Promise<void>;
+    }>;
+  };
+}
+
+async function loadOrt(): Promise<Ort> {
+  const name = 'onnxruntime-node';
+  try {
+    return (await import(/* @vite-ignore */ name)) as Ort;
+  } catch (error) {
+    throw new OctavoError(
+      {
+        code: 'INVALID_STATE',
+        what: 'The package onnxruntime-node is not installed.',
+        where: 'verify',
+        hint: 'npm install onnxruntime-node',
+      },
+      { cause: error },
+    );
+  }
+}
+
+/**
+ * Runs `file` in Octavo and in onnxruntime-node on the given inputs and compares all outputs and all tensors of codes.
+ *
+ * @param feeds float32 tensors of the model's inputs, one list for each run
+ */
+export async function verify(file: Uint8Array, feeds: Record<string, Tensor>[], engine: Engine): Promise<Verification> {
+  const ort = await loadOrt();
+  const { file: open } = exposeCodes(file);
+  const model = await Model.load(open, { engine });
+  const inputShapes = Object.fromEntries(Object.entries(feeds[0] ?? {}).map(([name, { shape }]) => [name, [...shape]]));
+  const session = await InferenceSession.create(model, { engine, inputShapes });
+  const reference = await ort.InferenceSession.create(open, { logSeverityLevel: 4 });
+  const tensors = new Map<string, VerifiedTensor>();
+  try {
+    for (const feed of feeds) {
+      const ours = await session.run(feed);
+      const theirs = await reference.run(
+        Object.fromEntries(Object.entries(feed).map(([name, { type, data, shape }]) => [name, new ort.Tensor(type, data, shape)])),
+      );
+      for (const [name, tensor] of Object.entries(ours)) {
+        const other = theirs[name];
+        const found = tensors.get(name) ?? { name, type: tensor.type, elements: 0, equal: 0, largestDifference: 0 };
+        tensors.set(name, found);
+        found.elements += tensor.data.length;
+        for (let i = 0; i < tensor.data.length; i++) {
+          const [a, b] = [Number(tensor.data[i]), Number(other?.data[i] ?? Number.NaN)];
+          if (Object.is(a, b) || a === b) found.equal++;
+          else
+            found.largestDifference = Math.max(found.largestDifference, Number.isNaN(a - b) ? Number.POSITIVE_INFINITY : Math.abs(a - b));
+        }
+      }
+    }
+  } finally {
+    await reference.release();
+    await session.close();
+    await model.close();
+  }
+  const list = [...tensors.values()];
+  const isCodes = ({ type }: VerifiedTensor): boolean => type === 'uint8' || type === 'int8';
+  const total = (key: 'elements' | 'equal'): number => list.filter(isCodes).reduce((sum, tensor) => sum + tensor[key], 0);
+  return { tensors: list, codes: total('elements'), equalCodes: total('equal') };
+}
+
+/** Seeded inputs for a model: floats of a normal size, small integers. */
+export function randomFeeds(model: Model, shapes: Record<string, number[]>, seed: number): Record<string, Tensor> {
+  let state = seed >>> 0;
+  const next = (): number => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32;
+  };
+  return Object.fromEntries(
+    model.inputs.map(({ name, type, shape }) => {
+      const dims = shapes[name] ?? shape.map((dim) => (typeof dim === 'number' ? dim : 1));
+      const length = dims.reduce((product, dim) => product * dim, 1);
+      const make = {
+        float32: () => Float32Array.from({ length }, () => 2 * next() - 1),
+        uint8: () => Uint8Array.from({ length }, () => 256 * next()),
+        int8: () => Int8Array.from({ length }, () => 256 * next() - 128),
+        int32: () => Int32Array.from({ length }, () => 8 * next()),
+        int64: () => BigInt64Array.from({ length }, () => BigInt(Math.floor(8 * next()))),
+        bool: () => Uint8Array.from({ length }, () => (next() < 0.5 ? 0 : 1)),
+      }[type as TensorType];
+      if (!make)
+        throw new OctavoError({
+          code: 'UNSUPPORTED_DTYPE',
+          what: `The model takes ${type}.`,
+          where: `input '${name}'`,
+          hint: 'float32 is supported.',
+        });
+      return [name, new Tensor(type as TensorType, make(), dims)];
+    }),
+  );
+}

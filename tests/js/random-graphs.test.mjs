@@ -1,0 +1,31 @@
+// Random small networks against ONNX Runtime: `npm run random-graphs` makes as many as one likes, this a few of them.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createEngine } from '../../dist/index.js';
+import { compareGraph, makers, randomGraph } from '../../tools/random-graphs.mjs';
+
+for (const int8 of [false, true]) {
+  test(`random ${int8 ? 'quantized' : 'float'} graphs give ONNX Runtime's results`, async () => {
+    const engine = await createEngine({ worker: false });
+    const results = [];
+    for (let seed = 1; seed <= 150; seed++) results.push(await compareGraph(engine, seed, { int8 }));
+    await engine.close();
+    assert.deepEqual(
+      results.filter(({ why }) => why).map(({ seed, why }) => `seed ${seed}: ${why}`),
+      [],
+    );
+    assert.ok(results.filter(({ skipped }) => skipped).length < 15, 'ONNX Runtime refuses too many');
+    const total = (key) => results.reduce((sum, result) => sum + result[key], 0);
+    if (int8) assert.ok(total('codes') > 10_000 && total('equal') >= 0.999 * total('codes'), `${total('equal')} of ${total('codes')}`);
+    // The graphs are as different as they should be.
+    const used = new Set(results.flatMap(({ ops }) => ops));
+    assert.ok(used.size > (int8 ? 20 : 35), [...used].join(' '));
+  });
+}
+
+test('a seed makes the same graph again, another one another', () => {
+  assert.deepEqual(randomGraph(7), randomGraph(7));
+  assert.notDeepEqual(randomGraph(7).model, randomGraph(8).model);
+  assert.ok(Object.keys(makers).length > 40);
+});
