@@ -119,6 +119,8 @@ class Equalizer {
       p.inputs = static_cast<std::size_t>(shape[1]) * p.groups;
       for (int d = 2; d < shape.rank(); ++d) p.taps *= static_cast<std::size_t>(shape[d]);
     } else if ((node.op == "Gemm" || node.op == "MatMul") && shape.rank() == 2 &&
+               graph_.value(node.inputs[0]).shape &&
+               graph_.value(node.inputs[0]).shape->rank() == 2 &&
                node.attrs.get_int("transA", 0) == 0) {
       const int axis = weight_channel_axis(node, 2);
       p.outputs = static_cast<std::size_t>(shape[axis]);

@@ -60,16 +60,20 @@ struct ChannelSums {
     if (channels == 0 || values.empty()) return;
     stats.largest.resize(channels, 0.0F);
     stats.square.resize(channels, 0.0);
-    // Where the next value of the same channel lies, and how many lie side by side.
     const std::size_t pixels = values.size() / (batch * channels);
-    const std::size_t run = value.layout == Layout::kChannelsLast ? 1 : pixels;
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      const std::size_t c = i / run % channels;
-      const float x = values[i];
-      stats.largest[c] = std::max(stats.largest[c], std::fabs(x));
-      stats.square[c] += static_cast<double>(x) * static_cast<double>(x);
+    const bool last = value.layout == Layout::kChannelsLast;
+    // Some of many pixels show as much.
+    constexpr std::size_t kPixels = 1024;
+    const std::size_t step = std::max<std::size_t>(1, pixels / kPixels);
+    for (std::size_t n = 0; n < batch; ++n) {
+      for (std::size_t p = 0; p < pixels; p += step, ++count) {
+        const float* x = values.data() + n * channels * pixels + (last ? p * channels : p);
+        for (std::size_t c = 0; c < channels; ++c, x += last ? 1 : pixels) {
+          stats.largest[c] = std::max(stats.largest[c], std::fabs(*x));
+          stats.square[c] += static_cast<double>(*x) * static_cast<double>(*x);
+        }
+      }
     }
-    count += values.size() / channels;
   }
 };
 
@@ -99,6 +103,7 @@ struct QuantizeJob::Impl {
 
   std::optional<WindowMeans> means;  // of the float network
   std::optional<Refinement> refinement;
+  std::size_t refined_nodes = 0;
   std::optional<runtime::Session> float_session;           // calibration, then latency
   std::vector<Watched> watched;                            // graph order
   std::vector<std::vector<std::size_t>> watched_by_value;  // of the float session's values
@@ -161,8 +166,7 @@ struct QuantizeJob::Impl {
   void evaluate_tensor(Watched& tensor);
   void evaluate_outputs();
   std::int64_t quantize_total() const {
-    const std::size_t steps = watched.size() + (refinement ? refinement->nodes() : 0);
-    return static_cast<std::int64_t>(steps) + 5;
+    return static_cast<std::int64_t>(watched.size() + refined_nodes) + 5;
   }
   Result<Progress> step();
 
@@ -440,6 +444,7 @@ Status QuantizeJob::Impl::start_refinement() {
   OCTAVO_TRY(Refinement made,
              Refinement::create(*quantized, graph, *means, std::span(kept).first(enough), refine));
   refinement.emplace(std::move(made));
+  refined_nodes = refinement->nodes();
   return ok_status();
 }
 
