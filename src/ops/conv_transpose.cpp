@@ -318,14 +318,16 @@ Result<Step> prepare_codes(const PrepareContext& context, const std::shared_ptr<
   OCTAVO_TRY(const std::vector<float> scale, output_scales(context, weights, m));
   const bool x_signed = x.dtype == DType::kInt8;
   const std::int32_t zero_x = x.quant->zero_point[0];
-  const kernels::QConvKernel& kernel = kernels::choose_qconv(context.policy(), x_signed);
   const std::int64_t depth = p.channels / p.group;
+  struct Group {
+    const kernels::QConvKernel* kernel;
+    kernels::QConvPacked packed;
+  };
   struct Piece {
     std::vector<std::int32_t> offsets;
-    std::vector<kernels::QConvPacked> groups;
+    std::vector<Group> groups;
   };
   Step step;
-  step.kernel = kernel.name;
   const auto pieces = std::make_shared<std::vector<Piece>>();
   std::size_t kernel_scratch = 0;
   for (std::size_t row = 0; row < p.rows.size(); ++row) {
@@ -341,13 +343,20 @@ Result<Step> prepare_codes(const PrepareContext& context, const std::shared_ptr<
           parts.push_back(p.weights(std::span<const std::int8_t>(part), g, row, column));
         const auto at = static_cast<std::size_t>(g * p.of_group);
         const auto count = static_cast<std::size_t>(p.of_group);
-        piece.groups.push_back(kernel.pack(
-            {static_cast<int>(p.of_group), segments, static_cast<int>(depth), x_signed, zero_x},
-            join_rows(parts, static_cast<std::int64_t>(once.size()) * depth),
-            bias.empty() ? std::span<const std::int32_t>{} : std::span(bias).subspan(at, count),
-            std::span(scale).subspan(at, count)));
-        kernel_scratch = std::max(kernel_scratch, piece.groups.back().scratch_bytes);
-        step.packed_bytes += piece.groups.back().bytes();
+        const kernels::QConvSpec spec{static_cast<int>(p.of_group), segments,
+                                      static_cast<int>(depth), x_signed, zero_x};
+        const std::vector<std::int8_t> rows =
+            join_rows(parts, static_cast<std::int64_t>(once.size()) * depth);
+        const kernels::QConvKernel& kernel = kernels::choose_qconv(context.policy(), spec, rows);
+        piece.groups.push_back(
+            {&kernel, kernel.pack(spec, rows,
+                                  bias.empty() ? std::span<const std::int32_t>{}
+                                               : std::span(bias).subspan(at, count),
+                                  std::span(scale).subspan(at, count))});
+        const kernels::QConvPacked& packed = piece.groups.back().packed;
+        kernel_scratch = std::max(kernel_scratch, packed.scratch_bytes);
+        step.packed_bytes += packed.bytes();
+        step.kernel = kernel.name;
       }
       pieces->push_back(std::move(piece));
     }
@@ -356,7 +365,7 @@ Result<Step> prepare_codes(const PrepareContext& context, const std::shared_ptr<
   const std::size_t image_bytes = (p.scratch_elements() + 64 + 63) / 64 * 64;
   step.scratch_bytes = image_bytes + kernel_scratch;
   step.macs = context.in_shape(0).elements() * p.of_group * p.h.kernel * p.w.kernel;
-  step.run = [plan, pieces, run = kernel.run, depth, m, image_bytes, form = output_form(context),
+  step.run = [plan, pieces, depth, m, image_bytes, form = output_form(context),
               fill = static_cast<std::uint8_t>(zero_x)](const StepArgs& args, int first, int last) {
     for (std::int64_t block = first; block < last; ++block) {
       plan->run_block(
@@ -377,7 +386,7 @@ Result<Step> prepare_codes(const PrepareContext& context, const std::shared_ptr<
               const auto i = static_cast<std::int64_t>(g);
               call.x = args.scratch + i * depth;
               call.out = args.out[0] + (at * m + i * plan->of_group) * form.element_bytes;
-              run(piece.groups[g], call);
+              piece.groups[g].kernel->run(piece.groups[g].packed, call);
             }
           });
     }
