@@ -16,8 +16,8 @@ function(octavo_wasm_module target output layer)
   # No eval (a page's CSP may forbid it), no file system; the loader hands the compiled module in, so one glue serves
   # browsers, workers and Node. --emit-tsd needs tsc (typescript 5) on PATH: tools/build.mjs sees to that.
   target_link_options(${target} PRIVATE
-    -lembind -sMODULARIZE -sEXPORT_ES6 -sDYNAMIC_EXECUTION=0 -sFILESYSTEM=0 -sENVIRONMENT=web,worker,node
-    -sEXPORT_EXCEPTION_HANDLING_HELPERS -sINCOMING_MODULE_JS_API=instantiateWasm,print,printErr
+    -Oz -lembind -sMODULARIZE -sEXPORT_ES6 -sDYNAMIC_EXECUTION=0 -sFILESYSTEM=0 -sENVIRONMENT=web,worker,node
+    -sINCOMING_MODULE_JS_API=instantiateWasm,print,printErr
     --emit-tsd ${output}.${OCTAVO_LEVEL}.d.mts)
 endfunction()
 

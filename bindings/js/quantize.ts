@@ -149,15 +149,13 @@ async function run(
       report({ stage: 'calibrate', done: index + 1, ...(total === undefined ? {} : { total: Math.max(total, index + 1) }) });
     }
     await engine.call('jobEndSamples', [job.id], owner);
-    for (let last: Progress | undefined; ; ) {
+    for (;;) {
       throwIfAborted(signal, where);
       const { stage, done, total: steps } = await engine.call('jobStep', [job.id], owner);
-      if (stage === 'done') {
-        if (last?.total) report({ ...last, done: last.total }); // the slice that ended it told no number
-        break;
-      }
-      last = { stage: stage as Stage, done, ...(steps > 0 ? { total: steps } : {}) };
-      report(last);
+      // The slice that ends a job may have held all of its evaluation.
+      if (stage !== 'done') report({ stage: stage as Stage, done, ...(steps > 0 ? { total: steps } : {}) });
+      else if (steps > 0) report({ stage: 'evaluate', done, total: steps });
+      if (stage === 'done') break;
     }
     throwIfAborted(signal, where);
     const result = await engine.call('jobResult', [job.id], owner);

@@ -161,6 +161,7 @@ export function randomFeeds(model: Model, shapes: Record<string, number[]>, seed
       const length = dims.reduce((product, dim) => product * dim, 1);
       const make = {
         float32: () => Float32Array.from({ length }, () => 2 * next() - 1),
+        float64: () => Float64Array.from({ length }, () => 2 * next() - 1),
         uint8: () => Uint8Array.from({ length }, () => 256 * next()),
         int8: () => Int8Array.from({ length }, () => 256 * next() - 128),
         int32: () => Int32Array.from({ length }, () => 8 * next()),
