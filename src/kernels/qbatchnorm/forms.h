@@ -25,6 +25,7 @@ bool equals_tables(QBatchNormFn run, ChannelOrder order, const PackedQBatchNorm&
 // overlaps the one before it, and is read first, because out may be in.
 template <class Function>
 inline void map_bytes(const std::uint8_t* in, std::uint8_t* out, std::size_t n, Function f) {
+  if (n == 0) return;  // the pointers may be null
   if (n < 16) {
     std::uint8_t bytes[16] = {};
     std::memcpy(bytes, in, n);
