@@ -36,7 +36,10 @@ const names = readdirSync(folder)
   .sort();
 if (names.length === 0) throw new Error(`There are no .idx files in ${folder}.`);
 for (const name of names) {
-  if (ofTheEngine.has(name)) continue;
+  if (ofTheEngine.has(name)) {
+    console.log(`  ${name.padEnd(12)} the engine's, not of octavo/nn`);
+    continue;
+  }
   const tally = runGroup(
     api,
     name,
