@@ -37,7 +37,7 @@ const names = readdirSync(folder)
 if (names.length === 0) throw new Error(`There are no .idx files in ${folder}.`);
 for (const name of names) {
   if (ofTheEngine.has(name)) {
-    console.log(`  ${name.padEnd(12)} the engine's, not of octavo/nn`);
+    console.log(`  ${name}: the engine's, not of octavo/nn`);
     continue;
   }
   const tally = runGroup(
