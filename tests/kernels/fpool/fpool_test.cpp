@@ -5,50 +5,10 @@
 #include <limits>
 
 #include "support/buffers.h"
+#include "support/pool_geometries.h"
 
 namespace octavo::kernels {
 namespace {
-
-std::vector<PoolGeometry> geometries() {
-  std::vector<PoolGeometry> all;
-  for (const int channels : {1, 3, 4, 5, 8, 17}) {
-    all.push_back({.batch = 2,
-                   .in_h = 7,
-                   .in_w = 6,
-                   .channels = channels,
-                   .kernel_h = 3,
-                   .kernel_w = 3,
-                   .stride_h = 2,
-                   .stride_w = 2,
-                   .pad_top = 1,
-                   .pad_left = 1,
-                   .pad_bottom = 1,
-                   .pad_right = 1,
-                   .out_h = 4,
-                   .out_w = 3});
-    all.push_back({.in_h = 5,
-                   .in_w = 9,
-                   .channels = channels,
-                   .kernel_h = 2,
-                   .kernel_w = 3,
-                   .dilation_h = 2,
-                   .dilation_w = 3,
-                   .pad_left = 4,
-                   .pad_right = 2,
-                   .out_h = 3,
-                   .out_w = 9});
-    all.push_back({.in_h = 6,
-                   .in_w = 6,
-                   .channels = channels,
-                   .kernel_h = 3,
-                   .kernel_w = 3,
-                   .stride_h = 2,
-                   .stride_w = 2,
-                   .out_h = 3,
-                   .out_w = 3});
-  }
-  return all;
-}
 
 struct Expected {
   std::vector<float> max, average, padded_average;
@@ -88,7 +48,7 @@ Expected by_definition(const std::vector<float>& in, const PoolGeometry& g) {
 }
 
 TEST_CASE("fpool: every row pools each window as defined, byte for byte") {
-  for (const PoolGeometry& g : geometries()) {
+  for (const PoolGeometry& g : test::pool_geometries({1, 3, 4, 5, 8, 17})) {
     const std::vector<float> in = test::random_floats(
         static_cast<std::size_t>(g.batch * g.in_h * g.in_w * g.channels), 3, -2.0F, 2.0F);
     const Expected expected = by_definition(in, g);

@@ -6,51 +6,10 @@
 
 #include "support/buffers.h"
 #include "support/golden.h"
+#include "support/pool_geometries.h"
 
 namespace octavo::kernels {
 namespace {
-
-std::vector<PoolGeometry> geometries() {
-  std::vector<PoolGeometry> all;
-  for (const int channels : {1, 3, 8, 15, 16, 17, 24, 40}) {
-    all.push_back({.batch = 2,
-                   .in_h = 7,
-                   .in_w = 6,
-                   .channels = channels,
-                   .kernel_h = 3,
-                   .kernel_w = 3,
-                   .stride_h = 2,
-                   .stride_w = 2,
-                   .pad_top = 1,
-                   .pad_left = 1,
-                   .pad_bottom = 1,
-                   .pad_right = 1,
-                   .out_h = 4,
-                   .out_w = 3});
-    all.push_back({.in_h = 5,
-                   .in_w = 9,
-                   .channels = channels,
-                   .kernel_h = 2,
-                   .kernel_w = 3,
-                   .dilation_h = 2,
-                   .dilation_w = 3,
-                   .pad_left = 4,
-                   .pad_right = 2,
-                   .out_h = 3,
-                   .out_w = 9});
-    // A last window that hangs over the end, as with ceil_mode.
-    all.push_back({.in_h = 6,
-                   .in_w = 6,
-                   .channels = channels,
-                   .kernel_h = 3,
-                   .kernel_w = 3,
-                   .stride_h = 2,
-                   .stride_w = 2,
-                   .out_h = 3,
-                   .out_w = 3});
-  }
-  return all;
-}
 
 std::size_t in_size(const PoolGeometry& g) {
   return static_cast<std::size_t>(g.batch * g.in_h * g.in_w * g.channels);
@@ -90,7 +49,7 @@ std::vector<Code> pool_by_definition(const std::vector<Code>& in, const PoolGeom
 
 template <class Code>
 void check_max() {
-  for (const PoolGeometry& g : geometries()) {
+  for (const PoolGeometry& g : test::pool_geometries({1, 3, 8, 15, 16, 17, 24, 40})) {
     const std::vector<Code> in = test::random_codes<Code>(in_size(g), 4);
     const std::vector<Code> expected =
         pool_by_definition(in, g, [](const std::vector<Code>& window, int) {
@@ -122,7 +81,7 @@ void check_average(bool count_include_pad, std::int32_t shift) {
                                   count_include_pad,
                                   std::numeric_limits<Code>::min(),
                                   250 - shift};
-  for (const PoolGeometry& g : geometries()) {
+  for (const PoolGeometry& g : test::pool_geometries({1, 3, 8, 15, 16, 17, 24, 40})) {
     const std::vector<Code> in = test::random_codes<Code>(in_size(g), 4);
     const std::vector<Code> expected =
         pool_by_definition(in, g, [&](const std::vector<Code>& window, int padded) {
