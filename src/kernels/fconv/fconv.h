@@ -28,10 +28,7 @@ struct FConvSpec {
   int length = 0;  // floats of a segment
 };
 
-struct FConvKernel;
-
 struct FConvPacked {
-  const FConvKernel* kernel = nullptr;
   FConvSpec spec;
   std::vector<float> weights;
   std::vector<float> bias;  // padded with zeros to the tile

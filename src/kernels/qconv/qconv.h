@@ -39,8 +39,6 @@ struct QConvSpec {
   std::int32_t zero_x = 0;
 };
 
-struct QConvKernel;
-
 // Four weights k .. k + 3 of a segment for 8 channels, to be added to their sums.
 struct QConvResidual {
   std::int32_t segment, k;
@@ -48,7 +46,6 @@ struct QConvResidual {
 
 // Weights in the order its kernel reads them; made when a session is made.
 struct QConvPacked {
-  const QConvKernel* kernel = nullptr;
   QConvSpec spec;
   std::vector<std::int8_t> weights;
   std::vector<std::int32_t> bias;  // with -zero_x * sum(w), padded with zeros to the tile

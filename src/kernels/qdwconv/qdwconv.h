@@ -33,10 +33,7 @@ struct QDwConvSpec {
   int kernel_w = 1, stride = 1, dilation = 1;  // along a row
 };
 
-struct QDwConvKernel;
-
 struct QDwConvPacked {
-  const QDwConvKernel* kernel = nullptr;
   QDwConvSpec spec;
   std::vector<std::int16_t> weights;
   std::vector<std::int32_t> bias;  // with -zero_x * sum(w), padded to the tile
