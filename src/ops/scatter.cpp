@@ -95,6 +95,18 @@ std::size_t bytes_of(const PrepareContext& context) {
          dtype_size(context.output().dtype);
 }
 
+// The output is like the data, where indices and updates fit it.
+Status infer_output(InferContext& context, bool fits, const Shape& data, const Shape& indices,
+                    const Shape& updates) {
+  if (!fits) {
+    return context.error(Code::kShapeMismatch,
+                         text("Indices of shape ", indices.to_string(), " and updates of ",
+                              updates.to_string(), " do not fit ", data.to_string(), "."));
+  }
+  context.set_output(0, context.input(0).dtype, data);
+  return ok_status();
+}
+
 Status infer_elements(InferContext& context) {
   OCTAVO_TRY(const Shape data, context.shape(0));
   OCTAVO_TRY(const Shape indices, context.shape(1));
@@ -104,13 +116,7 @@ Status infer_elements(InferContext& context) {
   bool fits = indices.rank() == data.rank() && (indices == updates || !indices.known());
   for (int d = 0; fits && d < data.rank(); ++d)
     fits = d == axis || data[d] < 0 || indices[d] <= data[d];
-  if (!fits) {
-    return context.error(Code::kShapeMismatch,
-                         text("Indices of shape ", indices.to_string(), " and updates of ",
-                              updates.to_string(), " do not fit ", data.to_string(), "."));
-  }
-  context.set_output(0, context.input(0).dtype, data);
-  return ok_status();
+  return infer_output(context, fits, data, indices, updates);
 }
 
 Result<Step> prepare_elements(const PrepareContext& context) {
@@ -150,13 +156,7 @@ Status infer_nd(InferContext& context) {
                                     : data[d - (indices.rank() - 1) + static_cast<int>(depth)];
     fits = wanted < 0 || updates[d] < 0 || wanted == updates[d];
   }
-  if (!fits) {
-    return context.error(Code::kShapeMismatch,
-                         text("Indices of shape ", indices.to_string(), " and updates of ",
-                              updates.to_string(), " do not fit ", data.to_string(), "."));
-  }
-  context.set_output(0, context.input(0).dtype, data);
-  return ok_status();
+  return infer_output(context, fits, data, indices, updates);
 }
 
 Result<Step> prepare_nd(const PrepareContext& context) {
