@@ -28,10 +28,12 @@ class QuantizedModule {
   virtual std::string kernel() const = 0;
 };
 
+// What every module does; of parameters that are quantized anyway, as those of convolutions and
+// linear layers are.
 template <class Module>
-class BatchNormModule final : public QuantizedModule {
+class ModuleOf : public QuantizedModule {
  public:
-  explicit BatchNormModule(Module module) : module_(std::move(module)) {}
+  explicit ModuleOf(Module module) : module_(std::move(module)) {}
 
   Result<val> forward(const val& x) override {
     OCTAVO_TRY(const nn::QTensor input, qtensor_from(x));
@@ -42,6 +44,21 @@ class BatchNormModule final : public QuantizedModule {
   Status load_state_dict(const nn::StateDict& state) override {
     return module_.load_state_dict(state);
   }
+  Result<val> quantize_parameters(const val&) override {
+    return Error{Code::kInvalidState, "The weights of this module are quantized already.",
+                 "quantizeParameters", ""};
+  }
+  std::string kernel() const override { return {}; }
+
+ protected:
+  Module module_;
+};
+
+template <class Module>
+class BatchNormModule final : public ModuleOf<Module> {
+ public:
+  using ModuleOf<Module>::ModuleOf;
+
   Result<val> quantize_parameters(const val& options) override {
     OCTAVO_TRY(const nn::ScalarType type, scalar_type_from(options["dtype"]));
     OCTAVO_TRY(const nn::ScalarType input, scalar_type_from(options["input"]["dtype"]));
@@ -63,7 +80,7 @@ class BatchNormModule final : public QuantizedModule {
   std::string kernel() const override { return std::string(module_.kernel()); }
 
  private:
-  Module module_;
+  using ModuleOf<Module>::module_;
 };
 
 using Made = Result<std::shared_ptr<QuantizedModule>>;
@@ -100,31 +117,6 @@ Made make_batch_norm(const val& options) {
       std::make_shared<BatchNormModule<Module>>(std::move(module)));
 }
 
-// Convolutions and linear layers.
-template <class Module>
-class WeightedModule final : public QuantizedModule {
- public:
-  explicit WeightedModule(Module module) : module_(std::move(module)) {}
-
-  Result<val> forward(const val& x) override {
-    OCTAVO_TRY(const nn::QTensor input, qtensor_from(x));
-    OCTAVO_TRY(const nn::QTensor output, module_.forward(input));
-    return to_wire(output);
-  }
-  Result<val> state_dict() override { return to_wire(module_.state_dict()); }
-  Status load_state_dict(const nn::StateDict& state) override {
-    return module_.load_state_dict(state);
-  }
-  Result<val> quantize_parameters(const val&) override {
-    return Error{Code::kInvalidState, "The weights of this module are quantized already.",
-                 "quantizeParameters", ""};
-  }
-  std::string kernel() const override { return {}; }
-
- private:
-  Module module_;
-};
-
 std::array<std::int64_t, 2> pair_from(const val& array) {
   const auto numbers = numbers_from<std::int64_t>(array);
   return {numbers[0], numbers[1]};
@@ -158,7 +150,7 @@ Made make_weighted(const val& options) {
   }();
   if (!made.ok()) return made.error();
   return std::shared_ptr<QuantizedModule>(
-      std::make_shared<WeightedModule<Module>>(std::move(made).value()));
+      std::make_shared<ModuleOf<Module>>(std::move(made).value()));
 }
 
 struct Row {
