@@ -234,6 +234,7 @@ void Refinement::Impl::refine(Node& node) {
     const Tensor& tensor = memory[static_cast<std::size_t>(node.inputs[0])][s];
     patches->append(lowered.value(node.inputs[0]), {tensor.data(), tensor.bytes()}, s, rows);
   }
+  if (rows.empty()) return;  // no window, no mean
   std::vector<double> input(patches->width(), 0.0);
   for (std::size_t i = 0; i < rows.size(); ++i)
     input[i % input.size()] += static_cast<double>(rows[i]);
