@@ -237,8 +237,8 @@ Result<Tensor> Conv2d::gradient(const Tensor& grad_out) {
 // function of gamma alone, since the running variance is a buffer, in torch too.
 Result<Tensor> Conv2d::gradient_with_bn(const Tensor& grad_out) {
   OCTAVO_TRY(const Tensor grad, bn->backward(grad_out));
-  OCTAVO_TRY(const F::LayerGradients all,
-             F::conv2d_backward(scaled(grad, inverses(factors_), 1), input_, used_weight_, options));
+  OCTAVO_TRY(const F::LayerGradients all, F::conv2d_backward(scaled(grad, inverses(factors_), 1),
+                                                             input_, used_weight_, options));
   OCTAVO_TRY(const Tensor of_scaled, gradient_through(weight_fake_quant, all.weight));
   weight.add_grad(scaled(of_scaled, factors_, 0));
   if (bias) bias->add_grad(rounded(channel_sums(grad, 1)));
