@@ -21,6 +21,24 @@ export function bar(fraction: number, color: string): SVGSVGElement {
   return svg;
 }
 
+/** The largest magnitude of each channel before and after equalization, by their logarithm: one thin bar a channel. */
+export function channelBars(values: number[], { low, high }: { low: number; high: number }): SVGSVGElement {
+  const space = 'http://www.w3.org/2000/svg';
+  const svg = document.createElementNS(space, 'svg');
+  svg.setAttribute('viewBox', `0 0 ${values.length} 40`);
+  svg.setAttribute('preserveAspectRatio', 'none');
+  svg.setAttribute('class', 'channels');
+  values.forEach((value, i) => {
+    const tall = high > low && value > 0 ? (40 * (Math.log2(value) - low)) / (high - low) : 40;
+    const rect = document.createElementNS(space, 'rect');
+    for (const [key, number] of Object.entries({ x: i, y: 40 - tall, width: 0.8, height: tall }))
+      rect.setAttribute(key, String(Math.max(0, number)));
+    rect.setAttribute('fill', 'var(--bar)');
+    svg.append(rect);
+  });
+  return svg;
+}
+
 export interface Histogram {
   min: number;
   max: number;
