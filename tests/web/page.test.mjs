@@ -175,9 +175,9 @@ describe(`the page in ${browserName}`, () => {
       await changed('in float; .*range by minmax');
       assert.equal(await page.$eval('#observer-for', (select) => select.value), 'minmax');
       await click(page, '#undo');
-      await page.waitForFunction(() => !/minmax/.test(document.querySelector('#changes').textContent));
+      await page.waitForFunction(() => !/minmax/.test(document.querySelector('#changes')?.textContent ?? 'minmax'));
       await click(page, '#undo');
-      await page.waitForFunction(() => !document.querySelector('#changes'));
+      await page.waitForFunction(() => !document.querySelector('#changes') && document.querySelector('.layer'));
 
       await click(page, '#compare-targets');
       await appears(page, '#targets-out td');

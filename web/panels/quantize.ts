@@ -18,6 +18,8 @@ export interface QuantizePanel {
   start: () => void;
   /** Makes the result anew with one decision changed; what that does not touch is taken over. */
   change: (change: Change) => void;
+  /** Takes the last such change back. */
+  undo: () => void;
   /** Ends the job under way, as the network that it works on is about to go. */
   stop: () => Promise<void>;
 }
@@ -167,6 +169,14 @@ export function quantizePanel(app: App, onDone: () => Promise<void>): QuantizePa
     );
   }
 
+  async function undo(): Promise<void> {
+    const { result } = app;
+    if (running || !result?.before) return;
+    app.result = result.before.result;
+    await onDone();
+    await result.int8.close();
+  }
+
   const begin = (change?: Change): void => {
     if (!running) finished = run(change);
   };
@@ -249,6 +259,7 @@ export function quantizePanel(app: App, onDone: () => Promise<void>): QuantizePa
     },
     start: () => begin(),
     change: (change) => begin(change),
+    undo: () => void undo(),
     stop: async () => {
       running?.abort();
       await finished;

@@ -47,7 +47,14 @@ function thumb(picture: Picture): HTMLElement {
   return image;
 }
 
-export function resultPanel(app: App, change: (change: Change) => void): { show: () => Promise<void>; hide: () => void } {
+interface Hands {
+  /** Makes the result anew with one decision changed. */
+  change: (change: Change) => void;
+  /** Goes back to the result before the last change. */
+  undo: () => void;
+}
+
+export function resultPanel(app: App, { change, undo }: Hands): { show: () => Promise<void>; hide: () => void } {
   const section = byId('result');
   const out = byId('result-out');
   let clearChart = (): void => {};
@@ -195,17 +202,11 @@ export function resultPanel(app: App, change: (change: Change) => void): { show:
     if (!result?.before) return null;
     const words: string[] = [];
     for (let one: typeof result | undefined = result; one?.before; one = one.before.result) words.unshift(one.before.change);
-    const undo = async (): Promise<void> => {
-      if (!result.before) return;
-      app.result = result.before.result;
-      await result.int8.close();
-      await show();
-    };
     return h(
       'div',
       { className: 'notice', id: 'changes' },
       h('p', {}, 'Changed by hand: ', h('span', { className: 'mono' }, words.join('; '))),
-      h('button', { type: 'button', id: 'undo', on: { click: () => void undo() } }, 'Undo the last'),
+      h('button', { type: 'button', id: 'undo', on: { click: undo } }, 'Undo the last'),
     );
   }
 
