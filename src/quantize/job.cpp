@@ -43,7 +43,7 @@ struct Watched {
   std::optional<calib::Range> range;
   std::optional<ValueId> in_float, in_int8;  // where the evaluation finds it
   ErrorSums sums;
-  std::vector<std::int64_t> histogram;
+  std::vector<std::int64_t> histogram, int8_histogram;  // over seen()
 
   calib::Range seen() const { return (extremes ? extremes : observer)->range(); }
 };
@@ -298,6 +298,7 @@ void QuantizeJob::Impl::watch() {
                             : calib::find_observer(observer)->make(options.observer_options);
     if (!given && observer != "minmax") tensor.extremes = calib::make_min_max({});
     tensor.histogram.assign(kHistogramBins, 0);
+    tensor.int8_histogram = tensor.histogram;
     watched_by_value[static_cast<std::size_t>(by_name.at(name))].push_back(watched.size());
     watched.push_back(std::move(tensor));
   }
@@ -596,24 +597,27 @@ void QuantizeJob::Impl::evaluate_next() {
 
 void QuantizeJob::Impl::evaluate_tensor(Watched& tensor) {
   if (!tensor.in_float) return;
-  const std::vector<float> reference = read_unordered(*float_kept, *tensor.in_float);
-  if (tensor.in_int8) {
-    const Layout layout = float_kept->graph().value(*tensor.in_float).layout;
-    if (layout == int8_kept->graph().value(*tensor.in_int8).layout) {
-      tensor.sums.add(reference, read_unordered(*int8_kept, *tensor.in_int8));
-    } else {
-      tensor.sums.add(read_real(*float_kept, *tensor.in_float),
-                      read_real(*int8_kept, *tensor.in_int8));
-    }
-  }
   const calib::Range seen = tensor.seen();
   const float width = seen.max - seen.min;  // infinite where the range is wider than a float
-  for (const float value : reference) {
-    const float place =
-        width > 0 ? (value - seen.min) / width * static_cast<float>(kHistogramBins) : 0.0F;
-    const float bin = std::clamp(place, 0.0F, static_cast<float>(kHistogramBins - 1));
-    ++tensor.histogram[static_cast<std::size_t>(bin)];
+  const auto count = [&](std::span<const float> values, std::vector<std::int64_t>& counts) {
+    for (const float value : values) {
+      const float place =
+          width > 0 ? (value - seen.min) / width * static_cast<float>(kHistogramBins) : 0.0F;
+      const float bin = std::clamp(place, 0.0F, static_cast<float>(kHistogramBins - 1));
+      ++counts[static_cast<std::size_t>(bin)];
+    }
+  };
+  std::vector<float> reference = read_unordered(*float_kept, *tensor.in_float);
+  if (tensor.in_int8) {
+    const Layout layout = float_kept->graph().value(*tensor.in_float).layout;
+    const bool alike = layout == int8_kept->graph().value(*tensor.in_int8).layout;
+    if (!alike) reference = read_real(*float_kept, *tensor.in_float);
+    const std::vector<float> other = alike ? read_unordered(*int8_kept, *tensor.in_int8)
+                                           : read_real(*int8_kept, *tensor.in_int8);
+    tensor.sums.add(reference, other);
+    count(other, tensor.int8_histogram);
   }
+  count(reference, tensor.histogram);
 }
 
 void QuantizeJob::Impl::evaluate_outputs() {
@@ -824,7 +828,10 @@ Json QuantizeJob::Impl::tensors_json() const {
         given_range(tensor.name) != nullptr ? "given" : options.observer_of(tensor.name);
     entry["sqnr"] = number(tensor.sums.sqnr());
     if (evaluated > 0) {
-      entry["histogram"] = {{"min", seen.min}, {"max", seen.max}, {"counts", tensor.histogram}};
+      entry["histogram"] = {{"min", seen.min},
+                            {"max", seen.max},
+                            {"counts", tensor.histogram},
+                            {"int8", tensor.int8_histogram}};
     } else {
       entry["histogram"] = nullptr;
     }

@@ -13,7 +13,8 @@
 //               min, max,             range what was asked for: exact in a float
 //               range: [min, max],
 //               observedMin, observedMax, observer,
-//               sqnr: dB|null, histogram: { min, max, counts: number[] }|null,
+//               sqnr: dB|null,
+//               histogram: { min, max, counts, int8: number[] }|null,   of float and of int8
 //               channels?: { before, after: number[] } }],  largest magnitudes, where equalized
 //   weights: [{ name, node, scheme, sqnr,
 //               codes }],               fnv1a of the codes of the weights and of the bias

@@ -204,6 +204,9 @@ TEST_CASE("the report holds what report.h promises") {
     CHECK(tensor["sqnr"].get<double>() > 15);
     std::int64_t sum = 0;
     for (const json& count : tensor["histogram"]["counts"]) sum += count.get<std::int64_t>();
+    std::int64_t int8_sum = 0;
+    for (const json& count : tensor["histogram"]["int8"]) int8_sum += count.get<std::int64_t>();
+    CHECK(int8_sum == sum);
     CHECK(tensor["histogram"]["counts"].size() == 128);
     CHECK(sum > 0);
   }
