@@ -32,7 +32,8 @@ export interface TensorReport {
   observer: string;
   /** Signal to noise against float in dB; null where equal or not measured. */
   sqnr: number | null;
-  histogram: { min: number; max: number; counts: number[] } | null;
+  /** Of the float values (`counts`) and of the int8 ones, over what was seen. */
+  histogram: { min: number; max: number; counts: number[]; int8: number[] } | null;
   /** The largest magnitude of each channel, before and after equalization; only where that changed it. */
   channels?: { before: number[]; after: number[] };
 }
@@ -128,7 +129,7 @@ function histogram(tensor: TensorReport): string {
   const low = Math.min(h.min, tensor.min);
   const high = Math.max(h.max, tensor.max);
   const x = (value: number): number => (high > low ? ((value - low) / (high - low)) * width : width / 2);
-  const top = Math.log10(1 + Math.max(...h.counts));
+  const top = Math.log10(1 + Math.max(...h.counts, ...h.int8));
   const step = (h.max - h.min) / h.counts.length;
   const bars = h.counts
     .map((count, i) => {
@@ -139,10 +140,16 @@ function histogram(tensor: TensorReport): string {
         : `<rect x="${left.toFixed(1)}" y="${(height - 16 - tall).toFixed(1)}" width="${Math.max(0.5, x(h.min + (i + 1) * step) - left).toFixed(2)}" height="${tall.toFixed(1)}"/>`;
     })
     .join('');
+  const outline = h.int8
+    .map((count, i) => {
+      const y = (height - 16 - (top > 0 ? (Math.log10(1 + count) / top) * (height - 20) : 0)).toFixed(1);
+      return `${i === 0 ? 'M' : 'L'}${x(h.min + i * step).toFixed(1)} ${y}H${x(h.min + (i + 1) * step).toFixed(1)}`;
+    })
+    .join('');
   const edge = (value: number): string => `<rect x="${(x(value) - 1).toFixed(1)}" y="0" width="2" height="${height - 16}"/>`;
   return `<svg viewBox="0 0 ${width} ${height}" role="img" aria-label="Histogram of values from ${short(h.min)} to ${short(h.max)}; int8 expresses ${short(tensor.min)} to ${short(tensor.max)}">
 <g fill="var(--range)" opacity=".12"><rect x="${x(tensor.min).toFixed(1)}" y="0" width="${(x(tensor.max) - x(tensor.min)).toFixed(1)}" height="${height - 16}"/></g>
-<g fill="var(--bar)">${bars}</g><g fill="var(--range)">${edge(tensor.min)}${edge(tensor.max)}</g>
+<g fill="var(--bar)">${bars}</g><path d="${outline}" fill="none" stroke="var(--ink)"/><g fill="var(--range)">${edge(tensor.min)}${edge(tensor.max)}</g>
 <text x="0" y="${height - 3}" font-size="12" fill="var(--soft)">${short(low)}</text><text x="${width}" y="${height - 3}" font-size="12" text-anchor="end" fill="var(--soft)">${short(high)}</text></svg>`;
 }
 
@@ -221,7 +228,7 @@ function renderHTML(report: ReportData): string {
 <h1>Quantization report: ${escape(model.name)}</h1>
 <p class="soft">Made by Octavo from ${report.samples} calibration samples.</p>
 <div class="tiles">${tiles.join('')}</div>
-<h2>Error by tensor</h2><p class="soft">Signal-to-noise ratio of int8 against float on ${report.evaluatedSamples} calibration samples, the most damaged first; longer is better, and below 15 dB a layer is worth a look. Open one for its histogram (log scale) and the range of int8.</p>
+<h2>Error by tensor</h2><p class="soft">Signal-to-noise ratio of int8 against float on ${report.evaluatedSamples} calibration samples, the most damaged first; longer is better, and below 15 dB a layer is worth a look. Open one for its histogram (log scale; bars: float, outline: int8) and the range of int8.</p>
 ${byDamage.map((tensor) => tensorRow(tensor, largest)).join('\n')}
 ${
   report.batchNorm.length

@@ -72,7 +72,7 @@ describe('on detectors', { skip: skipWithoutData }, () => {
       await using engine = await createEngine({ worker: false });
       const model = await Model.load(modelBytes(networks[name]), { engine });
       const input = model.inputs[0].name;
-      const pictures = feeds(networks[name], input, 'test', 2);
+      const pictures = [...feeds(networks[name], input, 'test', 2)];
       const { model: int8 } = await quantizeStatic(model, feeds(networks[name], input, 'calib', 8)).result;
       const { boxes } = await compare(model, int8, pictures, { layers: false });
       console.log(`${name}: ${boxes.boxes.a} / ${boxes.boxes.b} boxes, agreement ${boxes.agreement}, mean IoU ${boxes.meanIoU}`);

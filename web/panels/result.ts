@@ -108,7 +108,7 @@ export function resultPanel(app: App, { change, undo }: Hands): { show: () => Pr
           h('dd', {}, decibels(tensor.sqnr)),
         ),
       );
-      hands.replaceChildren(decisions(tensor), channels(tensor) ?? '');
+      hands.replaceChildren(decisions(tensor, report), channels(tensor) ?? '');
       clearChart = tensor.histogram ? histogramChart(chart, tensor.histogram, { low: tensor.min, high: tensor.max }) : (): void => {};
     }
     const first = readState().layer || [...tensors].sort((a, b) => (a.sqnr ?? 1e9) - (b.sqnr ?? 1e9))[0]?.name || '';
@@ -128,18 +128,15 @@ export function resultPanel(app: App, { change, undo }: Hands): { show: () => Pr
         { className: 'hint' },
         'Signal-to-noise ratio of each int8 tensor against float: longer is better; under 15 dB a layer is worth a look. Choose one to see its values. ',
       ),
-      h(
-        'p',
-        {},
-        h('button', { type: 'button', id: 'order', on: { click: order } }, inOrder ? 'Most damaged first' : 'In the order of the network'),
-      ),
+      h('p', {}, h('button', { type: 'button', id: 'order', on: { click: order } }, inOrder ? 'Sort by damage' : 'Sort as in the network')),
       h('div', { className: 'columns' }, h('div', { className: 'layers' }, ...rows), h('div', {}, facts, hands, chart)),
     );
     return list;
   }
 
   /** What a person can decide otherwise for one layer. */
-  function decisions(tensor: TensorReport): HTMLElement {
+  function decisions(tensor: TensorReport, report: Report): HTMLElement {
+    const isFloat = report.nodes.some(({ name, fate }) => name === tensor.node && fate === 'float');
     const names = allowed('observer') ?? [];
     const select = h(
       'select',
@@ -160,7 +157,7 @@ export function resultPanel(app: App, { change, undo }: Hands): { show: () => Pr
     return h(
       'p',
       { className: 'row' },
-      tensor.op
+      tensor.op && !isFloat
         ? h(
             'button',
             {
