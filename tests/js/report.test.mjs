@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { createEngine, Model, portabilityNotes, quantizeStatic } from '../../dist/index.js';
+import { createEngine, Model, portabilityNotes, quantizeStatic, Report } from '../../dist/index.js';
 import { digitFeeds, digitsModel, onnx } from './support.mjs';
 
 describe('a report', () => {
@@ -33,6 +33,19 @@ describe('a report', () => {
     assert.match(html, /largest error, on sample \d/);
     assert.match(html, /<path d="M[\d.]/);
     assert.ok(!/NaN|undefined/.test(html));
+  });
+
+  test('draws the channels of an equalized tensor before and after', async () => {
+    const report = await quantize(digitsModel(), digitFeeds('train', 2));
+    assert.ok(!report.toHTML().includes('equalization:'));
+    const [first, ...others] = report.tensors;
+    const channels = { before: [0.5, 8, 2048], after: [1, 2, 4] };
+    const html = new Report({ ...report.toJSON(), tensors: [{ ...first, channels }, ...others] }).toHTML();
+    assert.match(html, /Channels before equalization: 0\.5 to 2048/);
+    assert.match(html, /After: 1 to 4/);
+    // log2 of 2048 is 11, the least of all is -1: one below that is the foot.
+    const heights = [...html.matchAll(/width="\.8" height="([\d.]+)"/g)].map(([, height]) => Number(height));
+    assert.deepEqual(heights, [3.1, 15.4, 40, 6.2, 9.2, 12.3]);
   });
 
   test("escapes the model's names", async () => {
