@@ -1,6 +1,6 @@
 // What the panels share: the engine, the loaded network, the chosen pictures, the last result.
 
-import { type Engine, type Model, OctavoError, type Report } from 'octavo';
+import { type Engine, type Model, OctavoError, type QuantizeOptions, type Recipe, type Report } from 'octavo';
 import { h } from './dom.ts';
 
 /** One picture as the page keeps it: raw pixels or a file, perhaps with its label. */
@@ -16,6 +16,16 @@ export interface Result {
   float: Model;
   int8: Model;
   report: Report;
+  recipe: Recipe;
+  /** The one that this was made of by changing a single decision, in words. */
+  before?: { result: Result; change: string };
+}
+
+/** One decision about one layer, as a person makes it in the result. */
+export interface Change {
+  words: string;
+  exclude?: string;
+  observer?: { tensor: string; name: NonNullable<NonNullable<QuantizeOptions['observerOverrides']>[string]> };
 }
 
 export interface App {
@@ -27,8 +37,17 @@ export interface App {
   calibration: Picture[];
   /** Compared afterwards; never used for calibration where there are enough. */
   evaluation: Picture[];
+  /** All pictures in the order in which they were chosen. */
+  chosen: Picture[];
   isSample: boolean;
+  /** What the next quantization follows to the byte, instead of the form. */
+  recipe?: Recipe;
   result?: Result;
+}
+
+/** Frees a result and those that it came from. The float model stays. */
+export async function closeResult(result: Result | undefined): Promise<void> {
+  for (let one = result; one; one = one.before?.result) await one.int8.close();
 }
 
 /** An error as the page shows it: what, where, what would work, and every further finding. */

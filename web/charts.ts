@@ -21,10 +21,29 @@ export function bar(fraction: number, color: string): SVGSVGElement {
   return svg;
 }
 
+/** The largest magnitude of each channel before and after equalization, by their logarithm: one thin bar a channel. */
+export function channelBars(values: number[], { low, high }: { low: number; high: number }): SVGSVGElement {
+  const space = 'http://www.w3.org/2000/svg';
+  const svg = document.createElementNS(space, 'svg');
+  svg.setAttribute('viewBox', `0 0 ${values.length} 40`);
+  svg.setAttribute('preserveAspectRatio', 'none');
+  svg.setAttribute('class', 'channels');
+  values.forEach((value, i) => {
+    const tall = high > low && value > 0 ? (40 * (Math.log2(value) - low)) / (high - low) : 40;
+    const rect = document.createElementNS(space, 'rect');
+    for (const [key, number] of Object.entries({ x: i, y: 40 - tall, width: 0.8, height: tall }))
+      rect.setAttribute(key, String(Math.max(0, number)));
+    rect.setAttribute('fill', 'var(--bar)');
+    svg.append(rect);
+  });
+  return svg;
+}
+
 export interface Histogram {
   min: number;
   max: number;
   counts: number[];
+  int8: number[];
 }
 
 /**
@@ -35,7 +54,7 @@ export function histogramChart(target: HTMLElement, histogram: Histogram, range:
   const bins = histogram.counts.length;
   const width = (histogram.max - histogram.min) / bins || 1;
   const x = histogram.counts.map((_, i) => histogram.min + (i + 0.5) * width);
-  const y = histogram.counts.map((n) => Math.log10(1 + n));
+  const [y, outline] = [histogram.counts, histogram.int8].map((counts) => counts.map((n) => Math.log10(1 + n))) as [number[], number[]];
   const low = Math.min(histogram.min, range.low);
   const high = Math.max(histogram.max, range.high);
   const margin = (high - low || 1) * 0.03;
@@ -60,7 +79,7 @@ export function histogramChart(target: HTMLElement, histogram: Histogram, range:
       height: 240,
       legend: { show: false },
       cursor: { show: false },
-      scales: { x: { time: false, range: [low - margin, high + margin] }, y: { range: [0, Math.max(1, ...y) * 1.05] } },
+      scales: { x: { time: false, range: [low - margin, high + margin] }, y: { range: [0, Math.max(1, ...y, ...outline) * 1.05] } },
       axes: [
         { stroke: ink, grid, label: 'value', labelSize: 20 },
         {
@@ -80,10 +99,11 @@ export function histogramChart(target: HTMLElement, histogram: Histogram, range:
           paths: uPlot.paths.bars?.({ size: [1, Number.POSITIVE_INFINITY], gap: 0 }) as uPlot.Series.PathBuilder,
           points: { show: false },
         },
+        { stroke: cssColor('--ink'), width: 1, points: { show: false } },
       ],
       hooks: { draw: [drawRange] },
     },
-    [x, y],
+    [x, y, outline],
     target,
   );
   const resize = new ResizeObserver(() => plot.setSize({ width: target.clientWidth, height: 240 }));
@@ -92,7 +112,7 @@ export function histogramChart(target: HTMLElement, histogram: Histogram, range:
     h(
       'p',
       { className: 'hint' },
-      'Bars: values seen in the float network, log scale. Shaded: what int8 can express; beyond it values are clipped.',
+      'Bars: how often values occur in the float network, log scale; outline: in the int8 one. Shaded: what int8 can express; beyond it values are clipped.',
     ),
   );
   return () => {

@@ -1,9 +1,9 @@
-// Numbers as a person reads them.
+// Numbers as a person reads them; a unit stays with its number (\u00a0).
 
 export function bytes(n: number): string {
-  if (n < 1000) return `${n} B`;
-  if (n < 1e6) return `${(n / 1e3).toPrecision(3)} kB`;
-  return `${(n / 1e6).toPrecision(3)} MB`;
+  if (n < 1000) return `${n}\u00a0B`;
+  if (n < 1e6) return `${(n / 1e3).toPrecision(3)}\u00a0kB`;
+  return `${(n / 1e6).toPrecision(3)}\u00a0MB`;
 }
 
 export function count(n: number): string {
@@ -14,13 +14,13 @@ export function count(n: number): string {
 }
 
 export function milliseconds(n: number): string {
-  if (n >= 100) return `${n.toFixed(0)} ms`;
-  if (n >= 1) return `${n.toPrecision(3)} ms`;
-  return `${n.toFixed(2)} ms`;
+  if (n >= 100) return `${n.toFixed(0)}\u00a0ms`;
+  if (n >= 1) return `${n.toPrecision(3)}\u00a0ms`;
+  return `${n.toFixed(2)}\u00a0ms`;
 }
 
 export function percent(fraction: number): string {
-  return `${(fraction * 100).toFixed(1)}\u00a0%`; // the sign stays with its number
+  return `${(fraction * 100).toFixed(1)}\u00a0%`;
 }
 
 export function decibels(sqnr: number | null): string {

@@ -1,6 +1,6 @@
 // From the page's pictures to a network's feeds, by the form "How pictures become numbers".
 
-import { type Feeds, type ImageOptions, imageInput, images, type Model, OctavoError } from 'octavo';
+import { type Feeds, type ImageOptions, imageInput, images, type Model, OctavoError, type Sample } from 'octavo';
 import type { Picture } from './app.ts';
 import { digitTensor } from './sample.ts';
 import type { State } from './state.ts';
@@ -93,6 +93,14 @@ export function imageOptions(model: Model, state: State): ImageOptions {
     ...(mean ? { mean } : {}),
     ...(std ? { std } : {}),
   };
+}
+
+/** One picture at a time, as quantizeStatic takes them with imageOptions(). */
+export function* samples(pictures: Picture[]): Generator<Sample> {
+  for (const picture of pictures) {
+    if (picture.digit) yield digitTensor(picture.digit);
+    else if (picture.file) yield picture.file;
+  }
 }
 
 /** One picture at a time, as feeds. */

@@ -26,8 +26,8 @@ async function main(): Promise<void> {
       ? `Engine: WebAssembly relaxed SIMD, int8 dot products of class ${engineClass}.`
       : 'Engine: WebAssembly SIMD. This browser has no relaxed SIMD; results are the same, only slower.';
 
-  const app: App = { engine, modelName: '', modelBytes: 0, calibration: [], evaluation: [], isSample: false };
-  const result = resultPanel(app);
+  const app: App = { engine, modelName: '', modelBytes: 0, calibration: [], evaluation: [], chosen: [], isSample: false };
+  const result = resultPanel(app, { change: (change) => quantize.change(change), undo: () => quantize.undo() });
   const draw = drawPanel(app);
   const quantize = quantizePanel(app, async () => {
     await result.show();

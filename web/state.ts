@@ -5,6 +5,8 @@ const fields = {
   isa: ['', 'simd', 'relaxed'],
   observer: ['mse', 'percentile', 'minmax', 'histogram', 'movingAverage'],
   bn: ['auto', 'fold', 'quantized', 'float'],
+  target: ['octavo', 'onnxruntime'],
+  order: ['damage', 'network'],
   weights: ['per_channel_symmetric', 'per_tensor_symmetric'],
   preset: ['imagenet', 'unit', 'signed', 'bytes'],
   channels: ['RGB', 'BGR'],

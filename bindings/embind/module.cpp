@@ -5,8 +5,10 @@
 // so JavaScript asks for a view each time it reads or writes.
 #include <emscripten/bind.h>
 
+#include <limits>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -208,6 +210,10 @@ class JobHandle {
     return status([&] { return job_.end_samples(); });
   }
   bool sample_finished() const { return job_.sample_finished(); }
+  double samples_wanted() const {
+    const auto count = job_.samples_wanted();
+    return count ? static_cast<double>(*count) : std::numeric_limits<double>::infinity();
+  }
   val step() {
     return outcome([&]() -> Result<val> {
       OCTAVO_TRY(const quantize::Progress progress, job_.step());
@@ -246,6 +252,11 @@ class ComparisonHandle {
   }
   val inputs() const { return tensors(comparison_.graph(), comparison_.graph().inputs); }
   val input(unsigned i) { return view(comparison_.input(i)); }
+  val outputs() const { return tensors(comparison_.graph(), comparison_.graph().outputs); }
+  val output(bool of_second, unsigned i) const {
+    const std::vector<float> values = comparison_.output(of_second, i);
+    return owned(std::as_bytes(std::span<const float>(values)));
+  }
   val run_sample(double label) {
     return outcome([&]() -> Result<val> {
       OCTAVO_CHECK_OK(comparison_.run_sample(static_cast<std::int64_t>(label)));
@@ -327,6 +338,7 @@ EMSCRIPTEN_BINDINGS(octavo) {
       .function("beginSample", &JobHandle::begin_sample)
       .function("endSamples", &JobHandle::end_samples)
       .function("sampleFinished", &JobHandle::sample_finished)
+      .function("samplesWanted", &JobHandle::samples_wanted)
       .function("step", &JobHandle::step)
       .function("takeModel", &JobHandle::take_model)
       .function("report", &JobHandle::report);
@@ -337,6 +349,8 @@ EMSCRIPTEN_BINDINGS(octavo) {
       .function("inputs", &ComparisonHandle::inputs)
       .function("input", &ComparisonHandle::input)
       .function("runSample", &ComparisonHandle::run_sample)
+      .function("outputs", &ComparisonHandle::outputs)
+      .function("output", &ComparisonHandle::output)
       .function("report", &ComparisonHandle::report);
 
   function("engineClass", &engine_class);

@@ -19,8 +19,11 @@ import {
   images,
   Model,
   OctavoError,
+  type Pixels,
   type QuantizeOptions,
+  type QuantizeResult,
   quantizeStatic,
+  type Recipe,
   Tensor,
 } from './index.js';
 import { decodePicture, isPicture } from './pictures-node.js';
@@ -220,25 +223,26 @@ async function* pictureFeeds(model: Model, paths: string[], shape: number[], fla
   }
 }
 
+async function* decoded(paths: string[]): AsyncGenerator<Pixels> {
+  for (const path of paths) yield decodePicture(await readBytes(path), path);
+}
+
+async function readJson(path: string, hint: string): Promise<unknown> {
+  const text = new TextDecoder().decode(await readBytes(path));
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new OctavoError({ code: 'INVALID_OPTION', what: `It is not JSON: ${(error as Error).message}.`, where: path, hint });
+  }
+}
+
 const labelsHint = 'Give a line `file<TAB>class index` for each picture, or JSON { file: class index }.';
 
 /** labels: `file<TAB>number` lines, or JSON { file: number }. One label for each picture, by file name. */
 async function readLabels(path: string, pictures: string[]): Promise<number[]> {
   const text = new TextDecoder().decode(await readBytes(path));
-  const fromJson = (): [string, number][] => {
-    try {
-      return Object.entries(JSON.parse(text) as Record<string, number>);
-    } catch (error) {
-      throw new OctavoError({
-        code: 'INVALID_OPTION',
-        what: `It is not JSON: ${(error as Error).message}.`,
-        where: path,
-        hint: labelsHint,
-      });
-    }
-  };
   const entries: [string, number][] = text.trimStart().startsWith('{')
-    ? fromJson()
+    ? Object.entries((await readJson(path, labelsHint)) as Record<string, number>)
     : text
         .split('\n')
         .filter(Boolean)
@@ -303,13 +307,23 @@ function printTable(head: string[], rows: (string | number)[][]): void {
 // ---- commands ----
 
 interface QuantizeFlags extends PictureFlags, EngineFlags {
-  calib: string;
+  calib?: string;
+  out?: string;
+  recipe?: string;
+  saveRecipe?: string;
+  loadCalibration?: string;
+  saveCalibration?: string;
   eval?: string;
   labels?: string;
-  out: string;
   report?: string;
   observer: string;
+  calibrationMethod?: keyof typeof calibrationMethods;
   percentile?: number;
+  averagingConstant?: number;
+  observerFor: string[];
+  activationType: keyof typeof codeTypes;
+  weightType: 'QInt8';
+  perChannel?: boolean;
   perTensor?: boolean;
   reduceRange?: boolean;
   target: string;
@@ -320,30 +334,94 @@ interface QuantizeFlags extends PictureFlags, EngineFlags {
   bnExport: string;
   opset?: number;
   exclude: string[];
+  nodesToExclude: string[];
   excludeOp: string[];
+  nodesToQuantize: string[];
+  opTypesToQuantize: string[];
+  evaluateSamples?: number;
   minAgreement?: number;
 }
 
-async function quantizeCommand(path: string, flags: QuantizeFlags): Promise<number> {
-  if (flags.labels && !flags.eval) {
-    throw new OctavoError({
-      code: 'INVALID_OPTION',
-      what: '--labels are those of the pictures of --eval, which is missing.',
-      where: 'octavo quantize',
-      hint: 'Give --eval DIR too.',
-    });
-  }
-  await checkWritable(flags.out, flags.report);
-  await using engine = await openEngine(flags);
-  const { model, size } = await loadModel(path, engine);
-  const pictures = await listPictures(flags.calib, flags.samples);
-  const shape = inputShape(model, flags);
-  const evaluated = flags.eval ? await listPictures(flags.eval) : undefined;
-  const labels = evaluated && flags.labels ? await readLabels(flags.labels, evaluated) : undefined;
-  const options: QuantizeOptions = {
+/** ONNX Runtime's names of what it has too. */
+const calibrationMethods = { MinMax: 'minmax', MovingAverage: 'movingAverage', Percentile: 'percentile' } as const;
+const codeTypes = { QUInt8: 'quint8', QInt8: 'qint8' } as const;
+const observers = ['minmax', 'movingAverage', 'histogram', 'percentile', 'mse'];
+
+const usage = (what: string, hint: string): OctavoError =>
+  new OctavoError({ code: 'INVALID_OPTION', what, where: 'octavo quantize', hint });
+
+/** What may be said beside --recipe, which says all the rest. */
+const besideRecipe = new Set([
+  'recipe',
+  'calib',
+  'out',
+  'eval',
+  'labels',
+  'report',
+  'json',
+  'isa',
+  'samples',
+  'minAgreement',
+  'saveRecipe',
+]);
+/** Also that, where the recipe was made of tensors and does not know how pictures become such. */
+const pictureNames = new Set(['preset', 'size', 'resize', 'mean', 'std', 'range', 'channels', 'layout']);
+
+/** `--observer-for tensor=observer`, several of them, as an option. */
+function observerOverrides(list: string[]): Record<string, 'mse'> {
+  return Object.fromEntries(
+    list.map((item) => {
+      const at = item.lastIndexOf('=');
+      const [tensor, observer] = [item.slice(0, at), item.slice(at + 1)];
+      if (at <= 0 || !observers.includes(observer))
+        throw usage(`--observer-for ${item} is not TENSOR=OBSERVER.`, `Observers: ${observers.join(', ')}.`);
+      return [tensor, observer as 'mse'];
+    }),
+  );
+}
+
+/** --op-types-to-quantize and --nodes-to-quantize: whatever they do not name stays float. */
+async function excludedByChoice(model: Model, flags: QuantizeFlags): Promise<(string | { opType: string })[]> {
+  const { nodes } = await model.summary();
+  const rest = (flag: string, wanted: string[], all: string[]): string[] => {
+    if (wanted.length === 0) return [];
+    const odd = wanted.find((name) => !all.includes(name));
+    if (odd !== undefined) throw usage(`${flag}: the model has no '${odd}'.`, `It has ${[...new Set(all)].slice(0, 40).join(', ')}.`);
+    return [...new Set(all)].filter((name) => !wanted.includes(name));
+  };
+  return [
+    ...rest(
+      '--nodes-to-quantize',
+      flags.nodesToQuantize,
+      nodes.map(({ name }) => name),
+    ),
+    ...rest(
+      '--op-types-to-quantize',
+      flags.opTypesToQuantize,
+      nodes.map(({ op }) => op),
+    ).map((opType) => ({ opType })),
+  ];
+}
+
+const calibrationHint = 'Give a file that --save-calibration wrote.';
+interface Calibration {
+  version: 1;
+  model: { sha256: string | null };
+  ranges: Record<string, [number, number]>;
+}
+async function readCalibration(path: string): Promise<Calibration['ranges']> {
+  const { version, ranges } = ((await readJson(path, calibrationHint)) ?? {}) as Partial<Calibration>;
+  if (version === 1 && ranges) return ranges;
+  throw new OctavoError({ code: 'INVALID_OPTION', what: 'It is no calibration of version 1.', where: path, hint: calibrationHint });
+}
+
+async function optionsFromFlags(model: Model, shape: number[], flags: QuantizeFlags): Promise<QuantizeOptions> {
+  return {
     activation: {
-      observer: flags.observer as 'percentile',
+      observer: flags.calibrationMethod ? calibrationMethods[flags.calibrationMethod] : (flags.observer as 'percentile'),
+      dtype: codeTypes[flags.activationType],
       ...(flags.percentile ? { percentile: flags.percentile } : {}),
+      ...(flags.averagingConstant ? { averagingConstant: flags.averagingConstant } : {}),
     },
     weight: {
       scheme: flags.perTensor ? 'per_tensor_symmetric' : 'per_channel_symmetric',
@@ -354,30 +432,79 @@ async function quantizeCommand(path: string, flags: QuantizeFlags): Promise<numb
     equalize: flags.equalize,
     biasCorrection: flags.biasCorrection,
     batchNorm: flags.bn as 'auto',
-    exclude: [...flags.exclude, ...flags.excludeOp.map((opType) => ({ opType }))],
+    exclude: [
+      ...flags.exclude,
+      ...flags.nodesToExclude,
+      ...flags.excludeOp.map((opType) => ({ opType })),
+      ...(await excludedByChoice(model, flags)),
+    ],
+    observerOverrides: observerOverrides(flags.observerFor),
     inputShapes: { [model.inputs[0]?.name ?? '']: shape },
-    total: pictures.length,
-    ...(evaluated ? { evaluation: { samples: pictureFeeds(model, evaluated, shape, flags), ...(labels ? { labels } : {}) } } : {}),
+    ...(flags.evaluateSamples ? { evaluateSamples: flags.evaluateSamples } : {}),
+    image: imageOptions(layoutOf(model, flags), shape, flags),
+    export: { batchNorm: flags.bnExport as 'depthwise', ...(flags.opset ? { opset: flags.opset } : {}) },
+    ...(flags.loadCalibration ? { ranges: await readCalibration(flags.loadCalibration) } : {}),
   };
+}
+
+/** What was asked for twice, or not at all. @throws OctavoError INVALID_OPTION */
+function checkQuantizeFlags(flags: QuantizeFlags, given: string[], recipe: Recipe | undefined): void {
+  const missing = [...(flags.calib || flags.recipe ? [] : ['--calib <dir>']), ...(flags.out ? [] : ['--out <file>'])];
+  if (missing.length > 0)
+    throw usage(`${missing.join(' and ')} ${missing.length > 1 ? 'are' : 'is'} missing.`, 'See octavo quantize --help.');
+  if (flags.labels && !flags.eval) throw usage('--labels are those of the pictures of --eval, which is missing.', 'Give --eval DIR too.');
+  const twice = recipe && given.find((name) => !besideRecipe.has(name) && (recipe.image || !pictureNames.has(name)));
+  if (twice === undefined) return;
+  const flag = `--${twice.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+  throw usage(`The recipe says what ${flag} is.`, 'Leave it out, or leave --recipe out.');
+}
+
+/** Quantizes as flags or recipe say; pictures only where there are some. */
+async function quantizeByFlags(model: Model, flags: QuantizeFlags, recipe: Recipe | undefined): Promise<QuantizeResult> {
+  const paths = flags.calib ? await listPictures(flags.calib, flags.samples) : [];
+  const evaluated = flags.eval ? await listPictures(flags.eval) : undefined;
+  const labels = evaluated && flags.labels ? await readLabels(flags.labels, evaluated) : undefined;
+  const shapes = recipe?.options.inputShapes as Record<string, number[]> | undefined;
+  const needsShape = !recipe || (!recipe.image && paths.length + (evaluated?.length ?? 0) > 0);
+  const shape = needsShape ? (shapes?.[model.inputs[0]?.name ?? ''] ?? inputShape(model, flags)) : [];
+  const feeds = (list: string[]) => (recipe && !recipe.image ? pictureFeeds(model, list, shape, flags) : decoded(list));
   const bar = progressPrinter();
-  const job = quantizeStatic(model, pictureFeeds(model, pictures, shape, flags), options);
+  const job = quantizeStatic(model, feeds(paths), {
+    ...(recipe ? { recipe } : await optionsFromFlags(model, shape, flags)),
+    total: paths.length,
+    ...(evaluated ? { evaluation: { samples: feeds(evaluated), ...(labels ? { labels } : {}) } } : {}),
+  });
   for await (const progress of job) bar.show(progress.stage, progress.done, progress.total);
   bar.end();
-  const { model: int8, report } = await job.result;
-  const bytes = await int8.toONNX({
-    batchNorm: flags.bnExport as 'depthwise',
-    ...(flags.opset ? { opset: flags.opset } : {}),
-  });
-  await write(flags.out, bytes);
+  return job.result;
+}
+
+const recipeHint = 'Give a file that --save-recipe or the page wrote.';
+
+/** `given`: the names of the flags that were really typed. */
+async function quantizeCommand(path: string, flags: QuantizeFlags, given: string[]): Promise<number> {
+  const recipe = flags.recipe ? ((await readJson(flags.recipe, recipeHint)) as Recipe) : undefined;
+  checkQuantizeFlags(flags, given, recipe);
+  const out = flags.out ?? '';
+  await checkWritable(out, flags.report, flags.saveRecipe, flags.saveCalibration);
+  await using engine = await openEngine(flags);
+  const { model, size } = await loadModel(path, engine);
+  const { model: int8, report, recipe: made } = await quantizeByFlags(model, flags, recipe);
+  const bytes = await int8.toONNX();
+  await write(out, bytes);
+  if (flags.saveRecipe) await write(flags.saveRecipe, JSON.stringify(made, null, 2));
+  if (flags.saveCalibration) {
+    const ranges = Object.fromEntries(made.tensors.map(({ name, range }) => [name, range]));
+    const calibration: Calibration = { version: 1, model: { sha256: made.model.sha256 }, ranges };
+    await write(flags.saveCalibration, JSON.stringify(calibration, null, 2));
+  }
   if (flags.report) await write(flags.report, extname(flags.report) === '.json' ? JSON.stringify(report, null, 2) : report.toHTML());
   if (flags.json) {
-    print(JSON.stringify({ out: flags.out, bytes: { float: size, int8: bytes.length }, report }));
+    print(JSON.stringify({ out, bytes: { float: size, int8: bytes.length }, report }));
   } else {
     const fates = new Map<string, number>();
     for (const node of report.nodes) fates.set(node.fate, (fates.get(node.fate) ?? 0) + 1);
-    print(
-      `${flags.out}: ${kilobytes(size)} -> ${kilobytes(bytes.length)}; nodes: ${[...fates].map(([fate, n]) => `${n} ${fate}`).join(', ')}`,
-    );
+    print(`${out}: ${kilobytes(size)} -> ${kilobytes(bytes.length)}; nodes: ${[...fates].map(([fate, n]) => `${n} ${fate}`).join(', ')}`);
     for (const output of report.outputs) print(`output ${output.name}: ${decibels(output.sqnr)} against float, on calibration samples`);
     if (report.evaluation?.top1)
       print(`top-1 on --eval: float ${percent(report.evaluation.top1.a)}, int8 ${percent(report.evaluation.top1.b)}`);
@@ -475,15 +602,25 @@ async function compareCommand(pathA: string, pathB: string, flags: CompareFlags)
     layers: true,
     ...(labels ? { labels } : {}),
   });
+  const worst = basename(pictures[result.worst.sample] ?? '');
   if (flags.json) {
-    print(JSON.stringify(result));
+    print(JSON.stringify({ ...result, worst: { ...result.worst, picture: worst } }));
   } else {
     print(`${result.samples} pictures; bytes ${a.size} / ${b.size}`);
     if (result.top1Agreement !== null) print(`same top-1: ${percent(result.top1Agreement)}`);
     if (result.top1) print(`top-1: ${percent(result.top1.a)} / ${percent(result.top1.b)}`);
     if (result.top5) print(`top-5: ${percent(result.top5.a)} / ${percent(result.top5.b)}`);
     for (const output of result.outputs)
-      print(`output ${output.name}: ${decibels(output.sqnr)}, largest difference ${output.maxError.toPrecision(3)}`);
+      print(
+        `output ${output.name}: ${decibels(output.sqnr)}, largest difference ${output.maxError.toPrecision(3)}${output.kl === null ? '' : `, KL divergence ${output.kl.toPrecision(3)}`}`,
+      );
+    if (result.boxes) {
+      const { boxes, agreement, meanIoU } = result.boxes;
+      const words =
+        agreement === null ? 'none found' : `${percent(agreement)} have a partner at IoU 0.5, mean IoU ${meanIoU?.toFixed(3) ?? '-'}`;
+      print(`boxes: ${boxes.a} / ${boxes.b}, ${words}`);
+    }
+    print(`largest difference on ${worst}: ${percent(result.worst.relativeRms)} of the outputs' size`);
     printTable(
       ['layer', 'op', 'type', 'SQNR'],
       result.layers.map((layer) => [layer.node, layer.op, layer.type, decibels(layer.sqnr)]),
@@ -610,22 +747,37 @@ async function program(argv: string[]): Promise<number> {
         .command('quantize')
         .description('quantize a float model with calibration pictures; writes a QDQ ONNX file')
         .argument('<model>', 'float ONNX file')
-        .requiredOption('--calib <dir>', 'folder of calibration pictures (JPEG, PNG)')
-        .requiredOption('--out <file>', 'where to write the int8 ONNX file')
+        .option('--calib <dir>', 'folder of calibration pictures (JPEG, PNG)')
+        .option('--out <file>', 'where to write the int8 ONNX file')
         .option('--eval <dir>', 'pictures to compare float and int8 on afterwards')
         .option('--labels <file>', 'right classes of --eval: lines `file<TAB>class`, or JSON { file: class }')
         .option('--report <file>', 'write a report: .html or .json')
+        .option('--save-recipe <file>', 'write all that was decided, as JSON')
+        .option('--recipe <file>', 'do what a recipe says, to the byte; --calib only where it fitted weights to pictures')
+        .option('--save-calibration <file>', 'write the ranges that were found, as JSON')
+        .option('--load-calibration <file>', 'take these ranges instead of searching for them')
+        .addOption(new Option('--observer <name>', 'how ranges are found').choices(observers).default('mse'))
         .addOption(
-          new Option('--observer <name>', 'how ranges are found')
-            .choices(['minmax', 'movingAverage', 'histogram', 'percentile', 'mse'])
-            .default('mse'),
+          new Option('--calibration-method <name>', "the same by ONNX Runtime's names")
+            .choices(Object.keys(calibrationMethods))
+            .conflicts('observer'),
         )
-        .option('--percentile <p>', 'for --observer percentile', real)
+        .option(
+          '--observer-for <tensor=name>',
+          'another observer for one tensor (repeatable)',
+          (item: string, list: string[]) => [...list, item],
+          [],
+        )
+        .option('--percentile <p>', 'for the percentile observer', real)
+        .option('--averaging-constant <c>', 'for the moving average', real)
+        .addOption(new Option('--activation-type <type>', 'codes of activations').choices(Object.keys(codeTypes)).default('QUInt8'))
+        .addOption(new Option('--weight-type <type>', 'codes of weights, always symmetric').choices(['QInt8']).default('QInt8'))
         .addOption(new Option('--target <runtime>', 'where the file is meant to run').choices(['octavo', 'onnxruntime']).default('octavo'))
         .addOption(new Option('--rounding <rule>', 'of weights').choices(['secondMoment', 'nearest']).default('secondMoment'))
         .option('--no-equalize', 'do not even out channels')
         .option('--no-bias-correction', 'keep the biases')
-        .option('--per-tensor', 'one scale for all weights of a layer')
+        .option('--per-channel', 'a scale for each channel of the weights (the default)')
+        .addOption(new Option('--per-tensor', 'one scale for all weights of a layer').conflicts('perChannel'))
         .option('--reduce-range', '7-bit weights')
         .addOption(new Option('--bn <fate>', 'batch normalization').choices(['auto', 'fold', 'quantized', 'float']).default('auto'))
         .addOption(
@@ -634,11 +786,23 @@ async function program(argv: string[]): Promise<number> {
             .default('depthwise'),
         )
         .option('--opset <n>', 'opset of the file, 13 or later', positive)
-        .option('--exclude <glob>', 'keep these nodes in float (repeatable)', collect, [])
-        .option('--exclude-op <type>', 'keep nodes of this kind in float (repeatable)', collect, [])
+        .option('--exclude <glob>', 'keep these nodes in float (repeatable, as are the next)', collect, [])
+        .option('--nodes-to-exclude <list>', 'the same', collect, [])
+        .option('--exclude-op <type>', 'keep nodes of this kind in float', collect, [])
+        .option('--nodes-to-quantize <list>', 'keep all other nodes in float', collect, [])
+        .option('--op-types-to-quantize <list>', 'keep all other kinds of nodes in float', collect, [])
+        .option('--evaluate-samples <n>', 'on how many calibration pictures the report compares float and int8', positive)
         .option('--min-agreement <percent>', 'exit 3 when fewer answers equal the float ones', real),
     ),
-  ).action(end((model: string, flags: QuantizeFlags) => quantizeCommand(model, flags)));
+  ).action(
+    end((model: string, flags: QuantizeFlags, command: Command) =>
+      quantizeCommand(
+        model,
+        flags,
+        Object.keys(flags).filter((name) => command.getOptionValueSource(name) === 'cli'),
+      ),
+    ),
+  );
 
   withEngine(
     withPictures(

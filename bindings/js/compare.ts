@@ -1,15 +1,23 @@
 // Two models on the same samples.
 
+import { type BoxAgreement, BoxMatcher, type Detect, detectorOf } from './boxes.js';
 import { OctavoError, throwIfAborted } from './errors.js';
+import type { RawFeeds } from './host.js';
 import type { ImageOptions } from './images.js';
 import type { Model } from './model.js';
 import { SampleSource, type Samples, toFeeds } from './samples.js';
+import { type Tensor, tensorOfBytes } from './tensor.js';
 
 export interface CompareOptions {
   /** The right class of each sample, for top-1 and top-5. */
   labels?: Iterable<number>;
   /** Compare every layer too; slower. Default true. */
   layers?: boolean;
+  /**
+   * How a detector's outputs become boxes, for `boxes` of the result. Left out, outputs that are known (corners with class scores as UltraFace's and
+   * SSD's, YuNet's grids) are read by themselves; null leaves boxes alone.
+   */
+  detect?: Detect | null;
   inputShapes?: Record<string, number[]>;
   /** How samples that are pictures become tensors. */
   image?: ImageOptions;
@@ -35,12 +43,17 @@ export interface CompareResult {
   top5: { a: number; b: number } | null;
   /** Median time of a run, with everything in one thread. */
   milliseconds: { a: number; b: number };
-  outputs: { name: string; sqnr: number | null; maxError: number; relativeRms: number }[];
+  /** The sample (from 0) whose outputs differ most, relative to their size. */
+  worst: { sample: number; relativeRms: number };
+  /** For detectors: how far both find the same boxes. */
+  boxes: BoxAgreement | null;
+  /** `kl`: the mean Kullback-Leibler divergence of b's shares (or softmax of scores) from a's, in nats; null where an output holds no shares. */
+  outputs: { name: string; sqnr: number | null; maxError: number; relativeRms: number; kl: number | null }[];
   layers: LayerError[];
 }
 
 /**
- * Runs both models on every sample: agreement, accuracy where labels are given, error of outputs and layers, time.
+ * Runs both models on every sample: agreement of answers, shares and boxes, accuracy where labels are given, error of outputs and layers, time.
  *
  * @throws OctavoError NO_SAMPLES, SAMPLE_SHAPE, ..., INVALID_OPTION where labels and samples differ in number
  */
@@ -71,10 +84,14 @@ export async function compare(a: Model, b: Model, samples: Samples, options: Com
     );
     id = comparison.id;
     const rules = { inputs: comparison.inputs, inputShapes, ...(options.image ? { image: options.image } : {}) };
+    const detect = options.detect === undefined ? detectorOf(comparison.outputs) : (options.detect ?? undefined);
+    const matcher = detect && new BoxMatcher();
     let count = 0;
     for (let next = await source.next(); !next.done; next = await source.next()) {
       const feeds = await toFeeds(next.value, rules, `sample ${count}`);
-      await engine.call('compareSample', [id, feeds, labelOf(labels, count)], owner);
+      const shape = Object.values(feeds)[0]?.shape ?? [];
+      const outputs = await engine.call('compareSample', [id, feeds, labelOf(labels, count), detect !== undefined], owner);
+      if (outputs && detect) matcher?.add(detect(tensorsOf(outputs.a), shape), detect(tensorsOf(outputs.b), shape));
       count++;
       options.onProgress?.({ stage: 'compare', done: count });
     }
@@ -89,13 +106,17 @@ export async function compare(a: Model, b: Model, samples: Samples, options: Com
         hint: 'Give one label for each sample, in the same order.',
       });
     }
-    return JSON.parse(await engine.call('compareReport', [id], owner)) as CompareResult;
+    const report = JSON.parse(await engine.call('compareReport', [id], owner)) as Omit<CompareResult, 'boxes'>;
+    return { ...report, boxes: matcher?.result() ?? null };
   } finally {
     options.signal?.removeEventListener('abort', abort);
     await source.close();
     if (id !== undefined && !engine.closed) await engine.call('release', [id], owner).catch(() => {});
   }
 }
+
+const tensorsOf = (outputs: RawFeeds): Record<string, Tensor> =>
+  Object.fromEntries(Object.entries(outputs).map(([name, { type, bytes, shape }]) => [name, tensorOfBytes(type, bytes, shape)]));
 
 /** The label of a sample; -1 where there are no labels at all. */
 function labelOf(labels: number[] | undefined, index: number): number {

@@ -32,6 +32,7 @@ export const hostErrorCodes = {
   ENGINE_FAILED: 'The engine could not be loaded, or it was replaced after a failure.',
   FETCH_FAILED: 'A file or URL could not be read.',
   NO_SIMD: 'This JavaScript engine has no WebAssembly SIMD.',
+  RECIPE_MISMATCH: 'A recipe does not fit the model or the samples, or its file came out otherwise.',
 } as const;
 export type HostErrorCode = keyof typeof hostErrorCodes;
 export type ErrorCode = EngineErrorCode | HostErrorCode;

@@ -63,6 +63,17 @@ interface Deletable {
   delete(): void;
 }
 
+/** The bytes' sha256 in hexadecimal; null where a page has no crypto.subtle (neither https nor localhost). */
+async function sha256(...parts: Uint8Array[]): Promise<string | null> {
+  const subtle = globalThis.crypto?.subtle;
+  if (!subtle) return null;
+  const copy = new Blob(parts as Uint8Array<ArrayBuffer>[]); // made before this returns: the caller may go on with its bytes
+  const digest = await subtle.digest('SHA-256', await copy.arrayBuffer());
+  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, '0')).join('');
+}
+
+/** As many samples as weights can be fitted to: src/quantize/options.h. */
+const hashedSamples = 32;
 const sliceMilliseconds = 8;
 const stepsOfSlice = 4;
 
@@ -97,6 +108,8 @@ export class Host {
   #aborted = new Set<number>();
   #busy = new Set<number>();
   #doomed = new Set<number>();
+  /** Of a float model its file's hash; of a job that, and its first samples'. */
+  #hashes = new Map<number, Promise<string | null>[]>();
   #nextId = 1;
 
   start(options: LoadOptions): Promise<Outcome<Features>> {
@@ -129,13 +142,22 @@ export class Host {
       const buffer = unwrap<ReturnType<typeof Object> & { view(): Uint8Array; delete(): void }>(wasm.Bytes.make(bytes.length));
       try {
         buffer.view().set(bytes);
-        return this.#describe(unwrap<Model>(wasm.Model.load(buffer as Parameters<typeof wasm.Model.load>[0])));
+        const info = this.#describe(unwrap<Model>(wasm.Model.load(buffer as Parameters<typeof wasm.Model.load>[0])));
+        if (!info.quantized) this.#hashes.set(info.id, [sha256(bytes)]);
+        return info;
       } finally {
         buffer.delete();
       }
     });
   }
 
+  /** The sha256 of a float model's file; null where it cannot be told. */
+  modelHash(id: number): Promise<Outcome<string | null>> {
+    return this.#outcome(async () => {
+      this.#get('model', id);
+      return (await this.#hashes.get(id)?.[0]) ?? null;
+    });
+  }
   summary(id: number): Promise<Outcome<string>> {
     return this.#outcome(() => unwrap<string>(this.#get('model', id).summary()));
   }
@@ -204,10 +226,13 @@ export class Host {
 
   // ---- quantization ----
 
-  createJob(modelId: number, options: string): Promise<Outcome<{ id: number; inputs: TensorInfo[] }>> {
+  /** `samplesWanted`: as many as matter; Infinity for all. */
+  createJob(modelId: number, options: string): Promise<Outcome<{ id: number; inputs: TensorInfo[]; samplesWanted: number }>> {
     return this.#outcome(() => {
       const job = unwrap<QuantizeJob>(this.#wasm().QuantizeJob.create(this.#get('model', modelId), options));
-      return { id: this.#keep('job', job), inputs: job.inputs() as TensorInfo[] };
+      const id = this.#keep('job', job);
+      this.#hashes.set(id, [...(this.#hashes.get(modelId) ?? [Promise.resolve(null)])]);
+      return { id, inputs: job.inputs() as TensorInfo[], samplesWanted: job.samplesWanted() };
     });
   }
 
@@ -215,7 +240,10 @@ export class Host {
   jobSample(id: number, feeds: RawFeeds): Promise<Outcome<RawProgress>> {
     return this.#outcome(async () => {
       const job = this.#get('job', id);
-      writeFeeds(job, job.inputs() as TensorInfo[], feeds);
+      const inputs = job.inputs() as TensorInfo[];
+      writeFeeds(job, inputs, feeds);
+      const hashes = this.#hashes.get(id);
+      if (hashes && hashes.length <= hashedSamples) hashes.push(sha256(...inputs.flatMap(({ name }) => feeds[name]?.bytes ?? [])));
       unwrap(job.beginSample());
       let progress: RawProgress = { stage: 'calibrate', done: 0, total: 0 };
       await this.#inSlices(id, 'quantizeStatic', () => {
@@ -248,31 +276,57 @@ export class Host {
     });
   }
 
-  jobResult(id: number): Promise<Outcome<{ model: ModelInfo; report: string }>> {
-    return this.#outcome(() => {
+  /** The hash of the job's model (null: not known), and those of its first samples. */
+  jobHashes(id: number): Promise<Outcome<{ model: string | null; samples: (string | null)[] }>> {
+    return this.#outcome(async () => {
+      this.#get('job', id);
+      const [model = null, ...samples] = await Promise.all(this.#hashes.get(id) ?? []);
+      return { model, samples };
+    });
+  }
+  /** `exporting` are the ExportOptions, as JSON, of the file that is hashed. */
+  jobResult(
+    id: number,
+    exporting: string,
+  ): Promise<Outcome<{ model: ModelInfo; report: string; file: { bytes: number; sha256: string | null } }>> {
+    return this.#outcome(async () => {
       const job = this.#get('job', id);
       const report = unwrap<string>(job.report());
       const model = this.#describe(unwrap<Model>(job.takeModel()));
-      return { model, report };
+      const file = unwrap<Uint8Array>(this.#get('model', model.id).toONNX(exporting));
+      return { model, report, file: { bytes: file.length, sha256: await sha256(file) } };
     });
   }
 
   // ---- comparison ----
 
-  createComparison(a: number, b: number, options: string): Promise<Outcome<{ id: number; inputs: TensorInfo[] }>> {
+  createComparison(a: number, b: number, options: string): Promise<Outcome<{ id: number; inputs: TensorInfo[]; outputs: TensorInfo[] }>> {
     return this.#outcome(() => {
       const comparison = unwrap<Comparison>(this.#wasm().Comparison.create(this.#get('model', a), this.#get('model', b), options));
-      return { id: this.#keep('comparison', comparison), inputs: comparison.inputs() as TensorInfo[] };
+      return {
+        id: this.#keep('comparison', comparison),
+        inputs: comparison.inputs() as TensorInfo[],
+        outputs: comparison.outputs() as TensorInfo[],
+      };
     });
   }
-  compareSample(id: number, feeds: RawFeeds, label: number): Promise<Outcome<null>> {
+  /** With `wantsOutputs` it gives those of both models, as float32. */
+  compareSample(id: number, feeds: RawFeeds, label: number, wantsOutputs: boolean): Promise<Outcome<{ a: RawFeeds; b: RawFeeds } | null>> {
     return this.#outcome(async () => {
       const comparison = this.#get('comparison', id);
       writeFeeds(comparison, comparison.inputs() as TensorInfo[], feeds);
       unwrap(comparison.runSample(label));
       await turn();
       this.#checkAbort(id, 'compare');
-      return null;
+      if (!wantsOutputs) return null;
+      const read = (ofSecond: boolean): RawFeeds =>
+        Object.fromEntries(
+          (comparison.outputs() as TensorInfo[]).map(({ name, shape }, i) => [
+            name,
+            { type: 'float32', bytes: comparison.output(ofSecond, i) as Uint8Array, shape: shape as number[] },
+          ]),
+        );
+      return { a: read(false), b: read(true) };
     });
   }
   compareReport(id: number): Promise<Outcome<string>> {
@@ -322,6 +376,7 @@ export class Host {
     this.#objects.delete(id);
     this.#aborted.delete(id);
     this.#doomed.delete(id);
+    this.#hashes.delete(id);
   }
   #describe(model: Model): ModelInfo {
     const id = this.#keep('model', model);

@@ -180,11 +180,13 @@ export class Model {
   readonly owner: Owner;
   /** @internal */
   readonly id: number;
+  readonly #exporting: ExportOptions;
   #closed = false;
 
   /** @internal */
-  constructor(owner: Owner, info: ModelInfo) {
+  constructor(owner: Owner, info: ModelInfo, exporting: ExportOptions = {}) {
     this.owner = owner;
+    this.#exporting = exporting;
     this.id = info.id;
     this.inputs = info.inputs;
     this.outputs = info.outputs;
@@ -221,8 +223,8 @@ export class Model {
     return JSON.parse(await this.owner.engine.call('summary', [this.id], this.owner)) as ModelSummary;
   }
 
-  /** The model as an ONNX file. */
-  toONNX(options: ExportOptions = {}): Promise<Uint8Array> {
+  /** The model as an ONNX file; without options in the form that was asked for when it was quantized. */
+  toONNX(options: ExportOptions = this.#exporting): Promise<Uint8Array> {
     return this.owner.engine.call('toONNX', [this.id, JSON.stringify(options)], this.owner);
   }
 

@@ -23,23 +23,34 @@ export interface TensorReport {
   /** What the codes can express. */
   min: number;
   max: number;
+  /** What was asked for, of which `scale` and `zeroPoint` are made. */
+  range: [number, number];
+  /** Over the samples that were fed. */
   observedMin: number;
   observedMax: number;
+  /** What found the range; 'given' where it was an option. */
   observer: string;
   /** Signal to noise against float in dB; null where equal or not measured. */
   sqnr: number | null;
-  histogram: { min: number; max: number; counts: number[] } | null;
+  /** Of the float values (`counts`) and of the int8 ones, over what was seen. */
+  histogram: { min: number; max: number; counts: number[]; int8: number[] } | null;
+  /** The largest magnitude of each channel, before and after equalization; only where that changed it. */
+  channels?: { before: number[]; after: number[] };
 }
 /** The shape is src/quantize/report.h's, and `evaluation`. */
 export interface ReportData {
   version: number;
-  model: { name: string; floatBytes: number; int8Bytes: number };
+  /** `opset` is the float file's. */
+  model: { name: string; opset: number; floatBytes: number; int8Bytes: number };
   options: Record<string, unknown>;
   samples: number;
+  /** How many of them weights and channels were fitted to: 32, or 0 where there were fewer or nothing is fitted. */
+  fittedSamples: number;
   nodes: NodeReport[];
   batchNorm: { name: string; fate: 'folded' | 'int8' | 'float'; reason: string }[];
   tensors: TensorReport[];
-  weights: { name: string; node: string; scheme: string; sqnr: number | null }[];
+  /** `codes` is the FNV-1a of the codes of weights and bias. */
+  weights: { name: string; node: string; scheme: string; sqnr: number | null; codes: string }[];
   outputs: { name: string; sqnr: number | null; relativeRms: number }[];
   /** On the evaluated samples, as `outputs` and the tensors' sqnr are; of samples that calibration did not see tells `evaluation`. */
   top1Agreement: number | null;
@@ -63,6 +74,34 @@ export class Report {
   toHTML(): string {
     return renderHTML(this);
   }
+}
+
+/** What one has to know before the int8 file runs in other runtimes, a sentence each. */
+export function portabilityNotes(report: ReportData): string[] {
+  const { activation, weight, target } = report.options as {
+    activation?: { dtype?: string };
+    weight?: { reduceRange?: boolean };
+    target?: string;
+  };
+  const says: [boolean, string][] = [
+    [
+      activation?.dtype === 'qint8',
+      'Activations are int8: ONNX Runtime has integer kernels for uint8 activations on x86 and in WebAssembly, and converts or falls back to float there.',
+    ],
+    [
+      weight?.reduceRange !== true,
+      'Weights use all 8 bits: ONNX Runtime on x86 with AVX2 but without VNNI adds pairs of products in 16 bits, which can saturate. Octavo does not; reduceRange makes 7-bit weights that are safe there too.',
+    ],
+    [
+      report.model.opset < 13,
+      `The float file has opset ${report.model.opset}, the int8 file a later one: scales for each channel need 13. A runtime that is as old as the float file will not read it.`,
+    ],
+    [
+      target === 'octavo',
+      "Logits and pooled features stay float (target 'octavo'): every runtime reads the file and gives the same codes, but those layers run in float; target 'onnxruntime' puts them in int8 too, at some cost in error.",
+    ],
+  ];
+  return says.filter(([applies]) => applies).map(([, note]) => note);
 }
 
 const escapes: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' };
@@ -90,7 +129,7 @@ function histogram(tensor: TensorReport): string {
   const low = Math.min(h.min, tensor.min);
   const high = Math.max(h.max, tensor.max);
   const x = (value: number): number => (high > low ? ((value - low) / (high - low)) * width : width / 2);
-  const top = Math.log10(1 + Math.max(...h.counts));
+  const top = Math.log10(1 + Math.max(...h.counts, ...h.int8));
   const step = (h.max - h.min) / h.counts.length;
   const bars = h.counts
     .map((count, i) => {
@@ -101,11 +140,35 @@ function histogram(tensor: TensorReport): string {
         : `<rect x="${left.toFixed(1)}" y="${(height - 16 - tall).toFixed(1)}" width="${Math.max(0.5, x(h.min + (i + 1) * step) - left).toFixed(2)}" height="${tall.toFixed(1)}"/>`;
     })
     .join('');
+  const outline = h.int8
+    .map((count, i) => {
+      const y = (height - 16 - (top > 0 ? (Math.log10(1 + count) / top) * (height - 20) : 0)).toFixed(1);
+      return `${i === 0 ? 'M' : 'L'}${x(h.min + i * step).toFixed(1)} ${y}H${x(h.min + (i + 1) * step).toFixed(1)}`;
+    })
+    .join('');
   const edge = (value: number): string => `<rect x="${(x(value) - 1).toFixed(1)}" y="0" width="2" height="${height - 16}"/>`;
   return `<svg viewBox="0 0 ${width} ${height}" role="img" aria-label="Histogram of values from ${short(h.min)} to ${short(h.max)}; int8 expresses ${short(tensor.min)} to ${short(tensor.max)}">
 <g fill="var(--range)" opacity=".12"><rect x="${x(tensor.min).toFixed(1)}" y="0" width="${(x(tensor.max) - x(tensor.min)).toFixed(1)}" height="${height - 16}"/></g>
-<g fill="var(--bar)">${bars}</g><g fill="var(--range)">${edge(tensor.min)}${edge(tensor.max)}</g>
+<g fill="var(--bar)">${bars}</g><path d="${outline}" fill="none" stroke="var(--ink)"/><g fill="var(--range)">${edge(tensor.min)}${edge(tensor.max)}</g>
 <text x="0" y="${height - 3}" font-size="12" fill="var(--soft)">${short(low)}</text><text x="${width}" y="${height - 3}" font-size="12" text-anchor="end" fill="var(--soft)">${short(high)}</text></svg>`;
+}
+
+/** A row of bars, one a channel, by the logarithm of its largest magnitude. */
+function channelBars(words: string, values: number[], low: number, high: number): string {
+  const bars = values
+    .map((value, i) => {
+      const tall = value > 0 && high > low ? (40 * (Math.log2(value) - low)) / (high - low) : 0;
+      return `<rect x="${i}" y="${(40 - tall).toFixed(1)}" width=".8" height="${tall.toFixed(1)}"/>`;
+    })
+    .join('');
+  const range = `${short(Math.min(...values))} to ${short(Math.max(...values))}`;
+  return `<p class="soft">${words}: ${range}</p><svg viewBox="0 0 ${values.length} 40" preserveAspectRatio="none" width="100%" height="40" role="img" aria-label="${words}, channel by channel: ${range}"><g fill="var(--bar)">${bars}</g></svg>`;
+}
+function channelCharts({ channels }: TensorReport): string {
+  if (!channels) return '';
+  const logs = [...channels.before, ...channels.after].filter((value) => value > 0).map(Math.log2);
+  const [low, high] = [Math.min(...logs) - 1, Math.max(...logs)];
+  return `${channelBars('Channels before equalization', channels.before, low, high)}${channelBars('After', channels.after, low, high)}`;
 }
 
 function tensorRow(tensor: TensorReport, largest: number): string {
@@ -113,7 +176,7 @@ function tensorRow(tensor: TensorReport, largest: number): string {
   const color = tensor.sqnr !== null && tensor.sqnr < 15 ? 'var(--low)' : 'var(--bar)';
   return `<details><summary><span class="name"><code>${escape(tensor.name)}</code> <span class="soft">${escape(tensor.op)}</span></span><span class="num">${decibels(tensor.sqnr)}</span>
 <svg viewBox="0 0 100 3" preserveAspectRatio="none" width="100%" height="5" aria-hidden="true"><rect width="${(share * 100).toFixed(1)}" height="3" fill="${color}"/></svg></summary>
-<p>Seen ${short(tensor.observedMin)} to ${short(tensor.observedMax)}; int8 expresses ${short(tensor.min)} to ${short(tensor.max)} (${escape(tensor.dtype)}, scale ${short(tensor.scale)}, zero point ${tensor.zeroPoint}, ${escape(tensor.observer)}).</p>${histogram(tensor)}</details>`;
+<p>Seen ${short(tensor.observedMin)} to ${short(tensor.observedMax)}; int8 expresses ${short(tensor.min)} to ${short(tensor.max)} (${escape(tensor.dtype)}, scale ${short(tensor.scale)}, zero point ${tensor.zeroPoint}, ${escape(tensor.observer)}).</p>${histogram(tensor)}${channelCharts(tensor)}</details>`;
 }
 
 function table(head: string[], rows: string[][]): string {
@@ -126,11 +189,13 @@ const percent = (share: number): string => `${(share * 100).toFixed(1)} %`;
 
 function evaluationTiles(evaluation: CompareResult | null, tile: (value: string, words: string) => string): string[] {
   if (!evaluation) return [];
-  const { samples, top1Agreement, top1 } = evaluation;
+  const { samples, top1Agreement, top1, boxes, worst } = evaluation;
   return [
     ...(top1Agreement === null
       ? []
       : [tile(percent(top1Agreement), `same answer as float, on ${samples} samples that calibration did not see`)]),
+    ...(boxes && boxes.agreement !== null ? [tile(percent(boxes.agreement), `same boxes as float at IoU 0.5, of ${boxes.boxes.a}`)] : []),
+    tile(percent(worst.relativeRms), `of the outputs' size is the largest error, on sample ${worst.sample}`),
     ...(top1 ? [tile(`${percent(top1.a)} → ${percent(top1.b)}`, 'right answers, float → int8')] : []),
   ];
 }
@@ -153,6 +218,8 @@ function renderHTML(report: ReportData): string {
       : [tile(percent(report.top1Agreement), `same answer as float, on ${report.evaluatedSamples} calibration samples`)]),
     ...evaluationTiles(report.evaluation, tile),
   ];
+  const byDamage = [...report.tensors].sort((a, b) => (a.sqnr ?? Number.POSITIVE_INFINITY) - (b.sqnr ?? Number.POSITIVE_INFINITY));
+  const notes = portabilityNotes(report);
   const code = (text: string): string => `<code>${escape(text)}</code>`;
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
@@ -161,8 +228,8 @@ function renderHTML(report: ReportData): string {
 <h1>Quantization report: ${escape(model.name)}</h1>
 <p class="soft">Made by Octavo from ${report.samples} calibration samples.</p>
 <div class="tiles">${tiles.join('')}</div>
-<h2>Error by tensor</h2><p class="soft">Signal-to-noise ratio of int8 against float on ${report.evaluatedSamples} calibration samples, in the order of the network; longer is better, and below 15 dB a layer is worth a look. Open one for its histogram (log scale) and the range of int8.</p>
-${report.tensors.map((tensor) => tensorRow(tensor, largest)).join('\n')}
+<h2>Error by tensor</h2><p class="soft">Signal-to-noise ratio of int8 against float on ${report.evaluatedSamples} calibration samples, the most damaged first; longer is better, and below 15 dB a layer is worth a look. Open one for its histogram (log scale; bars: float, outline: int8) and the range of int8.</p>
+${byDamage.map((tensor) => tensorRow(tensor, largest)).join('\n')}
 ${
   report.batchNorm.length
     ? `<h2>Batch normalization</h2>${table(
@@ -179,6 +246,7 @@ ${
     ['Node', 'Operator', 'Fate', 'Why'],
     report.nodes.map((node) => [code(node.name), escape(node.op), escape(node.fate), escape(node.reason)]),
   )}
+${notes.length ? `<h2>Before it runs elsewhere</h2><ul>${notes.map((note) => `<li>${escape(note)}</li>`).join('')}</ul>` : ''}
 <h2>Options</h2><pre><code>${escape(JSON.stringify(report.options, null, 2))}</code></pre>
 </body></html>
 `;

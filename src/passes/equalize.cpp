@@ -435,7 +435,7 @@ class Equalizer {
       const auto id = static_cast<ValueId>(v);
       if (!changes(id)) continue;
       ++changed;
-      graph_.value(id).name = graph_.fresh_value_name(text(graph_.value(id).name, "_equalized"));
+      graph_.value(id).name = graph_.fresh_value_name(equalized_name(graph_.value(id).name));
     }
     for (const Product& p : products_) {
       const Node& node = graph_.nodes[p.node];
@@ -446,7 +446,7 @@ class Equalizer {
   }
 
   void replace(ValueId& input, Tensor tensor) {
-    const std::string name = text(graph_.value(input).name, "_equalized");
+    const std::string name = equalized_name(graph_.value(input).name);
     input = graph_.add_constant(graph_.fresh_value_name(name), std::move(tensor));
   }
 

@@ -28,13 +28,16 @@ struct ChannelStats {
   std::vector<double> square;
 };
 
+// What a value is called once its channels have changed, as it does not hold what it did.
+inline std::string equalized_name(const std::string& name) { return name + "_equalized"; }
+
 struct EqualizeOptions {
   bool per_channel = true;     // weights have a scale for each output channel
   double largest_ratio = 0.3;  // of the predicted noise, after to before
 };
 
-// `stats` by value name; values without are left alone. The names of values that change get
-// "_equalized" appended, because they no longer hold what they did. How many values changed.
+// `stats` by value name; values without are left alone. Values that change get their
+// equalized_name(). How many values changed.
 Result<int> equalize(Graph& graph, const std::map<std::string, ChannelStats>& stats,
                      const EqualizeOptions& options, PassContext& context);
 

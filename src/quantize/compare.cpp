@@ -11,6 +11,14 @@ namespace octavo::quantize {
 
 namespace {
 
+// An output of both.
+struct Output {
+  std::string name;
+  ErrorSums sums{};
+  double divergence = 0;
+  std::int64_t rows = 0;  // 0: no rows of shares or scores
+};
+
 // A tensor that both sessions make.
 struct Layer {
   std::string node, op, tensor;
@@ -27,10 +35,12 @@ struct Hits {
 struct Comparison::Impl {
   runtime::Session a, b;
   std::vector<Layer> layers;
-  std::vector<std::pair<std::string, ErrorSums>> outputs;
-  std::vector<double> milliseconds_a, milliseconds_b;
+  std::vector<Output> outputs;
+  std::int64_t worst_sample = -1;
+  double worst_error = -1;
+  std::vector<double> milliseconds_a{}, milliseconds_b{};
   std::int64_t samples = 0, labelled = 0, rows = 0, equal_rows = 0;
-  Hits hits_a, hits_b;
+  Hits hits_a{}, hits_b{};
 };
 
 Comparison::Comparison(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -90,21 +100,12 @@ Result<Comparison> Comparison::create(const Model& a, const Model& b, std::strin
       }
     }
   }
-  std::vector<std::pair<std::string, ErrorSums>> outputs;
-  for (const ValueId id : graph_a.outputs)
-    outputs.emplace_back(graph_a.value(id).name, ErrorSums{});
-  return Comparison(std::make_unique<Impl>(Impl{std::move(first),
-                                                std::move(second),
-                                                std::move(pairs),
-                                                std::move(outputs),
-                                                {},
-                                                {},
-                                                0,
-                                                0,
-                                                0,
-                                                0,
-                                                {},
-                                                {}}));
+  std::vector<Output> outputs;
+  for (const ValueId id : graph_a.outputs) outputs.push_back({.name = graph_a.value(id).name});
+  return Comparison(std::make_unique<Impl>(Impl{.a = std::move(first),
+                                                .b = std::move(second),
+                                                .layers = std::move(pairs),
+                                                .outputs = std::move(outputs)}));
 }
 
 const Graph& Comparison::graph() const { return impl_->a.graph(); }
@@ -121,17 +122,25 @@ Status Comparison::run_sample(std::int64_t label) {
   ++impl.samples;
   for (Layer& layer : impl.layers)
     layer.sums.add(read_real(impl.a, layer.a), read_real(impl.b, layer.b));
+  // The largest value means an answer in a classifier; a network of several outputs is a detector
+  // or the like.
+  const bool classifies = impl.outputs.size() == 1;
+  ErrorSums of_sample;
   for (std::size_t i = 0; i < impl.outputs.size(); ++i) {
-    const std::vector<float> x = read_real(impl.a, impl.a.graph().outputs[i]);
-    const std::vector<float> y = read_real(impl.b, impl.b.graph().outputs[i]);
-    impl.outputs[i].second.add(x, y);
+    const std::vector<float> x = output(false, i);
+    const std::vector<float> y = output(true, i);
+    Output& both = impl.outputs[i];
+    both.sums.add(x, y);
+    of_sample.add(x, y);
+    const Shape& shape = *impl.a.graph().value(impl.a.graph().outputs[i]).shape;
+    const std::int64_t width = class_count(shape);
+    if (const auto divergent = divergence(x, y, width, classifies)) {
+      both.divergence += *divergent;
+      both.rows += static_cast<std::int64_t>(x.size()) / width;
+    }
     if (i != 0) continue;
-    const Shape& shape = *impl.a.graph().value(impl.a.graph().outputs[0]).shape;
     const std::vector<std::int64_t> best_a = top1_rows(x, shape);
     const std::vector<std::int64_t> best_b = top1_rows(y, shape);
-    // The largest value means an answer in a classifier; a network of several outputs is a detector
-    // or the like.
-    const bool classifies = impl.outputs.size() == 1;
     for (std::size_t row = 0; classifies && row < best_a.size() && row < best_b.size(); ++row) {
       ++impl.rows;
       impl.equal_rows += best_a[row] == best_b[row] ? 1 : 0;
@@ -146,7 +155,16 @@ Status Comparison::run_sample(std::int64_t label) {
       count(impl.hits_b, y);
     }
   }
+  if (of_sample.relative_rms() > impl.worst_error) {
+    impl.worst_error = of_sample.relative_rms();
+    impl.worst_sample = impl.samples - 1;
+  }
   return ok_status();
+}
+
+std::vector<float> Comparison::output(bool of_second, std::size_t i) const {
+  const runtime::Session& session = of_second ? impl_->b : impl_->a;
+  return read_real(session, session.graph().outputs[i]);
 }
 
 std::string Comparison::report_json() const {
@@ -168,12 +186,16 @@ std::string Comparison::report_json() const {
   out["top1"] = accuracy(impl.hits_a.top1, impl.hits_b.top1);
   out["top5"] = accuracy(impl.hits_a.top5, impl.hits_b.top5);
   out["milliseconds"] = {{"a", median(impl.milliseconds_a)}, {"b", median(impl.milliseconds_b)}};
+  out["worst"] = {{"sample", impl.worst_sample}, {"relativeRms", impl.worst_error}};
   out["outputs"] = Json::array();
-  for (const auto& [name, sums] : impl.outputs) {
-    out["outputs"].push_back({{"name", name},
-                              {"sqnr", number(sums.sqnr())},
-                              {"maxError", sums.max_error},
-                              {"relativeRms", sums.relative_rms()}});
+  for (const Output& both : impl.outputs) {
+    out["outputs"].push_back(
+        {{"name", both.name},
+         {"sqnr", number(both.sums.sqnr())},
+         {"maxError", both.sums.max_error},
+         {"relativeRms", both.sums.relative_rms()},
+         {"kl",
+          both.rows > 0 ? Json(both.divergence / static_cast<double>(both.rows)) : Json(nullptr)}});
   }
   out["layers"] = Json::array();
   for (const Layer& layer : impl.layers) {

@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "quantize/model.h"
@@ -25,12 +26,16 @@ class Comparison {
   const Graph& graph() const;
   std::span<std::byte> input(std::size_t i);
   Status run_sample(std::int64_t label);
+  // Output i of the reference, or of the second model, after run_sample: real numbers, row-major.
+  std::vector<float> output(bool of_second, std::size_t i) const;
   // { samples, labelled, top1Agreement, top1: {a, b}, top5: {a, b},
   //   milliseconds: {a: median, b: median},
-  //   outputs: [{ name, sqnr, maxError, relativeRms }],
+  //   worst: { sample, relativeRms },   the one whose outputs differ most
+  //   outputs: [{ name, sqnr, maxError, relativeRms, kl }],
   //   layers: [{ node, op, tensor, sqnr, type }] }
   // top-1 is over the last axis of the first output ([N, C, 1, 1]: over the channels);
-  // SQNR = 10 log10(sum a^2 / sum (a-b)^2), null when equal.
+  // kl is the mean divergence of a row in nats: of a classifier's only output, else of outputs
+  // whose rows are shares; null elsewhere. SQNR = 10 log10(sum a^2 / sum (a-b)^2), null when equal.
   std::string report_json() const;
 
  private:

@@ -43,7 +43,7 @@ struct Watched {
   std::optional<calib::Range> range;
   std::optional<ValueId> in_float, in_int8;  // where the evaluation finds it
   ErrorSums sums;
-  std::vector<std::int64_t> histogram;
+  std::vector<std::int64_t> histogram, int8_histogram;  // over seen()
 
   calib::Range seen() const { return (extremes ? extremes : observer)->range(); }
 };
@@ -85,6 +85,12 @@ struct OutputError {
 struct WeightError {
   std::string name, node, scheme;
   ErrorSums sums;
+  std::uint64_t codes;  // fnv1a of the weights' codes and the bias's
+};
+
+// What `equalize` made of a value's channels: their largest magnitudes.
+struct ChannelChange {
+  std::vector<float> before, after;
 };
 
 enum class Stage { kCalibrate, kRanges, kInsert, kRefine, kPrepare, kEvaluate, kDone };
@@ -95,6 +101,7 @@ struct QuantizeJob::Impl {
   JobOptions options;
   kernels::Policy policy;
   std::string model_name;
+  int opset = 0;  // of the float file
   std::size_t float_bytes = 0, int8_bytes = 0;
   Graph normalized;  // as loaded, for the report's list of nodes
   Graph graph;       // after the float passes
@@ -104,6 +111,7 @@ struct QuantizeJob::Impl {
   std::optional<WindowMeans> means;  // of the float network
   std::optional<Refinement> refinement;
   std::size_t refined_nodes = 0;
+  std::int64_t fitted_samples = 0;  // what weights, biases and channels were fitted to
   std::optional<runtime::Session> float_session;           // calibration, then latency
   std::vector<Watched> watched;                            // graph order
   std::vector<std::vector<std::size_t>> watched_by_value;  // of the float session's values
@@ -119,8 +127,9 @@ struct QuantizeJob::Impl {
   // Equalization waits for kCorrectionSamples samples; where it changes the network, those are
   // calibrated once more.
   std::map<std::string, ChannelSums> channel_sums;
-  std::optional<std::size_t> replay;  // the kept sample to calibrate again
-  bool replaying = false;             // it is in the session
+  std::map<std::string, ChannelChange> channel_changes;  // by the name of the equalized value
+  std::optional<std::size_t> replay;                     // the kept sample to calibrate again
+  bool replaying = false;                                // it is in the session
 
   std::optional<Graph> quantized;
   std::vector<passes::Note> lowering_notes;
@@ -136,8 +145,21 @@ struct QuantizeJob::Impl {
   Status open_float_session();
   void watch();
   bool collects_channels() const {
-    return options.equalize && samples < kCorrectionSamples && !replay;
+    return options.equalize && (samples < kCorrectionSamples || replay);
   }
+  // The range that was given for a tensor. Equalization, which comes later, renames what it
+  // changes.
+  const calib::Range* given_range(const std::string& name) const {
+    const auto found = options.ranges.find(name);
+    return found == options.ranges.end() ? nullptr : &found->second;
+  }
+  bool knows_all_ranges() const {
+    return std::all_of(watched.begin(), watched.end(), [this](const Watched& tensor) {
+      return given_range(tensor.name) != nullptr ||
+             (options.equalize && given_range(passes::equalized_name(tensor.name)) != nullptr);
+    });
+  }
+  Status check_named_tensors() const;
   void observe_inputs();
   Status equalize();
   void replay_some();
@@ -155,8 +177,8 @@ struct QuantizeJob::Impl {
 
   // How many of the first samples are kept.
   std::int64_t to_keep() const {
-    const bool refines = options.refine_rounding || options.correct_bias || options.equalize;
-    return std::max<std::int64_t>(options.evaluate_samples, refines ? kCorrectionSamples : 0);
+    return std::max<std::int64_t>(options.evaluate_samples,
+                                  options.fits() ? kCorrectionSamples : 0);
   }
   Status insert();
   Status start_refinement();
@@ -201,6 +223,7 @@ Result<QuantizeJob> QuantizeJob::create(const Model& model, std::string_view opt
 
 Status QuantizeJob::Impl::start(const Model& model) {
   model_name = model.graph().name;
+  opset = model.opset();
   float_bytes = model.file_bytes();
   normalized = model.graph();
   graph = model.graph();
@@ -258,7 +281,6 @@ void QuantizeJob::Impl::watch() {
   options.qdq.observable = nullptr;
 
   const Uses uses(graph);
-  const calib::ObserverDef* def = calib::find_observer(options.observer);
   watched.clear();
   watched_by_value.assign(running_graph.values.size(), {});
   if (options.correct_bias) means.emplace(running_graph);
@@ -269,9 +291,14 @@ void QuantizeJob::Impl::watch() {
     tensor.name = name;
     tensor.node = producer ? graph.node(*producer).name : "";
     tensor.op = producer ? graph.node(*producer).op : "";
-    tensor.observer = def->make(options.observer_options);
-    if (options.observer != "minmax") tensor.extremes = calib::make_min_max({});
+    // Of a range that is given only the report wants to know what was seen.
+    const bool given = given_range(name) != nullptr;
+    const std::string& observer = options.observer_of(name);
+    tensor.observer = given ? calib::make_min_max({})
+                            : calib::find_observer(observer)->make(options.observer_options);
+    if (!given && observer != "minmax") tensor.extremes = calib::make_min_max({});
     tensor.histogram.assign(kHistogramBins, 0);
+    tensor.int8_histogram = tensor.histogram;
     watched_by_value[static_cast<std::size_t>(by_name.at(name))].push_back(watched.size());
     watched.push_back(std::move(tensor));
   }
@@ -306,6 +333,12 @@ Status QuantizeJob::Impl::equalize() {
   OCTAVO_TRY(const int changes, passes::equalize(equalized, stats, equalize_options, context));
   if (changes == 0) return ok_status();
   graph = std::move(equalized);
+  for (const Value& value : graph.values) {
+    for (const auto& [name, channels] : stats) {
+      if (value.name == passes::equalized_name(name))
+        channel_changes[value.name].before = channels.largest;
+    }
+  }
   replay = 0;
   return open_float_session();
 }
@@ -322,6 +355,8 @@ void QuantizeJob::Impl::replay_some() {
   if (replaying) return;
   ++*replay;
   if (*replay == static_cast<std::size_t>(kCorrectionSamples)) {
+    for (auto& [name, change] : channel_changes) change.after = channel_sums[name].stats.largest;
+    channel_sums.clear();
     replay.reset();
     running = false;
   }
@@ -406,7 +441,7 @@ Status QuantizeJob::end_samples() {
                  "",
                  "Call end_samples() once, after the last sample is finished.",
                  {}};
-  if (impl.samples == 0) {
+  if (impl.samples == 0 && !impl.knows_all_ranges()) {
     return impl.fail(Error{Code::kNoSamples,
                            "Calibration got no samples.",
                            "",
@@ -419,10 +454,33 @@ Status QuantizeJob::end_samples() {
   return ok_status();
 }
 
+std::optional<std::int64_t> QuantizeJob::samples_wanted() const {
+  if (!impl_->knows_all_ranges()) return std::nullopt;
+  return impl_->to_keep();
+}
+
 // ---- quantization ----
+
+// An option for a tensor that there is not would be a misspelt one.
+Status QuantizeJob::Impl::check_named_tensors() const {
+  const auto check = [this](std::string_view option, const std::string& name) -> Status {
+    for (const Graph* known : {&graph, &normalized}) {
+      if (std::any_of(known->values.begin(), known->values.end(),
+                      [&](const Value& value) { return value.name == name; }))
+        return ok_status();
+    }
+    return invalid_option(text(option, ".", name), "The network has no such tensor.",
+                          "The names are those of report.tensors.");
+  };
+  for (const auto& [name, range] : options.ranges) OCTAVO_CHECK_OK(check("ranges", name));
+  for (const auto& [name, observer] : options.observer_overrides)
+    OCTAVO_CHECK_OK(check("observerOverrides", name));
+  return ok_status();
+}
 
 Status QuantizeJob::Impl::insert() {
   std::map<std::string, calib::Range> ranges;
+  OCTAVO_CHECK_OK(check_named_tensors());
   for (const Watched& tensor : watched) ranges.emplace(tensor.name, *tensor.range);
   Graph qdq = graph;
   OCTAVO_CHECK_OK(passes::insert_qdq(qdq, options.qdq, plan, ranges, context));
@@ -439,6 +497,7 @@ Status QuantizeJob::Impl::start_refinement() {
   refine.largest_code = options.qdq.reduce_range ? 64 : 127;
   refine.policy = policy;
   refine.shapes = options.input_shapes;
+  if (options.fits() && kept.size() >= enough) fitted_samples = kCorrectionSamples;
   if ((!refine.rounding && !refine.bias) || kept.size() < enough) return ok_status();
   if (!means) means.emplace(Graph());
   OCTAVO_TRY(Refinement made,
@@ -465,7 +524,14 @@ void QuantizeJob::Impl::measure_weights() {
     WeightError error{original.name,
                       node.name,
                       params->is_per_tensor() ? "per_tensor_symmetric" : "per_channel_symmetric",
-                      {}};
+                      {},
+                      kFnv1aSeed};
+    for (const std::size_t i : {std::size_t{1}, std::size_t{2}}) {
+      const auto made = node.input(i) == kNoValue ? std::nullopt : uses.producer_of(node.inputs[i]);
+      if (!made) continue;
+      const auto& codes = quantized->value(quantized->node(*made).inputs[0]).constant;
+      if (codes) error.codes = fnv1a({codes->data(), codes->bytes()}, error.codes);
+    }
     error.sums.add(original.constant->span<float>(), (*real)[0].span<float>());
     weights.push_back(std::move(error));
   }
@@ -531,24 +597,27 @@ void QuantizeJob::Impl::evaluate_next() {
 
 void QuantizeJob::Impl::evaluate_tensor(Watched& tensor) {
   if (!tensor.in_float) return;
-  const std::vector<float> reference = read_unordered(*float_kept, *tensor.in_float);
-  if (tensor.in_int8) {
-    const Layout layout = float_kept->graph().value(*tensor.in_float).layout;
-    if (layout == int8_kept->graph().value(*tensor.in_int8).layout) {
-      tensor.sums.add(reference, read_unordered(*int8_kept, *tensor.in_int8));
-    } else {
-      tensor.sums.add(read_real(*float_kept, *tensor.in_float),
-                      read_real(*int8_kept, *tensor.in_int8));
-    }
-  }
   const calib::Range seen = tensor.seen();
   const float width = seen.max - seen.min;  // infinite where the range is wider than a float
-  for (const float value : reference) {
-    const float place =
-        width > 0 ? (value - seen.min) / width * static_cast<float>(kHistogramBins) : 0.0F;
-    const float bin = std::clamp(place, 0.0F, static_cast<float>(kHistogramBins - 1));
-    ++tensor.histogram[static_cast<std::size_t>(bin)];
+  const auto count = [&](std::span<const float> values, std::vector<std::int64_t>& counts) {
+    for (const float value : values) {
+      const float place =
+          width > 0 ? (value - seen.min) / width * static_cast<float>(kHistogramBins) : 0.0F;
+      const float bin = std::clamp(place, 0.0F, static_cast<float>(kHistogramBins - 1));
+      ++counts[static_cast<std::size_t>(bin)];
+    }
+  };
+  std::vector<float> reference = read_unordered(*float_kept, *tensor.in_float);
+  if (tensor.in_int8) {
+    const Layout layout = float_kept->graph().value(*tensor.in_float).layout;
+    const bool alike = layout == int8_kept->graph().value(*tensor.in_int8).layout;
+    if (!alike) reference = read_real(*float_kept, *tensor.in_float);
+    const std::vector<float> other = alike ? read_unordered(*int8_kept, *tensor.in_int8)
+                                           : read_real(*int8_kept, *tensor.in_int8);
+    tensor.sums.add(reference, other);
+    count(other, tensor.int8_histogram);
   }
+  count(reference, tensor.histogram);
 }
 
 void QuantizeJob::Impl::evaluate_outputs() {
@@ -594,7 +663,8 @@ Result<Progress> QuantizeJob::Impl::step() {
     }
     case Stage::kRanges: {
       if (next < watched.size()) {
-        watched[next].range = watched[next].observer->range();
+        const calib::Range* given = given_range(watched[next].name);
+        watched[next].range = given != nullptr ? *given : watched[next].observer->range();
         return Progress{"quantize", static_cast<std::int64_t>(++next), quantize_total()};
       }
       stage = Stage::kInsert;
@@ -661,6 +731,13 @@ Model QuantizeJob::take_model() {
 namespace {
 
 Json number(const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); }
+
+std::string hexadecimal(std::uint64_t value) {
+  std::string digits(16, '0');
+  for (std::size_t i = digits.size(); i-- > 0; value >>= 4U)
+    digits[i] = "0123456789abcdef"[value & 15U];
+  return digits;
+}
 
 // "folded into node 'conv1'" -> "conv1"
 std::string named_node(const std::string& what) {
@@ -744,15 +821,22 @@ Json QuantizeJob::Impl::tensors_json() const {
         entry["max"] = scale * static_cast<float>(lowest + 255 - zero);
       }
     }
+    entry["range"] = {tensor.range->min, tensor.range->max};
     entry["observedMin"] = seen.min;
     entry["observedMax"] = seen.max;
-    entry["observer"] = options.observer;
+    entry["observer"] =
+        given_range(tensor.name) != nullptr ? "given" : options.observer_of(tensor.name);
     entry["sqnr"] = number(tensor.sums.sqnr());
     if (evaluated > 0) {
-      entry["histogram"] = {{"min", seen.min}, {"max", seen.max}, {"counts", tensor.histogram}};
+      entry["histogram"] = {{"min", seen.min},
+                            {"max", seen.max},
+                            {"counts", tensor.histogram},
+                            {"int8", tensor.int8_histogram}};
     } else {
       entry["histogram"] = nullptr;
     }
+    if (const auto change = channel_changes.find(tensor.name); change != channel_changes.end())
+      entry["channels"] = {{"before", change->second.before}, {"after", change->second.after}};
     out.push_back(std::move(entry));
   }
   return out;
@@ -762,10 +846,13 @@ std::string QuantizeJob::report_json() const {
   const Impl& impl = *impl_;
   if (!impl.quantized) return "{}";
   Json out{{"version", 1}};
-  out["model"] = {
-      {"name", impl.model_name}, {"floatBytes", impl.float_bytes}, {"int8Bytes", impl.int8_bytes}};
+  out["model"] = {{"name", impl.model_name},
+                  {"opset", impl.opset},
+                  {"floatBytes", impl.float_bytes},
+                  {"int8Bytes", impl.int8_bytes}};
   out["options"] = effective_options(impl.options);
   out["samples"] = impl.samples;
+  out["fittedSamples"] = impl.fitted_samples;
   out["nodes"] = impl.nodes_json();
   out["batchNorm"] = impl.batch_norm_json(out["nodes"]);
   out["tensors"] = impl.tensors_json();
@@ -774,7 +861,8 @@ std::string QuantizeJob::report_json() const {
     out["weights"].push_back({{"name", weight.name},
                               {"node", weight.node},
                               {"scheme", weight.scheme},
-                              {"sqnr", number(weight.sums.sqnr())}});
+                              {"sqnr", number(weight.sums.sqnr())},
+                              {"codes", hexadecimal(weight.codes)}});
   }
   out["outputs"] = Json::array();
   for (const OutputError& output : impl.outputs) {

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -35,6 +37,9 @@ class QuantizeJob {
   //   batchNorm: 'auto'|'fold'|'quantized'|'float',
   //   exclude: (string glob of node names | { opType: string })[],
   //   inputShapes: { [input]: number[] },
+  //   observerOverrides: { [tensor]: observer },
+  //   ranges: { [tensor]: [lowest, highest] }  known already: these are not searched for
+  //   export: see parse_export_options; only checked, so that a mistake shows before the work
   //   evaluateSamples: 8 }
   static Result<QuantizeJob> create(const Model& model, std::string_view options_json,
                                     const kernels::Policy& policy);
@@ -46,7 +51,10 @@ class QuantizeJob {
   const Graph& graph() const;
   std::span<std::byte> input(std::size_t i);
   Status begin_sample();
-  Status end_samples();  // NO_SAMPLES when there was none
+  Status end_samples();  // NO_SAMPLES when there was none, unless every range is known
+  // How many samples can still matter to the model or the report: nothing for all there are, since
+  // a range is searched for; otherwise those that are fitted to or evaluated on.
+  std::optional<std::int64_t> samples_wanted() const;
   // Does a bounded piece of work (a few milliseconds to a layer).
   Result<Progress> step();
   bool sample_finished() const;

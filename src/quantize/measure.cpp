@@ -95,11 +95,55 @@ void ErrorSums::add(std::span<const float> reference, std::span<const float> oth
   }
 }
 
-std::vector<std::int64_t> top1_rows(std::span<const float> values, const Shape& shape) {
+std::int64_t class_count(const Shape& shape) {
   // Classes run along the last axis, or along the channels of a 1x1 image.
   const int rank = shape.rank();
   const bool one_pixel = rank == 4 && shape[2] == 1 && shape[3] == 1;
-  const std::int64_t width = rank == 0 ? 1 : shape[one_pixel ? 1 : rank - 1];
+  return rank == 0 ? 1 : shape[one_pixel ? 1 : rank - 1];
+}
+
+namespace {
+
+// Makes a row of scores shares of 1; false where it is none and `scores` forbids to.
+bool to_shares(std::span<const float> row, bool scores, std::vector<double>& shares) {
+  shares.assign(row.begin(), row.end());
+  double sum = std::accumulate(shares.begin(), shares.end(), 0.0);
+  const auto [low, high] = std::ranges::minmax(shares);
+  constexpr double kTolerance = 1e-2;  // of shares that went through 8 bits
+  if (low >= 0 && std::fabs(sum - 1) < kTolerance) {
+    for (double& share : shares) share /= sum;
+    return true;
+  }
+  if (!scores) return false;
+  sum = 0;
+  for (double& share : shares) sum += share = std::exp(share - high);
+  for (double& share : shares) share /= sum;
+  return true;
+}
+
+}  // namespace
+
+std::optional<double> divergence(std::span<const float> reference, std::span<const float> other,
+                                 std::int64_t width, bool scores) {
+  constexpr double kLeast = 1e-12;  // a share of 0 would make one rounded answer infinitely wrong
+  const auto n = static_cast<std::size_t>(width);
+  if (width < 2 || reference.size() < n || other.size() != reference.size()) return std::nullopt;
+  std::vector<double> p;
+  std::vector<double> q;
+  double sum = 0;
+  for (std::size_t at = 0; at + n <= reference.size(); at += n) {
+    if (!to_shares(reference.subspan(at, n), scores, p) ||
+        !to_shares(other.subspan(at, n), scores, q))
+      return std::nullopt;
+    for (std::size_t i = 0; i < n; ++i) {
+      if (p[i] > 0) sum += p[i] * std::log(p[i] / std::max(q[i], kLeast));
+    }
+  }
+  return sum;
+}
+
+std::vector<std::int64_t> top1_rows(std::span<const float> values, const Shape& shape) {
+  const std::int64_t width = class_count(shape);
   if (width < 2) return {};
   std::vector<std::int64_t> best;
   for (std::size_t row = 0; row + static_cast<std::size_t>(width) <= values.size();

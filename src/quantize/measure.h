@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -38,11 +39,26 @@ struct ErrorSums {
   }
 };
 
+// How many classes a row of an output has: the length of the last axis ([N, C, 1, 1]: C).
+std::int64_t class_count(const Shape& shape);
+// The Kullback-Leibler divergence of `other`'s shares from `reference`'s, in nats, summed over rows
+// of `width`: rows that are shares (not negative, sum 1) as they are, others after softmax. Nothing
+// where rows are no shares and `scores` is false.
+std::optional<double> divergence(std::span<const float> reference, std::span<const float> other,
+                                 std::int64_t width, bool scores);
 // Indices of the largest elements along the last axis ([N, C, 1, 1]: along the channels), one a
 // row; empty where that axis has fewer than 2 elements.
 std::vector<std::int64_t> top1_rows(std::span<const float> values, const Shape& shape);
 // Whether `label` is among the `k` largest of one row.
 bool in_top(std::span<const float> row, std::int64_t label, std::size_t k);
+
+// FNV-1a with 64 bits, continued from `hash`.
+inline constexpr std::uint64_t kFnv1aSeed = 0xCBF29CE484222325U;
+inline std::uint64_t fnv1a(std::span<const std::byte> bytes, std::uint64_t hash = kFnv1aSeed) {
+  for (const std::byte byte : bytes)
+    hash = (hash ^ std::to_integer<std::uint64_t>(byte)) * 0x100000001B3U;
+  return hash;
+}
 
 double median(std::vector<double> values);  // 0 for none
 

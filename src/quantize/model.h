@@ -34,6 +34,7 @@ class Model {
   bool is_quantized() const;  // has Q/DQ nodes or integer codes
   // Size of the file that the model was loaded from; 0 for one that was not.
   std::size_t file_bytes() const { return file_bytes_; }
+  int opset() const { return opset_; }  // the file's
 
   // { name, producer, opset, metadata, quantized, parameters, bytes, macs,
   //   inputs: [{ name, type, shape: (number|string)[] }], outputs: [same],

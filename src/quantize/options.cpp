@@ -1,8 +1,10 @@
 #include "quantize/options.h"
 
+#include <cmath>
 #include <vector>
 
 #include "ops/op.h"
+#include "quantize/model.h"
 
 namespace octavo::quantize {
 
@@ -13,15 +15,32 @@ constexpr std::string_view kRoundings[] = {"secondMoment", "nearest"};
 constexpr std::string_view kTargets[] = {"octavo", "onnxruntime"};
 constexpr std::string_view kBatchNorms[] = {"auto", "fold", "quantized", "float"};
 
+std::vector<std::string_view> observer_names() {
+  std::vector<std::string_view> names;
+  for (const calib::ObserverDef& row : calib::all_observers()) names.push_back(row.name);
+  return names;
+}
+
+Status read_observer_overrides(const OptionReader& options, JobOptions& out) {
+  const Json* json = options.find("observerOverrides");
+  if (json == nullptr) return ok_status();
+  const OptionReader overrides(*json, options.path("observerOverrides"));
+  if (!json->is_object()) {
+    return invalid_option(options.path("observerOverrides"), "It is not an object.",
+                          "Use an object of tensor names with observers, as { logits: 'minmax' }.");
+  }
+  for (const auto& [name, value] : json->items())
+    OCTAVO_CHECK_OK(overrides.read(name, out.observer_overrides[name], observer_names()));
+  return ok_status();
+}
+
 Status read_activation(const OptionReader& options, JobOptions& out) {
   const Json* json = options.find("activation");
   if (json == nullptr) return ok_status();
   const OptionReader activation(*json, options.path("activation"));
   constexpr std::string_view kKeys[] = {"observer", "percentile", "averagingConstant", "dtype"};
   OCTAVO_CHECK_OK(activation.check(kKeys));
-  std::vector<std::string_view> observers;
-  for (const calib::ObserverDef& row : calib::all_observers()) observers.push_back(row.name);
-  OCTAVO_CHECK_OK(activation.read("observer", out.observer, observers));
+  OCTAVO_CHECK_OK(activation.read("observer", out.observer, observer_names()));
   OCTAVO_CHECK_OK(activation.read("percentile", out.observer_options.percentile, 50, 100));
   OCTAVO_CHECK_OK(
       activation.read("averagingConstant", out.observer_options.averaging_constant, 1e-6, 1));
@@ -68,6 +87,27 @@ Status read_exclude(const OptionReader& options, JobOptions& out) {
   }
   return ok_status();
 }
+
+Status read_ranges(const OptionReader& options, JobOptions& out) {
+  const Json* json = options.find("ranges");
+  if (json == nullptr) return ok_status();
+  const std::string hint =
+      "Use an object of tensor names with [lowest, highest], as { image: [0, 1] }.";
+  if (!json->is_object())
+    return invalid_option(options.path("ranges"), "It is not an object.", hint);
+  for (const auto& [name, pair] : json->items()) {
+    const bool numbers =
+        pair.is_array() && pair.size() == 2 && pair[0].is_number() && pair[1].is_number();
+    const calib::Range range =
+        numbers ? calib::Range{pair[0].get<float>(), pair[1].get<float>()} : calib::Range{1, 0};
+    if (!(range.min <= range.max && std::isfinite(range.min) && std::isfinite(range.max))) {
+      return invalid_option(text(options.path("ranges"), ".", name),
+                            text(dump(pair), " is no range."), hint);
+    }
+    out.ranges.emplace(name, range);
+  }
+  return ok_status();
+}
 }  // namespace
 
 Result<JobOptions> parse_job_options(std::string_view json) {
@@ -75,7 +115,8 @@ Result<JobOptions> parse_job_options(std::string_view json) {
   const OptionReader options(parsed, "");
   constexpr std::string_view kKeys[] = {"target",   "activation",     "weight",
                                         "equalize", "biasCorrection", "batchNorm",
-                                        "exclude",  "inputShapes",    "evaluateSamples"};
+                                        "exclude",  "inputShapes",    "observerOverrides",
+                                        "ranges",   "export",         "evaluateSamples"};
   OCTAVO_CHECK_OK(options.check(kKeys));
   JobOptions out;
   OCTAVO_CHECK_OK(options.read("target", out.target, kTargets));
@@ -86,6 +127,11 @@ Result<JobOptions> parse_job_options(std::string_view json) {
   OCTAVO_CHECK_OK(read_exclude(options, out));
   OCTAVO_CHECK_OK(options.read("batchNorm", out.batch_norm, kBatchNorms));
   OCTAVO_TRY(out.input_shapes, parse_input_shapes(options, "inputShapes"));
+  OCTAVO_CHECK_OK(read_observer_overrides(options, out));
+  OCTAVO_CHECK_OK(read_ranges(options, out));
+  // Only looked at here: who writes the file passes them again.
+  if (const Json* exporting = options.find("export"); exporting != nullptr)
+    OCTAVO_CHECK_OK(parse_export_options(dump(*exporting)));
   OCTAVO_CHECK_OK(options.read("evaluateSamples", out.evaluate_samples, 0, 100000));
   out.qdq.float_head = out.own_structure();
   out.qdq.share_grids = out.own_structure();
@@ -109,6 +155,7 @@ Json effective_options(const JobOptions& options) {
            {{"scheme", options.qdq.per_channel ? "per_channel_symmetric" : "per_tensor_symmetric"},
             {"reduceRange", options.qdq.reduce_range},
             {"rounding", options.refine_rounding ? "secondMoment" : "nearest"}}},
+          {"observerOverrides", options.observer_overrides},
           {"equalize", options.equalize},
           {"biasCorrection", options.correct_bias},
           {"batchNorm", options.batch_norm},

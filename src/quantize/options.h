@@ -1,6 +1,7 @@
 // What a QuantizeJob was asked to do.
 #pragma once
 
+#include <map>
 #include <string>
 #include <string_view>
 
@@ -24,6 +25,7 @@ struct JobOptions {
   std::string target = "octavo";
   std::string observer = "mse";
   calib::ObserverOptions observer_options;
+  std::map<std::string, std::string> observer_overrides;  // tensor -> observer
   passes::QdqOptions qdq;
   bool equalize = true;         // where that promises much, from kCorrectionSamples samples on
   bool refine_rounding = true;  // weights are rounded to what the network's inputs vary by
@@ -33,9 +35,17 @@ struct JobOptions {
   //   otherwise quantized  never folded, int8                           float   never folded, float
   std::string batch_norm = "auto";
   passes::InputShapes input_shapes;
+  // Ranges that are known already, by tensor: these are not searched for.
+  std::map<std::string, calib::Range> ranges;
   int evaluate_samples = 8;
 
+  const std::string& observer_of(const std::string& tensor) const {
+    const auto found = observer_overrides.find(tensor);
+    return found == observer_overrides.end() ? observer : found->second;
+  }
   bool own_structure() const { return target == "octavo"; }
+  // Whether the first kCorrectionSamples samples change more than ranges.
+  bool fits() const { return refine_rounding || correct_bias || equalize; }
   bool folds() const { return batch_norm == "auto" || batch_norm == "fold"; }
 };
 

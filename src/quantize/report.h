@@ -1,16 +1,23 @@
 // What a quantization did and what it cost, as JSON:
 //
 // { version: 1,
-//   model: { name, floatBytes, int8Bytes },
+//   model: { name, opset, floatBytes, int8Bytes },
 //   options,                            as they were in effect
 //   samples,
-//   nodes: [{ name, op, reason, into?,  every node of the normalized model
+//   fittedSamples,                      the first ones that weights and channels were fitted to, or
+//   0 nodes: [{ name, op, reason, into?,  every node of the normalized model
 //             fate: 'int8'|'float'|'folded'|'fused'|'removed' }],
 //   batchNorm: [{ name, fate: 'folded'|'int8'|'float', reason }],
 //   tensors: [{ name, node, op, dtype,  every quantized activation, graph order
-//               scale, zeroPoint, min, max, observedMin, observedMax, observer,
-//               sqnr: dB|null, histogram: { min, max, counts: number[] }|null }],
-//   weights: [{ name, node, scheme, sqnr }],
+//               scale, zeroPoint,     min and max are what the codes can express,
+//               min, max,             range what was asked for: exact in a float
+//               range: [min, max],
+//               observedMin, observedMax, observer,
+//               sqnr: dB|null,
+//               histogram: { min, max, counts, int8: number[] }|null,   of float and of int8
+//               channels?: { before, after: number[] } }],  largest magnitudes, where equalized
+//   weights: [{ name, node, scheme, sqnr,
+//               codes }],               fnv1a of the codes of the weights and of the bias
 //   outputs: [{ name, sqnr, relativeRms }],
 //   top1Agreement: 0..1|null,
 //   evaluatedSamples,

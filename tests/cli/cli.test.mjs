@@ -82,9 +82,14 @@ test('octavo quantize writes a model and a report, octavo compare measures it', 
   const result = JSON.parse(compared.out);
   assert.equal(result.samples, 20);
   assert.ok(result.top1.a >= 0.95 && result.top1.b >= 0.9, JSON.stringify(result.top1));
+  assert.ok(result.outputs[0].kl >= 0 && result.outputs[0].kl < 0.05, `${result.outputs[0].kl}`);
+  assert.match(result.worst.picture, /^0\d\d\.png$/);
+  assert.equal(result.boxes, null);
   const shown = await octavo('compare', 'digits.onnx', 'int8.onnx', '--data', 'test', '--preset', 'unit', '--max-drop', '100');
   assert.equal(shown.code, 0);
   assert.match(shown.out, /20 pictures/);
+  assert.match(shown.out, /KL divergence/);
+  assert.match(shown.out, /largest difference on 0\d\d\.png/);
   assert.match(shown.out, /layer +op +type +SQNR/);
 });
 
@@ -126,6 +131,105 @@ test('octavo quantize takes its options and gives JSON', async () => {
   assert.equal(report.nodes.find(({ op }) => op === 'Gemm').fate, 'float');
   assert.equal(bytes.int8, readFileSync(at('o.onnx')).length);
   assert.equal(JSON.parse(readFileSync(at('o.json'), 'utf8')).samples, 5);
+});
+
+test('octavo quantize follows a recipe to the byte', async () => {
+  const calib = ['--calib', 'train', '--out'];
+  const made = await octavo(
+    'quantize',
+    'digits.onnx',
+    ...calib,
+    'first.onnx',
+    '--preset',
+    'unit',
+    '--opset',
+    '14',
+    '--rounding',
+    'nearest',
+    '--no-equalize',
+    '--no-bias-correction',
+    '--save-recipe',
+    'r.json',
+    '--save-calibration',
+    'c.json',
+  );
+  assert.equal(made.code, 0, made.err);
+  const first = readFileSync(at('first.onnx'));
+  const recipe = JSON.parse(readFileSync(at('r.json'), 'utf8'));
+  assert.deepEqual(recipe.image, { size: [28, 28], range: [0, 1], layout: 'NCHW', channels: 'GRAY' });
+  assert.equal(recipe.file.bytes, first.length);
+  // Of no picture, or of some for the report; with other flags it is wrong usage.
+  for (const more of [
+    ['--out', 'second.onnx'],
+    [...calib, 'second.onnx', '--eval', 'test', '--labels', 'test.tsv'],
+  ]) {
+    const again = await octavo('quantize', 'digits.onnx', '--recipe', 'r.json', ...more);
+    assert.equal(again.code, 0, again.err);
+    assert.ok(first.equals(readFileSync(at('second.onnx'))));
+  }
+  writeFileSync(at('odd.recipe'), '{');
+  writeFileSync(at('two.recipe'), JSON.stringify({ ...recipe, version: 2 }));
+  writeFileSync(at('conv.onnx'), convModel({ inChannels: 1, shape: [1, 1, 28, 28] }));
+  for (const [args, code, says] of [
+    [['digits.onnx', '--recipe', 'r.json', '--opset', '15'], 1, /--opset/],
+    [['digits.onnx', '--recipe', 'r.json', '--preset', 'raw'], 1, /--preset/],
+    [['digits.onnx', '--recipe', 'odd.recipe'], 1, /not JSON/],
+    [['digits.onnx', '--recipe', 'two.recipe'], 1, /version 2/],
+    [['conv.onnx', '--recipe', 'r.json'], 2, /RECIPE_MISMATCH.*another model/],
+  ]) {
+    const bad = await octavo('quantize', ...args, '--out', 'third.onnx');
+    assert.equal(bad.code, code, bad.err);
+    assert.match(bad.err, says);
+  }
+  assert.ok(!existsSync(at('third.onnx')));
+
+  const flags = ['--preset', 'unit', '--opset', '14', '--rounding', 'nearest', '--no-equalize', '--no-bias-correction'];
+  const loaded = await octavo('quantize', 'digits.onnx', ...calib, 'third.onnx', ...flags, '--load-calibration', 'c.json');
+  assert.equal(loaded.code, 0, loaded.err);
+  assert.ok(first.equals(readFileSync(at('third.onnx'))));
+  const wrong = await octavo('quantize', 'digits.onnx', ...calib, 'third.onnx', '--load-calibration', 'r.json');
+  assert.equal(wrong.code, 1);
+  assert.match(wrong.err, /no calibration/);
+});
+
+test("octavo quantize knows ONNX Runtime's names", async () => {
+  const quantize = async (...flags) => {
+    const made = await octavo('quantize', 'digits.onnx', '--calib', 'train', '--samples', '4', '--out', 'n.onnx', '--json', ...flags);
+    assert.equal(made.code, 0, made.err);
+    return JSON.parse(made.out).report;
+  };
+  const fates = (report, wanted) => report.nodes.filter(wanted).map(({ fate }) => fate);
+  let report = await quantize('--calibration-method', 'MinMax', '--activation-type', 'QInt8', '--weight-type', 'QInt8', '--per-channel');
+  assert.equal(report.options.activation.observer, 'minmax');
+  assert.equal(report.options.activation.dtype, 'qint8');
+  report = await quantize('--calibration-method', 'MovingAverage', '--averaging-constant', '0.5', '--evaluate-samples', '2');
+  assert.equal(report.options.activation.averagingConstant, 0.5);
+  assert.equal(report.evaluatedSamples, 2);
+  report = await quantize('--nodes-to-exclude', '/stem/Conv', '--observer-for', 'image=minmax');
+  assert.deepEqual(
+    fates(report, ({ name }) => name === '/stem/Conv'),
+    ['float'],
+  );
+  assert.equal(report.tensors.find(({ name }) => name === 'image')?.observer ?? 'minmax', 'minmax');
+  assert.deepEqual(report.options.observerOverrides, { image: 'minmax' });
+  report = await quantize('--op-types-to-quantize', 'Conv');
+  assert.ok(fates(report, ({ op }) => op === 'Conv').includes('int8'));
+  assert.ok(!fates(report, ({ op }) => op === 'Gemm' || op === 'Add').includes('int8'));
+  report = await quantize('--nodes-to-quantize', '/stem/Conv');
+  assert.deepEqual(fates(report, ({ fate }) => fate === 'int8').length, 1);
+
+  for (const [flags, says] of [
+    [['--op-types-to-quantize', 'Konv'], /no 'Konv'.*Conv/],
+    [['--nodes-to-quantize', 'stem'], /no 'stem'/],
+    [['--observer-for', 'image'], /TENSOR=OBSERVER/],
+    [['--observer-for', 'image=best'], /minmax/],
+    [['--calibration-method', 'MinMax', '--observer', 'mse'], /cannot be used with/],
+    [['--per-channel', '--per-tensor'], /cannot be used with/],
+  ]) {
+    const { code, err } = await octavo('quantize', 'digits.onnx', '--calib', 'train', '--out', 'n.onnx', ...flags);
+    assert.equal(code, 1, err);
+    assert.match(err, says);
+  }
 });
 
 test('octavo run prints classes, octavo inspect the plan, octavo bench the layers', async () => {

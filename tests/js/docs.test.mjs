@@ -56,6 +56,8 @@ test('the docs name only files and npm scripts that exist', () => {
     'src/README.md',
     'CHANGELOG.md',
     'docs/explanation/quantization.md',
+    'docs/reference/cli.md',
+    'docs/reference/recipe.md',
     'docs/how-to/coming-from-pytorch.md',
     'docs/how-to/custom-quantization.md',
   ]) {

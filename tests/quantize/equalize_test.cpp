@@ -114,5 +114,32 @@ TEST_CASE("a network with uneven channels keeps its answer only when equalized")
   CHECK(error("{}", 31) == error(R"({"equalize": false})", 31));
 }
 
+TEST_CASE("the report shows channels before and after, and known ranges equalize alike") {
+  const Model model = Model::from_graph(residual_network(12));
+  QuantizeJob job = test::quantized(model, "{}", 40);
+  const json report = json::parse(job.report_json());
+  json ranges = json::object();
+  int changed = 0;
+  for (const json& tensor : report["tensors"]) {
+    ranges[tensor["name"].get<std::string>()] = tensor["range"];
+    if (!tensor.contains("channels")) continue;
+    ++changed;
+    const auto spread = [&](const char* when) {
+      const auto largest = tensor["channels"][when].get<std::vector<double>>();
+      const auto [low, high] = std::minmax_element(largest.begin(), largest.end());
+      return *high / *low;
+    };
+    CHECK(spread("before") > 1000);
+    CHECK(spread("after") < 64);
+  }
+  CHECK(changed > 0);
+
+  const std::string known = json{{"ranges", ranges}}.dump();
+  QuantizeJob again = take(QuantizeJob::create(model, known, {}));
+  CHECK(again.samples_wanted() == 32);
+  again = test::quantized(model, known, 32);
+  CHECK(take(again.take_model().to_onnx({})) == take(job.take_model().to_onnx({})));
+}
+
 }  // namespace
 }  // namespace octavo::quantize

@@ -38,8 +38,7 @@ TEST_CASE("unknown options and bad values are refused with what is allowed") {
   const Case cases[] = {
       {R"({"activations": {}})", "option 'activations'",
        "Allowed: target, activation, weight, equalize, biasCorrection, batchNorm, exclude, "
-       "inputShapes, "
-       "evaluateSamples."},
+       "inputShapes, observerOverrides, ranges, export, evaluateSamples."},
       {R"({"activation": {"observer": "entropi"}})", "option 'activation.observer'",
        "Use one of: minmax, movingAverage, histogram, percentile, mse."},
       {R"({"activation": {"bins": 5}})", "option 'activation.bins'",
@@ -62,6 +61,16 @@ TEST_CASE("unknown options and bad values are refused with what is allowed") {
        "Use a whole number from 0 to 100000."},
       {R"({"inputShapes": {"image": [1, "x"]}})", "option 'inputShapes.image'",
        "Use an object of input names"},
+      {R"({"ranges": {"image": [1, 0]}})", "option 'ranges.image'",
+       "Use an object of tensor names"},
+      {R"({"ranges": {"image": [0, 1e99]}})", "option 'ranges.image'",
+       "Use an object of tensor names"},
+      {R"({"ranges": [0, 1]})", "option 'ranges'", "Use an object of tensor names"},
+      {R"({"observerOverrides": {"image": "best"}})", "option 'observerOverrides.image'",
+       "Use one of: minmax"},
+      {R"({"observerOverrides": "mse"})", "option 'observerOverrides'",
+       "Use an object of tensor names"},
+      {R"({"export": {"opset": 12}})", "option 'opset'", "Use a whole number from 13 to 21."},
       {"{", "option 'options'", "Pass an object."},
       {R"({"target": "tflite"})", "option 'target'", "Use one of: octavo, onnxruntime."},
       {"[]", "option 'options'", "Allowed: target"},
@@ -195,6 +204,9 @@ TEST_CASE("the report holds what report.h promises") {
     CHECK(tensor["sqnr"].get<double>() > 15);
     std::int64_t sum = 0;
     for (const json& count : tensor["histogram"]["counts"]) sum += count.get<std::int64_t>();
+    std::int64_t int8_sum = 0;
+    for (const json& count : tensor["histogram"]["int8"]) int8_sum += count.get<std::int64_t>();
+    CHECK(int8_sum == sum);
     CHECK(tensor["histogram"]["counts"].size() == 128);
     CHECK(sum > 0);
   }
@@ -204,6 +216,97 @@ TEST_CASE("the report holds what report.h promises") {
   CHECK(report["outputs"][0]["sqnr"].get<double>() > 20);
   CHECK(report["top1Agreement"].get<double>() > 0.5);
   CHECK(report["latency"]["int8Ms"].get<double>() > 0);
+}
+
+std::string ranges_of(const json& report) {
+  json ranges = json::object();
+  for (const json& tensor : report["tensors"])
+    ranges[tensor["name"].get<std::string>()] = tensor["range"];
+  return ranges.dump();
+}
+
+TEST_CASE("known ranges make the same file of fewer samples") {
+  const Model model = Model::from_graph(mixed_network(4));
+  const std::string plain = R"("weight": {"rounding": "nearest"}, "equalize": false,
+                              "biasCorrection": false, "evaluateSamples": 3)";
+  for (const std::string& options : {std::string(R"("target": "octavo")"), plain}) {
+    CAPTURE(options);
+    QuantizeJob first = take(QuantizeJob::create(model, "{" + options + "}", {}));
+    CHECK_FALSE(first.samples_wanted().has_value());
+    QuantizeJob all = test::quantized(model, "{" + options + "}", 40);
+    const json report = json::parse(all.report_json());
+    const auto bytes = take(all.take_model().to_onnx({}));
+
+    const bool fitted = report["fittedSamples"] == 32;
+    CHECK(fitted == (options != plain));
+    const std::string known = "{" + options + R"(, "ranges": )" + ranges_of(report) + "}";
+    QuantizeJob again = take(QuantizeJob::create(model, known, {}));
+    CHECK(again.samples_wanted() == (fitted ? 32 : 3));
+    if (fitted) {
+      again = test::quantized(model, known, 32);
+    } else {  // not even one
+      take(again.end_samples());
+      while (take(again.step()).stage != "done") {
+      }
+    }
+    CHECK(take(again.take_model().to_onnx({})) == bytes);
+    const json second = json::parse(again.report_json());
+    CHECK(second["tensors"][0]["observer"] == "given");
+    for (std::size_t i = 0; i < report["weights"].size(); ++i)
+      CHECK(second["weights"][i]["codes"] == report["weights"][i]["codes"]);
+  }
+}
+
+TEST_CASE("a weight's hash tells other codes") {
+  const Model model = Model::from_graph(mixed_network(4));
+  const auto codes = [&](const std::string& options) {
+    std::vector<std::string> hashes;
+    const json report = json::parse(test::quantized(model, options, 40).report_json());
+    for (const json& weight : report["weights"]) hashes.push_back(weight["codes"]);
+    return hashes;
+  };
+  const auto fitted = codes("{}");
+  const auto nearest = codes(R"({"weight": {"rounding": "nearest"}})");
+  REQUIRE(fitted.size() == nearest.size());
+  CHECK(std::set<std::string>(fitted.begin(), fitted.end()).size() == fitted.size());
+  for (std::size_t i = 0; i < fitted.size(); ++i) CHECK(fitted[i] != nearest[i]);
+}
+
+TEST_CASE("an observer of its own for one tensor, and none for a tensor that there is not") {
+  const Model model = Model::from_graph(mixed_network(4));
+  const json plain = json::parse(test::quantized(model, "{}", 6).report_json());
+  const std::string name = plain["tensors"][2]["name"];
+  const std::string overrides = json{{"observerOverrides", {{name, "minmax"}}}}.dump();
+  const json changed = json::parse(test::quantized(model, overrides, 6).report_json());
+  for (std::size_t i = 0; i < plain["tensors"].size(); ++i) {
+    const json& tensor = changed["tensors"][i];
+    CAPTURE(tensor["name"].get<std::string>());
+    CHECK(tensor["observer"] == (i == 2 ? "minmax" : "mse"));
+    if (i == 2) {
+      CHECK(tensor["range"][0] == tensor["observedMin"]);
+      CHECK(tensor["range"][1] == tensor["observedMax"]);
+    } else {
+      CHECK(tensor["range"] == plain["tensors"][i]["range"]);
+    }
+  }
+
+  for (const char* options :
+       {R"({"ranges": {"imag": [0, 1]}})", R"({"observerOverrides": {"imag": "minmax"}})"}) {
+    QuantizeJob job = take(QuantizeJob::create(model, options, {}));
+    test::set_input(job.input(0), random_values(kInput, 1));
+    take(job.begin_sample());
+    while (!job.sample_finished()) take(job.step());
+    take(job.end_samples());
+    std::optional<Error> error;
+    for (bool over = false; !error && !over;) {
+      const auto progress = job.step();
+      if (!progress.ok()) error = progress.error();
+      over = progress.ok() && progress->stage == "done";
+    }
+    REQUIRE(error.has_value());
+    CHECK(error->code == Code::kInvalidOption);
+    CHECK(error->where.ends_with(".imag'"));
+  }
 }
 
 std::set<std::string> ops_on_codes(const Model& int8) {
@@ -319,6 +422,10 @@ TEST_CASE("a comparison of float and int8 gives outputs, layers and accuracy") {
   CHECK(report["top5"]["b"] == 1.0);
   CHECK(report["top1"]["b"] == report["top1Agreement"]);
   CHECK(report["outputs"][0]["sqnr"].get<double>() > 20);
+  CHECK(report["outputs"][0]["kl"].get<double>() > 0);
+  CHECK(report["outputs"][0]["kl"].get<double>() < 0.1);
+  CHECK(report["worst"]["relativeRms"].get<double>() >=
+        report["outputs"][0]["relativeRms"].get<double>());
   CHECK(report["layers"].size() > 8);
   CHECK(std::any_of(report["layers"].begin(), report["layers"].end(),
                     [](const json& layer) { return layer["type"] == "int8"; }));
@@ -328,6 +435,9 @@ TEST_CASE("a comparison of float and int8 gives outputs, layers and accuracy") {
   take(same.run_sample(-1));
   const json equal = json::parse(same.report_json());
   CHECK(equal["outputs"][0]["sqnr"].is_null());
+  CHECK(equal["outputs"][0]["kl"] == 0.0);
+  CHECK(equal["worst"]["sample"] == 0);
+  CHECK(same.output(false, 0) == same.output(true, 0));
   CHECK(equal["top1Agreement"] == 1.0);
   CHECK(equal["top1"].is_null());
   CHECK(equal["layers"].empty());

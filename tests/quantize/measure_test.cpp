@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <vector>
 
 namespace octavo::quantize {
@@ -34,6 +35,25 @@ TEST_CASE("the signal-to-noise ratio is in decibels and absent where nothing dif
   sums.add(std::vector<float>{0, 5}, std::vector<float>{0.5F, 5});
   CHECK(*sums.sqnr() == doctest::Approx(10 * std::log10(50 / 0.25)));
   CHECK(sums.max_error == 0.5);
+}
+
+TEST_CASE("the divergence of equal rows is 0, of scores that of their softmax") {
+  const auto kl = [](const std::vector<float>& a, const std::vector<float>& b, int width,
+                     bool scores) { return divergence(a, b, width, scores); };
+  const std::vector<float> shares = {0.5F, 0.25F, 0.25F, 1, 0, 0};
+  CHECK(kl(shares, shares, 3, false) == 0.0);
+  const std::vector<float> even = {0.25F, 0.5F, 0.25F, 1, 0, 0};
+  // .5 ln(.5/.25) + .25 ln(.25/.5)
+  CHECK(*kl(shares, even, 3, false) == doctest::Approx(0.25 * std::log(2.0)));
+  // A share of 0 counts as 1e-12.
+  CHECK(*kl({0.5F, 0.5F}, {1, 0}, 2, false) ==
+        doctest::Approx(0.5 * std::log(0.5) + 0.5 * std::log(0.5e12)));
+  // Scores: softmax of (ln 2, 0) is (2/3, 1/3).
+  const float two = std::log(2.0F);
+  CHECK(*kl({two, 0}, {5, 5}, 2, true) ==
+        doctest::Approx(2.0 / 3 * std::log(4.0 / 3) + 1.0 / 3 * std::log(2.0 / 3)));
+  CHECK_FALSE(kl({two, 0}, {5, 5}, 2, false).has_value());
+  CHECK_FALSE(kl({1, 1}, {1, 1}, 1, true).has_value());
 }
 
 TEST_CASE("median of none is 0, of many the middle one") {

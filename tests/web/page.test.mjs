@@ -6,6 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { PNG } from 'pngjs';
+import { createEngine, Model, quantizeStatic } from '../../dist/index.js';
+import { decodePicture } from '../../dist/pictures-node.js';
 import { convModel, digits, digitsModel, onnx, root } from '../js/support.mjs';
 import { browserName, openPage } from './support.mjs';
 
@@ -84,6 +86,12 @@ describe(`the page in ${browserName}`, () => {
       const report = JSON.parse(new TextDecoder().decode(Uint8Array.from(await downloaded('digits_mobilenet_bn.report.json'))));
       assert.equal(report.samples, 100);
 
+      await click(page, '#download-recipe');
+      const recipe = JSON.parse(new TextDecoder().decode(Uint8Array.from(await downloaded('digits_mobilenet_bn.recipe.json'))));
+      assert.equal(recipe.file.bytes, model.length);
+      assert.match(await text(page, '#worst'), /differs most: test digit \d+/);
+      assert.match(await text(page, '#notes'), /AVX2/);
+
       await click(page, '#put-sample');
       await page.waitForFunction(() => /Float says \d; Int8 says \d/.test(document.querySelector('#draw-out').textContent));
       const [, float, int8] = (await text(page, '#draw-out')).match(/Float says (\d); Int8 says (\d)/);
@@ -125,6 +133,94 @@ describe(`the page in ${browserName}`, () => {
       await page.reload();
       await appears(page, 'html[data-ready=true]');
       assert.equal(await page.$eval('#field-observer', (select) => select.value), 'histogram');
+    } finally {
+      await close();
+    }
+  });
+
+  test('decisions about a layer are changed with a click, and taken back', async () => {
+    const { page, consoleErrors, close } = await openPage({ path: '#sample=digits' });
+    const names = () => page.$$eval('.layer .name', (all) => all.map((name) => name.textContent));
+    const values = () => page.$$eval('.layer .value', (all) => all.map((value) => Number.parseFloat(value.textContent)));
+    const changed = (pattern) =>
+      page.waitForFunction((p) => new RegExp(p).test(document.querySelector('#changes')?.textContent ?? ''), { timeout: 60_000 }, pattern);
+    try {
+      await appears(page, '#put-sample');
+      const worstFirst = await values();
+      assert.deepEqual(
+        worstFirst,
+        [...worstFirst].sort((a, b) => a - b),
+      );
+      const before = await names();
+      await click(page, '#order');
+      assert.notDeepEqual(await names(), before);
+      assert.match(await page.evaluate(() => location.hash), /order=network/);
+
+      const conv = await page.$$eval('.layer', (all) => {
+        const row = all.find((one) => one.textContent.startsWith('Conv'));
+        row.click();
+        return row.querySelector('.name').title.replace(/^Conv /, '');
+      });
+      await click(page, '#exclude-layer');
+      await changed(`${conv.replaceAll('/', '.')} in float`);
+      const fate = await page.$$eval(
+        '#result-out tr',
+        (rows, name) => rows.find((row) => row.cells[0]?.textContent === name)?.textContent,
+        conv,
+      );
+      assert.match(fate, /float/);
+      assert.match(await text(page, '#result-out'), /same answer as float, 300 pictures/);
+
+      await page.select('#observer-for', 'minmax');
+      await changed('in float; .*range by minmax');
+      assert.equal(await page.$eval('#observer-for', (select) => select.value), 'minmax');
+      await click(page, '#undo');
+      await page.waitForFunction(() => !/minmax/.test(document.querySelector('#changes')?.textContent ?? 'minmax'));
+      await click(page, '#undo');
+      await page.waitForFunction(() => !document.querySelector('#changes') && document.querySelector('.layer'));
+
+      await click(page, '#compare-targets');
+      await appears(page, '#targets-out td');
+      assert.match(await text(page, '#targets-out'), /octavo \(this result\).*onnxruntime.*dB/s);
+      assert.deepEqual(consoleErrors, []);
+    } finally {
+      await close();
+    }
+  });
+
+  test('a recipe made elsewhere gives the same file', async () => {
+    await using engine = await createEngine({ worker: false });
+    const pictures = digits('train', 34);
+    const paths = pictures.map(picture);
+    const pixels = paths.map((path) => decodePicture(new Uint8Array(readFileSync(path)), path));
+    const float = await Model.load(digitsModel(), { engine });
+    const { model: int8, recipe } = await quantizeStatic(float, pixels, { image: { range: [0, 1], channels: 'GRAY' } }).result;
+    const wanted = await int8.toONNX();
+    const { page, consoleErrors, close } = await openPage();
+    const says = (selector, pattern) =>
+      page.waitForFunction((s, p) => new RegExp(p, 's').test(document.querySelector(s).textContent), {}, selector, pattern);
+    try {
+      await choose(page, '#model-file', file('mine.onnx', digitsModel()));
+      await says('#model-out', 'Parameters');
+      await choose(page, '#recipe-file', file('odd.json', '{'));
+      await says('#recipe-out', 'not JSON');
+      await choose(page, '#recipe-file', file('digits.recipe.json', JSON.stringify(recipe)));
+      await says('#recipe-out', 'Follows digits\\.recipe\\.json');
+      await choose(page, '#pictures-file', ...paths.slice(0, 10));
+      await page.waitForFunction(() => !document.querySelector('#start').disabled);
+      await click(page, '#start');
+      await says('#quantize-out', 'first 32 samples; there are 10.*RECIPE_MISMATCH');
+      await page.$eval('#pictures-out button', (button) => button.click());
+      await choose(page, '#pictures-file', ...paths);
+      await page.waitForFunction(() => !document.querySelector('#start').disabled);
+      await click(page, '#start');
+      await appears(page, '#download-model');
+      const downloaded = await catchDownloads(page);
+      await click(page, '#download-model');
+      assert.deepEqual(Buffer.from(await downloaded('mine.int8.onnx')), Buffer.from(wanted));
+      await click(page, '#recipe-out button');
+      assert.equal(await text(page, '#recipe-out'), '');
+      assert.deepEqual(consoleErrors, []);
     } finally {
       await close();
     }

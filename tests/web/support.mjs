@@ -1,11 +1,14 @@
 // Opens the built page in the real browser that OCTAVO_BROWSER names, served as `npm start` serves it.
 
 import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import puppeteer from 'puppeteer-core';
+import sirv from 'sirv';
 import { serve } from '../../tools/serve.mjs';
 import { browsers } from '../../tools/setup.mjs';
+import { root } from '../js/support.mjs';
 
 export const browserName = process.env.OCTAVO_BROWSER ?? 'chromium';
 if (!(browserName in browsers)) throw new Error(`OCTAVO_BROWSER=${browserName}: use ${Object.keys(browsers).join(' or ')}`);
@@ -79,4 +82,35 @@ export async function openPage({ path = '', width = 1280, height = 900, extraArg
     await close();
     throw error;
   }
+}
+
+const bare = `<!doctype html><script type="importmap">{"imports":{"comlink":"/node_modules/comlink/dist/esm/comlink.mjs"}}</script>
+<script type="module">
+import * as octavo from '/dist/index.js';
+window.octavo = octavo;
+window.loaded = true;
+</script>`;
+
+/** Opens a tab whose `window.octavo` is the package as it is built; all files of the checkout are served. Returns { tab, close }. */
+export async function openPackage() {
+  const files = sirv(root, { dev: true });
+  const server = createServer((request, response) => {
+    if (request.url === '/') {
+      response.writeHead(200, { 'content-type': 'text/html' }).end(bare);
+      return;
+    }
+    files(request, response, () => response.writeHead(404).end());
+  }).listen(0, '127.0.0.1');
+  await new Promise((resolve) => server.once('listening', resolve));
+  const { browser, close } = await launch();
+  const tab = await browser.newPage();
+  await tab.goto(`http://127.0.0.1:${server.address().port}/`);
+  await tab.waitForFunction(() => window.loaded === true, { timeout: 60_000 });
+  return {
+    tab,
+    async close() {
+      await close();
+      server.close();
+    },
+  };
 }

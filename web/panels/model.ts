@@ -1,7 +1,7 @@
 // Panel 1: which network.
 
 import { Model } from 'octavo';
-import { type App, errorNotice, isAbort } from '../app.ts';
+import { type App, closeResult, errorNotice, isAbort } from '../app.ts';
 import { acceptFiles, byId, h } from '../dom.ts';
 import { bytes, count } from '../format.ts';
 import { inputGeometry, noPictures } from '../inputs.ts';
@@ -48,9 +48,10 @@ export function modelPanel(app: App, { beforeChange, onChange, onSampleReady }: 
     app.modelName = name;
     app.modelBytes = size;
     delete app.result;
+    delete app.recipe;
     await show();
     onChange();
-    await oldResult?.int8.close();
+    await closeResult(oldResult);
     await old?.close();
   }
 
@@ -122,6 +123,7 @@ export function modelPanel(app: App, { beforeChange, onChange, onSampleReady }: 
         if (app.isSample) {
           app.calibration = [];
           app.evaluation = [];
+          app.chosen = [];
         }
         app.isSample = false;
         writeState({ sample: '', layer: '' });
@@ -135,6 +137,7 @@ export function modelPanel(app: App, { beforeChange, onChange, onSampleReady }: 
       await adopt(sample.model, 'digits_mobilenet_bn.onnx', sample.bytes, signal, () => {
         app.calibration = sample.calibration;
         app.evaluation = sample.evaluation;
+        app.chosen = sample.calibration;
         app.isSample = true;
         writeState({ sample: 'digits', layer: '' });
       });

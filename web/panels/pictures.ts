@@ -100,15 +100,17 @@ export function picturesPanel(app: App, onChange: () => void): { show: () => voi
   function clear(): void {
     app.calibration = [];
     app.evaluation = [];
+    app.chosen = [];
     show();
     onChange();
   }
 
   acceptFiles(byId('pictures-drop'), byId<HTMLInputElement>('pictures-file'), (files) => {
-    const known = app.isSample ? [] : [...app.calibration, ...app.evaluation];
+    const known = app.isSample ? [] : app.chosen;
     app.isSample = false;
     const all = [...known, ...files.map((file) => ({ name: file.name, file }))];
     // With many pictures a fifth is kept back: the comparison is then on pictures that calibration has not seen.
+    app.chosen = all;
     const kept = all.length >= 20 ? Math.floor(all.length / 5) : 0;
     app.evaluation = all.filter((_, i) => kept > 0 && i % 5 === 4);
     app.calibration = all.filter((_, i) => !(kept > 0 && i % 5 === 4));

@@ -1,13 +1,16 @@
 // Panel 4: gains and costs, side by side; downloads.
 
-import { InferenceSession, type Report } from 'octavo';
-import { type App, errorNotice, type Picture } from '../app.ts';
-import { bar, histogramChart } from '../charts.ts';
+import { compare, InferenceSession, portabilityNotes, type QuantizeOptions, quantizeStatic, type Report, type TensorReport } from 'octavo';
+import { type App, type Change, errorNotice, type Picture } from '../app.ts';
+import { bar, channelBars, histogramChart } from '../charts.ts';
 import { byId, h } from '../dom.ts';
 import { bytes, decibels, milliseconds, number, percent } from '../format.ts';
-import { feeds, inputShapes } from '../inputs.ts';
+import { feeds, inputShapes, samples } from '../inputs.ts';
 import { digitCanvas } from '../sample.ts';
-import { readState, writeState } from '../state.ts';
+import { allowed, readState, writeState } from '../state.ts';
+
+/** Smaller is worse; what is exact or was not measured comes last. */
+const damage = (a: TensorReport, b: TensorReport): number => (a.sqnr ?? Number.POSITIVE_INFINITY) - (b.sqnr ?? Number.POSITIVE_INFINITY);
 
 const tile = (value: string, words: string): HTMLElement => h('div', { className: 'tile' }, h('b', {}, value), h('span', {}, words));
 
@@ -44,15 +47,24 @@ function thumb(picture: Picture): HTMLElement {
   return image;
 }
 
-export function resultPanel(app: App): { show: () => Promise<void>; hide: () => void } {
+interface Hands {
+  /** Makes the result anew with one decision changed. */
+  change: (change: Change) => void;
+  /** Goes back to the result before the last change. */
+  undo: () => void;
+}
+
+export function resultPanel(app: App, { change, undo }: Hands): { show: () => Promise<void>; hide: () => void } {
   const section = byId('result');
   const out = byId('result-out');
   let clearChart = (): void => {};
 
   function layers(report: Report): HTMLElement {
-    const tensors = report.tensors;
+    const inOrder = readState().order === 'network';
+    const tensors = inOrder ? report.tensors : [...report.tensors].sort(damage);
     const chart = h('div', { className: 'chart' });
     const facts = h('div', {});
+    const hands = h('div', {});
     // Longer bars than this would all look alike; the graph input, which is merely rounded, can be far above it.
     const largest = Math.min(60, Math.max(1, ...tensors.map((t) => t.sqnr ?? 0)));
     const rows = tensors.map((tensor) => {
@@ -89,27 +101,188 @@ export function resultPanel(app: App): { show: () => Promise<void>; hide: () => 
           h('dt', {}, 'Seen'),
           h('dd', {}, `${number(tensor.observedMin)} to ${number(tensor.observedMax)}`),
           h('dt', {}, 'Int8 range'),
-          h('dd', {}, `${number(tensor.min)} to ${number(tensor.max)}`),
+          h('dd', {}, `${number(tensor.min)} to ${number(tensor.max)}, by ${tensor.observer}`),
           h('dt', {}, 'Code'),
           h('dd', {}, `${tensor.dtype}, scale ${number(tensor.scale)}, zero point ${tensor.zeroPoint}`),
           h('dt', {}, 'Signal to noise'),
           h('dd', {}, decibels(tensor.sqnr)),
         ),
       );
+      hands.replaceChildren(decisions(tensor, report), channels(tensor) ?? '');
       clearChart = tensor.histogram ? histogramChart(chart, tensor.histogram, { low: tensor.min, high: tensor.max }) : (): void => {};
     }
     const first = readState().layer || [...tensors].sort((a, b) => (a.sqnr ?? 1e9) - (b.sqnr ?? 1e9))[0]?.name || '';
     queueMicrotask(() => select(first));
-    return h(
+    const order = (): void => {
+      writeState({ order: inOrder ? 'damage' : 'network' });
+      const next = layers(report);
+      list.replaceWith(next);
+      next.querySelector('button')?.focus();
+    };
+    const list = h(
       'div',
-      {},
+      { id: 'layers' },
       h('h3', {}, 'Layer by layer'),
       h(
         'p',
         { className: 'hint' },
-        'Signal-to-noise ratio of each int8 tensor against float: longer is better; under 15 dB a layer is worth a look. Choose one to see its values.',
+        'Signal-to-noise ratio of each int8 tensor against float: longer is better; under 15 dB a layer is worth a look. Choose one to see its values. ',
       ),
-      h('div', { className: 'columns' }, h('div', { className: 'layers' }, ...rows), h('div', {}, facts, chart)),
+      h('p', {}, h('button', { type: 'button', id: 'order', on: { click: order } }, inOrder ? 'Sort by damage' : 'Sort as in the network')),
+      h('div', { className: 'columns' }, h('div', { className: 'layers' }, ...rows), h('div', {}, facts, hands, chart)),
+    );
+    return list;
+  }
+
+  /** What a person can decide otherwise for one layer. */
+  function decisions(tensor: TensorReport, report: Report): HTMLElement {
+    const isFloat = report.nodes.some(({ name, fate }) => name === tensor.node && fate === 'float');
+    const names = allowed('observer') ?? [];
+    const select = h(
+      'select',
+      {
+        id: 'observer-for',
+        aria: { label: `What finds the range of ${tensor.name}` },
+        on: {
+          change: () => {
+            const name = select.value as 'mse';
+            change({ words: `${tensor.name}: range by ${name}`, observer: { tensor: tensor.name, name } });
+          },
+        },
+      },
+      ...[...new Set([tensor.observer, ...names])].map((name) =>
+        h('option', { value: name, selected: name === tensor.observer }, `range by ${name}`),
+      ),
+    );
+    return h(
+      'p',
+      { className: 'row' },
+      tensor.op && !isFloat
+        ? h(
+            'button',
+            {
+              type: 'button',
+              id: 'exclude-layer',
+              on: { click: () => change({ words: `${tensor.node} in float`, exclude: tensor.node }) },
+            },
+            `Keep this ${tensor.op} in float`,
+          )
+        : null,
+      select,
+    );
+  }
+
+  /** Channels before and after equalization, where that changed them. */
+  function channels({ channels: both }: TensorReport): HTMLElement | null {
+    if (!both) return null;
+    const logs = [...both.before, ...both.after].filter((value) => value > 0).map(Math.log2);
+    const range = { low: Math.min(...logs) - 1, high: Math.max(...logs) };
+    const row = (words: string, values: number[]): HTMLElement =>
+      h(
+        'div',
+        {},
+        h('small', {}, `${words}: ${number(Math.min(...values))} to ${number(Math.max(...values))}`),
+        channelBars(values, range),
+      );
+    return h(
+      'div',
+      {},
+      h('p', { className: 'hint' }, `Its ${both.before.length} channels were evened out; the largest value of each, log scale.`),
+      row('Before', both.before),
+      row('After', both.after),
+    );
+  }
+
+  /** What was changed by hand since the last whole quantization, and the way back. */
+  function changes(): HTMLElement | null {
+    const { result } = app;
+    if (!result?.before) return null;
+    const words: string[] = [];
+    for (let one: typeof result | undefined = result; one?.before; one = one.before.result) words.unshift(one.before.change);
+    return h(
+      'div',
+      { className: 'notice', id: 'changes' },
+      h('p', {}, 'Changed by hand: ', h('span', { className: 'mono' }, words.join('; '))),
+      h('button', { type: 'button', id: 'undo', on: { click: undo } }, 'Undo the last'),
+    );
+  }
+
+  /** Quantizes for the other target and lays both side by side. */
+  function targets(): HTMLElement {
+    const out = h('div', { id: 'targets-out', aria: { live: 'polite' } });
+    const work = async (): Promise<void> => {
+      const { result } = app;
+      if (!result) return;
+      button.disabled = true;
+      out.replaceChildren(h('p', {}, 'Quantizing for the other target…'));
+      try {
+        const options = result.recipe.options as QuantizeOptions;
+        const target = options.target === 'onnxruntime' ? 'octavo' : 'onnxruntime';
+        const shown = app.evaluation.length ? app.evaluation : app.calibration.slice(0, 50);
+        const image = result.recipe.image ? { image: result.recipe.image } : {};
+        const other = await quantizeStatic(result.float, samples(app.calibration), { ...options, target, ...image }).result;
+        try {
+          const inputs = { inputShapes: options.inputShapes ?? {}, layers: false, ...image };
+          const theirs = await compare(result.float, other.model, samples(shown), inputs);
+          const ours = await compare(result.float, result.int8, samples(shown), inputs);
+          const row = (name: string, one: typeof ours, size: number): string[] => [
+            name,
+            one.top1Agreement === null ? '–' : percent(one.top1Agreement),
+            decibels(one.outputs[0]?.sqnr ?? null),
+            milliseconds(one.milliseconds.b),
+            bytes(size),
+          ];
+          out.replaceChildren(
+            table(
+              ['Target', 'Same answer', 'Signal to noise', 'A picture', 'File'],
+              [
+                row(`${options.target} (this result)`, ours, result.report.model.int8Bytes),
+                row(target, theirs, other.report.model.int8Bytes),
+              ],
+            ),
+          );
+        } finally {
+          await other.model.close();
+        }
+      } catch (error) {
+        out.replaceChildren(errorNotice(error));
+      } finally {
+        button.disabled = false;
+      }
+    };
+    const button = h(
+      'button',
+      { type: 'button', id: 'compare-targets', on: { click: () => void work() } },
+      'What would the other target give?',
+    );
+    return h('div', {}, h('p', {}, button), out);
+  }
+
+  /** What one has to know before the file runs elsewhere. */
+  function notes(report: Report): HTMLElement | null {
+    const list = portabilityNotes(report);
+    return list.length
+      ? h('details', { id: 'notes' }, h('summary', {}, 'Before it runs elsewhere'), h('ul', {}, ...list.map((note) => h('li', {}, note))))
+      : null;
+  }
+
+  /** The picture whose outputs differ most. */
+  function worst(report: Report): HTMLElement | null {
+    const { evaluation } = report;
+    const shown = app.evaluation.length ? app.evaluation : app.calibration;
+    const picture = evaluation ? shown[evaluation.worst.sample] : undefined;
+    if (!picture || !evaluation) return null;
+    return h(
+      'p',
+      { className: 'row', id: 'worst' },
+      thumb(picture),
+      h(
+        'span',
+        {},
+        'The picture whose answer differs most: ',
+        h('span', { className: 'mono' }, picture.name),
+        `, by ${percent(evaluation.worst.relativeRms)} of the outputs’ size.`,
+      ),
     );
   }
 
@@ -194,6 +367,13 @@ export function resultPanel(app: App): { show: () => Promise<void>; hide: () => 
         tiles.push(tile(percent(comparison.top1Agreement), `same answer as float, ${comparison.samples} pictures`));
       }
       if (comparison.top1) tiles.push(tile(`${percent(comparison.top1.a)} → ${percent(comparison.top1.b)}`, 'right answers, float → int8'));
+      if (comparison.boxes && comparison.boxes.agreement !== null)
+        tiles.push(
+          tile(
+            percent(comparison.boxes.agreement),
+            `same boxes as float, at IoU 0.5, of ${comparison.boxes.boxes.a} in ${comparison.samples} pictures`,
+          ),
+        );
       const output = comparison.outputs[0];
       if (output) tiles.push(tile(decibels(output.sqnr), `signal to noise of output ${output.name}`));
       const folded = new Map<string, string>([
@@ -204,6 +384,7 @@ export function resultPanel(app: App): { show: () => Promise<void>; hide: () => 
       const kinds = new Map<string, number>();
       for (const node of report.nodes) kinds.set(node.fate, (kinds.get(node.fate) ?? 0) + 1);
       out.replaceChildren(
+        changes() ?? '',
         h('div', { className: 'tiles' }, ...tiles),
         app.evaluation.length
           ? ''
@@ -247,10 +428,25 @@ export function resultPanel(app: App): { show: () => Promise<void>; hide: () => 
             },
             'Report (JSON)',
           ),
+          h(
+            'button',
+            {
+              type: 'button',
+              id: 'download-recipe',
+              on: {
+                click: () =>
+                  void save(async () => download(JSON.stringify(result.recipe, null, 2), `${stem}.recipe.json`, 'application/json')),
+              },
+            },
+            'Recipe',
+          ),
         ),
         h('div', { id: 'save-out' }),
         layers(report),
         (await predictions()) ?? '',
+        worst(report) ?? '',
+        targets(),
+        notes(report) ?? '',
         report.batchNorm.length
           ? h(
               'details',
