@@ -311,8 +311,11 @@ void bench_codes() {
   const Grid grid{0.02F, 120};
   for (const QAddKernel& kernel : qadd_kernels()) {
     const QAddParams params = make_qadd_params(grid, {0.03F, 90}, {0.04F, 111}, 0, 255);
+    const QAddParams units = in_units(params).value_or(params);
     report(kernel.name, "64@56", 3.0 * kElements, "GB/s",
            [&] { kernel.u8(a.data(), b.data(), out.data(), kElements, params); });
+    report(kernel.name, "64@56 in units", 3.0 * kElements, "GB/s",
+           [&] { kernel.u8(a.data(), b.data(), out.data(), kElements, units); });
   }
   for (const QMulKernel& kernel : qmul_kernels()) {
     const QMulParams params = make_qmul_params(grid, {0.03F, 90}, {0.04F, 111}, 0, 255);

@@ -1,9 +1,10 @@
 // Conv: 1-d to 3-d, any groups, strides, dilations and padding, over channels-last tensors.
 //
-// Depthwise (one input and one output channel a group) runs on qdwconv / fdwconv, everything else
-// on qconv / fconv, which read the image in place: without padding directly, with padding from a
-// bordered copy of the rows that a block of output rows needs, made in scratch. A block is a few
-// output rows; blocks are independent.
+// Depthwise (one input and one output channel a group) runs on qdwconv / fdwconv, its codes of
+// single pixels on qbatchnorm, everything else on qconv / fconv. They read the image in place:
+// without padding directly, with padding from a bordered copy of the rows that a block of output
+// rows needs, made in scratch. A block is a few output rows; blocks are independent, and the same
+// thread's neighbours are done in one call.
 #include <array>
 #include <limits>
 
@@ -11,7 +12,9 @@
 #include "kernels/fconv/fconv.h"
 #include "kernels/fdwconv/fdwconv.h"
 #include "kernels/pad/pad.h"
+#include "kernels/qbatchnorm/qbatchnorm.h"
 #include "kernels/qconv/qconv.h"
+#include "kernels/qconv/requantize.h"
 #include "kernels/qdwconv/qdwconv.h"
 #include "ops/activation.h"
 #include "ops/matrix.h"
@@ -22,7 +25,10 @@ namespace octavo::ops {
 
 namespace {
 
-constexpr std::int64_t kPixelsOfBlock = 192;
+constexpr std::int64_t kPixelsOfCall = 192;  // of a kernel
+// Small images too are cut into blocks for a few threads, but not into crumbs.
+constexpr std::int64_t kBlocksWanted = 4;
+constexpr std::int64_t kLeastPixelsOfBlock = 24;
 constexpr double kMaxScratchBytes = 512.0 * 1024 * 1024;
 
 std::vector<std::int64_t> kernel_of(const Node& node, const Shape& weight) {
@@ -68,15 +74,29 @@ Status infer_conv(InferContext& context) {
 struct Windows {
   WindowAxis h, w;
   std::int64_t batch = 0, channels = 0;
-  bool padded = false;    // through a bordered copy in scratch
-  bool flat = false;      // 1x1, stride 1, no padding: all pixels of all images are one row
-  std::int64_t rows = 1;  // output rows of a block
+  bool padded = false;        // through a bordered copy in scratch
+  bool flat = false;          // 1x1, stride 1, no padding: all pixels of all images are one row
+  std::int64_t rows = 1;      // output rows of a block
+  std::int64_t together = 1;  // blocks in a row that one call does: weights are read once for all
   std::int64_t blocks = 0;
   std::int64_t row_pixels = 0;  // of the image or of the bordered copy
   std::int64_t left = 0;
 
   std::int64_t scratch_rows() const {
-    return (rows - 1) * h.stride + (h.kernel - 1) * h.dilation + 1;
+    const std::int64_t of_call = std::min(rows * together, std::max<std::int64_t>(1, h.out));
+    return (of_call - 1) * h.stride + (h.kernel - 1) * h.dilation + 1;
+  }
+  // Cuts `count` rows of outputs into blocks and returns their number.
+  std::int64_t cut(std::int64_t count, std::int64_t pixels_of_row) {
+    const auto ceil_div = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
+    const std::int64_t of_call =
+        std::clamp<std::int64_t>(kPixelsOfCall / std::max<std::int64_t>(1, pixels_of_row), 1,
+                                 std::max<std::int64_t>(1, count));
+    const std::int64_t wanted =
+        std::clamp<std::int64_t>(count * pixels_of_row / kLeastPixelsOfBlock, 1, kBlocksWanted);
+    rows = std::max<std::int64_t>(1, ceil_div(count, std::max(ceil_div(count, of_call), wanted)));
+    together = ceil_div(of_call, rows);
+    return ceil_div(count, rows);
   }
   std::size_t scratch_elements() const {
     return padded ? static_cast<std::size_t>(scratch_rows() * row_pixels * channels) : 0;
@@ -92,41 +112,42 @@ Windows plan_windows(const Shape& x, const std::array<WindowAxis, 2>& axes) {
   const bool has_pads = p.h.pad_begin + p.h.pad_end + p.w.pad_begin + p.w.pad_end > 0;
   p.flat = p.h.kernel * p.w.kernel == 1 && p.h.stride * p.w.stride == 1 && !has_pads;
   if (p.flat) {
-    const std::int64_t pixels = p.batch * p.h.out * p.w.out;
-    p.rows = kPixelsOfBlock;  // of one pixel each
-    p.blocks = (pixels + p.rows - 1) / p.rows;
+    p.blocks = p.cut(p.batch * p.h.out * p.w.out, 1);
     return p;
   }
   p.padded = has_pads;
   p.left = p.w.pad_begin;
   const std::int64_t reach = (p.w.out - 1) * p.w.stride + (p.w.kernel - 1) * p.w.dilation + 1;
   p.row_pixels = p.padded ? std::max(p.left + p.w.in, reach) : p.w.in;
-  p.rows = std::max<std::int64_t>(
-      1, std::min(p.h.out, kPixelsOfBlock / std::max<std::int64_t>(1, p.w.out)));
-  p.blocks = p.batch * ((p.h.out + p.rows - 1) / p.rows);
+  p.blocks = p.batch * p.cut(p.h.out, p.w.out);
   return p;
 }
 
-// What one block computes: pixels in rows of `width`, read from `x`, written from pixel `first` on.
+// What one call computes: pixels in rows of `width`, read from `x`, written from pixel `first` on.
 struct BlockView {
   const std::byte* x;
   std::int64_t pixels, width, first;
+  std::int64_t blocks;  // that it does
 };
 
-// element_bytes of the image; fill: the byte of the border.
-BlockView view_of(const Windows& p, std::int64_t block, const std::byte* image,
+// The call that begins with `block` and does no block from `last` on. element_bytes of the image;
+// fill: the byte of the border.
+BlockView view_of(const Windows& p, std::int64_t block, std::int64_t last, const std::byte* image,
                   std::int64_t element_bytes, std::uint8_t fill, std::byte* scratch) {
   const std::int64_t pixel_bytes = p.channels * element_bytes;
   if (p.flat) {
+    const std::int64_t blocks = std::min(p.together, last - block);
     const std::int64_t all = p.batch * p.h.out * p.w.out;
     const std::int64_t first = block * p.rows;
-    const std::int64_t pixels = std::min(p.rows, all - first);
-    return {image + first * pixel_bytes, pixels, std::max<std::int64_t>(1, pixels), first};
+    const std::int64_t pixels = std::min(p.rows * blocks, all - first);
+    return {image + first * pixel_bytes, pixels, std::max<std::int64_t>(1, pixels), first, blocks};
   }
   const std::int64_t blocks_of_image = p.blocks / p.batch;
   const std::int64_t n = block / blocks_of_image;
-  const std::int64_t y = block % blocks_of_image * p.rows;
-  const std::int64_t rows = std::min(p.rows, p.h.out - y);
+  const std::int64_t in_image = block % blocks_of_image;
+  const std::int64_t blocks = std::min({p.together, last - block, blocks_of_image - in_image});
+  const std::int64_t y = in_image * p.rows;
+  const std::int64_t rows = std::min(p.rows * blocks, p.h.out - y);
   const std::byte* start = image + n * p.h.in * p.w.in * pixel_bytes;
   const std::int64_t top = y * p.h.stride - p.h.pad_begin;
   if (p.padded) {
@@ -138,7 +159,7 @@ BlockView view_of(const Windows& p, std::int64_t block, const std::byte* image,
   } else {
     start += top * p.w.in * pixel_bytes;
   }
-  return {start, rows * p.w.out, p.w.out, (n * p.h.out + y) * p.w.out};
+  return {start, rows * p.w.out, p.w.out, (n * p.h.out + y) * p.w.out, blocks};
 }
 
 // Offsets of the taps from a pixel, row by row, in elements.
@@ -245,8 +266,9 @@ Result<Step> prepare_float(const PrepareContext& context, const Windows& p, std:
     step.packed_bytes = packed.bytes();
     step.run = [p, packed = std::move(packed), run = kernel.run, offsets = tap_offsets(p), bounds](
                    const StepArgs& args, int first, int last) {
-      for (std::int64_t block = first; block < last; ++block) {
-        const BlockView view = view_of(p, block, args.in[0], sizeof(float), 0, args.scratch);
+      for (std::int64_t block = first; block < last;) {
+        const BlockView view = view_of(p, block, last, args.in[0], sizeof(float), 0, args.scratch);
+        block += view.blocks;
         kernels::FDwConvCall call;
         call.x = reinterpret_cast<const float*>(view.x);
         call.pixel_stride = p.w.stride * p.channels;
@@ -285,8 +307,9 @@ Result<Step> prepare_float(const PrepareContext& context, const Windows& p, std:
   }
   step.run = [p, packed = std::move(packed), run = kernel.run, offsets = segments.offsets, bounds,
               m, of_group, depth = w[1]](const StepArgs& args, int first, int last) {
-    for (std::int64_t block = first; block < last; ++block) {
-      const BlockView view = view_of(p, block, args.in[0], sizeof(float), 0, args.scratch);
+    for (std::int64_t block = first; block < last;) {
+      const BlockView view = view_of(p, block, last, args.in[0], sizeof(float), 0, args.scratch);
+      block += view.blocks;
       kernels::FConvCall call;
       call.pixel_stride = p.w.stride * p.channels;
       call.row_stride = p.flat ? 0 : p.h.stride * p.row_pixels * p.channels;
@@ -303,6 +326,50 @@ Result<Step> prepare_float(const PrepareContext& context, const Windows& p, std:
         run(packed[g], call);
       }
     }
+  };
+  return step;
+}
+
+// A depthwise convolution of single pixels, as a BatchNormalization becomes in a file: each channel
+// is a function of one code, so it runs on the rows that are proved equal to its table.
+Step affine_step(const PrepareContext& context, const Windows& p, const IntegerWeights& weights,
+                 std::span<const std::int32_t> bias, std::span<const float> scale,
+                 const OutputForm& form) {
+  const auto channels = static_cast<std::size_t>(p.channels);
+  const bool x_signed = context.input(0).dtype == DType::kInt8;
+  const kernels::Requantize requantize{form.zero, form.lo, form.hi};
+  kernels::QBatchNormSpec spec;
+  spec.code = x_signed ? kernels::CodeType::kInt8 : kernels::CodeType::kUint8;
+  spec.zero_in = context.input(0).quant->zero_point[0];
+  spec.zero_out = form.zero;
+  spec.relu = form.lo == form.zero;
+  std::vector<std::uint8_t> tables(channels * 256);
+  for (std::size_t c = 0; c < channels; ++c) {
+    std::int32_t weight = 0;
+    for (const auto& part : weights.parts) weight += part[c];
+    spec.alpha.push_back(static_cast<float>(weight) * scale[c]);
+    for (std::size_t byte = 0; byte < 256; ++byte) {
+      const auto code = static_cast<std::uint8_t>(byte);
+      const std::int64_t q = x_signed ? static_cast<std::int8_t>(code) : code;
+      const std::int64_t sum = (bias.empty() ? 0 : bias[c]) + (q - spec.zero_in) * weight;
+      tables[c * 256 + byte] = static_cast<std::uint8_t>(
+          kernels::requantize_one(static_cast<std::int32_t>(sum), scale[c], requantize));
+    }
+  }
+  spec.beta.resize(channels);
+  kernels::QBatchNormPlan plan = kernels::QBatchNormPlan::of_tables(
+      spec, tables, kernels::ChannelOrder::kChannelsLast, context.policy());
+  Step step;
+  step.kernel = plan.kernel();
+  step.blocks = static_cast<int>(p.blocks);
+  step.macs = context.out_shape().elements();
+  step.in_place = 0;
+  step.run = [p, plan = std::move(plan)](const StepArgs& args, int first, int last) {
+    const std::int64_t pixels = p.batch * p.h.out * p.w.out;
+    plan.run_pixels(reinterpret_cast<const std::uint8_t*>(args.in[0]),
+                    reinterpret_cast<std::uint8_t*>(args.out[0]),
+                    static_cast<std::size_t>(first * p.rows),
+                    static_cast<std::size_t>(std::min(last * p.rows, pixels)));
   };
   return step;
 }
@@ -326,6 +393,7 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
   const auto fill = static_cast<std::uint8_t>(zero_x);
 
   if (w[1] == 1 && m == group && p.channels == group && out.dtype == x.dtype) {
+    if (p.flat) return affine_step(context, p, weights, bias, scale, form);
     step.scratch_bytes = p.scratch_elements() + (p.padded ? 64 : 0);
     std::vector<std::int32_t> offsets = repeated(tap_offsets(p), weights.parts.size());
     const kernels::QDwConvSpec spec{static_cast<int>(m),
@@ -341,8 +409,9 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
     step.packed_bytes = packed.bytes();
     step.run = [p, packed = std::move(packed), run = kernel.run, offsets = std::move(offsets), form,
                 fill](const StepArgs& args, int first, int last) {
-      for (std::int64_t block = first; block < last; ++block) {
-        const BlockView view = view_of(p, block, args.in[0], 1, fill, args.scratch);
+      for (std::int64_t block = first; block < last;) {
+        const BlockView view = view_of(p, block, last, args.in[0], 1, fill, args.scratch);
+        block += view.blocks;
         kernels::QDwConvCall call;
         call.x = view.x;
         call.pixel_stride = p.w.stride * p.channels;
@@ -395,8 +464,9 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
   step.run = [p, packed = std::move(packed), run = kernel.run, offsets = segments.offsets, form,
               fill, m, of_group, depth = w[1],
               image_bytes](const StepArgs& args, int first, int last) {
-    for (std::int64_t block = first; block < last; ++block) {
-      const BlockView view = view_of(p, block, args.in[0], 1, fill, args.scratch);
+    for (std::int64_t block = first; block < last;) {
+      const BlockView view = view_of(p, block, last, args.in[0], 1, fill, args.scratch);
+      block += view.blocks;
       kernels::QConvCall call;
       call.pixel_stride = p.w.stride * p.channels;
       call.row_stride = p.flat ? 0 : p.h.stride * p.row_pixels * p.channels;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/qadd/qadd.h"
 #include "kernels/quantize/quantize.h"
 #include "support/buffers.h"
 #include "support/golden.h"
@@ -160,6 +161,37 @@ TEST_CASE("Add, Sub and Mul on codes round the sum, difference and product of th
       check_codes<std::uint8_t>(op, pair);
       check_codes<std::int8_t>(op, pair);
     }
+  }
+}
+
+TEST_CASE("Add on codes is two fused multiply-adds, for every pair of codes") {
+  std::vector<std::uint8_t> a;
+  std::vector<std::uint8_t> b;
+  all_pairs(a, b);
+  Random random(4);
+  for (int grids = 0; grids < 12; ++grids) {
+    const auto grid = [&](int least, int most) {
+      return QuantParams::per_tensor(0.00017F * static_cast<float>(random.range(least, most)),
+                                     random.range(0, 255));
+    };
+    const QuantParams qa = grid(20, 300);
+    const QuantParams qb = grid(20, 300);
+    const QuantParams qy = grid(200, 400);
+    const Tensor y = run_one(make_node("Add"),
+                             {Operand{Tensor::of(Shape{256, 256}, a), false, qa},
+                              Operand{Tensor::of(Shape{256, 256}, b), false, qb}},
+                             {.out_quant = qy});
+    const kernels::QAddParams p =
+        kernels::make_qadd_params({qa.scale[0], qa.zero_point[0]}, {qb.scale[0], qb.zero_point[0]},
+                                  {qy.scale[0], qy.zero_point[0]}, 0, 255);
+    int wrong = 0;
+    for (std::size_t i = 0; i < a.size(); ++i) {
+      const float first = std::fma(static_cast<float>(a[i]), p.ratio_a, p.fixed);
+      const float sum = std::fma(static_cast<float>(b[i]), p.ratio_b, first);
+      const float code = std::nearbyint(std::clamp(sum, 0.0F, 255.0F));
+      wrong += static_cast<float>(y.span<std::uint8_t>()[i]) == code ? 0 : 1;
+    }
+    CHECK(wrong == 0);
   }
 }
 

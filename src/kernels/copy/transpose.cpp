@@ -89,11 +89,51 @@ struct Block<4> {
   }
 };
 
+// Sixteen pixels of three planes: vector kPart of their three.
+template <int kPart>
+v128_t part_of_pixels(v128_t a, v128_t b, v128_t c) {
+  // The third plane's places are filled by the second shuffle.
+  constexpr auto first_two = [](int i) {
+    const int at = 16 * kPart + i;
+    return at % 3 == 1 ? 16 + at / 3 : at / 3;
+  };
+  constexpr auto third = [](int i) {
+    const int at = 16 * kPart + i;
+    return at % 3 == 2 ? 16 + at / 3 : i;
+  };
+  const v128_t ab = wasm_i8x16_shuffle(a, b, first_two(0), first_two(1), first_two(2), first_two(3),
+                                       first_two(4), first_two(5), first_two(6), first_two(7),
+                                       first_two(8), first_two(9), first_two(10), first_two(11),
+                                       first_two(12), first_two(13), first_two(14), first_two(15));
+  return wasm_i8x16_shuffle(ab, c, third(0), third(1), third(2), third(3), third(4), third(5),
+                            third(6), third(7), third(8), third(9), third(10), third(11), third(12),
+                            third(13), third(14), third(15));
+}
+
+// The planes of a colour picture to its pixels. Returns how many are done.
+std::int64_t interleave_three(const std::byte* src, std::byte* dst, std::int64_t columns,
+                              std::int64_t src_row) {
+  std::int64_t i = 0;
+  for (; i + 16 <= columns; i += 16) {
+    const v128_t a = wasm_v128_load(src + i);
+    const v128_t b = wasm_v128_load(src + src_row + i);
+    const v128_t c = wasm_v128_load(src + 2 * src_row + i);
+    wasm_v128_store(dst + 3 * i, part_of_pixels<0>(a, b, c));
+    wasm_v128_store(dst + 3 * i + 16, part_of_pixels<1>(a, b, c));
+    wasm_v128_store(dst + 3 * i + 32, part_of_pixels<2>(a, b, c));
+  }
+  return i;
+}
+
 template <std::size_t kBytes>
 void transpose_simd128(const std::byte* src, std::byte* dst, std::int64_t rows,
                        std::int64_t columns, std::int64_t src_row, std::int64_t dst_row) {
   constexpr std::int64_t kSide = Block<kBytes>::kSide;
   constexpr auto kSize = static_cast<std::int64_t>(kBytes);
+  if (kBytes == 1 && rows == 3 && dst_row == 3) {
+    const std::int64_t done = interleave_three(src, dst, columns, src_row);
+    return transpose_part<kBytes>(src, dst, 0, rows, done, columns, src_row, dst_row);
+  }
   const std::int64_t whole_rows = rows - rows % kSide;
   const std::int64_t whole_columns = columns - columns % kSide;
   for (std::int64_t c = 0; c < whole_columns; c += kSide) {

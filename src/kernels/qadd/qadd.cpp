@@ -2,6 +2,8 @@
 
 #include <array>
 #include <cmath>
+#include <limits>
+#include <utility>
 
 #include "kernels/codes.h"
 
@@ -20,10 +22,40 @@ QAddParams make_qsub_params(Grid a, Grid b, Grid out, std::int32_t lo, std::int3
   return make_qadd_params(a, b, out, lo, hi);
 }
 
+std::optional<QAddParams> in_units(QAddParams params) {
+  constexpr int kMost = std::numeric_limits<std::int16_t>::max();
+  const bool a_is_larger = std::fabs(params.ratio_a) >= std::fabs(params.ratio_b);
+  const double larger = a_is_larger ? params.ratio_a : params.ratio_b;
+  const double quotient = (a_is_larger ? params.ratio_b : params.ratio_a) / larger;
+  // Among so many denominators one is some 2^-29 from the quotient: less than f32 resolves.
+  int best = kMost;
+  double best_error = 1;
+  for (int times = kMost; times > kMost / 2; --times) {
+    const double exact = quotient * times;
+    const double error = std::fabs(exact - std::nearbyint(exact));
+    if (error < best_error) {
+      best_error = error;
+      best = times;
+    }
+  }
+  params.unit = static_cast<float>(larger / best);
+  params.times_a = static_cast<std::int16_t>(best);
+  params.times_b = static_cast<std::int16_t>(std::nearbyint(quotient * best));
+  if (!a_is_larger) std::swap(params.times_a, params.times_b);
+  const float largest = std::fabs(params.fixed) + 510.0F * static_cast<float>(std::fabs(larger));
+  if (!(largest < kRoundMagicLimit / 2) || params.unit == 0) return std::nullopt;
+  return params;
+}
+
 namespace {
 
 template <class Code>
 Code add_one(Code a, Code b, const QAddParams& p) {
+  if (p.unit != 0) {
+    const float units = static_cast<float>(a * p.times_a + b * p.times_b);
+    return static_cast<Code>(round_clamped(p.fixed + units * p.unit, static_cast<float>(p.lo),
+                                           static_cast<float>(p.hi)));
+  }
   const float first = p.fixed + static_cast<float>(a) * p.ratio_a;
   const float sum = first + static_cast<float>(b) * p.ratio_b;
   return static_cast<Code>(round_clamped(sum, static_cast<float>(p.lo), static_cast<float>(p.hi)));
@@ -65,8 +97,40 @@ void add_simd(const Code* a, const Code* b, Code* out, std::size_t n, const QAdd
 }
 
 template <class Code>
+void add_units(const Code* a, const Code* b, Code* out, std::size_t n, const QAddParams& p) {
+  const v128_t times = wasm_i16x8_make(p.times_a, p.times_b, p.times_a, p.times_b, p.times_a,
+                                       p.times_b, p.times_a, p.times_b);
+  const v128_t unit = wasm_f32x4_splat(p.unit);
+  const v128_t fixed = wasm_f32x4_splat(p.fixed);
+  const v128_t magic = simd::from_memory(wasm_f32x4_splat(kRoundMagic));
+  const v128_t magic_bits = simd::from_memory(wasm_i32x4_splat(kRoundMagicBits));
+  const v128_t lo_code = splat_code<Code>(p.lo);
+  const v128_t hi_code = splat_code<Code>(p.hi);
+  const auto sum4 = [&](v128_t pairs) {
+    const v128_t units = wasm_f32x4_convert_i32x4(wasm_i32x4_dot_i16x8(pairs, times));
+    const v128_t sum = wasm_f32x4_add(fixed, wasm_f32x4_mul(units, unit));
+    return wasm_i32x4_sub(wasm_f32x4_add(sum, magic), magic_bits);
+  };
+  std::size_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    const v128_t x0 = extend8(a + i);
+    const v128_t x1 = extend8(a + i + 8);
+    const v128_t y0 = extend8(b + i);
+    const v128_t y1 = extend8(b + i + 8);
+    const v128_t codes =
+        narrow16<Code>(sum4(wasm_i16x8_shuffle(x0, y0, 0, 8, 1, 9, 2, 10, 3, 11)),
+                       sum4(wasm_i16x8_shuffle(x0, y0, 4, 12, 5, 13, 6, 14, 7, 15)),
+                       sum4(wasm_i16x8_shuffle(x1, y1, 0, 8, 1, 9, 2, 10, 3, 11)),
+                       sum4(wasm_i16x8_shuffle(x1, y1, 4, 12, 5, 13, 6, 14, 7, 15)));
+    wasm_v128_store(out + i, min_codes<Code>(max_codes<Code>(codes, lo_code), hi_code));
+  }
+  for (; i < n; ++i) out[i] = add_one(a[i], b[i], p);
+}
+
+template <class Code>
 void add_simd128(const Code* a, const Code* b, Code* out, std::size_t n, const QAddParams& params) {
   const QAddParams p = params;
+  if (p.unit != 0) return add_units(a, b, out, n, p);
   const float largest = std::fabs(p.fixed) + 255.0F * (std::fabs(p.ratio_a) + std::fabs(p.ratio_b));
   if (largest < kRoundMagicLimit / 2) {
     add_simd<Code, true>(a, b, out, n, p);

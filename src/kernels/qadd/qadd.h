@@ -4,13 +4,18 @@
 //   ratio_a = scale_a / scale_y, ratio_b = scale_b / scale_y
 //   fixed = zero_y - (ratio_a * zero_a + ratio_b * zero_b)
 //
-// a, b are the codes themselves; every step is one f32 operation (no fused multiply-add). [lo, hi]
-// lies within the code's range: narrower for a fused Relu or Clip. Any n >= 0; out may be a or b.
-// Broadcasting: felementwise/broadcast.h.
+// or, faster, with both ratios as whole multiples of one unit:
+//
+//   out = clamp(rint(fixed + f32(a * times_a + b * times_b) * unit), lo, hi)
+//
+// a, b are the codes themselves; every step is one f32 operation (no fused multiply-add), the sum
+// of products an exact integer. [lo, hi] lies within the code's range: narrower for a fused Relu or
+// Clip. Any n >= 0; out may be a or b. Broadcasting: felementwise/broadcast.h.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -22,11 +27,19 @@ namespace octavo::kernels {
 struct QAddParams {
   float fixed, ratio_a, ratio_b;
   std::int32_t lo, hi;
+  // The second form, where `unit` is not 0.
+  float unit = 0;
+  std::int16_t times_a = 0, times_b = 0;
 };
 
 QAddParams make_qadd_params(Grid a, Grid b, Grid out, std::int32_t lo, std::int32_t hi);
 // a - b: the same with b's ratio negated.
 QAddParams make_qsub_params(Grid a, Grid b, Grid out, std::int32_t lo, std::int32_t hi);
+
+// The second form of `params`, the ratios' quotient nearest to theirs: it rounds at other places,
+// so a caller who needs the first form's codes compares them (ops/binary.cpp). Nothing where sums
+// could leave the range of the rounding trick.
+std::optional<QAddParams> in_units(QAddParams params);
 
 template <class Code>
 using QAddFn = void (*)(const Code* a, const Code* b, Code* out, std::size_t n,

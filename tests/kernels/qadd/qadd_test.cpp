@@ -43,6 +43,42 @@ TEST_CASE("qadd: every row equals the reference for every pair of codes") {
   rows_agree<std::int8_t>(make_qsub_params({1e30F, 3}, {1e30F, 10}, {1e-30F, 50}, -128, 127));
 }
 
+TEST_CASE("qadd: every row equals the reference in units, for every pair of codes") {
+  const auto agree = [](auto code, const QAddParams& params) {
+    const std::optional<QAddParams> units = in_units(params);
+    REQUIRE(units);
+    CHECK(units->unit != 0);
+    rows_agree<decltype(code)>(*units);
+  };
+  agree(std::uint8_t{}, make_qadd_params({0.021F, 120}, {0.034F, 90}, {0.05F, 111}, 0, 255));
+  agree(std::uint8_t{}, make_qadd_params({0.3F, 255}, {0.0004F, 0}, {0.01F, 17}, 17, 200));
+  agree(std::int8_t{}, make_qadd_params({0.021F, -8}, {0.034F, -38}, {0.05F, -17}, -17, 127));
+  agree(std::int8_t{}, make_qsub_params({0.02F, 3}, {0.05F, 10}, {0.04F, 50}, -128, 127));
+}
+
+TEST_CASE("qadd: units keep the ratios") {
+  for (const float a : {0.02F, 0.021F, 0.03F, 0.05F}) {
+    const QAddParams params = make_qadd_params({a, 0}, {0.03F, 0}, {0.04F, 0}, 0, 255);
+    const std::optional<QAddParams> units = in_units(params);
+    REQUIRE(units);
+    const double unit = units->unit;
+    CHECK(unit * units->times_a == doctest::Approx(params.ratio_a).epsilon(1e-7));
+    CHECK(unit * units->times_b == doctest::Approx(params.ratio_b).epsilon(1e-7));
+  }
+  // The same sums, as no tie is near.
+  const QAddParams params = make_qadd_params({0.5F, 10}, {0.25F, 20}, {1.0F, 100}, 0, 255);
+  const std::optional<QAddParams> units = in_units(params);
+  REQUIRE(units);
+  const std::uint8_t a = 30;  // 10.0
+  const std::uint8_t b = 36;  // 4.0
+  std::uint8_t out = 0;
+  qadd_kernels().front().u8(&a, &b, &out, 1, *units);
+  CHECK(out == 114);
+  // Sums that leave the range of the rounding trick have no such form, nor have infinities.
+  CHECK_FALSE(in_units(make_qadd_params({1.0F, 3}, {2.0F, 100}, {1e-6F, 50}, 0, 255)));
+  CHECK_FALSE(in_units(make_qsub_params({1e30F, 3}, {1e30F, 10}, {1e-30F, 50}, -128, 127)));
+}
+
 TEST_CASE("qadd: a difference is the sum with the second scale negated") {
   const QAddParams params = make_qsub_params({0.5F, 10}, {0.25F, 20}, {1.0F, 100}, 0, 255);
   const std::uint8_t a = 30;  // 10.0
