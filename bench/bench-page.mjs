@@ -20,9 +20,9 @@ const bytesOf = async (url) => new Uint8Array(await (await fetch(url)).arrayBuff
 
 // ---- engines: start(options) gives { open(model, x) }, and that { run, close, profile? } ----
 
-/** Octavo, from its module's exports. In the caller's thread, as the others are. */
+/** Octavo, from its module's exports. In the caller's thread, as the others are; several threads have to have a worker. */
 export async function startOctavo({ createEngine, InferenceSession }, { isa, threads = 1 } = {}) {
-  const engine = await createEngine({ worker: false, ...(isa ? { isa } : {}), ...(threads > 1 ? { threads } : {}) });
+  const engine = await createEngine({ worker: threads > 1, threads, ...(isa ? { isa } : {}) });
   const { features } = engine;
   if (threads > 1 && features.threadCount !== threads) throw new Error(`Octavo did not start ${threads} threads here.`);
   return {
@@ -77,7 +77,7 @@ async function startLiteRt({ threads = 1, compat = false }) {
 }
 
 const starters = {
-  octavo: async (options) => startOctavo(await import('/dist/index.js'), options),
+  octavo: async (options) => startOctavo(await import('/build/bench/octavo/index.js'), options),
   ort: startOrt,
   litert: startLiteRt,
 };

@@ -2,6 +2,9 @@
 
 import { barChart } from './chart.mjs';
 
+/** Above this load of the machine others are at work. */
+const quietLoad = 0.5;
+
 export const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 export const best = (values) => Math.min(...values);
 export const geometricMean = (values) => Math.exp(values.reduce((sum, value) => sum + Math.log(value), 0) / values.length);
@@ -177,13 +180,16 @@ const startUpTable = (rows) =>
     ]),
   );
 
+const loadOf = ({ load }) =>
+  load > quietLoad ? `${load.toFixed(1)}, so **others were at work and the numbers are rough**` : load.toFixed(1);
+
 const introduction = ({ date, rounds, machine, versions }) => `# Benchmarks
 
 Written by \`npm run bench\` on ${date}: ${machine.cores} cores of ${machine.processor},
-${machine.chromium}, ${machine.firefox}, Node ${machine.node};
+${[machine.chromium, machine.firefox, `Node ${machine.node}`].filter(Boolean).join(', ')};
 LiteRT.js ${versions.litert}, onnxruntime-web ${versions.ort}, onnxruntime-node ${versions.ortNode}.
 Milliseconds of one run: the median of ${rounds} interleaved rounds, in parentheses the best; behind a comma how many times as long as
-Octavo.
+Octavo. Load of the machine before it began: ${loadOf(machine)}.
 
 ![Time of int8 networks, one thread, in Chromium](benchmarks.svg)
 

@@ -1,19 +1,20 @@
 // Octavo beside the engines that a web developer could pick, in one run: `npm run bench [-- OPTION...]`
 //
-//   --quick               three networks, few rounds, Chromium; under three minutes
+//   --quick               three networks, few rounds, Chromium, no native code; under three minutes
 //   --networks a,b        only these (bench/architectures.mjs)
 //   --only a,b            only these parts: networks, operators, batchnorm, startup, native
 //   --environments a,b    only these: chromium, no-vnni, firefox
 //   --rounds N            rounds of each race (9, quick 5)
 //   --profile             also prints what each kernel of Octavo takes in each network
 //   --json FILE           writes all times there
+//   --document            writes the document even though this is no whole run
 //
 // Architectures have seeded weights and are quantized by Octavo, ONNX Runtime runs the file that Octavo writes (QDQ), LiteRT.js its
 // .tflite twin with the same weights and scales. All contenders of a race run in one page, in interleaved rounds, after their outputs
 // were compared. A whole run writes docs/benchmarks.md and docs/benchmarks.svg.
 
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { cpus } from 'node:os';
+import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpus, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import * as octavo from '../dist/index.js';
@@ -144,11 +145,22 @@ export function checkOutputs(rows) {
 
 // ---- browsers ----
 
+/** The package as a page can load it without a bundler: workers know no import map, so the one dependency is named by its address. */
+function storePackage() {
+  const to = inRoot(folder, 'octavo');
+  cpSync(inRoot('dist'), to, { recursive: true, filter: (path) => path !== inRoot('dist/web') });
+  for (const file of readdirSync(to).filter((name) => name.endsWith('.js'))) {
+    const text = readFileSync(`${to}/${file}`, 'utf8');
+    writeFileSync(`${to}/${file}`, text.replaceAll(`'comlink'`, `'/node_modules/comlink/dist/esm/comlink.mjs'`));
+  }
+}
+
 /** A browser of an environment, with a server of the checkout. */
 export class Browser {
   static async open(name) {
     const { browser: which, extraArgs = [] } = environments[name];
     const self = new Browser();
+    storePackage();
     self.server = await serve({ folder: inRoot(), headers: isolationHeaders }); // the others' glue uses eval
     Object.assign(self, await launch({ name: which, extraArgs }));
     return self;
@@ -202,7 +214,7 @@ async function startUps(browser, { urls, inputShape }, runs) {
     const measured = [];
     const model = urls[fileOf(engine, 'int8')];
     for (let i = 0; i < runs; i++) measured.push(await browser.call('startUp', [{ engine }, model, inputShape], i === 0 ? requests : []));
-    const files = requests.filter((path) => /^\/(dist|node_modules)\//.test(path));
+    const files = requests.filter((path) => /^\/(build\/bench\/octavo|node_modules)\//.test(path));
     const gzip = files.reduce((sum, path) => sum + gzipSync(readFileSync(inRoot(path.slice(1))), { level: 9 }).length, 0);
     const middle = (key) => median(measured.map((one) => one[key]));
     rows.push({ engine, ready: middle('ready'), first: middle('first'), memory: middle('memory'), gzip, files });
@@ -264,6 +276,7 @@ function readOptions(args) {
       rounds: { type: 'string' },
       profile: { type: 'boolean', default: false },
       json: { type: 'string' },
+      document: { type: 'boolean', default: false },
     },
   });
   const choose = (key, known, standard) => {
@@ -279,9 +292,9 @@ function readOptions(args) {
     ...values,
     rounds,
     networks: choose('networks', Object.keys(networks), quick ? quickNetworks : Object.keys(networks)),
-    parts: choose('only', parts, parts),
+    parts: choose('only', parts, quick ? parts.filter((part) => part !== 'native') : parts),
     environments: choose('environments', Object.keys(environments), quick ? ['chromium', 'no-vnni'] : Object.keys(environments)),
-    whole: !quick && !values.networks && !values.only && !values.environments,
+    document: values.document || (!quick && !values.networks && !values.only && !values.environments),
   };
 }
 const parts = ['networks', 'operators', 'batchnorm', 'startup', 'native'];
@@ -289,12 +302,12 @@ const parts = ['networks', 'operators', 'batchnorm', 'startup', 'native'];
 /** Runs what the options ask for; returns all results as plain data. */
 async function measure(options) {
   const { quick, rounds } = options;
-  const timing = { rounds, slice: quick ? 10 : 15, warmUp: quick ? 6 : 10 };
+  const timing = { rounds, slice: quick ? 10 : 15, warmUp: quick ? 4 : 10 };
   const wants = (part) => options.parts.includes(part);
   const results = {
     date: new Date().toISOString().slice(0, 10),
     rounds,
-    machine: { processor: cpus()[0].model.trim(), cores: cpus().length, node: process.version },
+    machine: { processor: cpus()[0].model.trim(), cores: cpus().length, node: process.version, load: loadavg()[0] },
     versions: { litert: versionOf('@litertjs/core'), ort: versionOf('onnxruntime-web'), ortNode: versionOf('onnxruntime-node') },
     networks: [],
     operators: [],
@@ -317,6 +330,7 @@ async function measure(options) {
     for (const name of wants('networks') ? options.networks : []) {
       const { urls, inputShape, macs } = models.get(name);
       for (const setting of environments[environment].settings) {
+        if (quick && environment !== 'chromium' && setting !== 'one') continue;
         const rows = await race(browser, settings[setting], urls, inputShape, timing);
         const entry = { network: name, title: networks[name].title, macs, environment, setting, rows };
         results.networks.push(entry);
@@ -361,7 +375,7 @@ if (isMain(import.meta.url)) {
     for (const { what, wanted, got, reached } of goals(results))
       console.log(`${reached ? 'reached    ' : 'not reached'} ${what}: ${got} (${wanted})`);
     if (options.json) writeFileSync(options.json, `${JSON.stringify({ ...results, goals: goals(results) }, null, 1)}\n`);
-    if (options.whole) {
+    if (options.document) {
       writeFileSync(inRoot('docs/benchmarks.md'), document(results));
       writeFileSync(inRoot('docs/benchmarks.svg'), chart(results));
     }

@@ -232,7 +232,7 @@ const networkResult = (name, environment, setting, rows) => ({ network: name, ti
 const results = {
   date: '2026-11-26',
   rounds: 3,
-  machine: { processor: 'a processor', cores: 2, node: 'v24', chromium: 'Chrome/156', firefox: 'Firefox/153' },
+  machine: { processor: 'a processor', cores: 2, load: 0.1, node: 'v24', chromium: 'Chrome/156', firefox: 'Firefox/153' },
   versions: { litert: '2.5', ort: '1.30', ortNode: '1.30' },
   networks: ['mobilenetv2', 'resnet18', 'resnet50'].map((name, i) =>
     networkResult(name, 'chromium', 'one', [
@@ -263,7 +263,8 @@ test('the document has a line a network, medians with the best, ratios and the g
   assert.match(text, /^\| ResNet-18 \| 5\.00 \(4\.00\) \| 10\.00 \(9\.00\), 2\.00x \|/m);
   assert.match(text, /^\| geometric mean \|/m);
   assert.match(text, /^\| memory, MobileNetV2 int8 \| <= 12 MB \| 13 MB \| not reached \|$/m);
-  assert.doesNotMatch(text, /undefined|NaN|Infinity/);
+  assert.doesNotMatch(text, /undefined|NaN|Infinity|rough/);
+  assert.match(document({ ...results, machine: { ...results.machine, load: 3 } }), /began: 3\.0, so \*\*others were at work/);
 });
 
 test('lines for the terminal name who did not run, and why', () => {

@@ -54,6 +54,7 @@ test('the docs name only files and npm scripts that exist', () => {
     'README.md',
     'src/README.md',
     'CHANGELOG.md',
+    'docs/benchmarks.md',
     'docs/explanation/quantization.md',
     'docs/how-to/coming-from-pytorch.md',
     'docs/how-to/custom-quantization.md',
