@@ -4,6 +4,7 @@
 // Each engine at its best: sessions and input tensors are made once. ONNX Runtime Web: its wasm backend, all graph optimizations (its
 // default). LiteRT.js: XNNPACK, its module with relaxed SIMD (`compat`: the one without), the default signature with a tensor that stays.
 
+import { compareOutputs } from './agreement.mjs';
 import { sample } from './random.mjs';
 
 /** A tensor in ONNX's order with its channels last, as .tflite wants it. */
@@ -122,33 +123,38 @@ export async function interleave(runs, { rounds, slice = 15, warmUp = 10 }) {
 }
 
 /**
- * Opens all contenders, [{ name, start, model }] (`model` is a URL), runs each once and then times them.
- * Returns [{ name, times, output }], `error` in place of the times for those that cannot run it.
+ * Opens `contenders`, [{ engine, type, group, open }], runs each once, compares the outputs within groups and times those that computed the
+ * right thing. Returns [{ times, agreement, error }] in their order: the times, or why there are none.
  */
-export async function race(contenders, shape, timing) {
-  const x = sample(shape);
-  const results = [];
-  const open = [];
-  for (const { name, start: how, model } of contenders) {
-    const result = { name };
-    results.push(result);
+export async function raceOpened(contenders, timing) {
+  const rows = contenders.map(({ engine, type, group }) => ({ engine, type, group }));
+  const sessions = [];
+  for (const [i, row] of rows.entries()) {
     try {
-      const session = await (await start(how)).open(await bytesOf(model), x);
-      result.output = [...(await session.run())];
-      open.push({ result, session });
+      sessions[i] = await contenders[i].open();
+      row.output = [...(await sessions[i].run())];
     } catch (error) {
-      result.error = String(error?.message ?? error);
+      row.error = String(error?.message ?? error);
     }
   }
+  compareOutputs(rows);
+  const sound = rows.filter(({ error }) => !error);
   const times = await interleave(
-    open.map(({ session }) => session.run),
+    sound.map((row) => sessions[rows.indexOf(row)].run),
     timing,
   );
-  for (const [i, { result, session }] of open.entries()) {
-    result.times = times[i];
-    await session.close();
-  }
-  return results;
+  sound.forEach((row, i) => {
+    row.times = times[i];
+  });
+  for (const session of sessions) await session?.close();
+  return rows.map(({ times: own, agreement, error }) => ({ times: own, agreement, error }));
+}
+
+/** The same for contenders whose `start` says which engine with what settings, and `model` the address of a file. */
+export function race(contenders, shape, timing) {
+  const x = sample(shape);
+  const opened = contenders.map((one) => ({ ...one, open: async () => (await start(one.start)).open(await bytesOf(one.model), x) }));
+  return raceOpened(opened, timing);
 }
 
 /** What each step of a model takes in Octavo: the least of a few runs. */

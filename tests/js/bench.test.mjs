@@ -4,9 +4,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ByteBuffer } from 'flatbuffers';
 import * as ort from 'onnxruntime-node';
+import { agreement, compareOutputs } from '../../bench/agreement.mjs';
 import { network, networks, operator, operators } from '../../bench/architectures.mjs';
-import { agreement, checkOutputs } from '../../bench/bench.mjs';
-import { interleave } from '../../bench/bench-page.mjs';
+import { interleave, raceOpened } from '../../bench/bench-page.mjs';
 import { chart, consoleTable, document, goals } from '../../bench/bench-report.mjs';
 import { barChart } from '../../bench/chart.mjs';
 import { sample } from '../../bench/random.mjs';
@@ -197,16 +197,36 @@ test('the common grid holds all ranges', () => {
 
 // ---- races ----
 
-test('engines that compute something else are refused', () => {
-  const row = (engine, output, type = 'int8') => ({ engine, type, output });
+test('engines that compute something else are named', () => {
   const good = [1, -2, 3, 4];
-  const rows = [row('octavo', good), row('ort', good), row('litert', [1, -2, 3.05, 4]), { engine: 'ort', type: 'float', error: 'none' }];
-  checkOutputs(rows);
-  assert.equal(rows[1].agreement.equal, 1);
-  assert.equal(rows[2].agreement.equal, 0.75);
-  assert.throws(() => checkOutputs([row('octavo', good), row('litert', [1, 2, 3, 4])]), /litert int8 computes something else/);
-  assert.throws(() => checkOutputs([row('octavo', good), row('litert', [1])]), /1 numbers, not 4/);
-  assert.throws(() => checkOutputs([row('octavo', good, 'float'), row('ort', [1, -2, 3.05, 4], 'float')]), /ort float/);
+  const row = (engine, output, type = 'int8') => ({ engine, type, group: type, output });
+  const compared = (...rows) => {
+    compareOutputs(rows);
+    return rows;
+  };
+  const [, same, near] = compared(row('octavo', good), row('ort', good), row('litert', [1, -2, 3.05, 4]));
+  assert.deepEqual([same.agreement.equal, near.agreement.equal, same.error, near.error], [1, 0.75, undefined, undefined]);
+  assert.match(compared(row('octavo', good), row('litert', [1, 2, 3, 4]))[1].error, /^computes something else: 2\.7 dB/);
+  assert.match(compared(row('octavo', good), row('litert', [1]))[1].error, /^computes something else: 1 numbers/);
+  assert.match(compared(row('octavo', good, 'float'), row('ort', [1, -2, 3.05, 4], 'float'))[1].error, /something else/);
+});
+
+test('who fails or computes something else is not timed', async () => {
+  const contender = (engine, numbers) => {
+    const calls = { runs: 0, closed: 0 };
+    const run = async () => {
+      calls.runs++;
+      return numbers;
+    };
+    return { engine, type: 'int8', group: 'int8', calls, open: async () => ({ run, close: () => calls.closed++ }) };
+  };
+  const broken = { ...contender('ort'), open: () => Promise.reject(new Error('no such operator')) };
+  const contenders = [contender('octavo', [1, 2]), contender('litert', [2, 1]), broken];
+  const [ours, wrong, none] = await raceOpened(contenders, { rounds: 2, slice: 0.01, warmUp: 2 });
+  assert.equal(ours.times.length, 2);
+  assert.deepEqual([wrong.times, contenders[1].calls], [undefined, { runs: 1, closed: 1 }]);
+  assert.match(wrong.error, /something else/);
+  assert.deepEqual([none.times, none.error], [undefined, 'no such operator']);
 });
 
 test('rounds are interleaved and begin with another contender each time', async () => {
