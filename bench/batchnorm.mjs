@@ -48,7 +48,7 @@ function onnxChain(channels, size, count) {
 }
 
 /** Times every contender for each shape; { shape, rows: [{ name, milliseconds (median), best }] }. */
-async function measure({ rounds = 15 } = {}) {
+export async function measure({ rounds = 15 } = {}) {
   await ninja('wasm-relaxed', 'bench_batchnorm');
   const server = await serve({ folder: inRoot(), headers: isolationHeaders }); // the others' glue uses eval
   const { browser, close } = await launch();
@@ -56,7 +56,7 @@ async function measure({ rounds = 15 } = {}) {
     const page = await browser.newPage();
     const results = [];
     for (const shape of shapes) {
-      await page.goto(`${server.url}bench/batchnorm.html`);
+      await page.goto(`${server.url}bench/page.html`);
       const { channels, size } = shape;
       const models = chains.map((count) => ({
         count,

@@ -18,19 +18,28 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/copy/transpose.h"
 #include "kernels/fakequant/fakequant.h"
 #include "kernels/fbatchnorm/fbatchnorm.h"
 #include "kernels/fconv/fconv.h"
 #include "kernels/fdwconv/fdwconv.h"
 #include "kernels/felementwise/binary.h"
 #include "kernels/felementwise/unary.h"
+#include "kernels/fpool/fpool.h"
 #include "kernels/lut/lut.h"
 #include "kernels/qadd/qadd.h"
 #include "kernels/qbatchnorm/qbatchnorm.h"
+#include "kernels/qbinary/qbinary.h"
 #include "kernels/qconv/qconv.h"
 #include "kernels/qdwconv/qdwconv.h"
 #include "kernels/qmul/qmul.h"
+#include "kernels/qpool/qpool.h"
+#include "kernels/qrequantize/qrequantize.h"
 #include "kernels/quantize/quantize.h"
+#include "kernels/qwindow/qwindow.h"
+#include "kernels/resize/coordinates.h"
+#include "kernels/resize/resize.h"
+#include "kernels/softmax/softmax.h"
 #include "simd/isa.h"
 #include "simd/relaxed.h"
 
@@ -386,6 +395,122 @@ void bench_floats() {
   }
 }
 
+// GB/s of pools: every input and every output once, though windows overlap.
+void bench_pools() {
+  PoolGeometry max;  // ResNet's
+  max.in_h = max.in_w = 112;
+  max.channels = 64;
+  max.kernel_h = max.kernel_w = 3;
+  max.stride_h = max.stride_w = 2;
+  max.pad_bottom = max.pad_right = 1;
+  max.out_h = max.out_w = 56;
+  PoolGeometry average = max;  // DenseNet's
+  average.kernel_h = average.kernel_w = 2;
+  average.pad_bottom = average.pad_right = 0;
+  constexpr std::size_t kIn = 64 * 112 * 112;
+  constexpr std::size_t kGlobalPixels = 49;
+  constexpr std::size_t kGlobalChannels = 1280;
+  constexpr double kGlobal = kGlobalChannels * (kGlobalPixels + 1.0);
+  const auto codes = pattern<std::uint8_t>(kIn, 256, 0);
+  std::vector<std::uint8_t> out(kElements);
+  const Grid grid{0.02F, 120};
+  for (const QPoolKernel& kernel : qpool_kernels()) {
+    report(kernel.name, "max 3x3 s2 64@112", kIn + kElements, "GB/s",
+           [&] { kernel.u8.max(codes.data(), out.data(), max, 0, max.rows()); });
+    const QAveragePoolParams params{grid, {0.03F, 90}, false, 0, 255};
+    report(kernel.name, "average 2x2 s2 64@112", kIn + kElements, "GB/s", [&] {
+      kernel.u8.average(codes.data(), out.data(), average, params, 0, average.rows());
+    });
+    const QGlobalAverageParams global =
+        make_qglobal_average_params(grid, {0.03F, 90}, kGlobalPixels, 0, 255);
+    report(kernel.name, "global 1280@7", kGlobal, "GB/s", [&] {
+      kernel.u8.global_average(codes.data(), out.data(), kGlobalPixels, kGlobalChannels, global);
+    });
+  }
+  const auto floats = pattern<float>(kIn, 256, -128);
+  std::vector<float> float_out(kElements);
+  for (const FPoolKernel& kernel : fpool_kernels()) {
+    report(kernel.name, "max 3x3 s2 64@112", 4.0 * (kIn + kElements), "GB/s",
+           [&] { kernel.max(floats.data(), float_out.data(), max, 0, max.rows()); });
+    report(kernel.name, "average 2x2 s2 64@112", 4.0 * (kIn + kElements), "GB/s", [&] {
+      kernel.average(floats.data(), float_out.data(), average, false, 0, average.rows());
+    });
+    report(kernel.name, "global 1280@7", 4 * kGlobal, "GB/s", [&] {
+      kernel.global_average(floats.data(), float_out.data(), kGlobalPixels, kGlobalChannels);
+    });
+  }
+}
+
+void bench_layouts() {
+  constexpr int kChannels = 64;
+  constexpr int kSide = 56;
+  constexpr int kPixels = kSide * kSide;
+  const auto floats = pattern<float>(kElements, 256, -128);
+  const auto codes = pattern<std::uint8_t>(kElements, 256, 0);
+  std::vector<float> float_out(4 * kElements);
+  std::vector<std::uint8_t> out(4 * kElements);
+  const auto bytes = [](auto& values) { return reinterpret_cast<std::byte*>(values.data()); };
+  const auto const_bytes = [](const auto& values) {
+    return reinterpret_cast<const std::byte*>(values.data());
+  };
+  for (const TransposeKernel& kernel : transpose_kernels()) {
+    report(kernel.name, "codes 64@56", 2.0 * kElements, "GB/s", [&] {
+      kernel.bytes1(const_bytes(codes), bytes(out), kChannels, kPixels, kPixels, kChannels);
+    });
+    report(kernel.name, "floats 64@56", 8.0 * kElements, "GB/s", [&] {
+      kernel.bytes4(const_bytes(floats), bytes(float_out), kChannels, kPixels, kPixels, kChannels);
+    });
+  }
+  const std::vector<LinearTap> taps = linear_taps(kSide, 2 * kSide, 2, Coordinates::kHalfPixel);
+  const ResizeGeometry geometry{kSide, kSide, kChannels, taps, taps};
+  for (const ResizeKernel& kernel : resize_kernels()) {
+    report(kernel.name, "codes 64@56 to 112", 5.0 * kElements, "GB/s",
+           [&] { kernel.linear_u8(codes.data(), out.data(), geometry, 0, 2 * kSide); });
+    report(kernel.name, "floats 64@56 to 112", 20.0 * kElements, "GB/s",
+           [&] { kernel.linear_f32(floats.data(), float_out.data(), geometry, 0, 2 * kSide); });
+  }
+  const auto logits = pattern<float>(1000 * 8, 16, -8);
+  for (const SoftmaxKernel& kernel : softmax_kernels()) {
+    report(kernel.name, "8 x 1000", 8.0 * 8 * 1000, "GB/s",
+           [&] { kernel.softmax(logits.data(), float_out.data(), 8, 1000, 1); });
+    report(kernel.name, "1000 x 8, first axis", 8.0 * 8 * 1000, "GB/s",
+           [&] { kernel.softmax(logits.data(), float_out.data(), 1, 1000, 8); });
+  }
+}
+
+// The forms that round as PyTorch does.
+void bench_torch() {
+  const auto a = pattern<std::uint8_t>(kElements, 256, 0);
+  const auto b = pattern<std::uint8_t>(kElements, 251, 0);
+  std::vector<std::uint8_t> out(kElements);
+  const Grid grid{0.02F, 120};
+  for (const QBinaryKernel& kernel : qbinary_kernels()) {
+    const QBinaryParams add = make_torch_add_params(grid, {0.03F, 90}, {0.04F, 111}, 0, 255);
+    report(kernel.name, "add 64@56", 3.0 * kElements, "GB/s",
+           [&] { kernel.add_u8(a.data(), b.data(), out.data(), kElements, add); });
+    const QBinaryParams mul = make_torch_mul_params(grid, {0.03F, 90}, {0.04F, 111}, 0, 255);
+    report(kernel.name, "mul 64@56", 3.0 * kElements, "GB/s",
+           [&] { kernel.mul_u8(a.data(), b.data(), out.data(), kElements, mul); });
+  }
+  const auto sums = pattern<std::int32_t>(kElements, 20000, -10000);
+  const std::vector<float> scale(64, 0.0004F);
+  const std::vector<float> bias(64, 0.1F);
+  const QRequantizeParams params{scale.data(), bias.data(), 50.0F, 120, 0, 255};
+  for (const QRequantizeKernel& kernel : qrequantize_kernels()) {
+    report(kernel.name, "64@56", 5.0 * kElements, "GB/s",
+           [&] { kernel.u8(sums.data(), out.data(), kElements / 64, 64, params); });
+  }
+  std::vector<WindowSpan> halves;
+  for (int i = 0; i < 28; ++i) halves.push_back({2 * i, 2 * i + 2});
+  const std::vector<float> factors(halves.size() * halves.size(), 0.25F);
+  const QWindowGeometry geometry{56, 64, halves, halves, factors.data()};
+  for (const QWindowKernel& kernel : qwindow_kernels()) {
+    report(kernel.name, "2x2 64@56", 1.25 * kElements, "GB/s", [&] {
+      kernel.u8(a.data(), out.data(), geometry, {120, 0, 120, false, 0, 255});
+    });
+  }
+}
+
 }  // namespace
 
 void bench_all(std::string_view wanted) {
@@ -398,6 +523,9 @@ void bench_all(std::string_view wanted) {
   bench_depthwise();
   bench_codes();
   bench_floats();
+  bench_pools();
+  bench_layouts();
+  bench_torch();
 }
 
 }  // namespace octavo::kernels

@@ -188,6 +188,53 @@ export function describeModel(model) {
   return found;
 }
 
+/** A node's attribute as [name, value]: a number, a text, a list of numbers, or a tensor. */
+function readAttribute(bytes) {
+  const parts = [...fields(bytes)];
+  const all = (number) => parts.filter((part) => part.field === number);
+  const floats = (part) => [...new Float32Array(part.body.slice().buffer)];
+  const ints = ({ wire, value, body }) => (wire === 2 ? [...packed(body)] : [value]).map(Number);
+  const [name] = all(1).map(({ body }) => toText(body));
+  const readers = {
+    1: () => all(2).flatMap(floats)[0],
+    2: () => Number(all(3)[0]?.value ?? 0),
+    3: () => all(4).map(({ body }) => toText(body))[0],
+    4: () => readTensor(all(5)[0].body),
+    6: () => all(7).flatMap(floats),
+    7: () => all(8).flatMap(ints),
+  };
+  return [name, readers[Number(all(20)[0].value)]()];
+}
+
+/**
+ * { nodes: [{ op, name, inputs, outputs, attrs }], inputs, outputs, weights: Map of tensors by name }: all that a model without subgraphs
+ * says.
+ */
+export function readGraph(model) {
+  const graph = { nodes: [], inputs: [], outputs: [], weights: new Map() };
+  for (const { field, body } of graphFields(model)) {
+    if (field === 1) {
+      const parts = [...fields(body)];
+      const texts = (number) => parts.filter((part) => part.field === number).map((part) => toText(part.body));
+      const attrs = parts.filter((part) => part.field === 5).map((part) => readAttribute(part.body));
+      graph.nodes.push({
+        op: texts(4)[0],
+        name: texts(3)[0] ?? '',
+        inputs: texts(1),
+        outputs: texts(2),
+        attrs: Object.fromEntries(attrs),
+      });
+    }
+    if (field === 5) {
+      const tensor = readTensor(body);
+      graph.weights.set(tensor.name, tensor);
+    }
+    if (field === 11) graph.inputs.push(readValueInfo(body));
+    if (field === 12) graph.outputs.push(readValueInfo(body));
+  }
+  return graph;
+}
+
 /** The model with these tensors as constants: an input of that name is then no input any more. */
 export const withConstants = (model, tensors) =>
   extended(

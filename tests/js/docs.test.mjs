@@ -55,6 +55,7 @@ test('the docs name only files and npm scripts that exist', () => {
     'README.md',
     'src/README.md',
     'CHANGELOG.md',
+    'docs/benchmarks.md',
     'docs/explanation/quantization.md',
     'docs/reference/cli.md',
     'docs/reference/recipe.md',

@@ -28,16 +28,16 @@ const args = {
   firefox: ['--headless'],
 };
 
-/** Starts the browser with an empty profile. Returns { browser, close }. */
-export async function launch({ extraArgs = [] } = {}) {
-  const executablePath = browsers[browserName].find();
-  if (!executablePath) throw new Error(`There is no ${browserName} here; npm run setup installs it.`);
+/** Starts a browser, the tests' own unless told, with an empty profile. Returns { browser, close }. */
+export async function launch({ extraArgs = [], name = browserName } = {}) {
+  const executablePath = browsers[name].find();
+  if (!executablePath) throw new Error(`There is no ${name} here; npm run setup installs it.`);
   const userDataDir = mkdtempSync(join(tmpdir(), 'octavo-browser-'));
   const browser = await puppeteer.launch({
-    browser: browserName === 'firefox' ? 'firefox' : 'chrome',
+    browser: name === 'firefox' ? 'firefox' : 'chrome',
     executablePath,
     userDataDir,
-    args: [...args[browserName], ...extraArgs],
+    args: [...args[name], ...extraArgs],
     protocolTimeout: 300_000,
   });
   return {
