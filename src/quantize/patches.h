@@ -41,7 +41,9 @@ class Patches {
   }
 
  private:
-  static constexpr std::int64_t kMost = 64;
+  // 32 samples times this are some 6,000 windows, well over the widths of most layers, which a second
+  // moment of full rank needs.
+  static constexpr std::int64_t kMost = 192;
 
   std::size_t taps_ = 1, channels_ = 0, groups_ = 1, outputs_ = 0;
   bool transposed_ = false;  // a matrix of [channels][outputs]
