@@ -1,18 +1,18 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { budget, levels, measure, parts } from '../../tools/size.mjs';
+import { budget, measure, parts } from '../../tools/size.mjs';
 
-for (const part of Object.keys(parts)) {
-  for (const level of levels) {
-    test(`${part}: the ${level} module with its glue, and its JavaScript, are within the size budget`, () => {
-      const { engine, javascript, wasm, modules } = measure(part).find((one) => one.level === level);
+for (const [part, { builds }] of Object.entries(parts)) {
+  for (const build of builds) {
+    test(`${part}: the ${build} module with its glue, and its JavaScript, are within the size budget`, () => {
+      const { engine, javascript, wasm, modules } = measure(part).find((one) => one.build === build);
       assert.ok(wasm > 10_000, 'this is no module');
       const last = part === 'octavo' ? 'worker.js' : 'tensor.js';
       assert.ok(
         modules.some((file) => file.endsWith(last)),
         `${last} is counted`,
       );
-      const most = budget(part);
+      const most = budget(part, build);
       assert.ok(engine <= most.engine, `module and glue: ${engine} bytes gzipped, ${most.engine} allowed`);
       assert.ok(javascript <= most.javascript, `JavaScript: ${javascript} bytes gzipped, ${most.javascript} allowed`);
     });

@@ -1,9 +1,12 @@
 // Opens the built page in the real browser that OCTAVO_BROWSER names, served as `npm start` serves it.
 
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import puppeteer from 'puppeteer-core';
+import sirv from 'sirv';
+import { inRoot } from '../../tools/project.mjs';
 import { serve } from '../../tools/serve.mjs';
 import { browsers } from '../../tools/setup.mjs';
 
@@ -79,4 +82,30 @@ export async function openPage({ path = '', width = 1280, height = 900, extraArg
     await close();
     throw error;
   }
+}
+
+/**
+ * Serves the project's folder with `headers`, so that pages can use dist/ as it is: what it imports by name, which workers cannot
+ * look up, is named by its address. Returns { url, close }.
+ */
+export async function servePackage(headers = {}) {
+  const comlink = '/node_modules/comlink/dist/esm/comlink.mjs';
+  const files = sirv(inRoot(), { dev: true });
+  const server = createServer((request, response) => {
+    for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
+    if (/^\/dist\/[\w-]+\.js$/.test(request.url)) {
+      const text = readFileSync(inRoot(`.${request.url}`), 'utf8').replace("from 'comlink'", `from '${comlink}'`);
+      response.setHeader('Content-Type', 'text/javascript');
+      response.end(text);
+    } else files(request, response, () => response.writeHead(404).end());
+  }).listen(0, '127.0.0.1');
+  await new Promise((resolve) => server.once('listening', resolve));
+  return {
+    url: `http://localhost:${server.address().port}/`,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(resolve);
+        server.closeAllConnections();
+      }),
+  };
 }
