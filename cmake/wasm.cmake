@@ -1,5 +1,5 @@
-# The WebAssembly modules. One build makes one feature level (OCTAVO_RELAXED) of two modules: the engine, over the facade, and
-# the torch-shaped modules by themselves, so that neither download carries the other.
+# The WebAssembly modules. One build makes one feature level (OCTAVO_RELAXED) of the engine, over the facade, without and with
+# threads, and of the torch-shaped modules by themselves, so that neither download carries the other.
 if(OCTAVO_RELAXED)
   set(OCTAVO_LEVEL relaxed)
 else()
@@ -12,16 +12,23 @@ function(octavo_wasm_module target output layer)
   target_link_libraries(${target} PRIVATE octavo_${layer})
   target_include_directories(${target} PRIVATE bindings/embind)
   target_compile_options(${target} PRIVATE -Oz)
-  set_target_properties(${target} PROPERTIES OUTPUT_NAME ${output}.${OCTAVO_LEVEL} SUFFIX .mjs)
+  set_target_properties(${target} PROPERTIES OUTPUT_NAME ${output} SUFFIX .mjs)
   # No eval (a page's CSP may forbid it), no file system; the loader hands the compiled module in, so one glue serves
-  # browsers, workers and Node. --emit-tsd needs tsc (typescript 5) on PATH: tools/build.mjs sees to that.
+  # browsers, workers and Node.
   target_link_options(${target} PRIVATE
     -Oz -lembind -sMODULARIZE -sEXPORT_ES6 -sDYNAMIC_EXECUTION=0 -sFILESYSTEM=0 -sENVIRONMENT=web,worker,node
-    -sINCOMING_MODULE_JS_API=instantiateWasm,print,printErr
-    --emit-tsd ${output}.${OCTAVO_LEVEL}.d.mts)
+    -sINCOMING_MODULE_JS_API=instantiateWasm,print,printErr)
 endfunction()
 
+# --emit-tsd links a second time, and needs tsc (typescript 5) on PATH: tools/build.mjs sees to that.
 file(GLOB sources CONFIGURE_DEPENDS bindings/embind/*.cpp)
-octavo_wasm_module(octavo_module octavo quantize ${sources})
-file(GLOB sources CONFIGURE_DEPENDS bindings/embind/nn/*.cpp)
-octavo_wasm_module(octavo_nn_module octavo-nn nn ${sources} bindings/embind/demangle.cpp)
+octavo_wasm_module(octavo_module octavo.${OCTAVO_LEVEL} quantize ${sources})
+target_link_options(octavo_module PRIVATE --emit-tsd octavo.${OCTAVO_LEVEL}.d.mts)
+file(GLOB nn_sources CONFIGURE_DEPENDS bindings/embind/nn/*.cpp)
+octavo_wasm_module(octavo_nn_module octavo-nn.${OCTAVO_LEVEL} nn ${nn_sources} bindings/embind/demangle.cpp)
+target_link_options(octavo_nn_module PRIVATE --emit-tsd octavo-nn.${OCTAVO_LEVEL}.d.mts)
+
+# The engine again with shared memory and workers: the same libraries, linked otherwise; the same types.
+octavo_wasm_module(octavo_threads_module octavo.${OCTAVO_LEVEL}.threads quantize ${sources})
+target_compile_options(octavo_threads_module PRIVATE -pthread)
+target_link_options(octavo_threads_module PRIVATE ${OCTAVO_WASM_THREADS})

@@ -1,7 +1,7 @@
 // Builds what the page and the package are made of: the WebAssembly modules, the TypeScript, the page.
 // A stage whose inputs have not changed is skipped. `npm run build`
 
-import { copyFileSync, mkdirSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import {
   buildEnvironment,
   emscriptenRoot,
@@ -34,12 +34,28 @@ export async function ninja(preset, ...targets) {
   });
 }
 
-/** The wasm modules, each at two feature levels: file name and CMake target. */
-const modules = { octavo: 'octavo_module', 'octavo-nn': 'octavo_nn_module' };
+/** The wasm modules of a level: their files' name and the CMake target. */
+const modules = (level) => ({
+  [`octavo.${level}`]: 'octavo_module',
+  [`octavo.${level}.threads`]: 'octavo_threads_module',
+  [`octavo-nn.${level}`]: 'octavo_nn_module',
+});
+
+/**
+ * Glue with the options of its worker in the call that starts it: bundlers read them there, or take the worker for a classic script.
+ * Glue without threads stays as it is.
+ */
+function withWorkerOptions(glue, name) {
+  const start = /new Worker\((new URL\([^)]*\)),workerOptions\)/;
+  const options = glue.match(/workerOptions=(\{[^}]*\})/)?.[1];
+  if (options && start.test(glue)) return glue.replace(start, `new Worker($1,${options})`);
+  if (name.endsWith('.threads')) throw new Error(`${name}.mjs starts its workers in a way that tools/build.mjs does not know.`);
+  return glue;
+}
 
 function wasm(level) {
   const preset = `wasm-${level}`;
-  const names = Object.keys(modules).map((module) => `${module}.${level}`);
+  const names = Object.keys(modules(level));
   return {
     name: preset,
     print: () =>
@@ -48,11 +64,15 @@ function wasm(level) {
       ),
     outputs: names.flatMap((name) => [`dist/${name}.wasm`, `dist/${name}.mjs`, `dist/${name}.d.mts`, `bindings/js/${name}.d.mts`]),
     async work() {
-      await ninja(preset, ...Object.values(modules));
+      await ninja(preset, ...Object.values(modules(level)));
       mkdirSync(inRoot('dist'), { recursive: true });
       for (const name of names) {
-        for (const end of ['wasm', 'mjs', 'd.mts']) copyFileSync(inRoot(`build/${preset}/${name}.${end}`), inRoot(`dist/${name}.${end}`));
-        copyFileSync(inRoot(`build/${preset}/${name}.d.mts`), inRoot(`bindings/js/${name}.d.mts`)); // tsc reads it
+        copyFileSync(inRoot(`build/${preset}/${name}.wasm`), inRoot(`dist/${name}.wasm`));
+        const glue = readFileSync(inRoot(`build/${preset}/${name}.mjs`), 'utf8');
+        writeFileSync(inRoot(`dist/${name}.mjs`), withWorkerOptions(glue, name));
+        const types = name.replace('.threads', ''); // with threads and without, a module has the same face
+        for (const folder of ['dist', 'bindings/js'])
+          copyFileSync(inRoot(`build/${preset}/${types}.d.mts`), inRoot(`${folder}/${name}.d.mts`)); // tsc reads the latter
       }
     },
   };

@@ -1,12 +1,10 @@
-// Prints what a page has to load, gzipped, per feature level, and fails above package.json's sizeBudget. `npm run size`
+// Prints what a page has to load, gzipped, per build, and fails above package.json's sizeBudget. `npm run size`
 
 import { readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { fail, inRoot, isMain, root } from './project.mjs';
-
-export const levels = ['simd', 'relaxed'];
 
 // Modules that Node alone loads (behind a test for Node) are no part of a page.
 const onlyNode = /node|^worker_threads$/;
@@ -25,7 +23,7 @@ export function reachableModules(entry) {
     ];
     for (const pattern of patterns) {
       for (const [, name] of text.matchAll(pattern)) {
-        if (/octavo[\w-]*\.\w+\.mjs$/.test(name) || onlyNode.test(name)) continue;
+        if (/octavo[\w-]*\.[\w.]+\.mjs$/.test(name) || onlyNode.test(name)) continue;
         visit(name.startsWith('.') ? join(dirname(file), name) : fileURLToPath(import.meta.resolve(name)));
       }
     }
@@ -36,27 +34,31 @@ export function reachableModules(entry) {
 
 const gzipped = (file) => gzipSync(readFileSync(file), { level: 9 }).length;
 
-/** What a page may load: the engine, and the torch-shaped modules. */
+/** What a page may load: the engine, and the torch-shaped modules. A page loads one of the builds. */
 export const parts = {
-  octavo: 'dist/index.js',
-  'octavo-nn': 'dist/nn/index.js',
+  octavo: { entry: 'dist/index.js', builds: ['simd', 'relaxed', 'simd.threads', 'relaxed.threads'] },
+  'octavo-nn': { entry: 'dist/nn/index.js', builds: ['simd', 'relaxed'] },
 };
 
-/** Bytes after gzip: for each level of a part the glue, the wasm, and all JavaScript beside them. */
+/** Bytes after gzip: for each build of a part the glue, the wasm, and all JavaScript beside them. */
 export function measure(part = 'octavo') {
-  const modules = reachableModules(inRoot(parts[part]));
+  const { entry, builds } = parts[part];
+  const modules = reachableModules(inRoot(entry));
   const javascript = modules.reduce((sum, file) => sum + gzipped(file), 0);
-  return levels.map((level) => {
-    const wasm = gzipped(inRoot(`dist/${part}.${level}.wasm`));
-    const glue = gzipped(inRoot(`dist/${part}.${level}.mjs`));
-    return { level, wasm, glue, engine: wasm + glue, javascript, modules };
+  return builds.map((build) => {
+    const wasm = gzipped(inRoot(`dist/${part}.${build}.wasm`));
+    const glue = gzipped(inRoot(`dist/${part}.${build}.mjs`));
+    return { build, wasm, glue, engine: wasm + glue, javascript, modules };
   });
 }
 
-/** The most that a part may have, in bytes (package.json says kB, of 1,000): its module with glue, and its unminified JavaScript. */
-export function budget(part = 'octavo') {
-  const { engine, javascript } = JSON.parse(readFileSync(inRoot('package.json'), 'utf8')).sizeBudget[part];
-  return { engine: engine * 1000, javascript: javascript * 1000 };
+/**
+ * The most that a build of a part may have, in bytes (package.json says kB, of 1,000): its module with glue, which with threads
+ * has Emscripten's part of them on top, and its unminified JavaScript.
+ */
+export function budget(part, build) {
+  const { engine, threads, javascript } = JSON.parse(readFileSync(inRoot('package.json'), 'utf8')).sizeBudget[part];
+  return { engine: 1000 * (build.endsWith('.threads') ? engine + threads : engine), javascript: javascript * 1000 };
 }
 
 if (isMain(import.meta.url)) {
@@ -65,14 +67,14 @@ if (isMain(import.meta.url)) {
     await build({ page: false });
     const kilobytes = (bytes) => (bytes / 1000).toFixed(1).padStart(8);
     const over = [];
-    console.log('gzip, kB              wasm    glue  engine  budget      js  budget');
+    console.log('gzip, kB                    wasm    glue  engine  budget      js  budget');
     for (const part of Object.keys(parts)) {
       const rows = measure(part);
-      const most = budget(part);
-      for (const { level, wasm, glue, engine, javascript } of rows) {
+      for (const { build: name, wasm, glue, engine, javascript } of rows) {
+        const most = budget(part, name);
         const columns = [wasm, glue, engine, most.engine, javascript, most.javascript];
-        console.log(`${`${part} ${level}`.padEnd(18)}${columns.map(kilobytes).join('')}`);
-        if (engine > most.engine || javascript > most.javascript) over.push(`${part} ${level}`);
+        console.log(`${`${part} ${name}`.padEnd(24)}${columns.map(kilobytes).join('')}`);
+        if (engine > most.engine || javascript > most.javascript) over.push(`${part} ${name}`);
       }
       console.log(`js: ${rows[0].modules.map((file) => relative(root, file)).join(' ')}`);
     }

@@ -2,29 +2,44 @@
 
 import { createEngine, type Engine } from 'octavo';
 import { type App, errorNotice } from './app.ts';
-import { byId } from './dom.ts';
+import { byId, h } from './dom.ts';
 import { drawPanel } from './panels/draw.ts';
 import { modelPanel } from './panels/model.ts';
 import { picturesPanel } from './panels/pictures.ts';
 import { quantizePanel } from './panels/quantize.ts';
 import { resultPanel } from './panels/result.ts';
-import { readState } from './state.ts';
+import { allowed, readState, type State, writeState } from './state.ts';
+
+/** A choice of threads; another one takes another engine, so the page starts anew. */
+function threadsChoice(state: State): HTMLElement {
+  const names = (allowed('threads') ?? []).map((value) => h('option', { value, selected: value === state.threads }, value));
+  const select = h('select', { id: 'threads', on: { change: () => restart(select.value) } }, ...names);
+  const restart = (threads: string): void => {
+    writeState({ threads });
+    location.reload();
+  };
+  return h('label', {}, ' Threads: ', select);
+}
 
 async function main(): Promise<void> {
   const state = readState();
   let engine: Engine;
   try {
-    engine = await createEngine(state.isa ? { isa: state.isa as 'simd' } : {});
+    const threads = state.threads === 'auto' ? 'auto' : Number(state.threads);
+    engine = await createEngine({ threads, ...(state.isa ? { isa: state.isa as 'simd' } : {}) });
   } catch (error) {
     byId('engine').replaceChildren(errorNotice(error));
     for (const control of document.querySelectorAll<HTMLButtonElement | HTMLInputElement>('button, input')) control.disabled = true;
     return;
   }
-  const { isa, engineClass } = engine.features;
-  byId('engine').textContent =
+  const { isa, engineClass, threadCount } = engine.features;
+  const on = threadCount === 1 ? 'on one thread' : `on ${threadCount} threads`;
+  byId('engine').replaceChildren(
     isa === 'relaxed'
-      ? `Engine: WebAssembly relaxed SIMD, int8 dot products of class ${engineClass}.`
-      : 'Engine: WebAssembly SIMD. This browser has no relaxed SIMD; results are the same, only slower.';
+      ? `Engine: WebAssembly relaxed SIMD ${on}, int8 dot products of class ${engineClass}.`
+      : `Engine: WebAssembly SIMD ${on}. This browser has no relaxed SIMD; results are the same, only slower.`,
+    threadsChoice(state),
+  );
 
   const app: App = { engine, modelName: '', modelBytes: 0, calibration: [], evaluation: [], chosen: [], isSample: false };
   const result = resultPanel(app, { change: (change) => quantize.change(change), undo: () => quantize.undo() });

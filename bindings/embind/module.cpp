@@ -273,6 +273,14 @@ class ComparisonHandle {
 
 std::string engine_class() { return std::string(simd::engine_class_name(policy().engine)); }
 
+// Before the first session. One thread in a module without threads, and where the system refuses.
+int set_threads(int threads) {
+  runtime::set_default_threads(threads);
+  return runtime::default_pool().threads();
+}
+// Those that have started by now.
+int started_threads() { return runtime::default_pool().started(); }
+
 val error_codes() {
   val list = val::array();
   for (const CodeInfo& info : all_codes()) {
@@ -354,6 +362,8 @@ EMSCRIPTEN_BINDINGS(octavo) {
       .function("report", &ComparisonHandle::report);
 
   function("engineClass", &engine_class);
+  function("setThreads", &set_threads);
+  function("startedThreads", &started_threads);
   function("errorCodes", &error_codes);
   function("operators", &operators);
 }

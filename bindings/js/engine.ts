@@ -5,8 +5,9 @@ import { OctavoError } from './errors.js';
 import { type Features, isNode } from './features.js';
 import { Host, type Outcome } from './host.js';
 import type { LoadOptions } from './load.js';
+import { chooseThreads, type ThreadOptions } from './threads.js';
 
-export interface EngineOptions extends LoadOptions {
+export interface EngineOptions extends LoadOptions, ThreadOptions {
   /** Run in a worker, so that the caller's thread stays free. Default true. */
   worker?: boolean;
 }
@@ -36,6 +37,7 @@ export interface Owner {
 
 async function connect(options: EngineOptions): Promise<Connection> {
   const { worker = true, ...load } = options;
+  const threads = await chooseThreads(options);
   let reject: (error: OctavoError) => void = () => {};
   const died = new Promise<never>((_, fail) => {
     reject = fail;
@@ -66,7 +68,7 @@ async function connect(options: EngineOptions): Promise<Connection> {
     connection = { host: wrap<Host>(thread), terminate: () => thread.terminate(), died, ref: nothing, unref: nothing };
   }
   try {
-    const started = await Promise.race([connection.host.start(load), died]);
+    const started = await Promise.race([connection.host.start({ ...load, threads }), died]);
     if (!started.ok) throw new OctavoError(started.error);
     connection.unref(); // an idle engine does not keep Node alive
     return { ...connection, features: { ...started.value, worker } };
@@ -101,7 +103,7 @@ export class Engine {
     return new Engine(options, await connect(options));
   }
 
-  /** What runs: instruction set, engine class of the dot product, worker. */
+  /** What runs: instruction set, engine class of the dot product, worker, threads. */
   get features(): Features {
     return this.#features;
   }

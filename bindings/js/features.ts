@@ -13,6 +13,8 @@ export interface Features {
   relaxedSimd: boolean;
   threads: boolean;
   worker: boolean;
+  /** How many threads networks run on. */
+  threadCount: number;
 }
 
 const header = [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00];
@@ -124,6 +126,7 @@ export function hasRelaxedSimd(): boolean {
   }
 }
 
+/** Shared memory, which threads need: in Node always, in a page where it is cross-origin isolated. */
 export const hasThreads = (): boolean => typeof SharedArrayBuffer !== 'undefined' && (globalThis.crossOriginIsolated ?? isNode());
 
 export function isNode(): boolean {

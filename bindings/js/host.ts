@@ -112,10 +112,10 @@ export class Host {
   #hashes = new Map<number, Promise<string | null>[]>();
   #nextId = 1;
 
-  start(options: LoadOptions): Promise<Outcome<Features>> {
+  start({ threads, ...options }: LoadOptions & { threads: number }): Promise<Outcome<Features>> {
     return this.#outcome(async () => {
       const isa = chooseIsa(options.isa);
-      this.#module = await loadModule(isa, options);
+      this.#module = await loadModule(threads > 1 ? `${isa}.threads` : isa, options);
       return {
         isa,
         engineClass: this.#module.engineClass(),
@@ -123,6 +123,7 @@ export class Host {
         relaxedSimd: hasRelaxedSimd(),
         threads: hasThreads(),
         worker: false,
+        threadCount: this.#module.setThreads(threads),
       };
     });
   }
@@ -351,6 +352,10 @@ export class Host {
   /** How many objects live in the module: a test holds it at 0 after closing. */
   liveObjects(): Promise<Outcome<number>> {
     return this.#outcome(() => this.#objects.size);
+  }
+  /** Threads that work by now: workers start while the engine can already be used. */
+  startedThreads(): Promise<Outcome<number>> {
+    return this.#outcome(() => this.#wasm().startedThreads());
   }
   heapBytes(): Promise<Outcome<number>> {
     return this.#outcome(() => this.#wasm().HEAPU8.length as number);

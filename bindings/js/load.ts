@@ -6,43 +6,58 @@ import type { MainModule } from './octavo.simd.mjs';
 
 export type WasmModule = MainModule;
 
-/** One value for whichever module is loaded, or one for each level. */
-export type PerIsa<T> = T | Partial<Record<Isa, T>>;
+/** One file of a module: with the instructions of a level, and with threads or without. */
+export type Build = Isa | `${Isa}.threads`;
+
+/** One value for whichever level is loaded, without threads; or one for each build. */
+export type PerBuild<T> = T | Partial<Record<Build, T>>;
 
 export interface LoadOptions {
   /** Forces a level instead of taking the strongest that runs right here. */
   isa?: Isa | undefined;
   /** Where the .wasm files are, if not beside this file. */
-  wasmUrl?: PerIsa<string | URL> | undefined;
+  wasmUrl?: PerBuild<string | URL> | undefined;
   /** Their bytes, if the page has them already. */
-  wasmBinary?: PerIsa<Uint8Array | ArrayBuffer> | undefined;
+  wasmBinary?: PerBuild<Uint8Array | ArrayBuffer> | undefined;
 }
 
-/** The files of one module at each level. Literal URLs and imports, so that every bundler sees the files and copies them. */
-export interface ModuleFiles<Module> {
-  /** "octavo": the .wasm files are octavo.<isa>.wasm. */
+/** The files of a module's builds. Literal URLs and imports, so that every bundler sees the files and copies them. */
+export interface ModuleFiles<Module, Builds extends Build = Isa> {
+  /** "octavo": the .wasm files are octavo.<build>.wasm. */
   name: string;
-  url: Record<Isa, () => URL>;
-  glue: Record<Isa, () => Promise<{ default: (options: object) => Promise<Module> }>>;
+  url: Record<Builds, () => URL>;
+  glue: Record<Builds, () => Promise<{ default: (options: object) => Promise<Module> }>>;
 }
 
-const engineFiles: ModuleFiles<WasmModule> = {
+const engineFiles: ModuleFiles<WasmModule, Build> = {
   name: 'octavo',
   url: {
     simd: () => new URL('./octavo.simd.wasm', import.meta.url),
     relaxed: () => new URL('./octavo.relaxed.wasm', import.meta.url),
+    'simd.threads': () => new URL('./octavo.simd.threads.wasm', import.meta.url),
+    'relaxed.threads': () => new URL('./octavo.relaxed.threads.wasm', import.meta.url),
   },
   glue: {
     simd: () => import('./octavo.simd.mjs'),
     relaxed: () => import('./octavo.relaxed.mjs'),
+    'simd.threads': () => import('./octavo.simd.threads.mjs'),
+    'relaxed.threads': () => import('./octavo.relaxed.threads.mjs'),
   },
 };
 
-function pick<T extends object | string>(option: PerIsa<T> | undefined, isa: Isa): T | undefined {
-  if (option === undefined || typeof option === 'string') return option as T | undefined;
-  if (option instanceof URL || option instanceof Uint8Array || option instanceof ArrayBuffer) return option as T;
-  return (option as Partial<Record<Isa, T>>)[isa];
+const isOneValue = (option: object | string): boolean =>
+  typeof option === 'string' || option instanceof URL || option instanceof Uint8Array || option instanceof ArrayBuffer;
+
+function pick<T extends object | string>(option: PerBuild<T> | undefined, build: Build): T | undefined {
+  if (option === undefined || isOneValue(option)) return option as T | undefined;
+  return (option as Partial<Record<Build, T>>)[build];
 }
+
+/** Whether the caller says where files are, but none with threads. */
+export const lacksThreads = ({ wasmUrl, wasmBinary }: LoadOptions): boolean =>
+  [wasmUrl, wasmBinary].some(
+    (option) => option !== undefined && (isOneValue(option) || !Object.keys(option).some((build) => build.endsWith('.threads'))),
+  );
 
 export function chooseIsa(wanted: Isa | undefined): Isa {
   if (!hasSimd()) {
@@ -73,11 +88,11 @@ export function chooseIsa(wanted: Isa | undefined): Isa {
   return wanted ?? (relaxed ? 'relaxed' : 'simd');
 }
 
-async function compile(standard: URL, isa: Isa, options: LoadOptions): Promise<WebAssembly.Module> {
-  const binary = pick<Uint8Array | ArrayBuffer>(options.wasmBinary, isa);
+async function compile(standard: URL, build: Build, options: LoadOptions): Promise<WebAssembly.Module> {
+  const binary = pick<Uint8Array | ArrayBuffer>(options.wasmBinary, build);
   if (binary) return WebAssembly.compile(binary as BufferSource);
   const base = typeof location === 'undefined' ? undefined : location.href;
-  const given = pick<string | URL>(options.wasmUrl, isa);
+  const given = pick<string | URL>(options.wasmUrl, build);
   const url = given === undefined ? standard : new URL(given, base);
   if (url.protocol === 'file:' && isNode()) {
     const { readFile } = await import(/* @vite-ignore */ 'node:fs/promises');
@@ -90,13 +105,17 @@ async function compile(standard: URL, isa: Isa, options: LoadOptions): Promise<W
   return WebAssembly.compile(await response.arrayBuffer());
 }
 
-/** Loads the engine's module of `isa`. */
-export const loadModule = (isa: Isa, options: LoadOptions): Promise<WasmModule> => loadFiles(engineFiles, isa, options);
+/** Loads a build of the engine. */
+export const loadModule = (build: Build, options: LoadOptions): Promise<WasmModule> => loadFiles(engineFiles, build, options);
 
 /** Loads one of `files`. ENGINE_FAILED says which file could not be read or started. */
-export async function loadFiles<Module>(files: ModuleFiles<Module>, isa: Isa, options: LoadOptions): Promise<Module> {
+export async function loadFiles<Module, Builds extends Build>(
+  files: ModuleFiles<Module, Builds>,
+  build: Builds,
+  options: LoadOptions,
+): Promise<Module> {
   try {
-    const [module, { default: factory }] = await Promise.all([compile(files.url[isa](), isa, options), files.glue[isa]()]);
+    const [module, { default: factory }] = await Promise.all([compile(files.url[build](), build, options), files.glue[build]()]);
     return await factory({
       instantiateWasm(imports: WebAssembly.Imports, done: (instance: WebAssembly.Instance, module: WebAssembly.Module) => void) {
         void WebAssembly.instantiate(module, imports).then((instance) => done(instance, module));
@@ -108,7 +127,7 @@ export async function loadFiles<Module>(files: ModuleFiles<Module>, isa: Isa, op
       {
         code: 'ENGINE_FAILED',
         what: `The WebAssembly module could not be started: ${error instanceof Error ? error.message : String(error)}.`,
-        where: `${files.name}.${isa}.wasm`,
+        where: `${files.name}.${build}.wasm`,
         hint: 'Serve the .wasm files beside the script, or say where they are with `wasmUrl`.',
       },
       { cause: error },

@@ -8,7 +8,6 @@
 
 #include "base/text.h"
 #include "runtime/plan.h"
-#include "runtime/thread_pool.h"
 
 namespace octavo::runtime {
 
@@ -40,6 +39,20 @@ struct ReadyStep {
   std::vector<const std::byte*> out_view;  // the same, for the callback
   double milliseconds = 0;
 };
+
+// Whether handing a step over to other threads would take as long as doing it: some microseconds.
+bool is_small(const Graph& graph, std::size_t step, std::int64_t macs) {
+  constexpr std::int64_t kMacs = 100'000;
+  constexpr std::size_t kBytes = 64 * 1024;
+  if (macs >= kMacs) return false;
+  std::size_t bytes = 0;
+  const auto add = [&](ValueId id) {
+    if (id != kNoValue) bytes += bytes_of(graph.value(id));
+  };
+  for (const ValueId id : graph.nodes[step].inputs) add(id);
+  for (const ValueId id : graph.nodes[step].outputs) add(id);
+  return bytes < kBytes;
+}
 
 // Which values share a buffer, and how long each buffer lives.
 class Buffers {
@@ -229,7 +242,8 @@ struct Session::Impl {
   std::vector<bool> lasting;       // by value: readable after run()
   Arena arena, scratch;
   std::size_t arena_bytes = 0, bound_bytes = 0, packed_bytes = 0, scratch_stride = 0;
-  std::unique_ptr<ThreadPool> pool;
+  ThreadPool* pool = nullptr;
+  std::vector<ThreadPool::Stage> stages;  // by step
   std::function<void(NodeId, std::span<const std::byte* const>)> callback;
   std::size_t cursor = 0;  // the next step of run_some()
 
@@ -242,24 +256,31 @@ struct Session::Impl {
   Status prepare(const SessionOptions& options);
   void assign_memory(const Buffers& buffers, const Plan& plan, bool keep_values);
 
-  void run_step(std::size_t i) {
-    ReadyStep& ready = steps[i];
-    if (!ready.skipped && ready.step.blocks > 0) {
-      struct Context {
-        Impl* impl;
-        ReadyStep* ready;
-      } context{this, &ready};
-      pool->run(
-          ready.step.blocks,
-          [](void* opaque, int first, int last, int thread) {
-            const auto& [impl, step] = *static_cast<Context*>(opaque);
-            std::byte* own =
-                impl->scratch.get() + static_cast<std::size_t>(thread) * impl->scratch_stride;
-            step->step.run({step->in, step->out, own}, first, last);
-          },
-          &context);
+  // Steps [first, first + count), and the callback after each where there is one.
+  void run_steps(std::size_t first, std::size_t count) {
+    if (!callback) return walk(first, count);
+    for (std::size_t i = first; i < first + count; ++i) {
+      walk(i, 1);
+      callback(static_cast<NodeId>(i), steps[i].out_view);
     }
-    if (callback) callback(static_cast<NodeId>(i), ready.out_view);
+  }
+
+ private:
+  void walk(std::size_t first, std::size_t count) {
+    struct Context {
+      const Impl* impl;
+      std::size_t first;
+    } context{this, first};
+    pool->run(
+        std::span(stages).subspan(first, count),
+        [](void* opaque, int stage, int first_block, int last_block, int thread) {
+          const auto& [impl, first_step] = *static_cast<Context*>(opaque);
+          const ReadyStep& ready = impl->steps[first_step + static_cast<std::size_t>(stage)];
+          std::byte* own =
+              impl->scratch.get() + static_cast<std::size_t>(thread) * impl->scratch_stride;
+          ready.step.run({ready.in, ready.out, own}, first_block, last_block);
+        },
+        &context);
   }
 };
 
@@ -292,7 +313,8 @@ Status Session::Impl::prepare(const SessionOptions& options) {
   const Buffers buffers(graph, steps, options.keep_values);
   const Plan plan =
       options.keep_values ? plan_apart(buffers.lifetimes()) : plan_memory(buffers.lifetimes());
-  const auto threads = static_cast<std::uint64_t>(std::clamp(options.threads, 1, 64));
+  pool = options.pool != nullptr ? options.pool : &default_pool();
+  const auto threads = static_cast<std::uint64_t>(pool->threads());
   const std::uint64_t scratch_of_thread = round_up(scratch_bytes + kArenaSlack);
   const std::uint64_t needed =
       packed_bytes + plan.bytes + kArenaSlack + scratch_of_thread * threads;
@@ -314,10 +336,13 @@ Status Session::Impl::prepare(const SessionOptions& options) {
   bound_bytes = static_cast<std::size_t>(lower_bound(buffers.lifetimes()));
   arena_bytes = static_cast<std::size_t>(plan.bytes);
   scratch_stride = static_cast<std::size_t>(scratch_of_thread);
-  pool = std::make_unique<ThreadPool>(static_cast<int>(threads));
   arena = make_arena(arena_bytes + kArenaSlack);
   scratch = make_arena(scratch_stride * static_cast<std::size_t>(threads));
   assign_memory(buffers, plan, options.keep_values);
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    const ReadyStep& ready = steps[i];
+    stages.push_back({ready.skipped ? 0 : ready.step.blocks, is_small(graph, i, ready.step.macs)});
+  }
   return ok_status();
 }
 
@@ -365,6 +390,16 @@ void Session::Impl::assign_memory(const Buffers& buffers, const Plan& plan, bool
   }
 }
 
+namespace {
+std::unique_ptr<ThreadPool>& process_pool() {
+  static std::unique_ptr<ThreadPool> pool = std::make_unique<ThreadPool>(1);
+  return pool;
+}
+}  // namespace
+
+ThreadPool& default_pool() { return *process_pool(); }
+void set_default_threads(int threads) { process_pool() = std::make_unique<ThreadPool>(threads); }
+
 Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
@@ -398,14 +433,15 @@ std::span<const std::byte> Session::value(ValueId id) const {
 }
 
 void Session::run() {
-  for (std::size_t i = 0; i < impl_->steps.size(); ++i) impl_->run_step(i);
+  impl_->run_steps(0, impl_->steps.size());
   impl_->cursor = 0;
 }
 
 bool Session::run_some(int max_steps) {
-  for (int done = 0; done < max_steps && impl_->cursor < impl_->steps.size(); ++done) {
-    impl_->run_step(impl_->cursor++);
-  }
+  const std::size_t count = std::min(static_cast<std::size_t>(std::max(max_steps, 0)),
+                                     impl_->steps.size() - impl_->cursor);
+  impl_->run_steps(impl_->cursor, count);
+  impl_->cursor += count;
   if (impl_->cursor < impl_->steps.size()) return true;
   impl_->cursor = 0;
   return false;
@@ -415,7 +451,7 @@ void Session::run_profiled() {
   using Clock = std::chrono::steady_clock;
   for (std::size_t i = 0; i < impl_->steps.size(); ++i) {
     const Clock::time_point start = Clock::now();
-    impl_->run_step(i);
+    impl_->run_steps(i, 1);
     impl_->steps[i].milliseconds =
         std::chrono::duration<double, std::milli>(Clock::now() - start).count();
   }

@@ -12,12 +12,19 @@
 #include "graph/graph.h"
 #include "kernels/policy.h"
 #include "ops/op.h"
+#include "runtime/thread_pool.h"
 
 namespace octavo::runtime {
 
+// The pool of all sessions that name none: threads are the process's, not a session's. One thread,
+// until a program says otherwise before it makes its first session. Sessions of one pool run one at
+// a time.
+ThreadPool& default_pool();
+void set_default_threads(int threads);
+
 struct SessionOptions {
   kernels::Policy policy{};
-  int threads = 1;
+  ThreadPool* pool = nullptr;  // outlives the session; null: default_pool()
   // Keeps every value in memory of its own, so that all can be read after run() (calibration,
   // comparison).
   bool keep_values = false;

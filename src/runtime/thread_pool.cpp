@@ -1,111 +1,185 @@
 #include "runtime/thread_pool.h"
 
-#if !defined(__EMSCRIPTEN__) || defined(OCTAVO_THREADS)
-#define OCTAVO_HAS_THREADS 1
+#include <pthread.h>
+
 #include <algorithm>
 #include <atomic>
-#include <condition_variable>
+#include <cstddef>
 #include <cstdint>
-#include <mutex>
-#include <system_error>
-#include <thread>
 #include <vector>
-#endif
 
 namespace octavo::runtime {
 
-#ifdef OCTAVO_HAS_THREADS
+namespace {
+// Looks at the shared words before a thread sleeps: some 20 to 50 microseconds, the time of a small
+// layer.
+constexpr int kSpins = 20'000;
+constexpr std::size_t kCacheLine = 64;
+
+// Sleeps unless `word` has another value than `seen` by now.
+void sleep_on(std::atomic<std::int32_t>& word, std::int32_t seen) {
+#ifdef __wasm__
+  // libc++ would poll with growing pauses.
+  __builtin_wasm_memory_atomic_wait32(reinterpret_cast<std::int32_t*>(&word), seen, -1);
+#else
+  word.wait(seen);
+#endif
+}
+
+void wake_all(std::atomic<std::int32_t>& word) {
+#ifdef __wasm__
+  __builtin_wasm_memory_atomic_notify(reinterpret_cast<std::int32_t*>(&word), ~0U);
+#else
+  word.notify_all();
+#endif
+}
+}  // namespace
+
+// In units of 1 / (8 threads) of the work: as many pieces of 4 as there are threads, as many of 2,
+// twice as many of 1.
+int piece_count(int blocks, int threads) { return std::clamp(blocks, 1, 4 * threads); }
+
+int piece_begin(int blocks, int threads, int piece) {
+  const int pieces = piece_count(blocks, threads);
+  if (pieces < 4 * threads) return static_cast<int>(std::int64_t{blocks} * piece / pieces);
+  const std::int64_t units = piece <= threads       ? 4 * piece
+                             : piece <= 2 * threads ? 2 * threads + 2 * piece
+                                                    : 4 * threads + piece;
+  return static_cast<int>(blocks * units / (8 * threads));
+}
 
 struct ThreadPool::Shared {
-  std::vector<std::thread> helpers;
-  std::mutex mutex;
-  std::condition_variable wake, finished;
-  std::uint64_t generation = 0;  // guarded by mutex, as are busy and stop
-  int busy = 0;                  // helpers that have not finished this generation
-  bool stop = false;
-  // The step at hand; written before the generation changes, read after it has.
+  struct Helper {
+    Shared* shared;
+    int thread;
+    pthread_t id;
+  };
+  std::vector<Helper> helpers;
+  int threads = 1;
+  std::atomic<int> started{1};
+  std::atomic<bool> stop{false};
+
+  // The stage that is open: its number since ever in the upper half, so that a thread that slept
+  // through stages takes nothing of a later one by mistake; the pieces that nobody has taken in the
+  // lower half.
+  alignas(kCacheLine) std::atomic<std::uint64_t> open{0};
+  alignas(kCacheLine) std::atomic<int> unfinished{0};  // pieces of the open stage
+  alignas(kCacheLine) std::atomic<bool> walking{false};
+  std::atomic<bool> sleeping{false};  // somebody may be
+  std::atomic<std::int32_t> wakes{0};
+  // The walk at hand: changed while no piece is open or unfinished, read by those who have taken
+  // one.
+  alignas(kCacheLine) std::span<const Stage> stages;
   Work work = nullptr;
   void* context = nullptr;
-  int blocks = 0, chunk = 1;
-  std::atomic<int> next{0};
+  int stage = 0, pieces = 0;
 
-  void take_blocks(int thread) {
+  bool has_pieces() const { return static_cast<std::uint32_t>(open.load()) != 0; }
+
+  void wake_sleepers() {
+    if (!sleeping.exchange(false)) return;
+    wakes.fetch_add(1);
+    wake_all(wakes);
+  }
+
+  // Opens the next stage with something to share; does what lies before it.
+  void advance(int thread) {
+    const int count = static_cast<int>(stages.size());
+    while (++stage < count) {
+      const Stage& next = stages[static_cast<std::size_t>(stage)];
+      if (next.blocks <= 0) continue;
+      pieces = next.whole ? 1 : piece_count(next.blocks, threads);
+      if (pieces == 1) {
+        work(context, stage, 0, next.blocks, thread);
+        continue;
+      }
+      unfinished.store(pieces, std::memory_order_relaxed);
+      const std::uint64_t number = (open.load(std::memory_order_relaxed) >> 32) + 1;
+      open.store(number << 32 | static_cast<std::uint32_t>(pieces));
+      wake_sleepers();
+      return;
+    }
+    walking.store(false);
+    wake_sleepers();
+  }
+
+  // Does one piece; false where there is none.
+  bool do_piece(int thread) {
+    std::uint64_t seen = open.load();
+    do {
+      if (static_cast<std::uint32_t>(seen) == 0) return false;
+    } while (!open.compare_exchange_weak(seen, seen - 1));
+    const int piece = pieces - static_cast<int>(static_cast<std::uint32_t>(seen));
+    const int blocks = stages[static_cast<std::size_t>(stage)].blocks;
+    work(context, stage, piece_begin(blocks, threads, piece),
+         piece_begin(blocks, threads, piece + 1), thread);
+    if (unfinished.fetch_sub(1) == 1) advance(thread);
+    return true;
+  }
+
+  // Works until `ended` says so.
+  template <class Ended>
+  void work_until(int thread, Ended ended) {
     while (true) {
-      const int first = next.fetch_add(chunk, std::memory_order_relaxed);
-      if (first >= blocks) return;
-      work(context, first, std::min(first + chunk, blocks), thread);
+      for (int spin = 0; spin < kSpins; ++spin) {
+        if (ended()) return;
+        if (has_pieces() && do_piece(thread)) spin = 0;
+      }
+      const std::int32_t seen = wakes.load();
+      // Said before looking again: who opens a stage after that look sees it.
+      sleeping.store(true);
+      if (!has_pieces() && !ended()) sleep_on(wakes, seen);
     }
   }
 
-  void help(int thread) {
-    std::uint64_t seen = 0;
-    while (true) {
-      {
-        std::unique_lock lock(mutex);
-        wake.wait(lock, [&] { return stop || generation != seen; });
-        if (stop) return;
-        seen = generation;
-      }
-      take_blocks(thread);
-      const std::lock_guard lock(mutex);
-      if (--busy == 0) finished.notify_one();
-    }
+  static void* help(void* opaque) {
+    const Helper& helper = *static_cast<Helper*>(opaque);
+    Shared& shared = *helper.shared;
+    shared.started.fetch_add(1);
+    shared.work_until(helper.thread, [&] { return shared.stop.load(); });
+    return nullptr;
   }
 };
 
 ThreadPool::ThreadPool(int threads) : shared_(std::make_unique<Shared>()) {
-  for (int thread = 1; thread < threads; ++thread) {
-    try {
-      shared_->helpers.emplace_back([shared = shared_.get(), thread] { shared->help(thread); });
-    } catch (const std::system_error&) {
-      break;  // results do not depend on the number
-    }
+  std::vector<Shared::Helper>& helpers = shared_->helpers;
+  helpers.reserve(static_cast<std::size_t>(std::max(threads - 1, 0)));  // helpers know their place
+  // Known before the first helper starts: pieces are cut by it.
+  shared_->threads = std::max(threads, 1);
+  // Not std::thread, which throws where there are none: its texts would be downloaded with every
+  // module.
+  while (static_cast<int>(helpers.size()) < threads - 1) {
+    Shared::Helper& helper =
+        helpers.emplace_back(shared_.get(), static_cast<int>(helpers.size()) + 1, pthread_t{});
+    if (pthread_create(&helper.id, nullptr, &Shared::help, &helper) == 0) continue;
+    helpers.pop_back();
+    break;  // results do not depend on the number
   }
 }
 
 ThreadPool::~ThreadPool() {
-  {
-    const std::lock_guard lock(shared_->mutex);
-    shared_->stop = true;
-  }
-  shared_->wake.notify_all();
-  for (std::thread& helper : shared_->helpers) helper.join();
+  shared_->stop.store(true);
+  shared_->wake_sleepers();
+  for (const Shared::Helper& helper : shared_->helpers) pthread_join(helper.id, nullptr);
 }
 
 int ThreadPool::threads() const { return static_cast<int>(shared_->helpers.size()) + 1; }
+int ThreadPool::started() const { return shared_->started.load(); }
 
-void ThreadPool::run(int blocks, Work work, void* context) {
-  // Beyond that the counter could overflow.
-  constexpr int kMostBlocks = 1 << 30;
-  if (shared_->helpers.empty() || blocks <= 1 || blocks > kMostBlocks) {
-    work(context, 0, blocks, 0);
+void ThreadPool::run(std::span<const Stage> stages, Work work, void* context) {
+  if (shared_->helpers.empty()) {
+    for (std::size_t i = 0; i < stages.size(); ++i) {
+      if (stages[i].blocks > 0) work(context, static_cast<int>(i), 0, stages[i].blocks, 0);
+    }
     return;
   }
-  {
-    const std::lock_guard lock(shared_->mutex);
-    shared_->work = work;
-    shared_->context = context;
-    shared_->blocks = blocks;
-    // Eight pieces a thread: enough to even out, few enough that handing out costs nothing.
-    shared_->chunk = std::clamp(blocks / (threads() * 8), 1, 1 << 16);
-    shared_->next.store(0, std::memory_order_relaxed);
-    shared_->busy = static_cast<int>(shared_->helpers.size());
-    ++shared_->generation;
-  }
-  shared_->wake.notify_all();
-  shared_->take_blocks(0);
-  std::unique_lock lock(shared_->mutex);
-  shared_->finished.wait(lock, [&] { return shared_->busy == 0; });
+  shared_->stages = stages;
+  shared_->work = work;
+  shared_->context = context;
+  shared_->stage = -1;
+  shared_->walking.store(true);
+  shared_->advance(0);
+  shared_->work_until(0, [this] { return !shared_->walking.load(); });
 }
-
-#else
-
-struct ThreadPool::Shared {};
-ThreadPool::ThreadPool(int) {}
-ThreadPool::~ThreadPool() = default;
-int ThreadPool::threads() const { return 1; }
-void ThreadPool::run(int blocks, Work work, void* context) { work(context, 0, blocks, 0); }
-
-#endif
 
 }  // namespace octavo::runtime

@@ -61,3 +61,25 @@ export const convModel = (options = {}) => {
     weights: [{ name: 'w', shape: [channels, inChannels, 1, 1], data: weights }],
   });
 };
+
+/** Layers large enough that several threads share them: convolutions, also depthwise, a sum, a pool. */
+export const sharedNetwork = () => {
+  const weights = (name, ...shape) => {
+    const size = shape.reduce((product, dim) => product * dim);
+    return { name, shape, data: Float32Array.from({ length: size }, (_, i) => Math.sin(i * 1.7 + shape.length) / 4) };
+  };
+  const conv = (name, x, w, y, attrs) => ({ op: 'Conv', name, inputs: [x, w], outputs: [y], attrs });
+  const same = { kernel_shape: [3, 3], pads: [1, 1, 1, 1] };
+  return onnx({
+    nodes: [
+      conv('first', 'x', 'w1', 'a', same),
+      { op: 'Relu', name: 'relu', inputs: ['a'], outputs: ['b'] },
+      conv('depthwise', 'b', 'w2', 'c', { ...same, group: 16 }),
+      conv('pointwise', 'c', 'w3', 'd', { kernel_shape: [1, 1] }),
+      { op: 'Add', name: 'sum', inputs: ['b', 'd'], outputs: ['e'] },
+      { op: 'MaxPool', name: 'pool', inputs: ['e'], outputs: ['y'], attrs: { kernel_shape: [2, 2], strides: [2, 2] } },
+    ],
+    inputs: [{ name: 'x', shape: [1, 8, 58, 62] }],
+    weights: [weights('w1', 16, 8, 3, 3), weights('w2', 16, 1, 3, 3), weights('w3', 16, 16, 1, 1)],
+  });
+};

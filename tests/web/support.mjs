@@ -1,14 +1,14 @@
 // Opens the built page in the real browser that OCTAVO_BROWSER names, served as `npm start` serves it.
 
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import puppeteer from 'puppeteer-core';
 import sirv from 'sirv';
+import { inRoot } from '../../tools/project.mjs';
 import { serve } from '../../tools/serve.mjs';
 import { browsers } from '../../tools/setup.mjs';
-import { root } from '../js/support.mjs';
 
 export const browserName = process.env.OCTAVO_BROWSER ?? 'chromium';
 if (!(browserName in browsers)) throw new Error(`OCTAVO_BROWSER=${browserName}: use ${Object.keys(browsers).join(' or ')}`);
@@ -84,33 +84,46 @@ export async function openPage({ path = '', width = 1280, height = 900, extraArg
   }
 }
 
-const bare = `<!doctype html><script type="importmap">{"imports":{"comlink":"/node_modules/comlink/dist/esm/comlink.mjs"}}</script>
-<script type="module">
-import * as octavo from '/dist/index.js';
-window.octavo = octavo;
-window.loaded = true;
-</script>`;
-
-/** Opens a tab whose `window.octavo` is the package as it is built; all files of the checkout are served. Returns { tab, close }. */
-export async function openPackage() {
-  const files = sirv(root, { dev: true });
+/**
+ * Serves the project's folder with `headers`, so that pages can use dist/ as it is: what it imports by name, which workers cannot
+ * look up, is named by its address. Returns { url, close }.
+ */
+export async function servePackage(headers = {}) {
+  const comlink = '/node_modules/comlink/dist/esm/comlink.mjs';
+  const files = sirv(inRoot(), { dev: true });
   const server = createServer((request, response) => {
-    if (request.url === '/') {
-      response.writeHead(200, { 'content-type': 'text/html' }).end(bare);
-      return;
-    }
-    files(request, response, () => response.writeHead(404).end());
+    for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
+    if (/^\/dist\/[\w-]+\.js$/.test(request.url)) {
+      const text = readFileSync(inRoot(`.${request.url}`), 'utf8').replace("from 'comlink'", `from '${comlink}'`);
+      response.setHeader('Content-Type', 'text/javascript');
+      response.end(text);
+    } else files(request, response, () => response.writeHead(404).end());
   }).listen(0, '127.0.0.1');
   await new Promise((resolve) => server.once('listening', resolve));
+  return {
+    url: `http://localhost:${server.address().port}/`,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(resolve);
+        server.closeAllConnections();
+      }),
+  };
+}
+
+/** Opens a tab whose `window.octavo` is the package as it is built. Returns { tab, close }. */
+export async function openPackage() {
+  const server = await servePackage();
   const { browser, close } = await launch();
   const tab = await browser.newPage();
-  await tab.goto(`http://127.0.0.1:${server.address().port}/`);
-  await tab.waitForFunction(() => window.loaded === true, { timeout: 60_000 });
+  await tab.goto(`${server.url}tests/web/blank.html`);
+  await tab.evaluate(async () => {
+    window.octavo = await import('/dist/index.js');
+  });
   return {
     tab,
     async close() {
       await close();
-      server.close();
+      await server.close();
     },
   };
 }
