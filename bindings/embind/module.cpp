@@ -4,6 +4,7 @@
 // Views (input, output) are of the wasm memory as it is now: memory that grows leaves them empty,
 // so JavaScript asks for a view each time it reads or writes.
 #include <emscripten/bind.h>
+#include <malloc.h>
 
 #include <memory>
 #include <optional>
@@ -262,6 +263,9 @@ class ComparisonHandle {
 
 std::string engine_class() { return std::string(simd::engine_class_name(policy().engine)); }
 
+// What is allocated now: with everything closed, as much as before anything was made.
+double used_bytes() { return static_cast<double>(mallinfo().uordblks); }
+
 val error_codes() {
   val list = val::array();
   for (const CodeInfo& info : all_codes()) {
@@ -342,6 +346,7 @@ EMSCRIPTEN_BINDINGS(octavo) {
   function("engineClass", &engine_class);
   function("errorCodes", &error_codes);
   function("operators", &operators);
+  function("usedBytes", &used_bytes);
 }
 
 }  // namespace octavo::bindings
