@@ -4,6 +4,7 @@
 // Views (input, output) are of the wasm memory as it is now: memory that grows leaves them empty,
 // so JavaScript asks for a view each time it reads or writes.
 #include <emscripten/bind.h>
+#include <malloc.h>
 
 #include <limits>
 #include <memory>
@@ -280,6 +281,8 @@ int set_threads(int threads) {
 }
 // Those that have started by now.
 int started_threads() { return runtime::default_pool().started(); }
+// What is allocated now: with everything closed, as much as before anything was made.
+double used_bytes() { return static_cast<double>(mallinfo().uordblks); }
 
 val error_codes() {
   val list = val::array();
@@ -366,6 +369,7 @@ EMSCRIPTEN_BINDINGS(octavo) {
   function("startedThreads", &started_threads);
   function("errorCodes", &error_codes);
   function("operators", &operators);
+  function("usedBytes", &used_bytes);
 }
 
 }  // namespace octavo::bindings

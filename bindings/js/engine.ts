@@ -71,7 +71,11 @@ async function connect(options: EngineOptions): Promise<Connection> {
     const started = await Promise.race([connection.host.start({ ...load, threads }), died]);
     if (!started.ok) throw new OctavoError(started.error);
     connection.unref(); // an idle engine does not keep Node alive
-    return { ...connection, features: { ...started.value, worker } };
+    const terminate = (): void => {
+      connection.terminate();
+      onDeath('it was closed'); // calls under way end too: a worker of a browser says nothing when it is terminated
+    };
+    return { ...connection, terminate, features: { ...started.value, worker } };
   } catch (error) {
     connection.terminate();
     throw error;

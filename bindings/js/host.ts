@@ -180,15 +180,7 @@ export class Host {
   /** One run at a time for a session; `callId` is what abort() takes. */
   async run(id: number, feeds: RawFeeds, callId: number): Promise<Outcome<RawFeeds>> {
     const outcome = await this.#outcome(async () => {
-      const session = this.#get('session', id);
-      if (this.#busy.has(id)) {
-        throw new OctavoError({
-          code: 'INVALID_STATE',
-          what: 'This session is running already.',
-          where: 'session.run',
-          hint: 'Await the run before, or create a second session.',
-        });
-      }
+      const session = this.#idle(id, 'session.run');
       this.#busy.add(id);
       try {
         writeFeeds(session, session.inputs() as TensorInfo[], feeds);
@@ -219,7 +211,7 @@ export class Host {
 
   profile(id: number, feeds: RawFeeds): Promise<Outcome<{ steps: StepProfile[]; memory: Memory }>> {
     return this.#outcome(() => {
-      const session = this.#get('session', id);
+      const session = this.#idle(id, 'session.profile');
       writeFeeds(session, session.inputs() as TensorInfo[], feeds);
       return { steps: unwrap<StepProfile[]>(session.profile()), memory: session.memory() as Memory };
     });
@@ -357,8 +349,9 @@ export class Host {
   startedThreads(): Promise<Outcome<number>> {
     return this.#outcome(() => this.#wasm().startedThreads());
   }
-  heapBytes(): Promise<Outcome<number>> {
-    return this.#outcome(() => this.#wasm().HEAPU8.length as number);
+  /** The module's memory, and how much of it is allocated. */
+  heap(): Promise<Outcome<{ bytes: number; used: number }>> {
+    return this.#outcome(() => ({ bytes: this.#wasm().HEAPU8.length as number, used: this.#wasm().usedBytes() }));
   }
 
   #wasm(): WasmModule {
@@ -375,6 +368,19 @@ export class Host {
     const entry = this.#objects.get(id);
     if (entry?.kind !== kind) throw closed(kind);
     return entry.object as Kinds[K];
+  }
+  /** A session that may be written to: none that is between two slices of a run. */
+  #idle(id: number, where: string): Session {
+    const session = this.#get('session', id);
+    if (this.#busy.has(id)) {
+      throw new OctavoError({
+        code: 'INVALID_STATE',
+        what: 'This session is running already.',
+        where,
+        hint: 'Await the run before, or create a second session.',
+      });
+    }
+    return session;
   }
   #remove(id: number): void {
     this.#objects.get(id)?.object.delete();

@@ -245,7 +245,7 @@ export class SampleSource<T> {
     if (this.#taken) return;
     this.#taken = true;
     // What fails here would hide the error that ended the work. A generator that waits for a sample answers only after it.
-    const closed = Promise.resolve(this.#iterator.return?.()).catch(() => {});
+    const closed = (async () => this.#iterator.return?.())().catch(() => {});
     if (!this.#signal?.aborted) await closed;
   }
 }

@@ -1,5 +1,6 @@
 #include "base/result.h"
 
+#include "base/limits.h"
 #include "base/text.h"
 
 namespace octavo {
@@ -14,6 +15,8 @@ std::string Error::message() const {
 
 Error combine(std::vector<Error> findings) {
   Error first = findings.front();
+  if (findings.size() > kMaxFindings)
+    findings.erase(findings.begin() + kMaxFindings, findings.end());
   if (findings.size() > 1) first.all = std::move(findings);
   return first;
 }

@@ -124,8 +124,10 @@ class Histogram final : public Observer {
     float min = 0;
     float max = 0;
     std::vector<float> bins;
-    if (!in.name(name()) || !in.get(min) || !in.get(max) || !in.get_all(bins, bins_.size()) ||
-        !in.at_end())
+    if (!in.name(name()) || !in.get_range(min, max) || !in.get_all(bins, bins_.size()) ||
+        !in.at_end() || !std::all_of(bins.begin(), bins.end(), [](float count) {
+          return count >= 0 && std::isfinite(count);
+        }))
       return foreign_state(name());
     min_ = min;
     max_ = max;

@@ -41,8 +41,7 @@ class MinMax final : public Observer {
     StateReader in(bytes);
     float min = 0;
     float max = 0;
-    if (!in.name(name()) || !in.get(min) || !in.get(max) || !in.at_end())
-      return foreign_state(name());
+    if (!in.name(name()) || !in.get_range(min, max) || !in.at_end()) return foreign_state(name());
     min_ = min;
     max_ = max;
     return ok_status();

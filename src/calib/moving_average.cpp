@@ -60,7 +60,7 @@ class MovingAverage final : public Observer {
     std::int64_t batches = 0;
     Range range;
     if (!in.name(name()) || !in.get(constant) || constant != constant_ || !in.get(batches) ||
-        batches < 0 || !in.get(range.min) || !in.get(range.max) || !in.at_end()) {
+        batches < 0 || !in.get_range(range.min, range.max) || !in.at_end()) {
       return foreign_state(name());
     }
     batches_ = batches;

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <bit>
+#include <cmath>
 #include <cstddef>
 #include <cstring>
+#include <limits>
 #include <span>
 #include <string>
 #include <string_view>
@@ -62,6 +64,14 @@ class StateReader {
     std::memcpy(&value, bytes_.data(), sizeof value);
     bytes_ = bytes_.subspan(sizeof value);
     return true;
+  }
+  // The range of some values, which are finite and have an order, or of none: infinity to
+  // -infinity.
+  bool get_range(float& min, float& max) {
+    if (!get(min) || !get(max)) return false;
+    constexpr float kInfinity = std::numeric_limits<float>::infinity();
+    return (std::isfinite(min) && std::isfinite(max) && min <= max) ||
+           (min == kInfinity && max == -kInfinity);
   }
   // Exactly `count` values.
   template <class T>

@@ -62,6 +62,9 @@ ValueId Graph::add_constant(std::string value_name, Tensor tensor) {
 namespace {
 template <class Items>
 std::string fresh_name(const Items& items, std::string_view base) {
+  // The set is worth its making only where names have to be tried.
+  if (std::none_of(items.begin(), items.end(), [&](const auto& item) { return item.name == base; }))
+    return std::string(base);
   std::unordered_set<std::string_view> taken;
   for (const auto& item : items) taken.insert(item.name);
   std::string candidate(base);

@@ -6,6 +6,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "base/limits.h"
 #include "base/text.h"
 #include "graph/verify.h"
 #include "onnx/schema.h"
@@ -18,9 +19,10 @@ namespace {
 using protozero::data_view;
 using protozero::pbf_wire_type;
 
-constexpr std::size_t kMaxNodes = 100'000;
-constexpr std::size_t kMaxNameBytes = 64 * 1024;
-constexpr int kMaxRank = 16;
+// Ends the reading: a file that asks for too much is not read on.
+struct LimitExceeded {
+  Error error;
+};
 
 // ---- repeated scalars: packed or one by one, as the writer chose ----
 
@@ -67,6 +69,8 @@ class Importer {
   Result<Graph> run() {
     try {
       read_model(Reader{data_view{reinterpret_cast<const char*>(bytes_.get()), size_}});
+    } catch (LimitExceeded& limit) {
+      return std::move(limit.error);
     } catch (const protozero::end_of_buffer_exception&) {
       return Error{Code::kTruncatedModel, "The model ends in the middle of a field.", where_,
                    "Download or copy the file again; it is not complete."};
@@ -92,16 +96,22 @@ class Importer {
 
  private:
   void find(Code code, std::string what, std::string where, std::string hint) {
+    if (findings_.size() == kMaxFindings) return;
     findings_.push_back({code, std::move(what), std::move(where), std::move(hint), {}});
+  }
+
+  void check_limit(std::size_t count, std::size_t most, std::string_view what) const {
+    if (count <= most) return;
+    throw LimitExceeded{{Code::kLimitExceeded,
+                         text("There are ", count, " ", what, " or more."),
+                         where_,
+                         text("At most ", most, " are read."),
+                         {}}};
   }
 
   std::string read_name(Reader& reader) {
     const data_view view = reader.get_view();
-    if (view.size() > kMaxNameBytes) {
-      find(Code::kLimitExceeded, text("A name has ", view.size(), " bytes."), where_,
-           text("At most ", kMaxNameBytes, " are read."));
-      return {};
-    }
+    check_limit(view.size(), kMaxNameBytes, "bytes in a name");
     return to_string(view);
   }
 
@@ -109,6 +119,7 @@ class Importer {
     if (name.empty()) return kNoValue;
     const auto [it, is_new] = ids_.try_emplace(name, kNoValue);
     if (is_new) {
+      check_limit(ids_.size(), kMaxValues, "tensors");
       Value value;
       value.name = name;
       it->second = graph_.add_value(std::move(value));
@@ -235,11 +246,7 @@ class Importer {
       switch (reader.tag()) {
         case field::graph::kNode:
           where_ = text("node ", graph_.nodes.size());
-          if (graph_.nodes.size() >= kMaxNodes) {
-            find(Code::kLimitExceeded, text("The model has more than ", kMaxNodes, " nodes."),
-                 "graph", "");
-            return;
-          }
+          check_limit(graph_.nodes.size() + 1, kMaxNodes, "nodes");
           read_node(reader.get_message());
           break;
         case field::graph::kName:
@@ -247,12 +254,14 @@ class Importer {
           break;
         case field::graph::kInput: {
           where_ = "graph inputs";
+          check_limit(graph_.inputs.size() + 1, kMaxNodes, "inputs");
           const ValueId id = read_value_info(reader.get_message());
           if (id != kNoValue && !graph_.value(id).is_constant()) add_input(id);
           break;
         }
         case field::graph::kOutput: {
           where_ = "graph outputs";
+          check_limit(graph_.outputs.size() + 1, kMaxNodes, "outputs");
           const ValueId id = read_value_info(reader.get_message());
           // Some tools list a result twice; once says as much.
           const bool listed =
@@ -355,7 +364,7 @@ class Importer {
             // Exporters write -1 or 0 for "any size" too.
             shape->dims().push_back(number > 0 ? number : kUnknownDim);
             names.push_back(std::move(param));
-            if (shape->rank() > kMaxRank) throw protozero::invalid_length_exception{};
+            check_limit(shape->dims().size(), kMaxRank, "dimensions");
           }
           break;
         }
@@ -387,6 +396,7 @@ class Importer {
           node.domain = read_name(reader);
           break;
         case field::node::kAttribute:
+          check_limit(node.attrs.size() + 1, kMaxAttributes, "attributes");
           read_attribute(reader.get_message(), node);
           break;
         default:

@@ -6,6 +6,7 @@
 #include <limits>
 #include <set>
 
+#include "base/limits.h"
 #include "base/text.h"
 #include "ops/op.h"
 #include "ops/window.h"
@@ -40,7 +41,8 @@ class Rewriter {
   };
 
   void refuse(const Node& node, Code code, std::string what, std::string hint) {
-    findings_.push_back({code, std::move(what), describe(node), std::move(hint), {}});
+    if (findings_.size() < kMaxFindings)
+      findings_.push_back({code, std::move(what), describe(node), std::move(hint), {}});
     node_refused_ = true;
   }
   void refuse_attribute(const Node& node, std::string what, std::string hint = "") {
@@ -172,16 +174,19 @@ class Rewriter {
     return names;
   }
 
-  static std::string hint_for(std::string_view op) {
+  std::string hint_for(std::string_view op) {
     if (op == "If" || op == "Loop" || op == "Scan")
       return "Export with fixed control flow, or simplify the model with onnxsim.";
     if (op == "LSTM" || op == "GRU" || op == "RNN")
       return "Octavo runs convolutional networks; recurrent ones are not supported.";
-    std::vector<std::string_view> names;
-    for (const ops::OpDef& def : ops::all_ops()) {
-      if (def.domain.empty()) names.push_back(def.name);
+    if (supported_.empty()) {
+      std::vector<std::string_view> names;
+      for (const ops::OpDef& def : ops::all_ops()) {
+        if (def.domain.empty()) names.push_back(def.name);
+      }
+      supported_ = text("Supported: ", join(names, ", "), ".");
     }
-    return text("Supported: ", join(names, ", "), ".");
+    return supported_;
   }
 
   // ---- spellings ----
@@ -716,6 +721,7 @@ class Rewriter {
   Graph& graph_;
   std::set<std::string, std::less<>> value_names_;
   std::vector<Error> findings_;
+  std::string supported_;  // made when the first operator is refused
   std::vector<int> reader_counts_;
   std::optional<std::vector<int>> readers_;
   bool node_refused_ = false;

@@ -15,14 +15,18 @@ bool hands_on(const Graph& graph, const Node& node) {
 
 Result<int> eliminate_identity(Graph& graph, PassContext&) {
   std::vector<bool> dead(graph.nodes.size(), false);
+  // By value: what its readers, which all come later, read instead.
+  std::vector<ValueId> source(graph.values.size());
+  for (std::size_t i = 0; i < source.size(); ++i) source[i] = static_cast<ValueId>(i);
   int removed = 0;
   for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
-    const Node& node = graph.nodes[i];
+    Node& node = graph.nodes[i];
+    for (ValueId& id : node.inputs) {
+      if (id != kNoValue) id = source[static_cast<std::size_t>(id)];
+    }
     // The name of a graph output is part of the model: the node that makes it stays.
     if (!hands_on(graph, node) || graph.is_output(node.outputs[0])) continue;
-    const ValueId in = node.inputs[0];
-    const ValueId out = node.outputs[0];
-    graph.replace_uses(out, in);
+    source[static_cast<std::size_t>(node.outputs[0])] = node.inputs[0];
     dead[i] = true;
     ++removed;
   }

@@ -520,9 +520,9 @@ class Inserter {
     return result;
   }
 
-  // A constant int8 or int32 tensor with scales per channel, behind a DQ.
-  ValueId parameter(const std::string& name, Tensor codes, const std::vector<float>& scale,
-                    int axis) {
+  // A constant int8 or int32 tensor with scales per channel, behind a DQ. The name is a copy: that
+  // of a value would move with the values that are added.
+  ValueId parameter(std::string name, Tensor codes, const std::vector<float>& scale, int axis) {
     const DType dtype = codes.dtype();
     const Shape shape = codes.shape();
     const bool per_channel = scale.size() > 1;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <random>
 #include <string>
@@ -204,6 +205,28 @@ TEST_CASE("percentile refuses a state whose bins do not cover its range") {
     if (fresh->load(bad).ok()) {
       fresh->observe(values);
       CHECK(std::isfinite(fresh->range().max));
+    }
+  }
+}
+
+TEST_CASE("a saved range without an order, or one that is not finite, is refused") {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const std::vector<float> values{-2.0F, 0.5F, 4.0F};
+  for (const std::string_view name : {"minmax", "movingAverage", "histogram"}) {
+    CAPTURE(name);
+    const auto observer = find_observer(name)->make({});
+    CHECK(observer->load(find_observer(name)->make({})->save()).ok());  // of no values
+    observer->observe(values);
+    const std::vector<std::byte> good = observer->save();
+    // Behind the name with its length, and the constant and the number of batches of movingAverage.
+    const std::size_t at = 4 + name.size() + (name == "movingAverage" ? 12 : 0);
+    for (const auto& [min, max] :
+         {Range{5, 4}, Range{NAN, 4}, Range{-2, NAN}, Range{-2, kInfinity}, Range{-kInfinity, 4}}) {
+      std::vector<std::byte> bad = good;
+      std::memcpy(&bad[at], &min, sizeof min);
+      std::memcpy(&bad[at + sizeof min], &max, sizeof max);
+      CHECK(observer->load(bad).error().code == Code::kInvalidState);
+      CHECK(observer->save() == good);
     }
   }
 }

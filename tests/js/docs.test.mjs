@@ -49,6 +49,38 @@ test('generated tables are up to date', async () => {
   for (const [path, wanted] of await documents()) assert.equal(read(path), wanted, `${path}: run npm run docs`);
 });
 
+test('every error code is one that a test expects', () => {
+  const codes = [...read('docs/reference/errors.md').matchAll(/^\| `(\w+)` \|/gm)].map(([, code]) => code);
+  assert.ok(codes.length > 20);
+  const tests = readdirSync(join(root, 'tests/js')).filter((name) => name.endsWith('.test.mjs'));
+  const texts = tests.map((name) => read(`tests/js/${name}`)).join('\n');
+  for (const code of codes) assert.match(texts, new RegExp(`'${code}'`), code);
+});
+
+test("limits.md has the code's numbers", () => {
+  const page = read('docs/reference/limits.md');
+  const constants = {};
+  for (const path of ['src/onnx/import.h', 'src/base/limits.h', 'src/tensor/shape.h']) {
+    for (const [, name, number] of read(path).matchAll(/(?:constexpr|size_t) [\w:]* ?(k?[mM]ax\w+) = ([^;]+);/g)) constants[name] = number;
+  }
+  const row = (what) => page.match(new RegExp(`^\\| ${what}[^|]*\\| ([\\d,]+)`, 'm'))?.[1].replaceAll(',', '');
+  const plain = (text) => Number(text.replaceAll("'", '').replace(/^64 \* 1024$/, '65536'));
+  const rows = {
+    nodes: 'kMaxNodes',
+    'graph inputs': 'kMaxNodes',
+    tensors: 'kMaxValues',
+    attributes: 'kMaxAttributes',
+    'bytes of a name': 'kMaxNameBytes',
+    dimensions: 'kMaxRank',
+    findings: 'kMaxFindings',
+  };
+  for (const [what, name] of Object.entries(rows)) assert.equal(Number(row(what)), plain(constants[name] ?? ''), `${what}: ${name}`);
+  assert.equal(constants.kMaxElements, 'std::int64_t{1} << 28');
+  assert.equal(Number(row('elements')), 2 ** 28);
+  assert.match(read('src/passes/infer_shapes.h'), /max_folded_bytes = std::size_t\{16\} << 20/);
+  assert.match(page, /growth by folding constants \| 16 MiB/);
+});
+
 test('the docs name only files and npm scripts that exist', () => {
   const scripts = Object.keys(JSON.parse(read('package.json')).scripts);
   for (const path of [
@@ -59,6 +91,7 @@ test('the docs name only files and npm scripts that exist', () => {
     'docs/explanation/quantization.md',
     'docs/reference/cli.md',
     'docs/reference/recipe.md',
+    'docs/reference/limits.md',
     'docs/how-to/coming-from-pytorch.md',
     'docs/how-to/custom-quantization.md',
   ]) {

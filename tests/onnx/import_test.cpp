@@ -3,8 +3,10 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <functional>
 #include <limits>
 
+#include "base/limits.h"
 #include "graph/verify.h"
 #include "support/files.h"
 #include "support/onnx_builder.h"
@@ -312,16 +314,70 @@ TEST_CASE("import: data that does not fill its shape is refused") {
   CHECK(code_of(raw_tensor<float>("", {1}, 1, {1})) == Code::kInvalidModel);  // without a name
 }
 
-TEST_CASE("import: names and dimensions beyond all measure are refused") {
+TEST_CASE("import: what is beyond a limit is refused, as soon as it is seen, with its place") {
+  const auto refused = [](const OnnxFile& file, std::size_t limit, const std::string& where) {
+    const Error error = error_of(file);
+    CAPTURE(error.message());
+    CHECK(error.code == Code::kLimitExceeded);
+    CHECK(error.where == where);
+    CHECK(error.message().find(std::to_string(limit)) != std::string::npos);
+  };
+  const auto times = [](std::size_t n, const std::function<std::string(std::size_t)>& make) {
+    std::vector<std::string> list;
+    for (std::size_t i = 0; i < n; ++i) list.push_back(make(i));
+    return list;
+  };
+  const auto relu = [](std::size_t i) {
+    return node_bytes("Relu", {"x"}, {"r" + std::to_string(i)});
+  };
   OnnxFile file = small_file();
-  file.nodes[0] = node_bytes("Conv", {"x", "w"}, {"y"}, {}, std::string(100'000, 'n'));
-  CHECK(error_of(file).code == Code::kLimitExceeded);
+  file.nodes = times(kMaxNodes + 1, relu);
+  refused(file, kMaxNodes, "node " + std::to_string(kMaxNodes));
+  file = small_file();
+  file.nodes = times(kMaxNodes - 1, relu);
+  file.nodes.push_back(small_file().nodes[0]);
+  CHECK(import_bytes(file.bytes()).ok());
+
+  file = small_file();
+  const auto name = [](std::size_t i) { return "i" + std::to_string(i); };
+  file.nodes.push_back(node_bytes("Concat", times(kMaxValues, name), {"c"}));
+  refused(file, kMaxValues, "node 1");
+  file = small_file();
+  file.inputs = times(kMaxNodes + 1, [&](std::size_t i) { return value_info(name(i), 1, {1}); });
+  refused(file, kMaxNodes, "graph inputs");
+  file = small_file();
+  file.nodes = times(kMaxNodes, relu);
+  file.outputs = times(kMaxNodes + 1,
+                       [](std::size_t i) { return value_info("r" + std::to_string(i), 1, {}); });
+  refused(file, kMaxNodes, "graph outputs");
+  file = small_file();
+  file.nodes[0] =
+      node_bytes("Conv", {"x", "w"}, {"y"},
+                 times(kMaxAttributes + 1, [&](std::size_t i) { return int_attr(name(i), 1); }));
+  refused(file, kMaxAttributes, "node 0");
+  file = small_file();
+  file.nodes[0] = node_bytes("Conv", {"x", "w"}, {"y"}, {}, std::string(kMaxNameBytes + 1, 'n'));
+  refused(file, kMaxNameBytes, "node 0");
+  file = small_file();
+  file.inputs = {value_info("x", 1, std::vector<std::int64_t>(kMaxRank + 1, 1))};
+  refused(file, kMaxRank, "graph inputs");
   file = small_file();
   file.inputs = {value_info("x", 1, {std::int64_t{1} << 62, 1, 4, 4})};
-  CHECK(error_of(file).code == Code::kLimitExceeded);
+  refused(file, kMaxElements, "graph inputs");
+}
+
+TEST_CASE("import: of findings without end the first are told") {
+  OnnxFile file = small_file();
+  for (std::size_t i = 0; i < 2 * kMaxFindings; ++i)
+    file.nodes.push_back(node_bytes("Relu", {"x"}, {"y"}));
+  CHECK(error_of(file).all.size() == kMaxFindings);
   file = small_file();
-  file.inputs = {value_info("x", 1, std::vector<std::int64_t>(50, 1))};
-  CHECK(error_of(file).code == Code::kInvalidModel);
+  for (std::size_t i = 0; i < 2 * kMaxFindings; ++i)
+    file.nodes.push_back(
+        node_bytes("Relu", {"gone" + std::to_string(i)}, {"r" + std::to_string(i)}));
+  const Error error = error_of(file);
+  CHECK(error.code == Code::kMissingInitializer);
+  CHECK(error.all.size() == kMaxFindings);
 }
 
 TEST_CASE("import: graphs that are none are refused") {

@@ -127,6 +127,34 @@ TEST_CASE("insert_qdq: excluded nodes stay float, by name and by op type, with t
   CHECK(plan_qdq(b.graph, options).calibrated.empty());
 }
 
+TEST_CASE("insert_qdq: weights of a float node keep their name while values are added") {
+  // The name lies in the values, which move when they grow: at another one for each number of them.
+  const std::string name(40, 'w');
+  for (int more = 0; more < 16; ++more) {
+    CAPTURE(more);
+    GraphBuilder b;
+    const ValueId x = b.input("x", Shape{1, 1, 4, 4});
+    ValueId y = b.node("Conv", {x, floats(b, Shape{2, 1, 1, 1}, {0.5F, 1})});
+    y = b.node("Flatten", {b.node("GlobalAveragePool", {y})});
+    const ValueId w = floats(b, Shape{2, 3}, {0.5F, 0.25F, -1, 1, 0, 0.5F});
+    b.graph.value(w).name = name;
+    b.output(b.node("Gemm", {y, w}));
+    for (int i = 0; i < more; ++i) b.ints({i});
+    QdqOptions options;
+    options.float_head = true;
+    const QdqPlan plan = plan_qdq(b.graph, options);
+    REQUIRE(plan.nodes[3].weights_only);
+    b.graph.values.shrink_to_fit();
+    PassContext context;
+    REQUIRE(insert_qdq(b.graph, options, plan, same_range(b.graph, plan, {-1, 3}), context).ok());
+    const Node& dequantize = producer(b.graph, find_node(b.graph, "Gemm")->inputs[1]);
+    CHECK(b.graph.value(dequantize.inputs[0]).name == name + "_quantized");
+    CHECK(b.graph.value(dequantize.inputs[1]).name == name + "_scale");
+    CHECK(b.graph.value(dequantize.inputs[2]).name == name + "_zero_point");
+    CHECK(b.graph.value(dequantize.outputs[0]).name == name + "_dequantized");
+  }
+}
+
 TEST_CASE("insert_qdq: a graph output of an int8 node keeps its name and is float") {
   GraphBuilder b;
   const ValueId x = b.input("x", Shape{1, 1, 4, 4});

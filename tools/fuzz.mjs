@@ -1,0 +1,88 @@
+// Builds and runs the fuzzers of tests/fuzz: `npm run fuzz -- [--minutes N] [--target import,passes,run,state,damage] [--corpus DIR]`
+//
+// Each target runs N minutes (5) on one core. What is found is kept below build/fuzz/found, to be given to the program again; new
+// inputs stay in build/fuzz/corpus, where the next run goes on. --corpus names a folder of more .onnx files to begin with. The target
+// damage, which runs only when it is named, is no fuzzer: it tries every truncation and every change of a byte of three small models.
+
+import { copyFileSync, existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
+import { basename, join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { writeCorpus } from '../tests/fuzz/corpus.mjs';
+import { ninja } from './build.mjs';
+import { fail, findProgram, inRoot, run } from './project.mjs';
+
+const fuzzers = ['import', 'passes', 'run', 'state'];
+const damaged = ['float', 'qdq_quint8', 'qoperator_qint8'].map((name) => inRoot(`tests/data/golden/onnx/${name}.onnx`));
+const largest = 8192; // bytes of an input
+
+/** The small .onnx files below a folder, each under a name of its own. */
+function copyModels(from, to) {
+  for (const file of readdirSync(from, { recursive: true }).filter((name) => name.endsWith('.onnx'))) {
+    if (statSync(join(from, file)).size <= largest) copyFileSync(join(from, file), join(to, file.replaceAll('/', '-')));
+  }
+}
+
+/** Runs a target; { executions, coverage, found: files }. */
+async function fuzz(target, minutes, seeds) {
+  const corpus = inRoot(`build/fuzz/corpus/${target}`);
+  const found = inRoot('build/fuzz/found');
+  for (const folder of [corpus, found]) mkdirSync(folder, { recursive: true });
+  const { code, output } = await run([
+    inRoot(`build/fuzz/fuzz_${target}`),
+    corpus,
+    ...(target === 'state' ? [] : [seeds]),
+    `-max_total_time=${Math.round(60 * minutes)}`,
+    `-max_len=${largest}`,
+    '-timeout=10',
+    '-entropic=0', // looking after the energy of inputs costs more here than running them
+    '-print_funcs=0',
+    '-rss_limit_mb=1024',
+    '-print_final_stats=1',
+    `-artifact_prefix=${found}/${target}-`,
+  ]);
+  const last = (pattern) => [...output.matchAll(pattern)].at(-1)?.[1];
+  const kept = [...output.matchAll(/Test unit written to (\S+)/g)].map(([, path]) => path);
+  if (code !== 0) console.log(output.split('\n').slice(-60).join('\n'));
+  return {
+    failed: code !== 0,
+    executions: Number(last(/stat::number_of_executed_units:\s*(\d+)/g) ?? last(/^#(\d+)\t/gm) ?? 0),
+    coverage: Number(last(/ cov: (\d+)/g) ?? 0),
+    found: kept.map((path) => `build/fuzz/found/${basename(path)}`),
+  };
+}
+
+/** What becomes of each damaged file, a line a model; whether all is well. */
+async function damage() {
+  const { code, output } = await run([inRoot('build/fuzz/fuzz_damage'), ...damaged]);
+  console.log(output.trimEnd());
+  return code === 0;
+}
+
+async function main() {
+  const { values } = parseArgs({
+    options: { minutes: { type: 'string', default: '5' }, target: { type: 'string' }, corpus: { type: 'string' } },
+  });
+  const minutes = Number(values.minutes);
+  if (!(minutes > 0)) throw new Error(`fuzz: --minutes ${values.minutes}: give a number above 0`);
+  const chosen = values.target?.split(',') ?? fuzzers;
+  const unknown = chosen.filter((target) => target !== 'damage' && !fuzzers.includes(target));
+  if (unknown.length > 0) throw new Error(`fuzz: --target ${unknown}: the targets are ${fuzzers.join(', ')}, damage`);
+  if (!findProgram('clang++')) throw new Error('fuzz: please install clang with its sanitizers (Debian: clang)');
+  await ninja('fuzz', ...chosen.map((target) => `fuzz_${target}`));
+  const seeds = inRoot('build/fuzz/seeds');
+  if (!existsSync(seeds)) writeCorpus(seeds);
+  if (values.corpus) copyModels(resolve(values.corpus), seeds);
+  for (const target of chosen) {
+    if (target === 'damage') {
+      if (!(await damage())) process.exitCode = 1;
+      continue;
+    }
+    const { failed, executions, coverage, found } = await fuzz(target, minutes, seeds);
+    console.log(
+      `${target.padEnd(7)} ${executions} executions, ${coverage} edges, ${failed ? `FAILED ${found.join(' ')}` : 'nothing found'}`,
+    );
+    if (failed) process.exitCode = 1;
+  }
+}
+
+await main().catch(fail);
