@@ -317,7 +317,9 @@ interface QuantizeFlags extends PictureFlags, EngineFlags {
   equalize: boolean;
   biasCorrection: boolean;
   bn: string;
+  activations: string;
   bnExport: string;
+  format: string;
   opset?: number;
   exclude: string[];
   excludeOp: string[];
@@ -343,6 +345,7 @@ async function quantizeCommand(path: string, flags: QuantizeFlags): Promise<numb
   const options: QuantizeOptions = {
     activation: {
       observer: flags.observer as 'percentile',
+      dtype: flags.activations as 'quint8',
       ...(flags.percentile ? { percentile: flags.percentile } : {}),
     },
     weight: {
@@ -366,6 +369,7 @@ async function quantizeCommand(path: string, flags: QuantizeFlags): Promise<numb
   const { model: int8, report } = await job.result;
   const bytes = await int8.toONNX({
     batchNorm: flags.bnExport as 'depthwise',
+    format: flags.format as 'qdq',
     ...(flags.opset ? { opset: flags.opset } : {}),
   });
   await write(flags.out, bytes);
@@ -608,7 +612,7 @@ async function program(argv: string[]): Promise<number> {
     withPictures(
       octavo
         .command('quantize')
-        .description('quantize a float model with calibration pictures; writes a QDQ ONNX file')
+        .description('quantize a float model with calibration pictures; writes an int8 ONNX file')
         .argument('<model>', 'float ONNX file')
         .requiredOption('--calib <dir>', 'folder of calibration pictures (JPEG, PNG)')
         .requiredOption('--out <file>', 'where to write the int8 ONNX file')
@@ -633,6 +637,8 @@ async function program(argv: string[]): Promise<number> {
             .choices(['depthwise', 'batchnorm', 'muladd'])
             .default('depthwise'),
         )
+        .addOption(new Option('--activations <type>', 'of the codes of activations').choices(['quint8', 'qint8']).default('quint8'))
+        .addOption(new Option('--format <form>', 'how integer nodes are written').choices(['qdq', 'qoperator']).default('qdq'))
         .option('--opset <n>', 'opset of the file, 13 or later', positive)
         .option('--exclude <glob>', 'keep these nodes in float (repeatable)', collect, [])
         .option('--exclude-op <type>', 'keep nodes of this kind in float (repeatable)', collect, [])
