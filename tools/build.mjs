@@ -59,7 +59,7 @@ function wasm(level) {
   return {
     name: preset,
     print: () =>
-      fingerprint(['src', 'bindings/embind', 'cmake', 'CMakeLists.txt', 'CMakePresets.json'], emscriptenRoot(), (path) =>
+      fingerprint(['src', 'bindings/embind', 'cmake', 'CMakeLists.txt', 'CMakePresets.json', 'package.json'], emscriptenRoot(), (path) =>
         path.endsWith('.md'),
       ),
     outputs: names.flatMap((name) => [`dist/${name}.wasm`, `dist/${name}.mjs`, `dist/${name}.d.mts`, `bindings/js/${name}.d.mts`]),

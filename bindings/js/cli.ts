@@ -332,6 +332,7 @@ interface QuantizeFlags extends PictureFlags, EngineFlags {
   biasCorrection: boolean;
   bn: string;
   bnExport: string;
+  format: string;
   opset?: number;
   exclude: string[];
   nodesToExclude: string[];
@@ -442,7 +443,7 @@ async function optionsFromFlags(model: Model, shape: number[], flags: QuantizeFl
     inputShapes: { [model.inputs[0]?.name ?? '']: shape },
     ...(flags.evaluateSamples ? { evaluateSamples: flags.evaluateSamples } : {}),
     image: imageOptions(layoutOf(model, flags), shape, flags),
-    export: { batchNorm: flags.bnExport as 'depthwise', ...(flags.opset ? { opset: flags.opset } : {}) },
+    export: { batchNorm: flags.bnExport as 'depthwise', format: flags.format as 'qdq', ...(flags.opset ? { opset: flags.opset } : {}) },
     ...(flags.loadCalibration ? { ranges: await readCalibration(flags.loadCalibration) } : {}),
   };
 }
@@ -745,7 +746,7 @@ async function program(argv: string[]): Promise<number> {
     withPictures(
       octavo
         .command('quantize')
-        .description('quantize a float model with calibration pictures; writes a QDQ ONNX file')
+        .description('quantize a float model with calibration pictures; writes an int8 ONNX file')
         .argument('<model>', 'float ONNX file')
         .option('--calib <dir>', 'folder of calibration pictures (JPEG, PNG)')
         .option('--out <file>', 'where to write the int8 ONNX file')
@@ -785,6 +786,7 @@ async function program(argv: string[]): Promise<number> {
             .choices(['depthwise', 'batchnorm', 'muladd'])
             .default('depthwise'),
         )
+        .addOption(new Option('--format <form>', 'how integer nodes are written').choices(['qdq', 'qoperator']).default('qdq'))
         .option('--opset <n>', 'opset of the file, 13 or later', positive)
         .option('--exclude <glob>', 'keep these nodes in float (repeatable, as are the next)', collect, [])
         .option('--nodes-to-exclude <list>', 'the same', collect, [])

@@ -53,6 +53,11 @@ export interface ExportOptions {
   opset?: number;
   /** How an int8 BatchNormalization of its own is written. Default 'depthwise', which every runtime computes in integers. */
   batchNorm?: 'depthwise' | 'batchnorm' | 'muladd';
+  /**
+   * How integer nodes are written. 'qdq' (default): between DequantizeLinear and QuantizeLinear, which every runtime reads. 'qoperator': as QLinearConv,
+   * com.microsoft.QLinearAdd and the like, which ONNX Runtime computes on integers at every optimization level; what has no such operator stays as in 'qdq'.
+   */
+  format?: 'qdq' | 'qoperator';
 }
 
 async function readStream(stream: ReadableStream<Uint8Array>, total: number | undefined, options: ModelLoadOptions): Promise<Uint8Array> {

@@ -1,5 +1,6 @@
 #include "passes/activation_form.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
@@ -102,7 +103,8 @@ class FormChange {
     return graph_.add_value(std::move(value));
   }
 
-  void add(std::string_view op, ValueId x, const QuantParams& params, DType dtype, ValueId y) {
+  // `params` by value: adding constants moves the values that they may lie in.
+  void add(std::string_view op, ValueId x, QuantParams params, DType dtype, ValueId y) {
     const std::string name = graph_.value(y).name;
     const ValueId scale = graph_.add_constant(graph_.fresh_value_name(text(name, "_scale")),
                                               Tensor::scalar(params.scale[0]));
@@ -112,6 +114,10 @@ class FormChange {
     const ValueId zero_point =
         graph_.add_constant(graph_.fresh_value_name(text(name, "_zero_point")), std::move(zero));
     graph_.nodes.push_back(make_qdq(graph_, op, text(name, "_", op), x, scale, zero_point, y));
+  }
+
+  static bool contains(const std::vector<ValueId>& ids, ValueId id) {
+    return std::find(ids.begin(), ids.end(), id) != ids.end();
   }
 
   // from -> DequantizeLinear -> QuantizeLinear -> to; the two differ by 128.
@@ -141,12 +147,15 @@ class FormChange {
 
   int convert_output(ValueId id) {
     const QuantParams params = shifted(*graph_.value(id).quant, form_);
+    bool made_by_node = false, read_by_node = false;  // a Q makes, a DQ reads codes of any form
     for (const Node& node : graph_.nodes) {
-      // A QuantizeLinear makes any form.
-      if (is_quantize(node) && node.outputs[0] == id) return 0;
+      made_by_node = made_by_node || (!is_quantize(node) && contains(node.outputs, id));
+      read_by_node = read_by_node || (!is_dequantize(node) && contains(node.inputs, id));
     }
+    if (!made_by_node && !read_by_node) return 0;
     const ValueId inside = copy_of(id, "_codes", form_, params);
     for (Node& node : graph_.nodes) {
+      if (is_quantize(node) && node.outputs[0] == id) follow(node, params);
       for (ValueId& output : node.outputs) {
         if (output == id) output = inside;
       }

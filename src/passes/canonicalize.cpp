@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "ops/op.h"
 #include "ops/window.h"
+#include "passes/qoperator.h"
 
 namespace octavo::passes {
 
@@ -29,6 +30,7 @@ class Rewriter {
     graph_.nodes.clear();
     for (Node& node : nodes) rewrite(std::move(node));
     if (!findings_.empty()) return combine(std::move(findings_));
+    spread_grids(graph_);
     return ok_status();
   }
 
@@ -553,39 +555,18 @@ class Rewriter {
 
   // ---- quantized operators: the float op on codes ----
 
-  struct Quantized {
-    std::string_view op;  // "QLinearConv"
-    std::string_view becomes;
-    int data;           // inputs that are (x, scale, zero point)
-    bool weight_last;   // the second of them is a weight
-    bool output_first;  // y's scale and zero point come first (QLinearConcat), any number of inputs
-    int bias;           // index of an int32 bias, or -1
-    int output_at;      // index of y's scale
-  };
-
   // False: nothing more to do with the node.
   bool quantized_operator(Node& node) {
-    static constexpr std::array kOperators{
-        Quantized{"QLinearConv", "Conv", 2, true, false, 8, 6},
-        Quantized{"QLinearMatMul", "MatMul", 2, true, false, -1, 6},
-        Quantized{"QGemm", "Gemm", 2, true, false, 6, 7},
-        Quantized{"QLinearAdd", "Add", 2, false, false, -1, 6},
-        Quantized{"QLinearMul", "Mul", 2, false, false, -1, 6},
-        Quantized{"QLinearConcat", "Concat", 0, false, true, -1, 0},
-        Quantized{"QLinearGlobalAveragePool", "GlobalAveragePool", 1, false, false, -1, 3},
-        Quantized{"QLinearAveragePool", "AveragePool", 1, false, false, -1, 3},
-        Quantized{"QLinearLeakyRelu", "LeakyRelu", 1, false, false, -1, 3},
-        Quantized{"QLinearSigmoid", "Sigmoid", 1, false, false, -1, 3},
-    };
-    const auto found = std::find_if(kOperators.begin(), kOperators.end(),
-                                    [&](const Quantized& q) { return q.op == node.op; });
+    const std::span<const QOperator> rows = qoperators();
+    const auto found = std::find_if(rows.begin(), rows.end(),
+                                    [&](const QOperator& row) { return row.op == node.op; });
     if (node.op == "QLinearSoftmax") return softmax_on_codes(node);
-    if (found == kOperators.end()) {
+    if (found == rows.end()) {
       // Microsoft's QuantizeLinear and DequantizeLinear are ONNX's.
       if (node.op == "QuantizeLinear" || node.op == "DequantizeLinear") node.domain.clear();
       return true;
     }
-    const Quantized& q = *found;
+    const QOperator& q = *found;
     std::vector<ValueId> inputs;
     if (q.output_first) {
       for (std::size_t i = 2; i + 2 < node.inputs.size(); i += 3) {
@@ -601,7 +582,7 @@ class Rewriter {
       inputs.push_back(node.inputs[at]);
     }
     if (q.bias >= 0 && node.input(static_cast<std::size_t>(q.bias)) != kNoValue)
-      inputs.push_back(node.input(static_cast<std::size_t>(q.bias)));
+      inputs.push_back(bias_on_grid(node, node.input(static_cast<std::size_t>(q.bias)), inputs));
     const auto output_at = static_cast<std::size_t>(q.output_at);
     if (node.input(output_at) == kNoValue) {
       refuse_attribute(node, "It gives floats.", "Give it an output scale and zero point.");
@@ -615,10 +596,25 @@ class Rewriter {
       return false;
     }
     node.attrs.erase("channels_last");
-    node.op = std::string(q.becomes);
+    node.op = std::string(q.plain);
     node.domain.clear();
     node.inputs = std::move(inputs);
     return true;
+  }
+
+  // The int32 bias of codes `x_w` with what it stands for: scale = sx * sw.
+  ValueId bias_on_grid(const Node& node, ValueId bias, const std::vector<ValueId>& x_w) {
+    QuantParams params = *graph_.value(x_w[1]).quant;
+    const float factor = graph_.value(x_w[0]).quant->scale[0] * node.attrs.get_float("alpha", 1.0F);
+    for (float& scale : params.scale) scale *= factor;
+    params.zero_point.assign(params.scale.size(), 0);
+    if (params.axis) params.axis = 0;
+    // Layers that share a bias may give it different scales.
+    const Value& shared = graph_.value(bias);
+    if (shared.quant && *shared.quant != params && shared.constant)
+      bias = constant(node, "bias", *shared.constant);
+    graph_.value(bias).quant = std::move(params);
+    return bias;
   }
 
   ValueId float_value(const Node& node, std::string_view role) {

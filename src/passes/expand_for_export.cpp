@@ -13,7 +13,9 @@
 #include "graph/verify.h"
 #include "ops/op.h"
 #include "ops/window.h"
+#include "passes/passes.h"
 #include "passes/qdq.h"
+#include "passes/qoperator.h"
 
 namespace octavo::passes {
 
@@ -24,10 +26,21 @@ class Expansion {
   Expansion(Graph& graph, const ExportForm& form) : graph_(graph), form_(form) {}
 
   Status run() {
-    raise_codes();
+    raise_codes(nullptr);
+    expand();
+    if (form_.qoperators) OCTAVO_CHECK_OK(write_operators());
+    OCTAVO_CHECK_OK(set_opset());
+    graph_.compact_values();
+    return verify(graph_);
+  }
+
+ private:
+  // Every node in forms that ONNX has: activations and BatchNormalizations as nodes of their own.
+  void expand() {
     std::vector<Node> nodes = std::move(graph_.nodes);
     graph_.nodes.clear();
     const Surroundings around(graph_, nodes);
+    names_.clear();
     for (const Node& node : nodes) names_.push_back(node.name);
     for (Node& node : nodes) {
       std::optional<Node> activation = split_activation(node, around);
@@ -41,12 +54,21 @@ class Expansion {
       }
       if (activation) graph_.nodes.push_back(std::move(*activation));
     }
-    OCTAVO_CHECK_OK(set_opset());
-    graph_.compact_values();
-    return verify(graph_);
   }
 
- private:
+  // The QDQ graph as operators on codes; what none can say goes back between Q and DQ.
+  Status write_operators() {
+    PassContext context;
+    for (const auto pass : {&fuse_activation, &lower_to_int8, &eliminate_dead}) {
+      if (Result<int> changes = pass(graph_, context); !changes.ok())
+        return std::move(changes).error();
+    }
+    expand();  // activations again, on codes
+    write_qoperators(graph_);
+    raise_codes([](const Node& node) { return node.op.starts_with("Q") || moves_any_codes(node); });
+    return ok_status();
+  }
+
   // Readers by value, of nodes that are not in the graph yet.
   struct Surroundings {
     Surroundings(const Graph& graph, const std::vector<Node>& nodes)
@@ -98,16 +120,25 @@ class Expansion {
   ValueId constant(const std::string& name, Tensor tensor) {
     return graph_.add_constant(graph_.fresh_value_name(name), std::move(tensor));
   }
-  ValueId float_value(const std::string& name, const std::optional<Shape>& shape) {
+  // Another value like `model` (its dtype, shape and grid).
+  ValueId add_value(const std::string& name, const Value& model) {
     Value value;
     value.name = graph_.fresh_value_name(name);
-    value.dtype = DType::kFloat32;
-    value.shape = shape;
+    value.dtype = model.dtype;
+    value.shape = model.shape;
+    value.quant = model.quant;
     return graph_.add_value(std::move(value));
   }
+  ValueId float_value(const std::string& name, const std::optional<Shape>& shape) {
+    Value model;
+    model.dtype = DType::kFloat32;
+    model.shape = shape;
+    return add_value(name, model);
+  }
 
-  // Codes that nodes work on (from QOperator models) get their Q and DQ back.
-  void raise_codes() {
+  // Codes that nodes work on (from QOperator models) get their Q and DQ back, but for those that
+  // `stays` names.
+  void raise_codes(bool (*stays)(const Node&)) {
     const auto on_codes = [&](ValueId id) {
       return id != kNoValue && graph_.value(id).quant && dtype_size(graph_.value(id).dtype) != 0 &&
              graph_.value(id).dtype != DType::kFloat32;
@@ -116,21 +147,8 @@ class Expansion {
     graph_.nodes.clear();
     for (const Node& node : nodes) names_.push_back(node.name);
     std::vector<ValueId> dequantized(graph_.values.size(), kNoValue);
-    const auto operands = [&](ValueId id) {
-      const Value value = graph_.value(id);
-      const QuantParams& quant = *value.quant;
-      const Shape shape =
-          quant.is_per_tensor() ? Shape{} : Shape{static_cast<std::int64_t>(quant.scale.size())};
-      Tensor zero = Tensor::make(value.dtype, shape);
-      for (std::size_t i = 0; i < quant.zero_point.size(); ++i) {
-        if (dtype_size(value.dtype) == 1)
-          zero.mutable_data()[i] = static_cast<std::byte>(quant.zero_point[i] & 255);
-      }
-      return std::pair{constant(text(value.name, "_scale"), Tensor::of<float>(shape, quant.scale)),
-                       constant(text(value.name, "_zero_point"), std::move(zero))};
-    };
     for (Node& node : nodes) {
-      if (is_quantize(node) || is_dequantize(node)) {
+      if (is_quantize(node) || is_dequantize(node) || (stays != nullptr && stays(node))) {
         graph_.nodes.push_back(std::move(node));
         continue;
       }
@@ -138,7 +156,7 @@ class Expansion {
         if (!on_codes(id)) continue;
         if (dequantized[static_cast<std::size_t>(id)] == kNoValue) {
           const std::string name = graph_.value(id).name;
-          const auto [scale, zero_point] = operands(id);
+          const auto [scale, zero_point] = add_grid_operands(graph_, id);
           const ValueId real = float_value(text(name, "_dequantized"), graph_.value(id).shape);
           Node dq = make("DequantizeLinear", text(name, "_DequantizeLinear"),
                          {id, scale, zero_point}, real);
@@ -153,7 +171,7 @@ class Expansion {
       for (ValueId& id : node.outputs) {
         if (!on_codes(id)) continue;
         const std::string name = graph_.value(id).name;
-        const auto [scale, zero_point] = operands(id);
+        const auto [scale, zero_point] = add_grid_operands(graph_, id);
         const ValueId real = float_value(text(name, "_float"), graph_.value(id).shape);
         behind.push_back(
             make("QuantizeLinear", text(name, "_QuantizeLinear"), {real, scale, zero_point}, id));
@@ -173,11 +191,13 @@ class Expansion {
       node.attrs.erase(name);
     if (!attrs.has("octavo_activation")) return std::nullopt;
     const ValueId output = node.outputs[0];
+    const Value value = graph_.value(output);
     const auto grid = grid_behind(output, around);
     if (grid && activation_is_redundant(attrs, grid->params, grid->dtype)) return std::nullopt;
-    const std::string name = graph_.value(output).name;
-    const ValueId before =
-        float_value(text(name, "_before_activation"), graph_.value(output).shape);
+    if (value.quant && activation_is_redundant(attrs, *value.quant, value.dtype))
+      return std::nullopt;
+    const std::string& name = value.name;
+    const ValueId before = add_value(text(name, "_before_activation"), value);
     node.outputs[0] = before;
     if (attrs.get_string("octavo_activation", "") == "Relu")
       return make("Relu", text(node.name, "_Relu"), {before}, output);

@@ -16,6 +16,9 @@ enum class BatchNormForm {
 struct ExportForm {
   int opset = 17;  // 13 to 21; raised where an op of the graph came later
   BatchNormForm batch_norm = BatchNormForm::kDepthwise;
+  // Nodes on codes as QLinearConv, QLinearAdd, ... (passes/qoperator.h) instead of between
+  // DequantizeLinear and QuantizeLinear; what has no such operator stays between them.
+  bool qoperators = false;
 };
 
 // A canonical graph (float, QDQ, or codes with Value::quant) -> plain ONNX: fused activations as

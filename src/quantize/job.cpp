@@ -484,6 +484,7 @@ Status QuantizeJob::Impl::insert() {
   for (const Watched& tensor : watched) ranges.emplace(tensor.name, *tensor.range);
   Graph qdq = graph;
   OCTAVO_CHECK_OK(passes::insert_qdq(qdq, options.qdq, plan, ranges, context));
+  qdq.metadata["octavo.quantization"] = dump(effective_options(options));
   quantized.emplace(std::move(qdq));
   return ok_status();
 }

@@ -20,6 +20,7 @@ namespace octavo::quantize {
 namespace {
 
 constexpr std::string_view kBatchNormForms[] = {"depthwise", "batchnorm", "muladd"};
+constexpr std::string_view kFormats[] = {"qdq", "qoperator"};
 
 passes::BatchNormForm batch_norm_form(std::string_view name) {
   if (name == "batchnorm") return passes::BatchNormForm::kBatchNorm;
@@ -137,11 +138,12 @@ std::map<std::string, Plan> plan_quantized(const Graph& graph) {
 Result<ExportOptions> parse_export_options(std::string_view json) {
   OCTAVO_TRY(const Json parsed, parse_options(json));
   const OptionReader options(parsed, "");
-  constexpr std::string_view kKeys[] = {"opset", "batchNorm"};
+  constexpr std::string_view kKeys[] = {"opset", "batchNorm", "format"};
   OCTAVO_CHECK_OK(options.check(kKeys));
   ExportOptions out;
   OCTAVO_CHECK_OK(options.read("opset", out.opset, 13, 21));
   OCTAVO_CHECK_OK(options.read("batchNorm", out.batch_norm, kBatchNormForms));
+  OCTAVO_CHECK_OK(options.read("format", out.format, kFormats));
   return out;
 }
 
@@ -231,10 +233,13 @@ std::string Model::summary_json() const {
 
 Result<std::vector<std::byte>> Model::to_onnx(const ExportOptions& options) const {
   Graph graph = graph_;
-  OCTAVO_CHECK_OK(
-      passes::expand_for_export(graph, {options.opset, batch_norm_form(options.batch_norm)}));
+  OCTAVO_CHECK_OK(passes::expand_for_export(
+      graph, {options.opset, batch_norm_form(options.batch_norm), options.format == "qoperator"}));
   onnx::ExportInfo info;
   info.opset = graph.opset;
+  info.producer_version = OCTAVO_VERSION;
+  info.metadata["octavo.export"] =
+      dump({{"format", options.format}, {"batchNorm", options.batch_norm}, {"opset", graph.opset}});
   return onnx::export_model(graph, info);
 }
 

@@ -19,6 +19,10 @@ struct ExportOptions {
   int opset = 17;  // 13 to 21; raised where an op came later
   // How a standalone int8 BatchNormalization is written: "depthwise" | "batchnorm" | "muladd".
   std::string batch_norm = "depthwise";
+  // How integer nodes are written: "qdq", between DequantizeLinear and QuantizeLinear, which every
+  // runtime reads; "qoperator", as QLinearConv, com.microsoft.QLinearAdd and the like where there
+  // is such an operator.
+  std::string format = "qdq";
 };
 Result<ExportOptions> parse_export_options(std::string_view json);
 
@@ -43,6 +47,8 @@ class Model {
   // dimensions count as 1; macs are null where the network cannot work at that size, a shape where
   // nothing is known of it.
   std::string summary_json() const;
+  // metadata_props say what made the file: "octavo.export" the options here, "octavo.quantization"
+  // those of the QuantizeJob that the model comes from.
   Result<std::vector<std::byte>> to_onnx(const ExportOptions& options) const;
 
  private:

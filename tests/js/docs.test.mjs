@@ -94,6 +94,7 @@ test('the docs name only files and npm scripts that exist', () => {
     'docs/reference/limits.md',
     'docs/how-to/coming-from-pytorch.md',
     'docs/how-to/custom-quantization.md',
+    'docs/how-to/export-for-other-runtimes.md',
   ]) {
     const text = read(path);
     for (const [, link] of text.matchAll(/\]\(([^)#:]+)\)/g))

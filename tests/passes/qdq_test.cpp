@@ -15,6 +15,7 @@
 #include "passes/expand_for_export.h"
 #include "passes/insert_qdq.h"
 #include "passes/passes.h"
+#include "passes/qoperator.h"
 #include "support/graph_builder.h"
 
 namespace octavo::passes {
@@ -347,6 +348,26 @@ TEST_CASE(
   CHECK(*set_activation_form(f.b.graph, DType::kInt8) == 0);
 }
 
+TEST_CASE("set_activation_form: codes that are an output and read inside exist in both forms") {
+  Foreign f;
+  const ValueId codes = f.quantize(f.b.input("x", Shape{1, 2, 4, 4}), 0.1F, 100);
+  f.b.output(codes);
+  f.b.output(f.quantize(f.b.node("Relu", {f.dequantize(codes, 0.1F, 100)}), 0.1F, 100));
+  PassContext context;
+  REQUIRE(lower_to_int8(f.b.graph, context).ok());
+  REQUIRE(set_activation_form(f.b.graph, DType::kInt8).ok());
+  const Graph& graph = f.b.graph;
+  CHECK(graph.value(graph.outputs[0]).dtype == DType::kUint8);
+  const Value& inside = graph.value(find_node(graph, "Relu")->inputs[0]);
+  CHECK(inside.dtype == DType::kInt8);
+  CHECK(inside.quant == QuantParams::per_tensor(0.1F, -28));
+  // The first Q makes what is read inside, on its grid.
+  const Node& first = producer(graph, find_node(graph, "Relu")->inputs[0]);
+  CHECK(is_quantize(first));
+  CHECK(params_of(graph, first) == QuantParams::per_tensor(0.1F, -28));
+  CHECK(*set_activation_form(f.b.graph, DType::kInt8) == 0);
+}
+
 TEST_CASE(
     "expand_for_export: no internal attribute is left; activations that saturation replaces are "
     "dropped") {
@@ -444,6 +465,68 @@ TEST_CASE("expand_for_export gives codes of QOperator models their Q and DQ back
   CHECK(count(b.graph, "QuantizeLinear") == 1);
   PassContext context;
   CHECK(*lower_to_int8(b.graph, context) == 1);
+}
+
+// x -> Conv (2 channels) -> Relu -> MaxPool -> HardSwish -> Add of itself, all on codes.
+GraphBuilder coded_network(calib::Range range) {
+  GraphBuilder b;
+  const ValueId x = b.input("x", Shape{1, 1, 4, 4});
+  const ValueId w = floats(b, Shape{2, 1, 1, 1}, {0.5F, -1});
+  const ValueId relu = b.node("Relu", {b.node("Conv", {x, w, floats(b, Shape{2}, {0.25F, -3})})});
+  const ValueId pool =
+      b.node("MaxPool", {relu}, {{"kernel_shape", std::vector<std::int64_t>{2, 2}}});
+  const ValueId swish = b.node("HardSwish", {pool});
+  b.output(b.node("Add", {swish, swish}));
+  PassContext context;
+  REQUIRE(fuse_activation(b.graph, context).ok());
+  const QdqPlan plan = plan_qdq(b.graph, {});
+  REQUIRE(insert_qdq(b.graph, {}, plan, same_range(b.graph, plan, range), context).ok());
+  return b;
+}
+
+TEST_CASE(
+    "expand_for_export writes quantized operators; what none says stays between Q and DQ, an "
+    "activation that saturation does not replace too") {
+  ExportForm form;
+  form.qoperators = true;
+  GraphBuilder b = coded_network({0, 3});
+  REQUIRE(expand_for_export(b.graph, form).ok());
+  CHECK(count(b.graph, "QLinearConv") == 1);
+  CHECK(count(b.graph, "QLinearAdd") == 1);
+  CHECK(count(b.graph, "HardSwish") == 1);
+  CHECK(count(b.graph, "Relu") == 0);
+  CHECK(count(b.graph, "QuantizeLinear") == 2);    // of x, and behind HardSwish
+  CHECK(count(b.graph, "DequantizeLinear") == 2);  // before HardSwish, and of the result
+  const Node& conv = *find_node(b.graph, "QLinearConv");
+  REQUIRE(conv.inputs.size() == 9);
+  CHECK(b.graph.value(conv.inputs[4]).shape == Shape{2});  // a scale for each channel
+  CHECK(b.graph.value(conv.inputs[8]).dtype == DType::kInt32);
+  CHECK(is_quantized_code(b.graph.value(find_node(b.graph, "MaxPool")->inputs[0]).dtype));
+  CHECK(find_node(b.graph, "QLinearAdd")->domain == "com.microsoft");
+  CHECK(b.graph.domain_opsets.at("com.microsoft") == 1);
+
+  GraphBuilder signs = coded_network({-3, 3});
+  REQUIRE(expand_for_export(signs.graph, form).ok());
+  CHECK(count(signs.graph, "QLinearConv") == 1);
+  CHECK(count(signs.graph, "Relu") == 1);
+  CHECK(is_dequantize(producer(signs.graph, find_node(signs.graph, "Relu")->inputs[0])));
+}
+
+TEST_CASE("spread_grids: what moves codes hands their grid on, both ways") {
+  GraphBuilder b;
+  const ValueId x = b.input("x", Shape{1, 2, 4, 4}, DType::kUint8);
+  const ValueId flat = b.node("Flatten", {x});
+  const ValueId y = b.node("Concat", {flat, flat}, {{"axis", std::int64_t{1}}});
+  const ValueId turned = b.node("Transpose", {y});
+  b.output(turned);
+  b.graph.value(flat).quant = QuantParams::per_tensor(0.1F, 3);
+  b.graph.value(y).quant = QuantParams::per_tensor(0.2F, 4);
+  spread_grids(b.graph);
+  CHECK(b.graph.value(x).quant == QuantParams::per_tensor(0.1F, 3));
+  CHECK(b.graph.value(turned).quant == QuantParams::per_tensor(0.2F, 4));
+  // A session of the other byte form reads the input's bytes as what they are.
+  REQUIRE(set_activation_form(b.graph, DType::kInt8).ok());
+  CHECK(b.graph.value(find_node(b.graph, "Flatten")->inputs[0]).dtype == DType::kInt8);
 }
 
 }  // namespace

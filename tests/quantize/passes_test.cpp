@@ -7,8 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "base/text.h"
 #include "passes/activation_form.h"
 #include "passes/expand_for_export.h"
+#include "quantize/json.h"
 #include "support/networks.h"
 
 namespace octavo::quantize {
@@ -153,29 +155,55 @@ Model reload(const Model& model, const ExportOptions& options) {
 
 TEST_CASE("an exported file, read back, gives the same integers") {
   for (unsigned seed = 1; seed <= 3; ++seed) {
-    for (const char* form : {"depthwise", "batchnorm"}) {
-      for (const char* dtype : {"quint8", "qint8"}) {
-        CAPTURE(seed);
-        CAPTURE(form);
-        CAPTURE(dtype);
-        const Model model = Model::from_graph(mixed_network(seed));
-        QuantizeJob job = test::quantized(model, std::string(R"({"activation": {"dtype": ")") +
-                                                     dtype + R"("}, "evaluateSamples": 0})");
-        const Model int8 = job.take_model();
-        ExportOptions options;
-        options.batch_norm = form;
-        const Model again = reload(int8, options);
-        runtime::Session a = take(create_session(int8, {}, {}));
-        runtime::Session b = take(create_session(again, {}, {}));
-        CHECK(std::none_of(b.graph().nodes.begin(), b.graph().nodes.end(),
-                           [](const Node& n) { return n.op == "Relu" || n.op == "Clip"; }));
-        for (unsigned sample = 0; sample < 4; ++sample) {
-          const auto input = random_values(kInput, 500 + sample);
-          CHECK(test::run(a, input) == test::run(b, input));
+    for (const char* dtype : {"quint8", "qint8"}) {
+      const Model model = Model::from_graph(mixed_network(seed));
+      QuantizeJob job = test::quantized(
+          model, text(R"({"activation": {"dtype": ")", dtype, R"("}, "evaluateSamples": 0})"));
+      const Model int8 = job.take_model();
+      runtime::Session a = take(create_session(int8, {}, {}));
+      for (const std::string form : {"depthwise", "batchnorm"}) {
+        for (const std::string format : {"qdq", "qoperator"}) {
+          CAPTURE(seed);
+          CAPTURE(form);
+          CAPTURE(dtype);
+          CAPTURE(format);
+          ExportOptions options;
+          options.batch_norm = form;
+          options.format = format;
+          const Model again = reload(int8, options);
+          runtime::Session b = take(create_session(again, {}, {}));
+          CHECK(std::none_of(b.graph().nodes.begin(), b.graph().nodes.end(),
+                             [](const Node& n) { return n.op == "Relu" || n.op == "Clip"; }));
+          // And through the other format to a third.
+          options.format = format == "qdq" ? "qoperator" : "qdq";
+          runtime::Session c = take(create_session(reload(again, options), {}, {}));
+          for (unsigned sample = 0; sample < 4; ++sample) {
+            const auto input = random_values(kInput, 500 + sample);
+            const auto wanted = test::run(a, input);
+            CHECK(wanted == test::run(b, input));
+            CHECK(wanted == test::run(c, input));
+          }
         }
       }
     }
   }
+}
+
+TEST_CASE("an exported file says what made it") {
+  const Model model = Model::from_graph(mixed_network(1));
+  const Model int8 = test::quantized(model, R"({"evaluateSamples": 0})").take_model();
+  ExportOptions options;
+  options.format = "qoperator";
+  const Model again = reload(int8, options);
+  const Graph& graph = again.graph();
+  CHECK(graph.producer_name == "octavo");
+  CHECK_FALSE(graph.producer_version.empty());
+  CHECK(graph.metadata.at("octavo.export") ==
+        R"({"format":"qoperator","batchNorm":"depthwise","opset":17})");
+  const Json made = Json::parse(graph.metadata.at("octavo.quantization"));
+  CHECK(made["target"] == "octavo");
+  CHECK(made["evaluateSamples"] == 0);
+  CHECK(reload(model, {}).graph().metadata.count("octavo.quantization") == 0);
 }
 
 TEST_CASE("the Mul and Add form of a BatchNormalization runs on integers and stays near") {
