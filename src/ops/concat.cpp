@@ -77,6 +77,7 @@ Result<Step> prepare(const PrepareContext& context) {
                              "Scales per channel are not supported here.");
       }
       move.table = table_between(in.dtype, *in.quant, *out.quant);
+      move.slope = in.quant->scale[0] / out.quant->scale[0];
       tables = true;
     }
     moves.push_back(std::move(move));

@@ -1,9 +1,9 @@
 // Conv: 1-d to 3-d, any groups, strides, dilations and padding, over channels-last tensors.
 //
-// Depthwise (one input and one output channel a group) runs on qdwconv / fdwconv, everything else
-// on qconv / fconv, which read the image in place: without padding directly, with padding from a
-// bordered copy of the rows that a block of output rows needs, made in scratch. A block is a few
-// output rows; blocks are independent.
+// Depthwise (one input and one output channel a group) runs on qdwconv / fdwconv, its codes of
+// single pixels on qbatchnorm, everything else on qconv / fconv. They read the image in place:
+// without padding directly, with padding from a bordered copy of the rows that a block of output
+// rows needs, made in scratch. A block is a few output rows; blocks are independent.
 #include <array>
 #include <limits>
 
@@ -11,7 +11,9 @@
 #include "kernels/fconv/fconv.h"
 #include "kernels/fdwconv/fdwconv.h"
 #include "kernels/pad/pad.h"
+#include "kernels/qbatchnorm/qbatchnorm.h"
 #include "kernels/qconv/qconv.h"
+#include "kernels/qconv/requantize.h"
 #include "kernels/qdwconv/qdwconv.h"
 #include "ops/activation.h"
 #include "ops/matrix.h"
@@ -307,6 +309,50 @@ Result<Step> prepare_float(const PrepareContext& context, const Windows& p, std:
   return step;
 }
 
+// A depthwise convolution of single pixels, as a BatchNormalization becomes in a file: each channel
+// is a function of one code, so it runs on the rows that are proved equal to its table.
+Step affine_step(const PrepareContext& context, const Windows& p, const IntegerWeights& weights,
+                 std::span<const std::int32_t> bias, std::span<const float> scale,
+                 const OutputForm& form) {
+  const auto channels = static_cast<std::size_t>(p.channels);
+  const bool x_signed = context.input(0).dtype == DType::kInt8;
+  const kernels::Requantize requantize{form.zero, form.lo, form.hi};
+  kernels::QBatchNormSpec spec;
+  spec.code = x_signed ? kernels::CodeType::kInt8 : kernels::CodeType::kUint8;
+  spec.zero_in = context.input(0).quant->zero_point[0];
+  spec.zero_out = form.zero;
+  spec.relu = form.lo == form.zero;
+  std::vector<std::uint8_t> tables(channels * 256);
+  for (std::size_t c = 0; c < channels; ++c) {
+    std::int32_t weight = 0;
+    for (const auto& part : weights.parts) weight += part[c];
+    spec.alpha.push_back(static_cast<float>(weight) * scale[c]);
+    for (std::size_t byte = 0; byte < 256; ++byte) {
+      const auto code = static_cast<std::uint8_t>(byte);
+      const std::int64_t q = x_signed ? static_cast<std::int8_t>(code) : code;
+      const std::int64_t sum = (bias.empty() ? 0 : bias[c]) + (q - spec.zero_in) * weight;
+      tables[c * 256 + byte] = static_cast<std::uint8_t>(
+          kernels::requantize_one(static_cast<std::int32_t>(sum), scale[c], requantize));
+    }
+  }
+  spec.beta.resize(channels);
+  kernels::QBatchNormPlan plan = kernels::QBatchNormPlan::of_tables(
+      spec, tables, kernels::ChannelOrder::kChannelsLast, context.policy());
+  Step step;
+  step.kernel = plan.kernel();
+  step.blocks = static_cast<int>(p.blocks);
+  step.macs = context.out_shape().elements();
+  step.in_place = 0;
+  step.run = [p, plan = std::move(plan)](const StepArgs& args, int first, int last) {
+    const std::int64_t pixels = p.batch * p.h.out * p.w.out;
+    plan.run_pixels(reinterpret_cast<const std::uint8_t*>(args.in[0]),
+                    reinterpret_cast<std::uint8_t*>(args.out[0]),
+                    static_cast<std::size_t>(first * p.rows),
+                    static_cast<std::size_t>(std::min(last * p.rows, pixels)));
+  };
+  return step;
+}
+
 Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std::int64_t group) {
   const Value& x = context.input(0);
   const Value& out = context.output();
@@ -326,6 +372,7 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
   const auto fill = static_cast<std::uint8_t>(zero_x);
 
   if (w[1] == 1 && m == group && p.channels == group && out.dtype == x.dtype) {
+    if (p.flat) return affine_step(context, p, weights, bias, scale, form);
     step.scratch_bytes = p.scratch_elements() + (p.padded ? 64 : 0);
     std::vector<std::int32_t> offsets = repeated(tap_offsets(p), weights.parts.size());
     const kernels::QDwConvSpec spec{static_cast<int>(m),

@@ -7,17 +7,18 @@
 
 #include "base/text.h"
 #include "kernels/copy/copy.h"
+#include "kernels/qbatchnorm/qbatchnorm.h"
 
 namespace octavo::ops {
 
 namespace {
-// A copy through a table: dimensions ordered by the output's memory, the innermost run through the
-// lut kernel where both sides are contiguous.
+// A copy through a table: dimensions ordered by the output's memory, the innermost run at once
+// where both sides are contiguous.
 struct TablePlan {
   std::vector<std::int64_t> dims, from, to;  // outer loops
   std::int64_t rows = 0, n = 0, from_step = 0, to_step = 0;
   kernels::Table256 table;
-  kernels::LutFn lut = nullptr;
+  kernels::QBatchNormPlan map;  // the table as a plane's function: one grid to another is a line
 
   void run(const std::byte* in, std::byte* out, std::int64_t first, std::int64_t last) const {
     const auto* source = reinterpret_cast<const std::uint8_t*>(in);
@@ -31,7 +32,7 @@ struct TablePlan {
         to_offset += i * to[d];
       }
       if (from_step == 1 && to_step == 1) {
-        lut(source + from_offset, target + to_offset, static_cast<std::size_t>(n), table.data());
+        map.run_planes(source + from_offset, target + to_offset, static_cast<std::size_t>(n), 0, 1);
         continue;
       }
       for (std::int64_t i = 0; i < n; ++i) {
@@ -41,10 +42,15 @@ struct TablePlan {
   }
 };
 
-TablePlan make_table_plan(const Move& move, const kernels::Policy& policy) {
+TablePlan make_table_plan(const Move& move, DType dtype, const kernels::Policy& policy) {
   TablePlan plan;
   plan.table = *move.table;
-  plan.lut = kernels::best_row(kernels::lut_kernels(), policy).run;
+  kernels::QBatchNormSpec spec;
+  spec.code = dtype == DType::kInt8 ? kernels::CodeType::kInt8 : kernels::CodeType::kUint8;
+  spec.alpha = {move.slope};
+  spec.beta = {0};
+  plan.map =
+      kernels::QBatchNormPlan::of_tables(spec, plan.table, kernels::ChannelOrder::kPlanes, policy);
   std::vector<std::size_t> order(move.dims.size());
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
@@ -113,7 +119,7 @@ Step move_step(const PrepareContext& context, std::string_view kernel, std::size
                blocks,
                0};
     if (move.table) {
-      item.table = make_table_plan(move, context.policy());
+      item.table = make_table_plan(move, context.output(move.output).dtype, context.policy());
       item.units = item.table->rows;
     } else {
       item.copy = kernels::CopyPlan::make(move.dims, move.from_strides, move.to_strides,

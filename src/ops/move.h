@@ -23,6 +23,7 @@ struct Move {
   std::int64_t from = 0, to = 0;
   // Applied to each code on its way, where the two grids differ.
   std::optional<kernels::Table256> table;
+  float slope = 0;  // of a table that is nearly a line, so that a faster form is found; else 0
 };
 
 // A step that makes all the moves, one after the other or on several threads.

@@ -69,6 +69,8 @@ const std::vector<Case> kCases = {
     {"1-d", {2, 3, 20}, {4, 3, 5}, 1, {2}, {}, {2, 1}},
     {"1-d, dilated, groups", {1, 4, 20}, {6, 2, 3}, 2, {1}, {3}, {3, 3}},
     {"1-d, depthwise", {1, 9, 300}, {9, 1, 3}, 9, {1}, {}, {1, 1}},
+    {"depthwise 1x1, vectors across pixels", {1, 37, 17, 13}, {37, 1, 1, 1}, 37},
+    {"depthwise 1x1, padded", {1, 9, 5, 6}, {9, 1, 1, 1}, 9, {}, {}, {1, 0, 0, 1}},
 };
 
 // One spatial axis as ONNX defines it; 1-d has a first axis of size 1.
@@ -315,6 +317,9 @@ TEST_CASE("Conv clamps to its fused activation") {
   const Case& depthwise = kCases[16];
   check_float(depthwise, clip, -1.0, 1.5);
   check_codes<std::int8_t>(depthwise, std::nullopt, clip, 4 - 20, 4 + 30);
+  const Case& pixels = kCases[20];
+  check_codes<std::uint8_t>(pixels, std::nullopt, relu, 131);
+  check_codes<std::int8_t>(pixels, std::nullopt, clip, 4 - 20, 4 + 30);
 }
 
 template <class Code>

@@ -194,17 +194,22 @@ std::span<const QBatchNormKernel> qbatchnorm_kernels() {
 
 QBatchNormPlan QBatchNormPlan::make(const QBatchNormSpec& spec, ChannelOrder order,
                                     const Policy& policy) {
-  const auto strongest = [&](const QBatchNormSpec& part, std::span<const std::uint8_t> tables) {
+  return of_tables(spec, qbatchnorm_tables(spec), order, policy);
+}
+
+QBatchNormPlan QBatchNormPlan::of_tables(const QBatchNormSpec& spec,
+                                         std::span<const std::uint8_t> tables, ChannelOrder order,
+                                         const Policy& policy) {
+  const auto strongest = [&](const QBatchNormSpec& part, std::span<const std::uint8_t> own) {
     const std::span<const QBatchNormKernel> kernels = qbatchnorm_kernels();
     for (std::size_t i = kernels.size(); i-- > 0;) {
       if (kernels[i].order != order || kernels[i].level > policy.level) continue;
-      if (auto packed = kernels[i].pack(part, tables)) return Part{&kernels[i], *std::move(packed)};
+      if (auto packed = kernels[i].pack(part, own)) return Part{&kernels[i], *std::move(packed)};
     }
-    return Part{};  // never: the formula itself refuses nothing
+    return Part{};  // never: the row of tables refuses nothing
   };
   QBatchNormPlan plan;
   plan.channels_ = spec.alpha.size();
-  const std::vector<std::uint8_t> tables = qbatchnorm_tables(spec);
   if (order == ChannelOrder::kChannelsLast) {
     plan.parts_.push_back(strongest(spec, tables));
     return plan;
@@ -213,7 +218,7 @@ QBatchNormPlan QBatchNormPlan::make(const QBatchNormSpec& spec, ChannelOrder ord
   for (std::size_t c = 0; c < plan.channels_; ++c) {
     one.alpha = {spec.alpha[c]};
     one.beta = {spec.beta[c]};
-    plan.parts_.push_back(strongest(one, std::span(tables).subspan(c * 256, 256)));
+    plan.parts_.push_back(strongest(one, tables.subspan(c * 256, 256)));
   }
   return plan;
 }

@@ -95,6 +95,11 @@ std::span<const QBatchNormKernel> qbatchnorm_kernels();
 class QBatchNormPlan {
  public:
   static QBatchNormPlan make(const QBatchNormSpec& spec, ChannelOrder order, const Policy& policy);
+  // Of functions that are defined by `tables` (256 results a channel, as of qbatchnorm_tables())
+  // and may be something else than a BatchNorm: alpha and beta only say where to look for a faster
+  // form, and may be 0.
+  static QBatchNormPlan of_tables(const QBatchNormSpec& spec, std::span<const std::uint8_t> tables,
+                                  ChannelOrder order, const Policy& policy);
 
   // The row of most channels.
   std::string_view kernel() const;

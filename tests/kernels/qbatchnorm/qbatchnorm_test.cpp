@@ -162,6 +162,39 @@ TEST_CASE("qbatchnorm: a row that cannot equal the formula refuses the layer") {
   CHECK(on_tables > 0);
 }
 
+TEST_CASE("qbatchnorm: a plan of tables gives these tables, whatever they are") {
+  constexpr std::size_t kChannels = 19;
+  test::Random random(5);
+  for (const CodeType code : {CodeType::kUint8, CodeType::kInt8}) {
+    QBatchNormSpec spec = random_spec(kChannels, code, false, 3);
+    const Bytes lines = qbatchnorm_tables(spec);
+    Bytes bent = lines;  // one channel is no line
+    for (std::size_t q = 0; q < 256; ++q)
+      bent[4 * 256 + q] = static_cast<std::uint8_t>(random.range(0, 255));
+    for (const Bytes& tables : {lines, bent}) {
+      for (const bool knows_slopes : {true, false}) {
+        if (!knows_slopes) std::ranges::fill(spec.alpha, 0.0F);
+        for (const simd::Level level : {simd::Level::kScalar, simd::Level::kBest}) {
+          const Policy policy{simd::EngineClass::kNone, level};
+          const auto planes =
+              QBatchNormPlan::of_tables(spec, tables, ChannelOrder::kPlanes, policy);
+          const auto pixels =
+              QBatchNormPlan::of_tables(spec, tables, ChannelOrder::kChannelsLast, policy);
+          for (std::size_t q = 0; q < 256; ++q) {
+            const Bytes in(kChannels, static_cast<std::uint8_t>(q));
+            Bytes by_planes(kChannels);
+            Bytes by_pixels(kChannels);
+            planes.run_planes(in.data(), by_planes.data(), 1, 0, kChannels);
+            pixels.run_pixels(in.data(), by_pixels.data(), 0, 1);
+            CHECK(by_planes == by_pixels);
+            for (std::size_t c = 0; c < kChannels; ++c) CHECK(by_planes[c] == tables[c * 256 + q]);
+          }
+        }
+      }
+    }
+  }
+}
+
 // How many of `n` random channels of slopes between lo and hi (in magnitude) take each form.
 struct Forms {
   int nibble = 0, dot = 0, floats = 0, table = 0;
