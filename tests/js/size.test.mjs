@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import test from 'node:test';
+import { inRoot } from '../../tools/project.mjs';
 import { budget, levels, measure, parts } from '../../tools/size.mjs';
 
 for (const part of Object.keys(parts)) {
@@ -18,3 +20,13 @@ for (const part of Object.keys(parts)) {
     });
   }
 }
+
+test('modules copy by the bulk instruction, not by the C library', () => {
+  for (const level of levels) {
+    const bytes = readFileSync(inRoot('dist', `octavo.${level}.wasm`));
+    const copy = Buffer.from([0xfc, 0x0a, 0, 0]); // memory.copy
+    let count = 0;
+    for (let at = bytes.indexOf(copy); at >= 0; at = bytes.indexOf(copy, at + 4)) count++;
+    assert.ok(count > 100, `${level}: ${count} times memory.copy`);
+  }
+});
