@@ -3,7 +3,8 @@
 // Depthwise (one input and one output channel a group) runs on qdwconv / fdwconv, its codes of
 // single pixels on qbatchnorm, everything else on qconv / fconv. They read the image in place:
 // without padding directly, with padding from a bordered copy of the rows that a block of output
-// rows needs, made in scratch. A block is a few output rows; blocks are independent.
+// rows needs, made in scratch. A block is a few output rows; blocks are independent, and the same
+// thread's neighbours are done in one call.
 #include <array>
 #include <limits>
 
@@ -24,7 +25,10 @@ namespace octavo::ops {
 
 namespace {
 
-constexpr std::int64_t kPixelsOfBlock = 192;
+constexpr std::int64_t kPixelsOfCall = 192;  // of a kernel
+// Small images too are cut into blocks for a few threads, but not into crumbs.
+constexpr std::int64_t kBlocksWanted = 4;
+constexpr std::int64_t kLeastPixelsOfBlock = 24;
 constexpr double kMaxScratchBytes = 512.0 * 1024 * 1024;
 
 std::vector<std::int64_t> kernel_of(const Node& node, const Shape& weight) {
@@ -70,15 +74,29 @@ Status infer_conv(InferContext& context) {
 struct Windows {
   WindowAxis h, w;
   std::int64_t batch = 0, channels = 0;
-  bool padded = false;    // through a bordered copy in scratch
-  bool flat = false;      // 1x1, stride 1, no padding: all pixels of all images are one row
-  std::int64_t rows = 1;  // output rows of a block
+  bool padded = false;        // through a bordered copy in scratch
+  bool flat = false;          // 1x1, stride 1, no padding: all pixels of all images are one row
+  std::int64_t rows = 1;      // output rows of a block
+  std::int64_t together = 1;  // blocks in a row that one call does: weights are read once for all
   std::int64_t blocks = 0;
   std::int64_t row_pixels = 0;  // of the image or of the bordered copy
   std::int64_t left = 0;
 
   std::int64_t scratch_rows() const {
-    return (rows - 1) * h.stride + (h.kernel - 1) * h.dilation + 1;
+    const std::int64_t of_call = std::min(rows * together, std::max<std::int64_t>(1, h.out));
+    return (of_call - 1) * h.stride + (h.kernel - 1) * h.dilation + 1;
+  }
+  // Cuts `count` rows of outputs into blocks and returns their number.
+  std::int64_t cut(std::int64_t count, std::int64_t pixels_of_row) {
+    const auto ceil_div = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
+    const std::int64_t of_call =
+        std::clamp<std::int64_t>(kPixelsOfCall / std::max<std::int64_t>(1, pixels_of_row), 1,
+                                 std::max<std::int64_t>(1, count));
+    const std::int64_t wanted =
+        std::clamp<std::int64_t>(count * pixels_of_row / kLeastPixelsOfBlock, 1, kBlocksWanted);
+    rows = std::max<std::int64_t>(1, ceil_div(count, std::max(ceil_div(count, of_call), wanted)));
+    together = ceil_div(of_call, rows);
+    return ceil_div(count, rows);
   }
   std::size_t scratch_elements() const {
     return padded ? static_cast<std::size_t>(scratch_rows() * row_pixels * channels) : 0;
@@ -94,41 +112,42 @@ Windows plan_windows(const Shape& x, const std::array<WindowAxis, 2>& axes) {
   const bool has_pads = p.h.pad_begin + p.h.pad_end + p.w.pad_begin + p.w.pad_end > 0;
   p.flat = p.h.kernel * p.w.kernel == 1 && p.h.stride * p.w.stride == 1 && !has_pads;
   if (p.flat) {
-    const std::int64_t pixels = p.batch * p.h.out * p.w.out;
-    p.rows = kPixelsOfBlock;  // of one pixel each
-    p.blocks = (pixels + p.rows - 1) / p.rows;
+    p.blocks = p.cut(p.batch * p.h.out * p.w.out, 1);
     return p;
   }
   p.padded = has_pads;
   p.left = p.w.pad_begin;
   const std::int64_t reach = (p.w.out - 1) * p.w.stride + (p.w.kernel - 1) * p.w.dilation + 1;
   p.row_pixels = p.padded ? std::max(p.left + p.w.in, reach) : p.w.in;
-  p.rows = std::max<std::int64_t>(
-      1, std::min(p.h.out, kPixelsOfBlock / std::max<std::int64_t>(1, p.w.out)));
-  p.blocks = p.batch * ((p.h.out + p.rows - 1) / p.rows);
+  p.blocks = p.batch * p.cut(p.h.out, p.w.out);
   return p;
 }
 
-// What one block computes: pixels in rows of `width`, read from `x`, written from pixel `first` on.
+// What one call computes: pixels in rows of `width`, read from `x`, written from pixel `first` on.
 struct BlockView {
   const std::byte* x;
   std::int64_t pixels, width, first;
+  std::int64_t blocks;  // that it does
 };
 
-// element_bytes of the image; fill: the byte of the border.
-BlockView view_of(const Windows& p, std::int64_t block, const std::byte* image,
+// The call that begins with `block` and does no block from `last` on. element_bytes of the image;
+// fill: the byte of the border.
+BlockView view_of(const Windows& p, std::int64_t block, std::int64_t last, const std::byte* image,
                   std::int64_t element_bytes, std::uint8_t fill, std::byte* scratch) {
   const std::int64_t pixel_bytes = p.channels * element_bytes;
   if (p.flat) {
+    const std::int64_t blocks = std::min(p.together, last - block);
     const std::int64_t all = p.batch * p.h.out * p.w.out;
     const std::int64_t first = block * p.rows;
-    const std::int64_t pixels = std::min(p.rows, all - first);
-    return {image + first * pixel_bytes, pixels, std::max<std::int64_t>(1, pixels), first};
+    const std::int64_t pixels = std::min(p.rows * blocks, all - first);
+    return {image + first * pixel_bytes, pixels, std::max<std::int64_t>(1, pixels), first, blocks};
   }
   const std::int64_t blocks_of_image = p.blocks / p.batch;
   const std::int64_t n = block / blocks_of_image;
-  const std::int64_t y = block % blocks_of_image * p.rows;
-  const std::int64_t rows = std::min(p.rows, p.h.out - y);
+  const std::int64_t in_image = block % blocks_of_image;
+  const std::int64_t blocks = std::min({p.together, last - block, blocks_of_image - in_image});
+  const std::int64_t y = in_image * p.rows;
+  const std::int64_t rows = std::min(p.rows * blocks, p.h.out - y);
   const std::byte* start = image + n * p.h.in * p.w.in * pixel_bytes;
   const std::int64_t top = y * p.h.stride - p.h.pad_begin;
   if (p.padded) {
@@ -140,7 +159,7 @@ BlockView view_of(const Windows& p, std::int64_t block, const std::byte* image,
   } else {
     start += top * p.w.in * pixel_bytes;
   }
-  return {start, rows * p.w.out, p.w.out, (n * p.h.out + y) * p.w.out};
+  return {start, rows * p.w.out, p.w.out, (n * p.h.out + y) * p.w.out, blocks};
 }
 
 // Offsets of the taps from a pixel, row by row, in elements.
@@ -247,8 +266,9 @@ Result<Step> prepare_float(const PrepareContext& context, const Windows& p, std:
     step.packed_bytes = packed.bytes();
     step.run = [p, packed = std::move(packed), run = kernel.run, offsets = tap_offsets(p), bounds](
                    const StepArgs& args, int first, int last) {
-      for (std::int64_t block = first; block < last; ++block) {
-        const BlockView view = view_of(p, block, args.in[0], sizeof(float), 0, args.scratch);
+      for (std::int64_t block = first; block < last;) {
+        const BlockView view = view_of(p, block, last, args.in[0], sizeof(float), 0, args.scratch);
+        block += view.blocks;
         kernels::FDwConvCall call;
         call.x = reinterpret_cast<const float*>(view.x);
         call.pixel_stride = p.w.stride * p.channels;
@@ -287,8 +307,9 @@ Result<Step> prepare_float(const PrepareContext& context, const Windows& p, std:
   }
   step.run = [p, packed = std::move(packed), run = kernel.run, offsets = segments.offsets, bounds,
               m, of_group, depth = w[1]](const StepArgs& args, int first, int last) {
-    for (std::int64_t block = first; block < last; ++block) {
-      const BlockView view = view_of(p, block, args.in[0], sizeof(float), 0, args.scratch);
+    for (std::int64_t block = first; block < last;) {
+      const BlockView view = view_of(p, block, last, args.in[0], sizeof(float), 0, args.scratch);
+      block += view.blocks;
       kernels::FConvCall call;
       call.pixel_stride = p.w.stride * p.channels;
       call.row_stride = p.flat ? 0 : p.h.stride * p.row_pixels * p.channels;
@@ -388,8 +409,9 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
     step.packed_bytes = packed.bytes();
     step.run = [p, packed = std::move(packed), run = kernel.run, offsets = std::move(offsets), form,
                 fill](const StepArgs& args, int first, int last) {
-      for (std::int64_t block = first; block < last; ++block) {
-        const BlockView view = view_of(p, block, args.in[0], 1, fill, args.scratch);
+      for (std::int64_t block = first; block < last;) {
+        const BlockView view = view_of(p, block, last, args.in[0], 1, fill, args.scratch);
+        block += view.blocks;
         kernels::QDwConvCall call;
         call.x = view.x;
         call.pixel_stride = p.w.stride * p.channels;
@@ -442,8 +464,9 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
   step.run = [p, packed = std::move(packed), run = kernel.run, offsets = segments.offsets, form,
               fill, m, of_group, depth = w[1],
               image_bytes](const StepArgs& args, int first, int last) {
-    for (std::int64_t block = first; block < last; ++block) {
-      const BlockView view = view_of(p, block, args.in[0], 1, fill, args.scratch);
+    for (std::int64_t block = first; block < last;) {
+      const BlockView view = view_of(p, block, last, args.in[0], 1, fill, args.scratch);
+      block += view.blocks;
       kernels::QConvCall call;
       call.pixel_stride = p.w.stride * p.channels;
       call.row_stride = p.flat ? 0 : p.h.stride * p.row_pixels * p.channels;
