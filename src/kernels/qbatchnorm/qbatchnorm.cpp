@@ -200,11 +200,11 @@ QBatchNormPlan QBatchNormPlan::make(const QBatchNormSpec& spec, ChannelOrder ord
 QBatchNormPlan QBatchNormPlan::of_tables(const QBatchNormSpec& spec,
                                          std::span<const std::uint8_t> tables, ChannelOrder order,
                                          const Policy& policy) {
-  const auto strongest = [&](const QBatchNormSpec& part, std::span<const std::uint8_t> tables) {
+  const auto strongest = [&](const QBatchNormSpec& part, std::span<const std::uint8_t> own) {
     const std::span<const QBatchNormKernel> kernels = qbatchnorm_kernels();
     for (std::size_t i = kernels.size(); i-- > 0;) {
       if (kernels[i].order != order || kernels[i].level > policy.level) continue;
-      if (auto packed = kernels[i].pack(part, tables)) return Part{&kernels[i], *std::move(packed)};
+      if (auto packed = kernels[i].pack(part, own)) return Part{&kernels[i], *std::move(packed)};
     }
     return Part{};  // never: the row of tables refuses nothing
   };
