@@ -7,6 +7,7 @@
 #include <set>
 #include <utility>
 
+#include "base/repeat.h"
 #include "base/text.h"
 #include "passes/qdq.h"
 
@@ -424,7 +425,7 @@ class Equalizer {
       if (node.input(2) == kNoValue || !changes(y)) continue;
       const Tensor bias = *float_constant(node.inputs[2]);
       std::vector<float> shifts = to_floats(bias);
-      if (shifts.size() == 1) shifts.assign(p.outputs, shifts[0]);
+      repeat_single(shifts, p.outputs);
       for (std::size_t o = 0; o < p.outputs; ++o)
         shifts[o] = std::ldexp(shifts[o], -exponent(y, o, true));
       replace(node.inputs[2],

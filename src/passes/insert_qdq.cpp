@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/repeat.h"
 #include "base/text.h"
 #include "graph/verify.h"
 #include "ops/op.h"
@@ -556,7 +557,7 @@ class Inserter {
     std::vector<float> bias;
     if (node.input(2) != kNoValue) {
       bias = to_floats(*graph_.value(node.input(2)).constant);
-      if (bias.size() == 1) bias.assign(channels, bias[0]);
+      repeat_single(bias, channels);
     }
     if (bias.empty() && options_.always_bias && node.op != "MatMul") {
       bias.assign(channels, 0.0F);

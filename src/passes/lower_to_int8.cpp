@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/repeat.h"
 #include "base/text.h"
 #include "graph/verify.h"
 #include "ops/op.h"
@@ -343,7 +344,7 @@ class Lowering {
     params.zero_point.assign(params.scale.size(), 0);
     if (params.scale.size() > 1) params.axis = 0;
     if (params.scale.size() > 1 && reals.size() == 1) {
-      reals.assign(params.scale.size(), reals[0]);
+      repeat_single(reals, params.scale.size());
       exact.clear();
     }
     if (params.scale.size() > 1 && reals.size() != params.scale.size()) return std::nullopt;

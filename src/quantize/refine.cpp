@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/repeat.h"
 #include "kernels/moments/moments.h"
 #include "ops/op.h"
 #include "passes/qdq.h"
@@ -227,7 +228,7 @@ void Refinement::Impl::refine(Node& node) {
       real->dtype() != DType::kFloat32 || real->elements() != coded.constant->elements())
     return;
   std::vector<float> scale = params->scale;
-  if (scale.size() == 1) scale.assign(patches->outputs(), scale[0]);
+  repeat_single(scale, patches->outputs());
 
   std::vector<float> rows;
   for (std::size_t s = 0; s < samples; ++s) {

@@ -102,6 +102,11 @@ TEST_CASE("the fitted network is no farther from float than the rounded one, on 
       return json::parse(job.report_json())["outputs"][0]["relativeRms"].get<double>();
     };
     CHECK(error("{}") <= 1.1 * error(kNeither));
+    // One scale for all channels: the same sums with it repeated.
+    const std::string one_scale = R"("scheme": "per_tensor_symmetric")";
+    CHECK(error(R"({"weight": {)" + one_scale + "}}") <=
+          1.1 * error(R"({"biasCorrection": false, "weight": {"rounding": "nearest", )" +
+                      one_scale + "}}"));
   }
 }
 
