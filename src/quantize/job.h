@@ -33,7 +33,7 @@ class QuantizeJob {
   //             rounding: 'secondMoment'|'nearest' },
   //   equalize: true, biasCorrection: true,
   //   batchNorm: 'auto'|'fold'|'quantized'|'float',
-  //   exclude: (string glob of node names | { opType: string })[],
+  //   exclude: (string glob that names a node or more | { opType: string })[],
   //   inputShapes: { [input]: number[] },
   //   evaluateSamples: 8 }
   static Result<QuantizeJob> create(const Model& model, std::string_view options_json,
