@@ -93,6 +93,43 @@ struct ChannelChange {
   std::vector<float> before, after;
 };
 
+// How many letters to add, drop or change to make `b` of `a` (Levenshtein).
+std::size_t edits(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  for (std::size_t j = 0; j < row.size(); ++j) row[j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = std::exchange(row[0], i);
+    for (std::size_t j = 1; j < row.size(); ++j) {
+      const std::size_t changed = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({changed, row[j] + 1, row[j - 1] + 1});
+    }
+  }
+  return row.back();
+}
+
+// INVALID_OPTION where a pattern of `exclude` names no node: it would silently do nothing.
+Status check_exclude(const Graph& graph, const std::vector<std::string>& patterns) {
+  for (const std::string& pattern : patterns) {
+    std::vector<std::pair<std::size_t, std::string>> near;
+    bool found = false;
+    for (const Node& node : graph.nodes) {
+      found = found || passes::glob_matches(pattern, node.name);
+      near.emplace_back(edits(pattern, node.name), text("'", node.name, "'"));
+    }
+    if (found) continue;
+    constexpr std::size_t kShown = 3;
+    std::sort(near.begin(), near.end());
+    near.resize(std::min(near.size(), kShown));
+    std::vector<std::string> names;
+    for (auto& entry : near) names.push_back(std::move(entry.second));
+    return invalid_option(
+        "exclude", text("No node is named like '", pattern, "'."),
+        text("Near names: ", join(names, ", "), "; * and ? stand for any characters."));
+  }
+  return ok_status();
+}
+
 enum class Stage { kCalibrate, kRanges, kInsert, kRefine, kPrepare, kEvaluate, kDone };
 
 }  // namespace
@@ -226,6 +263,7 @@ Status QuantizeJob::Impl::start(const Model& model) {
   opset = model.opset();
   float_bytes = model.file_bytes();
   normalized = model.graph();
+  OCTAVO_CHECK_OK(check_exclude(normalized, options.qdq.exclude_names));
   graph = model.graph();
   if (options.folds()) {
     if (Result<int> folded = passes::fold_batch_norm(graph, context); !folded.ok())

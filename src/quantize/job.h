@@ -35,7 +35,7 @@ class QuantizeJob {
   //             rounding: 'secondMoment'|'nearest' },
   //   equalize: true, biasCorrection: true,
   //   batchNorm: 'auto'|'fold'|'quantized'|'float',
-  //   exclude: (string glob of node names | { opType: string })[],
+  //   exclude: (string glob that names a node or more | { opType: string })[],
   //   inputShapes: { [input]: number[] },
   //   observerOverrides: { [tensor]: observer },
   //   ranges: { [tensor]: [lowest, highest] }  known already: these are not searched for

@@ -319,6 +319,15 @@ std::set<std::string> ops_on_codes(const Model& int8) {
   return ops;
 }
 
+TEST_CASE("an exclude pattern that names no node is refused with near names") {
+  const Error error = options_error(R"({"exclude": ["n_Gemm*", "n_Soncat"]})");
+  CHECK(error.code == Code::kInvalidOption);
+  CHECK(error.where == "option 'exclude'");
+  CHECK(error.what == "No node is named like 'n_Soncat'.");
+  CAPTURE(error.hint);
+  CHECK(error.hint.starts_with("Near names: 'n_Concat', "));
+}
+
 TEST_CASE("batchNorm and exclude decide what becomes int8") {
   const Model model = Model::from_graph(mixed_network(4));
   const auto fates = [&](const std::string& options) {
