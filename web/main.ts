@@ -2,24 +2,13 @@
 
 import { createEngine, type Engine } from 'octavo';
 import { type App, errorNotice } from './app.ts';
-import { byId, h } from './dom.ts';
+import { byId } from './dom.ts';
 import { drawPanel } from './panels/draw.ts';
 import { modelPanel } from './panels/model.ts';
 import { picturesPanel } from './panels/pictures.ts';
 import { quantizePanel } from './panels/quantize.ts';
 import { resultPanel } from './panels/result.ts';
-import { allowed, readState, type State, writeState } from './state.ts';
-
-/** A choice of threads; another one takes another engine, so the page starts anew. */
-function threadsChoice(state: State): HTMLElement {
-  const names = (allowed('threads') ?? []).map((value) => h('option', { value, selected: value === state.threads }, value));
-  const select = h('select', { id: 'threads', on: { change: () => restart(select.value) } }, ...names);
-  const restart = (threads: string): void => {
-    writeState({ threads });
-    location.reload();
-  };
-  return h('label', {}, ' Threads: ', select);
-}
+import { readState } from './state.ts';
 
 async function main(): Promise<void> {
   const state = readState();
@@ -34,12 +23,10 @@ async function main(): Promise<void> {
   }
   const { isa, engineClass, threadCount } = engine.features;
   const on = threadCount === 1 ? 'on one thread' : `on ${threadCount} threads`;
-  byId('engine').replaceChildren(
+  byId('engine').textContent =
     isa === 'relaxed'
       ? `Engine: WebAssembly relaxed SIMD ${on}, int8 dot products of class ${engineClass}.`
-      : `Engine: WebAssembly SIMD ${on}. This browser has no relaxed SIMD; results are the same, only slower.`,
-    threadsChoice(state),
-  );
+      : `Engine: WebAssembly SIMD ${on}. This browser has no relaxed SIMD; results are the same, only slower.`;
 
   const app: App = { engine, modelName: '', modelBytes: 0, calibration: [], evaluation: [], chosen: [], isSample: false };
   const result = resultPanel(app, { change: (change) => quantize.change(change), undo: () => quantize.undo() });

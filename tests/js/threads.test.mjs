@@ -26,16 +26,26 @@ for (const isa of ['simd', 'relaxed']) {
   });
 }
 
-test('threads are chosen by the machine unless told; what cannot be is refused', async () => {
-  await using auto = await createEngine();
+// Known: the module with threads answers INTERNAL with the same text.
+test('an exception that is caught by its type is so with threads too', { todo: 'INTERNAL instead of INVALID_MODEL' }, async () => {
+  for (const isa of ['simd', 'relaxed']) {
+    await using engine = await createEngine({ isa, threads: 2 });
+    await rejects(octavo.Model.load(Uint8Array.of(15, 1, 2, 3, 4, 5, 6, 7), { engine }), 'INVALID_MODEL', { what: /field type/ });
+  }
+});
+
+test('there is one thread unless told, or as many as suit the machine; what cannot be is refused', async () => {
+  await using one = await createEngine();
+  assert.equal(one.features.threadCount, 1);
+  await using auto = await createEngine({ threads: 'auto' });
   assert.ok(auto.features.threadCount >= 1 && auto.features.threadCount <= 4);
-  await using here = await createEngine({ worker: false });
+  await using here = await createEngine({ threads: 'auto', worker: false });
   assert.equal(here.features.threadCount, 1);
   for (const threads of [0, 1.5, -2, 65, '2', null]) await rejects(createEngine({ threads }), 'INVALID_OPTION', { what: /threads = / });
   await rejects(createEngine({ threads: 2, worker: false }), 'INVALID_OPTION', { what: /worker/ });
   const wasmBinary = readFileSync(new URL('../../dist/octavo.simd.wasm', import.meta.url));
   await rejects(createEngine({ threads: 2, isa: 'simd', wasmBinary }), 'INVALID_OPTION', { hint: /simd\.threads/ });
-  await using plain = await createEngine({ isa: 'simd', wasmBinary });
+  await using plain = await createEngine({ threads: 'auto', isa: 'simd', wasmBinary });
   assert.equal(plain.features.threadCount, 1);
   const threaded = readFileSync(new URL('../../dist/octavo.simd.threads.wasm', import.meta.url));
   await using given = await createEngine({ isa: 'simd', threads: 2, wasmBinary: { 'simd.threads': threaded } });
