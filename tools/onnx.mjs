@@ -71,14 +71,18 @@ function* packed(bytes) {
   }
 }
 
-/** { name, type, shape, data } as a TensorProto; `external` names another file that has the data. */
-export const writeTensor = ({ name, type, shape, data, external }) =>
+/** { name, type, shape, data } as a TensorProto; `external` names another file that has the data, from `offset` on. */
+export const writeTensor = ({ name, type, shape, data, external, offset = 0 }) =>
   join([
     ...shape.map((d) => int(1, d)),
     int(2, numberOf[type ?? (data instanceof BigInt64Array ? 'int64' : 'float32')]),
     text(8, name),
     ...(external
-      ? [message(13, text(1, 'location'), text(2, external)), int(14, 1)]
+      ? [
+          message(13, text(1, 'location'), text(2, external)),
+          ...(offset ? [message(13, text(1, 'offset'), text(2, String(offset)))] : []),
+          int(14, 1),
+        ]
       : [message(9, new Uint8Array(data.buffer, data.byteOffset, data.byteLength))]),
   ]);
 

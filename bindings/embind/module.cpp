@@ -97,12 +97,18 @@ class Bytes {
     });
   }
   val bytes() const { return view({data_.get(), size_}); }
+  // A further file that these bytes, a model, name.
+  void attach(const std::string& name, const Bytes& file) {
+    external_.insert_or_assign(name, onnx::FileBytes{file.data_, file.size_});
+  }
   const std::shared_ptr<std::byte>& data() const { return data_; }
   std::size_t size() const { return size_; }
+  const onnx::ExternalFiles& external() const { return external_; }
 
  private:
   std::shared_ptr<std::byte> data_;
   std::size_t size_ = 0;
+  onnx::ExternalFiles external_;
 };
 
 class ModelHandle {
@@ -111,7 +117,8 @@ class ModelHandle {
 
   static val load(const Bytes& bytes) {
     return outcome([&]() -> Result<val> {
-      OCTAVO_TRY(quantize::Model model, quantize::Model::load(bytes.data(), bytes.size()));
+      OCTAVO_TRY(quantize::Model model,
+                 quantize::Model::load(bytes.data(), bytes.size(), bytes.external()));
       return val(std::make_shared<ModelHandle>(std::move(model)));
     });
   }
@@ -318,7 +325,8 @@ EMSCRIPTEN_BINDINGS(octavo) {
   class_<Bytes>("Bytes")
       .smart_ptr<std::shared_ptr<Bytes>>("BytesPtr")
       .class_function("make", &Bytes::make)
-      .function("view", &Bytes::bytes);
+      .function("view", &Bytes::bytes)
+      .function("attach", &Bytes::attach);
 
   class_<ModelHandle>("Model")
       .smart_ptr<std::shared_ptr<ModelHandle>>("ModelPtr")

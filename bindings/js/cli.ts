@@ -4,7 +4,7 @@
 // Exit codes: 0 ok, 1 usage, 2 unsupported or bad input, 3 budget missed.
 
 import { access, constants, readdir, readFile, stat, writeFile } from 'node:fs/promises';
-import { basename, dirname, extname, join } from 'node:path';
+import { basename, dirname, extname, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import {
@@ -28,6 +28,7 @@ import {
 } from './index.js';
 import { decodePicture, isPicture } from './pictures-node.js';
 import { randomFeeds, verify } from './verify.js';
+import { externalFiles } from './wire.js';
 
 const exit = { ok: 0, usage: 1, badInput: 2, budgetMissed: 3 } as const;
 
@@ -98,8 +99,34 @@ async function openEngine(flags: EngineFlags): Promise<Engine> {
 
 async function loadModel(path: string, engine: Engine): Promise<{ model: Model; size: number }> {
   const bytes = await readBytes(path);
-  const size = bytes.length;
-  return { model: await Model.load(bytes, { engine }), size };
+  const externalData = await readExternal(path, bytes);
+  const size = Object.values(externalData).reduce((sum, { length }) => sum + length, bytes.length);
+  return { model: await Model.load(bytes, { engine, externalData }), size };
+}
+
+/** The files beside a model that hold its weights. One that is not there is left to the engine to name. */
+async function readExternal(path: string, model: Uint8Array): Promise<Record<string, Uint8Array>> {
+  let names: string[];
+  try {
+    names = externalFiles(model);
+  } catch {
+    return {}; // a damaged file: the engine says what is wrong with it
+  }
+  const folder = resolve(dirname(path));
+  const files: Record<string, Uint8Array> = {};
+  for (const name of names) {
+    const file = resolve(folder, name);
+    if (isAbsolute(name) || relative(folder, file).split(sep)[0] === '..') {
+      throw new OctavoError({
+        code: 'EXTERNAL_DATA',
+        what: `The model's weights lie in '${name}', outside its folder.`,
+        where: path,
+        hint: 'Only files beside the model, or in folders below it, are read. Save the model again with its weights beside it.',
+      });
+    }
+    if (await stat(file).catch(() => undefined)) files[name] = await readBytes(file);
+  }
+  return files;
 }
 
 async function readBytes(path: string): Promise<Uint8Array> {

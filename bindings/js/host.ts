@@ -137,17 +137,25 @@ export class Host {
 
   // ---- models ----
 
-  loadModel(bytes: Uint8Array): Promise<Outcome<ModelInfo>> {
+  loadModel(bytes: Uint8Array, external: Record<string, Uint8Array> = {}): Promise<Outcome<ModelInfo>> {
     return this.#outcome(() => {
       const wasm = this.#wasm();
-      const buffer = unwrap<ReturnType<typeof Object> & { view(): Uint8Array; delete(): void }>(wasm.Bytes.make(bytes.length));
+      type Buffer = Parameters<typeof wasm.Model.load>[0];
+      const made: Buffer[] = [];
+      const copied = (from: Uint8Array): Buffer => {
+        const buffer = unwrap<Buffer>(wasm.Bytes.make(from.length));
+        made.push(buffer);
+        (buffer.view() as Uint8Array).set(from);
+        return buffer;
+      };
       try {
-        buffer.view().set(bytes);
-        const info = this.#describe(unwrap<Model>(wasm.Model.load(buffer as Parameters<typeof wasm.Model.load>[0])));
-        if (!info.quantized) this.#hashes.set(info.id, [sha256(bytes)]);
+        const model = copied(bytes);
+        for (const [name, file] of Object.entries(external)) model.attach(name, copied(file));
+        const info = this.#describe(unwrap<Model>(wasm.Model.load(model)));
+        if (!info.quantized) this.#hashes.set(info.id, [sha256(bytes, ...Object.values(external))]);
         return info;
       } finally {
-        buffer.delete();
+        for (const buffer of made) buffer.delete();
       }
     });
   }

@@ -18,6 +18,8 @@ export interface ModelLoadOptions {
   engine?: Engine;
   signal?: AbortSignal;
   onProgress?: (progress: LoadProgress) => void;
+  /** Files with weights that lie outside the model, by the name that the model gives them. Their bytes are copied. */
+  externalData?: Record<string, Uint8Array>;
 }
 
 export interface NodeSummary {
@@ -214,7 +216,8 @@ export class Model {
     const isCallers = source instanceof Uint8Array || source instanceof ArrayBuffer;
     const isPart = bytes.byteLength < bytes.buffer.byteLength;
     const sent = isCallers && isPart ? new Uint8Array(bytes) : bytes;
-    const info = await engine.call('loadModel', [isCallers && !isPart ? sent : transfer(sent, [sent.buffer])]);
+    const given = isCallers && !isPart ? sent : transfer(sent, [sent.buffer]);
+    const info = await engine.call('loadModel', [given, options.externalData ?? {}]);
     const model = new Model({ engine, generation: engine.generation }, info);
     if (options.signal?.aborted) {
       await model.close();

@@ -41,6 +41,15 @@ export function* fields(bytes: Uint8Array): Generator<Field> {
   }
 }
 
+/** The names of the files in which a model's weights lie, besides its own. @throws Error as fields() */
+export function externalFiles(model: Uint8Array): string[] {
+  const inside = (bodies: Uint8Array[], field: number): Uint8Array[] =>
+    bodies.flatMap((body) => [...fields(body)].filter((part) => part.field === field).map((part) => part.body));
+  const entries = inside(inside(inside([model], 7), 5), 13); // graph, initializers, external_data
+  const [key, value] = [1, 2].map((field) => (entry: Uint8Array) => toText(inside([entry], field)[0] ?? new Uint8Array()));
+  return [...new Set(entries.filter((entry) => key?.(entry) === 'location').map((entry) => value?.(entry) ?? ''))];
+}
+
 export function varint(value: bigint | number): number[] {
   let n = BigInt.asUintN(64, BigInt(value));
   const out: number[] = [];

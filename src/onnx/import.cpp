@@ -1,6 +1,7 @@
 #include "onnx/import.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <cstring>
 #include <unordered_map>
@@ -63,8 +64,8 @@ std::string to_string(data_view view) { return {view.data(), view.size()}; }
 
 class Importer {
  public:
-  Importer(std::shared_ptr<const std::byte> bytes, std::size_t size)
-      : bytes_(std::move(bytes)), size_(size) {}
+  Importer(std::shared_ptr<const std::byte> bytes, std::size_t size, const ExternalFiles& external)
+      : bytes_(std::move(bytes)), size_(size), external_(external) {}
 
   Result<Graph> run() {
     try {
@@ -530,7 +531,8 @@ class Importer {
     std::vector<std::int64_t> ints;  // int32_data, int64_data and uint64_data: varints all
     std::optional<data_view> raw;
     bool external = false;
-    std::string location;
+    std::map<std::string, std::string> place;  // "location", "offset", "length"
+    std::shared_ptr<const std::byte> owner = bytes_;
     while (reader.next()) {
       switch (reader.tag()) {
         case field::tensor::kDims:
@@ -557,8 +559,7 @@ class Importer {
           raw = reader.get_view();
           break;
         case field::tensor::kExternalData: {
-          const auto [key, value] = read_entry(reader.get_message());
-          if (key == "location") location = value;
+          place.insert(read_entry(reader.get_message()));
           break;
         }
         case field::tensor::kDataLocation:
@@ -570,9 +571,25 @@ class Importer {
     }
     const std::string where = name.empty() ? where_ : text("initializer '", name, "'");
     if (external) {
-      find(Code::kExternalData, text("Its data lies in another file, '", location, "'."), where,
-           "Save the model as one file: onnx.save(model, path, save_as_external_data=False).");
-      return std::nullopt;
+      const auto file = external_.find(place["location"]);
+      if (file == external_.end()) {
+        find(Code::kExternalData,
+             text("Its data lies in another file, '", place["location"], "', which was not given."),
+             where,
+             "Give that file too (externalData), or save the model as one: "
+             "onnx.save(model, path, save_as_external_data=False).");
+        return std::nullopt;
+      }
+      owner = file->second.data;
+      raw = external_view(file->second, place);
+      if (!raw) {
+        find(Code::kInvalidModel,
+             text("Its data (offset '", place["offset"], "', length '", place["length"],
+                  "') does not lie inside '", place["location"], "', which has ", file->second.size,
+                  " bytes."),
+             where, "Give the file that was saved with this model.");
+        return std::nullopt;
+      }
     }
     const std::optional<DType> dtype = dtype_from_onnx(data_type);
     if (!dtype) {
@@ -606,7 +623,7 @@ class Importer {
       }
       const auto* data = reinterpret_cast<const std::byte*>(raw->data());
       if (reinterpret_cast<std::uintptr_t>(data) % dtype_size(*dtype) == 0 && wanted > 0) {
-        tensor = Tensor::view(*dtype, shape, std::shared_ptr<const std::byte>(bytes_, data));
+        tensor = Tensor::view(*dtype, shape, std::shared_ptr<const std::byte>(owner, data));
       } else {
         tensor = Tensor::make(*dtype, shape);
         if (wanted > 0) std::memcpy(tensor->mutable_data(), data, wanted);
@@ -626,6 +643,25 @@ class Importer {
       tensor = Tensor::of(shape, to_floats(*tensor));
     check_finite(*tensor, where);
     return tensor;
+  }
+
+  // The part of a file that offset and length name; all that is left without a length.
+  static std::optional<data_view> external_view(const FileBytes& file,
+                                                const std::map<std::string, std::string>& place) {
+    const auto number = [&](const char* key, std::size_t absent) -> std::optional<std::size_t> {
+      const auto entry = place.find(key);
+      if (entry == place.end()) return absent;
+      const char* const end = entry->second.data() + entry->second.size();
+      std::size_t value = 0;
+      const auto [at, problem] = std::from_chars(entry->second.data(), end, value);
+      if (problem != std::errc() || at != end) return std::nullopt;
+      return value;
+    };
+    const auto offset = number("offset", 0);
+    if (!offset || *offset > file.size) return std::nullopt;
+    const auto length = number("length", file.size - *offset);
+    if (!length || *length > file.size - *offset) return std::nullopt;
+    return data_view{reinterpret_cast<const char*>(file.data.get()) + *offset, *length};
   }
 
   static void store(Tensor& tensor, const std::vector<float>& floats,
@@ -705,6 +741,7 @@ class Importer {
 
   std::shared_ptr<const std::byte> bytes_;
   std::size_t size_;
+  const ExternalFiles& external_;
   Graph graph_;
   bool has_graph_ = false;
   std::string where_ = "model";
@@ -741,7 +778,8 @@ constexpr Lookalike kLookalikes[] = {
 
 }  // namespace
 
-Result<Graph> import_model(std::shared_ptr<const std::byte> bytes, std::size_t size) {
+Result<Graph> import_model(std::shared_ptr<const std::byte> bytes, std::size_t size,
+                           const ExternalFiles& external) {
   const std::string_view head(reinterpret_cast<const char*>(bytes.get()),
                               std::min<std::size_t>(size, 64));
   if (size == 0)
@@ -752,7 +790,7 @@ Result<Graph> import_model(std::shared_ptr<const std::byte> bytes, std::size_t s
       return Error{Code::kInvalidModel, std::string(other.what), "model", std::string(other.hint)};
     }
   }
-  return Importer(std::move(bytes), size).run();
+  return Importer(std::move(bytes), size, external).run();
 }
 
 }  // namespace octavo::onnx

@@ -3,7 +3,10 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
+#include <map>
 #include <memory>
+#include <string>
 
 #include "base/result.h"
 #include "graph/graph.h"
@@ -22,13 +25,21 @@ inline constexpr std::size_t kMaxAttributes = 1000;  // of a node
 inline constexpr std::size_t kMaxNameBytes = 64 * 1024;
 inline constexpr int kMaxRank = 16;
 
+struct FileBytes {
+  std::shared_ptr<const std::byte> data;
+  std::size_t size = 0;
+};
+// Files with weights that lie outside the model, by the name that the model gives them.
+using ExternalFiles = std::map<std::string, FileBytes, std::less<>>;
+
 // `bytes` are kept alive by the graph: initializers stored as raw data that is aligned for its type
 // are views of them; others are copied. float16 and bfloat16 initializers become float32. Nodes are
 // sorted topologically; nodes without a name get one.
 //
 // Errors: INVALID_MODEL (says what the bytes look like), TRUNCATED_MODEL (in which field),
-// UNSUPPORTED_OPSET, UNSUPPORTED_DTYPE, EXTERNAL_DATA, MISSING_INITIALIZER, NON_FINITE_WEIGHT,
-// LIMIT_EXCEEDED.
-Result<Graph> import_model(std::shared_ptr<const std::byte> bytes, std::size_t size);
+// UNSUPPORTED_OPSET, UNSUPPORTED_DTYPE, EXTERNAL_DATA (a file that `external` does not have),
+// MISSING_INITIALIZER, NON_FINITE_WEIGHT, LIMIT_EXCEEDED.
+Result<Graph> import_model(std::shared_ptr<const std::byte> bytes, std::size_t size,
+                           const ExternalFiles& external = {});
 
 }  // namespace octavo::onnx

@@ -7,7 +7,6 @@
 #include "base/text.h"
 #include "graph/verify.h"
 #include "onnx/export.h"
-#include "onnx/import.h"
 #include "passes/expand_for_export.h"
 #include "passes/insert_qdq.h"
 #include "passes/passes.h"
@@ -147,13 +146,15 @@ Result<ExportOptions> parse_export_options(std::string_view json) {
   return out;
 }
 
-Result<Model> Model::load(std::shared_ptr<const std::byte> bytes, std::size_t size) {
-  OCTAVO_TRY(Graph graph, onnx::import_model(std::move(bytes), size));
+Result<Model> Model::load(std::shared_ptr<const std::byte> bytes, std::size_t size,
+                          const onnx::ExternalFiles& external) {
+  OCTAVO_TRY(Graph graph, onnx::import_model(std::move(bytes), size, external));
   const int opset = graph.opset;  // normalizing changes the graph's
   passes::PassContext context;
   OCTAVO_CHECK_OK(passes::normalize(graph, context));
   Model model = from_graph(std::move(graph), std::move(context.notes));
   model.file_bytes_ = size;
+  for (const auto& [name, file] : external) model.file_bytes_ += file.size;
   model.opset_ = opset;
   return model;
 }

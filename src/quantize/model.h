@@ -9,6 +9,7 @@
 
 #include "base/result.h"
 #include "graph/graph.h"
+#include "onnx/import.h"
 #include "passes/pass.h"
 #include "passes/pipelines.h"
 #include "runtime/session.h"
@@ -29,8 +30,9 @@ Result<ExportOptions> parse_export_options(std::string_view json);
 // A normalized graph (passes::normalize). Copies share the weights.
 class Model {
  public:
-  // `bytes` stay alive as long as any tensor views them.
-  static Result<Model> load(std::shared_ptr<const std::byte> bytes, std::size_t size);
+  // `bytes` and the external files stay alive as long as any tensor views them.
+  static Result<Model> load(std::shared_ptr<const std::byte> bytes, std::size_t size,
+                            const onnx::ExternalFiles& external = {});
   static Model from_graph(Graph graph, std::vector<passes::Note> notes = {});
 
   const Graph& graph() const { return graph_; }

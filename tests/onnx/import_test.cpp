@@ -267,6 +267,49 @@ TEST_CASE("import: external data is named with its file") {
   CHECK(error.where == "initializer 'w'");
 }
 
+TEST_CASE("import: external data comes from the files that are given, inside their bounds") {
+  constexpr std::size_t kBytes = 2 * 9 * sizeof(float);
+  const auto file_with = [](std::vector<std::pair<std::string, std::string>> place) {
+    OnnxFile file = small_file();
+    file.initializers = {tensor_bytes("w", {2, 1, 3, 3}, 1, [&](pbf_writer& w) {
+      place.emplace_back("location", "weights.bin");
+      for (const auto& [key, value] : place) {
+        w.add_message(13, message([&key = key, &value = value](pbf_writer& e) {
+                        e.add_string(1, key);
+                        e.add_string(2, value);
+                      }));
+      }
+      w.add_enum(14, 1);
+    })};
+    return file.bytes();
+  };
+  std::string weights(4 + kBytes + 4, '\0');
+  for (std::size_t i = 0; i < 18; ++i) {
+    const auto value = static_cast<float>(i);
+    std::memcpy(weights.data() + 4 + i * sizeof(float), &value, sizeof(float));
+  }
+  const auto load = [&](std::vector<std::pair<std::string, std::string>> place) {
+    const std::string bytes = file_with(std::move(place));
+    return import_model(exact_bytes(bytes), bytes.size(),
+                        {{"weights.bin", {exact_bytes(weights), weights.size()}}});
+  };
+  const auto graph = load({{"offset", "4"}, {"length", std::to_string(kBytes)}});
+  REQUIRE(graph.ok());
+  const Node& conv = graph->nodes[0];
+  CHECK(to_floats(*graph->value(conv.inputs[1]).constant)[17] == 17);
+
+  using Place = std::vector<std::pair<std::string, std::string>>;
+  for (const Place& place :
+       {Place{}, Place{{"offset", "4"}}, Place{{"offset", "8"}, {"length", "80"}},
+        Place{{"offset", "-4"}}, Place{{"offset", "99999999999999999999"}},
+        Place{{"offset", "4"}, {"length", "18446744073709551615"}}, Place{{"offset", "4x"}}}) {
+    const auto damaged = load(place);
+    REQUIRE_FALSE(damaged.ok());
+    CHECK(damaged.error().code == Code::kInvalidModel);
+    CHECK(damaged.error().where == "initializer 'w'");
+  }
+}
+
 TEST_CASE("import: weights that are not finite are refused with their place") {
   for (const float bad :
        {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
