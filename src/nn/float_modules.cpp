@@ -70,6 +70,34 @@ Tensor scaled(const Tensor& values, const std::vector<float>& factors, int axis)
   return out;
 }
 
+std::vector<float> inverses(std::vector<float> values) {
+  for (float& value : values) value = 1.0F / value;
+  return values;
+}
+
+Tensor product_of(const Tensor& a, const Tensor& b) {
+  Tensor out = Tensor::make(DType::kFloat32, a.shape());
+  for (std::size_t i = 0; i < a.span<float>().size(); ++i)
+    out.mutable_span<float>()[i] = a.span<float>()[i] * b.span<float>()[i];
+  return out;
+}
+
+// Sums over all axes but one.
+std::vector<double> channel_sums(const Tensor& values, int axis) {
+  const Runs runs = runs_along(values.shape(), axis);
+  std::vector<double> sums(runs.channels);
+  for_each_run(runs, [&](std::size_t c, std::size_t at) {
+    for (std::size_t i = at; i < at + runs.inner; ++i)
+      sums[c] += static_cast<double>(values.span<float>()[i]);
+  });
+  return sums;
+}
+
+Tensor rounded(const std::vector<double>& values) {
+  return Tensor::of(Shape{static_cast<std::int64_t>(values.size())},
+                    std::vector<float>(values.begin(), values.end()));
+}
+
 }  // namespace
 
 void Trained::add_grad(const Tensor& more) {
@@ -167,21 +195,21 @@ Result<Value> Conv2d::forward(const Value& value) {
   }
   // The weight is fake-quantized as it will be quantized, with bn folded in; the result is scaled
   // back, so that bn sees what it would have seen.
-  std::vector<float> factors, inverse;
-  for (std::size_t c = 0; c < bn->running_var.span<float>().size(); ++c) {
-    factors.push_back(bn->weight.value.span<float>()[c] /
-                      std::sqrt(bn->running_var.span<float>()[c] + static_cast<float>(bn->eps)));
-    inverse.push_back(1.0F / factors.back());
+  factors_.clear();
+  deviations_.clear();
+  for (const float variance : bn->running_var.span<float>()) {
+    deviations_.push_back(std::sqrt(variance + static_cast<float>(bn->eps)));
+    factors_.push_back(bn->weight.value.span<float>()[factors_.size()] / deviations_.back());
   }
-  if (weight.value.shape()[0] != static_cast<std::int64_t>(factors.size())) {
+  if (weight.value.shape()[0] != static_cast<std::int64_t>(factors_.size())) {
     return Error{Code::kShapeMismatch,
                  text("The convolution has ", weight.value.shape()[0],
-                      " output channels, its BatchNorm2d ", factors.size(), "."),
+                      " output channels, its BatchNorm2d ", factors_.size(), "."),
                  std::string(kind()), "Fuse modules of one width."};
   }
-  OCTAVO_TRY(used_weight_, fake_quantized(weight_fake_quant, scaled(weight.value, factors, 0)));
-  OCTAVO_TRY(const Tensor product, F::conv2d(x, used_weight_, std::nullopt, options));
-  Tensor original = scaled(product, inverse, 1);
+  OCTAVO_TRY(used_weight_, fake_quantized(weight_fake_quant, scaled(weight.value, factors_, 0)));
+  OCTAVO_TRY(product_, F::conv2d(x, used_weight_, std::nullopt, options));
+  Tensor original = scaled(product_, inverses(factors_), 1);
   if (bias) {
     const Runs runs = runs_along(original.shape(), 1);
     for_each_run(runs, [&](std::size_t c, std::size_t at) {
@@ -195,13 +223,34 @@ Result<Value> Conv2d::forward(const Value& value) {
 }
 
 Result<Tensor> Conv2d::gradient(const Tensor& grad_out) {
-  if (bn) return Module::gradient(grad_out);
   if (input_.dtype() == DType::kUndefined) return no_forward(kind());
   OCTAVO_TRY(const Tensor grad, without_relu(grad_out, relu, before_relu_));
+  if (bn) return gradient_with_bn(grad);
   OCTAVO_TRY(const F::LayerGradients all, F::conv2d_backward(grad, input_, used_weight_, options));
   OCTAVO_TRY(const Tensor of_weight, gradient_through(weight_fake_quant, all.weight));
   weight.add_grad(of_weight);
   if (bias) bias->add_grad(all.bias);
+  return all.x;
+}
+
+// With f = gamma / sqrt(running_var + eps), p = conv(x, fake(w f)), y = bn(p / f + bias): f is a
+// function of gamma alone, since the running variance is a buffer, in torch too.
+Result<Tensor> Conv2d::gradient_with_bn(const Tensor& grad_out) {
+  OCTAVO_TRY(const Tensor grad, bn->backward(grad_out));
+  OCTAVO_TRY(const F::LayerGradients all, F::conv2d_backward(scaled(grad, inverses(factors_), 1),
+                                                             input_, used_weight_, options));
+  OCTAVO_TRY(const Tensor of_scaled, gradient_through(weight_fake_quant, all.weight));
+  weight.add_grad(scaled(of_scaled, factors_, 0));
+  if (bias) bias->add_grad(rounded(channel_sums(grad, 1)));
+  const std::vector<double> of_weight = channel_sums(product_of(of_scaled, weight.value), 0);
+  const std::vector<double> of_output = channel_sums(product_of(grad, product_), 1);
+  std::vector<double> of_gamma;
+  for (std::size_t c = 0; c < factors_.size(); ++c) {
+    const auto factor = static_cast<double>(factors_[c]);
+    of_gamma.push_back((of_weight[c] - of_output[c] / (factor * factor)) /
+                       static_cast<double>(deviations_[c]));
+  }
+  bn->weight.add_grad(rounded(of_gamma));
   return all.x;
 }
 

@@ -60,7 +60,7 @@ class Conv2d final : public Module {
   // With weight_fake_quant (prepare_qat): on fake-quantized weights, those of ConvBn2d scaled by
   // weight / sqrt(running_var + eps) first, as torch's nn.intrinsic.qat.
   Result<Value> forward(const Value& x) override;
-  // Not with bn inside.
+  // With bn inside, also of bn's weight and bias.
   Result<Tensor> gradient(const Tensor& grad_out) override;
   // Weight and bias with bn folded in.
   Result<FusedWeights> fused_weights() const;
@@ -73,7 +73,11 @@ class Conv2d final : public Module {
   std::unique_ptr<PostProcess> weight_fake_quant;
 
  private:
-  Tensor input_, used_weight_, before_relu_;  // of the last forward
+  Result<Tensor> gradient_with_bn(const Tensor& grad_out);
+
+  // Of the last forward; the last three with bn.
+  Tensor input_, used_weight_, before_relu_, product_;
+  std::vector<float> factors_, deviations_;
 };
 
 class Linear final : public Module {

@@ -11,6 +11,7 @@
 #include "kernels/fconv/fconv.h"
 #include "kernels/felementwise/binary.h"
 #include "kernels/felementwise/unary.h"
+#include "kernels/fpool/fpool.h"
 #include "nn/conv_window.h"
 #include "nn/observer.h"
 #include "nn/qtensor.h"
@@ -77,6 +78,19 @@ Tensor rounded(const std::vector<double>& sums, const Shape& shape) {
 
 const kernels::FConvKernel& fconv_kernel() {
   return kernels::best_row(kernels::fconv_kernels(), {});
+}
+
+const kernels::FPoolKernel& fpool_kernel() {
+  return kernels::best_row(kernels::fpool_kernels(), {});
+}
+// A pooling of x [N, C, H, W] to one pixel; the rest is the caller's.
+kernels::PoolGeometry geometry_of(const Tensor& x) {
+  kernels::PoolGeometry geometry;
+  geometry.batch = static_cast<int>(x.shape()[0]);
+  geometry.channels = static_cast<int>(x.shape()[1]);
+  geometry.in_h = static_cast<int>(x.shape()[2]);
+  geometry.in_w = static_cast<int>(x.shape()[3]);
+  return geometry;
 }
 
 std::vector<float> floats_of(const std::optional<Tensor>& tensor) {
@@ -388,33 +402,32 @@ Result<Tensor> adaptive_avg_pool2d(const Tensor& x, std::array<std::int64_t, 2> 
                  text("output_size (", output_size[0], ", ", output_size[1], ") is not positive."),
                  "adaptive_avg_pool2d", "Give two positive numbers."};
   }
-  const std::int64_t height = x.shape()[2];
-  const std::int64_t width = x.shape()[3];
-  const auto first = [](std::int64_t i, std::int64_t size, std::int64_t out) {
-    return i * size / out;
-  };
-  const auto last = [](std::int64_t i, std::int64_t size, std::int64_t out) {
-    return ((i + 1) * size + out - 1) / out;
-  };
+  const auto first = [](int i, int size, int out) { return i * size / out; };
+  const auto last = [](int i, int size, int out) { return ((i + 1) * size + out - 1) / out; };
+  kernels::PoolGeometry window = geometry_of(x);
+  const int out_h = static_cast<int>(output_size[0]);
+  const int out_w = static_cast<int>(output_size[1]);
+  const Tensor image = reorder(x, MemoryFormat::kContiguous, MemoryFormat::kChannelsLast);
+  // As the bytes of [N, H', W', C], reordered at the end.
   Tensor out = Tensor::make(DType::kFloat32, shape);
-  auto to = out.mutable_span<float>();
-  std::size_t at = 0;
-  for (std::int64_t plane = 0; plane < shape[0] * shape[1]; ++plane) {
-    const float* in = x.span<float>().data() + plane * height * width;
-    for (std::int64_t oy = 0; oy < shape[2]; ++oy) {
-      for (std::int64_t ox = 0; ox < shape[3]; ++ox) {
-        const std::int64_t top = first(oy, height, shape[2]);
-        const std::int64_t bottom = last(oy, height, shape[2]);
-        const std::int64_t left = first(ox, width, shape[3]);
-        const std::int64_t right = last(ox, width, shape[3]);
-        float sum = 0;
-        for (std::int64_t y = top; y < bottom; ++y)
-          for (std::int64_t column = left; column < right; ++column) sum += in[y * width + column];
-        to[at++] = sum / static_cast<float>((bottom - top) * (right - left));
+  std::vector<float> pixel(static_cast<std::size_t>(window.batch * window.channels));
+  for (int y = 0; y < out_h; ++y) {
+    for (int column = 0; column < out_w; ++column) {
+      // Windows of many sizes: each a pooling to one pixel whose window begins inside the image.
+      window.pad_top = -first(y, window.in_h, out_h);
+      window.pad_left = -first(column, window.in_w, out_w);
+      window.kernel_h = last(y, window.in_h, out_h) + window.pad_top;
+      window.kernel_w = last(column, window.in_w, out_w) + window.pad_left;
+      fpool_kernel().average(image.span<float>().data(), pixel.data(), window, false, 0,
+                             window.rows());
+      for (int n = 0; n < window.batch; ++n) {
+        std::copy_n(pixel.begin() + n * window.channels, window.channels,
+                    out.mutable_span<float>().begin() +
+                        ((n * out_h + y) * out_w + column) * window.channels);
       }
     }
   }
-  return out;
+  return reorder(out, MemoryFormat::kChannelsLast, MemoryFormat::kContiguous);
 }
 
 Result<Tensor> max_pool2d(const Tensor& x, std::array<std::int64_t, 2> kernel_size,
@@ -436,29 +449,21 @@ Result<Tensor> max_pool2d(const Tensor& x, std::array<std::int64_t, 2> kernel_si
                          "Give a larger input.");
     out_size[axis] = room / stride[axis] + 1;
   }
-  const std::int64_t height = x.shape()[2];
-  const std::int64_t width = x.shape()[3];
-  const Shape shape{x.shape()[0], x.shape()[1], out_size[0], out_size[1]};
-  Tensor out = Tensor::make(DType::kFloat32, shape);
-  auto to = out.mutable_span<float>();
-  std::size_t at = 0;
-  for (std::int64_t plane = 0; plane < shape[0] * shape[1]; ++plane) {
-    const float* in = x.span<float>().data() + plane * height * width;
-    for (std::int64_t oy = 0; oy < shape[2]; ++oy) {
-      for (std::int64_t ox = 0; ox < shape[3]; ++ox) {
-        const std::int64_t top = oy * stride[0] - padding[0];
-        const std::int64_t left = ox * stride[1] - padding[1];
-        float best = -kInfinity;
-        for (std::int64_t y = std::max<std::int64_t>(0, top);
-             y < std::min(height, top + kernel_size[0]); ++y)
-          for (std::int64_t column = std::max<std::int64_t>(0, left);
-               column < std::min(width, left + kernel_size[1]); ++column)
-            best = std::max(best, in[y * width + column]);
-        to[at++] = best;
-      }
-    }
-  }
-  return out;
+  kernels::PoolGeometry window = geometry_of(x);
+  window.kernel_h = static_cast<int>(kernel_size[0]);
+  window.kernel_w = static_cast<int>(kernel_size[1]);
+  window.stride_h = static_cast<int>(stride[0]);
+  window.stride_w = static_cast<int>(stride[1]);
+  window.pad_top = window.pad_bottom = static_cast<int>(padding[0]);
+  window.pad_left = window.pad_right = static_cast<int>(padding[1]);
+  window.out_h = static_cast<int>(out_size[0]);
+  window.out_w = static_cast<int>(out_size[1]);
+  const Tensor image = reorder(x, MemoryFormat::kContiguous, MemoryFormat::kChannelsLast);
+  Tensor out =
+      Tensor::make(DType::kFloat32, {x.shape()[0], x.shape()[1], out_size[0], out_size[1]});
+  fpool_kernel().max(image.span<float>().data(), out.mutable_span<float>().data(), window, 0,
+                     window.rows());
+  return reorder(out, MemoryFormat::kChannelsLast, MemoryFormat::kContiguous);
 }
 
 Result<Tensor> flatten(const Tensor& x, std::int64_t start_dim) {

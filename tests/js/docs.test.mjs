@@ -22,6 +22,7 @@ const examples = {
   '05-custom-quantization.mjs': {
     says: [/Quantize\(scale=0\.\d+, zero_point=0, dtype=torch\.qint8\)/, /step of 0\.0625/, /dtype=torch\.qint8/],
   },
+  '06-dynamic-quantization.mjs': { says: [/\(0\): Linear\(weight=\[32, 64\], dtype=torch\.qint8/, /are (2[5-9]|[3-9]\d)\.\d dB/] },
 };
 
 for (const name of readdirSync(join(root, 'examples')).filter((file) => file.endsWith('.mjs'))) {

@@ -265,6 +265,282 @@ describe('octavo/nn', () => {
     throws(() => quantization.getDefaultQConfig('tpu'), 'INVALID_OPTION', /fbgemm/);
   });
 
+  /** Central differences of `loss` in every element of `values`, against `found`. */
+  function slopes(values, found, loss, tolerance = 2e-2) {
+    const step = 4e-3;
+    for (let i = 0; i < values.length; i++) {
+      const kept = values[i];
+      values[i] = kept + step;
+      const up = loss();
+      values[i] = kept - step;
+      const down = loss();
+      values[i] = kept;
+      const slope = (up - down) / (2 * step);
+      assert.ok(Math.abs(slope - found[i]) < tolerance * Math.max(1, Math.abs(slope)), `${i}: slope ${slope}, gradient ${found[i]}`);
+    }
+  }
+  const weigh = ({ data }) => data.reduce((sum, y, i) => sum + y * (0.1 + 0.02 * i), 0);
+  const weights = (shape) => {
+    const size = shape.reduce((a, b) => a * b);
+    return tensor(
+      Float32Array.from({ length: size }, (_, i) => 0.1 + 0.02 * i),
+      shape,
+    );
+  };
+  function conv2d(inChannels, outChannels, kernel, options) {
+    const conv = new nn.Conv2d(inChannels, outChannels, kernel, options);
+    conv.weight.set(numbers(conv.weight.length, -1, 1));
+    conv.bias?.set(numbers(outChannels, -0.5, 0.5));
+    return conv;
+  }
+
+  test('float Conv2d and Linear: by their definition, and gradients that are slopes', () => {
+    const conv = conv2d(4, 6, [3, 2], { stride: [2, 1], padding: [1, 0], dilation: [1, 2], groups: 2 });
+    const x = tensor(numbers(2 * 4 * 5 * 6), [2, 4, 5, 6]);
+    const y = conv.forward(x);
+    assert.deepEqual([...y.shape], [2, 6, 3, 4]);
+    const at = (n, c, row, column) => (row < 0 || row >= 5 ? 0 : x.data[((n * 4 + c) * 5 + row) * 6 + column]);
+    for (const [n, o, row, column] of [
+      [0, 0, 0, 0],
+      [1, 5, 2, 3],
+      [0, 3, 1, 2],
+    ]) {
+      let sum = conv.bias[o];
+      for (let c = 0; c < 2; c++) {
+        for (let i = 0; i < 3; i++) {
+          for (let j = 0; j < 2; j++) {
+            sum += at(n, Math.floor(o / 3) * 2 + c, row * 2 - 1 + i, column + 2 * j) * conv.weight[((o * 2 + c) * 3 + i) * 2 + j];
+          }
+        }
+      }
+      assert.ok(Math.abs(y.data[((n * 6 + o) * 3 + row) * 4 + column] - sum) < 1e-4);
+    }
+    const linear = new nn.Linear(6, 3);
+    linear.weight.set(numbers(18, -1, 1));
+    const input = tensor(numbers(12), [2, 6]);
+    for (const [layer, from] of [
+      [conv, x],
+      [linear, input],
+    ]) {
+      const found = layer.backward(weights(layer.forward(from).shape));
+      slopes(layer.weight, found.weight, () => weigh(layer.forward(from)));
+      slopes(layer.bias, found.bias, () => weigh(layer.forward(from)));
+      slopes(from.data, found.input.data, () => weigh(layer.forward(from)));
+    }
+    throws(() => new nn.Linear(2, 1).backward(tensor([1])), 'INVALID_STATE', /forward\(\)/);
+    throws(() => conv.forward(tensor([1], [1, 1, 1, 1])), 'SHAPE_MISMATCH', /./);
+    throws(() => linear.forward(tensor([1, 2])), 'SHAPE_MISMATCH', /./);
+    throws(() => new nn.BatchNorm2d(1).forward(tensor([1], [1, 1, 1, 1])), 'SHAPE_MISMATCH', /more than 1 value per channel/);
+  });
+
+  test('fuseModulesQat: a BatchNorm2d goes on learning inside its convolution, and convert folds it', () => {
+    const make = () => {
+      const model = new nn.Sequential(new nn.QuantStub(), conv2d(2, 4, 3), batchNorm(4), new nn.ReLU(), new nn.DeQuantStub());
+      return model.train();
+    };
+    const x = tensor(numbers(2 * 2 * 6 * 6), [2, 2, 6, 6]);
+    const plain = make().forward(x).data;
+    const model = make();
+    throws(() => quantization.fuseModulesQat(make().eval(), ['1', '2']), 'INVALID_STATE', /training/);
+    throws(() => quantization.fuseModules(make(), ['1', '2']), 'INVALID_STATE', /eval/);
+    quantization.fuseModulesQat(model, ['1', '2', '3']);
+    assert.match(String(model), /\(1\): ConvBnReLU2d\(/);
+    assert.deepEqual(model.forward(x).data, plain);
+    model.qconfig = quantization.getDefaultQatQConfig('onednn');
+    quantization.prepareQat(model);
+    const { conv, bn } = model[1];
+    conv.weightFakeQuant.disableFakeQuant();
+    model[0].activationPostProcess.disableFakeQuant();
+    model[1].activationPostProcess.disableFakeQuant();
+    const restore = () => {
+      bn.runningMean.fill(0.1);
+      bn.runningVar.fill(0.7); // which forward() moves
+    };
+    for (const training of [true, false]) {
+      model.train(training);
+      restore();
+      const y = model.forward(x);
+      if (training) {
+        restore();
+        y.data.forEach((value, i) => assert.ok(Math.abs(value - plain[i]) < 1e-4)); // f cancels out
+      }
+      const found = model[1].backward(weights(y.shape));
+      const loss = () => {
+        restore();
+        return weigh(model.forward(x));
+      };
+      // Away from the kinks of the ReLU a slope is exact; a few elements come near one.
+      slopes(conv.weight, found.conv.weight, loss, 6e-2);
+      slopes(conv.bias, found.conv.bias, loss, 6e-2);
+      slopes(bn.weight, found.bn.weight, loss, 6e-2);
+      slopes(bn.bias, found.bn.bias, loss, 6e-2);
+    }
+    model.train();
+    for (const process of [conv.weightFakeQuant, model[0].activationPostProcess, model[1].activationPostProcess]) process.enableFakeQuant();
+    model.forward(x);
+    const fused = quantization.fuseConvBnWeights(tensor(conv.weight, conv.weightShape), tensor(conv.bias), bn);
+    model.eval();
+    quantization.convert(model);
+    assert.match(String(model), /\(1\): ConvReLU2d\(weight=\[4, 2, 3, 3\]/);
+    assert.equal(model[1].weight.qPerChannelScales().length, 4);
+    model[1].weight.dequantize().data.forEach((value, i) => {
+      // Half a step, where the moving range of training holds the weight of today.
+      const scale = model[1].weight.qPerChannelScales()[Math.floor(i / 18)];
+      const wanted = Math.min(Math.max(fused.weight.data[i], -128 * scale), 127 * scale);
+      assert.ok(Math.abs(value - wanted) <= 0.501 * scale, `${i}: ${value} ${wanted}, step ${scale}`);
+    });
+  });
+
+  test('prepareQat fake-quantizes weights: the float model computes what the codes will', () => {
+    const linear = new nn.Linear(8, 3);
+    linear.weight.set(numbers(24, -1, 1));
+    const model = new nn.Sequential(new nn.QuantStub(), linear, new nn.DeQuantStub()).train();
+    // Not torch's fused default: that one trains on a scale of max / 128 and converts on max / 127.5.
+    const observer = 'MovingAveragePerChannelMinMaxObserver';
+    const weight = { observer, dtype: 'qint8', qscheme: 'per_channel_symmetric', quantMin: -128, quantMax: 127 };
+    const { activation } = quantization.getDefaultQatQConfig('onednn');
+    model.qconfig = { activation, weight: () => new quantization.FakeQuantize(weight) };
+    quantization.prepareQat(model);
+    const x = tensor(numbers(32), [4, 8]);
+    model.forward(x);
+    const used = linear.weightFakeQuant.forward(tensor(linear.weight, [3, 8]));
+    assert.notDeepEqual(used.data, linear.weight);
+    linear.backward(tensor(new Float32Array(12).fill(1), [4, 3]));
+    model.eval();
+    const fake = model.forward(x);
+    quantization.convert(model);
+    assert.deepEqual(model[1].weight.dequantize().data, used.data);
+    model.forward(x).data.forEach((value, i) => assert.ok(Math.abs(value - fake.data[i]) < 1.01 * model[1].scale));
+  });
+
+  test('FloatFunctional: cat, scalars and sums become QFunctional', () => {
+    class Net extends nn.Module {
+      quant = new nn.QuantStub();
+      sum = new nn.FloatFunctional();
+      join = new nn.FloatFunctional();
+      scalars = new nn.FloatFunctional();
+      dequant = new nn.DeQuantStub();
+      forward(x) {
+        const q = this.quant.forward(x);
+        const both = this.join.cat([q, this.sum.addRelu(q, q)], 1);
+        return this.dequant.forward(this.scalars.mulScalar(this.scalars.addScalar(both, 0.5), 2));
+      }
+    }
+    const model = new Net().eval();
+    const x = tensor([-1, -0.5, 0.5, 1], [1, 2, 2]);
+    assert.deepEqual([...model.forward(x).data], [-1, 0, 2, 3, 1, 1, 3, 5]);
+    throws(() => model.sum.add(x, tensor([1])), 'SHAPE_MISMATCH', /size of tensor a/);
+    throws(() => model.join.cat([x, tensor([1])], 0), 'SHAPE_MISMATCH', /./);
+    model.qconfig = quantization.getDefaultQConfig('onednn');
+    quantization.prepare(model);
+    model.forward(x);
+    quantization.convert(model);
+    assert.ok(model.scalars instanceof nn.quantized.QFunctional);
+    model.forward(x).data.forEach((value, i) => assert.ok(Math.abs(value - [-1, 0, 2, 3, 1, 1, 3, 5][i]) < 0.06, `${value}`));
+  });
+
+  test('activations: floats by their formulas, and converted as torch does', () => {
+    const x = tensor([-7, -1, -0.25, 0, 0.5, 2, 6.5, 8], [2, 4]);
+    const near = (layer, f) => layer.forward(x).data.forEach((y, i) => assert.ok(Math.abs(y - f(x.data[i], i)) < 1e-6, `${layer} ${y}`));
+    near(new nn.ReLU6(), (v) => Math.min(Math.max(v, 0), 6));
+    near(new nn.Hardswish(), (v) => (v * Math.min(Math.max(v + 3, 0), 6)) / 6);
+    near(new nn.ELU(0.5), (v) => (v > 0 ? v : 0.5 * (Math.exp(v) - 1)));
+    near(new nn.LeakyReLU(0.1), (v) => (v > 0 ? v : 0.1 * v));
+    near(new nn.Sigmoid(), (v) => 1 / (1 + Math.exp(-v)));
+    const row = (i) => x.data.slice(i - (i % 4), i - (i % 4) + 4).reduce((sum, v) => sum + Math.exp(v), 0);
+    near(new nn.Softmax(-1), (v, i) => Math.exp(v) / row(i));
+    throws(() => new nn.Softmax(2).forward(x), 'INVALID_OPTION', /out of range/);
+    const layers = () => [new nn.ReLU6(), new nn.Hardswish(), new nn.ELU(), new nn.LeakyReLU(), new nn.Sigmoid(), new nn.Softmax(1)];
+    for (const layer of layers()) {
+      const model = new nn.Sequential(new nn.QuantStub(), layer, new nn.DeQuantStub()).eval();
+      model.qconfig = quantization.getDefaultQConfig('onednn');
+      const float = model.forward(x).data;
+      quantization.prepare(model);
+      model.forward(x);
+      quantization.convert(model);
+      const { name } = layer.constructor;
+      assert.ok(model[1] instanceof nn.quantized[name], name);
+      if (name === 'Sigmoid' || name === 'Softmax') assert.equal(model[1].scale, 1 / 256);
+      // A step of the input may count up to 1.1 steps of the output (hardswish), and both round.
+      model.forward(x).data.forEach((value, i) => assert.ok(Math.abs(value - float[i]) < 0.1, `${name}: ${value} ${float[i]}`));
+    }
+  });
+
+  test('quantizeDynamic: int8 weights, inputs on the grid of their own range', () => {
+    const linear = new nn.Linear(4, 2);
+    linear.weight.set([1, -0.5, 0.25, 0.125, -1, 1, 0.5, 0]);
+    linear.bias.set([0.5, -0.5]);
+    const x = tensor([0.3, -0.7, 1.1, 0.2, 2, 0, -1, 0.4], [2, 4]);
+    const dynamic = quantization.quantizeDynamic(linear);
+    assert.ok(dynamic instanceof nn.quantized.dynamic.Linear);
+    // torch's rule, 7 bits: the scale over [min(x, 0), max(x, 0)].
+    const scale = 3 / 127;
+    const zeroPoint = Math.round(1 / scale);
+    const real = (v) => (Math.min(Math.max(Math.round(v / scale) + zeroPoint, 0), 127) - zeroPoint) * scale;
+    const w = dynamic.weight.dequantize().data;
+    dynamic.forward(x).data.forEach((y, i) => {
+      let sum = linear.bias[i % 2];
+      for (let k = 0; k < 4; k++) sum += real(x.data[Math.floor(i / 2) * 4 + k]) * w[(i % 2) * 4 + k];
+      assert.ok(Math.abs(y - sum) < 1e-5, `${y} ${sum}`);
+    });
+    const copy = new nn.quantized.dynamic.Linear(dynamic.weight, new Float32Array(2));
+    copy.loadStateDict(dynamic.stateDict());
+    assert.deepEqual(copy.forward(x).data, dynamic.forward(x).data);
+    throws(() => copy.loadStateDict({ weight: tensor([1]) }), 'INVALID_STATE', /quantized weight of shape \[2, 4\] and 2/);
+    throws(() => dynamic.forward(tensor([1, Number.NaN, 0, 0], [1, 4])), 'NON_FINITE_SAMPLE', /./);
+    const model = new nn.Sequential(conv2d(2, 3, 3, { padding: 1 }), new nn.ReLU(), new nn.Flatten(), new nn.Linear(48, 2)).eval();
+    const image = tensor(numbers(32, -1, 1), [1, 2, 4, 4]);
+    const float = model[0].forward(image).data;
+    quantization.quantizeDynamic(model, [nn.Conv2d]);
+    assert.ok(model[0] instanceof nn.quantized.dynamic.Conv2d && model[3] instanceof nn.Linear);
+    model[0].forward(image).data.forEach((y, i) => assert.ok(Math.abs(y - float[i]) < 0.15));
+    throws(() => quantization.quantizeDynamic(model, [nn.BatchNorm2d]), 'INVALID_OPTION', /BatchNorm2d/);
+  });
+
+  test('extremes behave: scales, variances, zero points, sizes', () => {
+    const grid = { scale: 0.1, zeroPoint: 3 };
+    const run = (bn, q, to = grid) => nn.quantized.BatchNorm2d.fromFloat(bn, to).forward(q).intRepr().data;
+    const input = (channels, plane = 4, zeroPoint = 100) =>
+      quantizePerTensor(tensor(numbers(channels * plane), [1, channels, plane, 1]), 0.05, zeroPoint, 'quint8');
+    for (const variance of [0, 1e-38, 1e38]) {
+      const bn = batchNorm(3);
+      bn.runningVar.fill(variance);
+      assert.equal(run(bn, input(3)).length, 12);
+    }
+    const huge = batchNorm(1);
+    huge.weight.fill(1e38);
+    assert.ok(
+      [...run(huge, input(1))].every((code) => code === 0 || code === 255 || code === 3),
+      'saturates',
+    );
+    for (const scale of [1e-38, 1e38]) {
+      const q = quantizePerTensor(tensor([-1, 0, 1, 3e38], [1, 1, 4, 1]), scale, 255, 'quint8');
+      assert.equal(q.intRepr().data[1], 255);
+      assert.equal(run(batchNorm(1), q, { scale, zeroPoint: 0 }).length, 4);
+    }
+    for (const zeroPoint of [0, 255]) assert.equal(run(batchNorm(2), input(2, 4, zeroPoint), { scale: 0.1, zeroPoint }).length, 8);
+    assert.equal(run(batchNorm(17), input(17, 1)).length, 17); // H * W = 1, no multiple of 16
+    const empty = quantizePerTensor(tensor([], [0, 2, 4, 4]), 0.1, 0, 'quint8');
+    assert.deepEqual([...nn.quantized.BatchNorm2d.fromFloat(batchNorm(2), grid).forward(empty).shape], [0, 2, 4, 4]);
+    for (const scale of [0, Number.NaN, Number.POSITIVE_INFINITY]) {
+      throws(() => nn.quantized.BatchNorm2d.fromFloat(batchNorm(1), { scale, zeroPoint: 0 }), 'INVALID_OPTION', /scale/);
+    }
+    const signed = quantizePerTensor(tensor([1], [1, 1, 1, 1]), 0.1, 0, 'qint32');
+    throws(() => nn.quantized.BatchNorm2d.fromFloat(batchNorm(1), grid).forward(signed), 'UNSUPPORTED_DTYPE', /qint32/i);
+  });
+
+  test('a tensor of 100 MB', () => {
+    const codes = new Uint8Array(100 * 2 ** 20).fill(130);
+    const q = api.makePerTensorQuantizedTensor({ data: codes, shape: [1, 100, 1024, 1024] }, 0.05, 128);
+    using bn = nn.quantized.BatchNorm2d.fromFloat(new nn.BatchNorm2d(100, { eps: 0 }), { scale: 0.05, zeroPoint: 128 });
+    assert.ok(
+      bn
+        .forward(q)
+        .intRepr()
+        .data.every((code) => code === 130),
+    );
+  });
+
   test('tensors and modules that nobody holds are given back', async () => {
     const bn = batchNorm(64);
     const x = tensor(numbers(64 * 56 * 56), [1, 64, 56, 56]);

@@ -331,6 +331,53 @@ TEST_CASE("gradients equal slopes") {
   }
 }
 
+// In training the scaling by the running variance cancels out before bn normalizes the batch, so
+// there gamma's slope is bn's own; in evaluation it does not, and bias matters.
+TEST_CASE("the gradients of a BatchNorm2d inside a convolution equal slopes") {
+  for (const bool training : {true, false}) {
+    CAPTURE(training);
+    Conv2d conv(random_tensor({3, 2, 3, 3}, 80), random_tensor({3}, 81));
+    conv.bn = std::make_unique<BatchNorm2d>(3);
+    randomize(*conv.bn, 82);
+    conv.train(training);
+    Tensor x = random_tensor({2, 2, 5, 5}, 83);
+    const Tensor mean = conv.bn->running_mean;
+    const Tensor var = conv.bn->running_var;
+    const auto loss = [&] {
+      conv.bn->running_mean = mean;  // which the forward pass moves
+      conv.bn->running_var = var;
+      const std::vector<float> y = floats(take(conv(x)));
+      double sum = 0;
+      for (std::size_t i = 0; i < y.size(); ++i)
+        sum += static_cast<double>(y[i]) * (0.1 + 0.02 * static_cast<double>(i));
+      return sum;
+    };
+    loss();
+    Tensor grad = Tensor::make(DType::kFloat32, Shape{2, 3, 3, 3});
+    for (std::size_t i = 0; i < grad.span<float>().size(); ++i)
+      grad.mutable_span<float>()[i] = 0.1F + 0.02F * static_cast<float>(i);
+    const Tensor dx = take(conv.backward(grad));
+    const auto compare = [&](Tensor& value, const Tensor& gradient) {
+      for (std::size_t i = 0; i < value.span<float>().size(); ++i) {
+        const Tensor kept = value;
+        const auto at = [&](float step) {
+          Tensor moved = Tensor::of(kept.shape(), floats(kept));
+          moved.mutable_span<float>()[i] += step;
+          value = moved;
+          return loss();
+        };
+        const double slope = (at(4e-3F) - at(-4e-3F)) / 8e-3;
+        value = kept;
+        CHECK(static_cast<double>(gradient.span<float>()[i]) ==
+              doctest::Approx(slope).epsilon(0.03).scale(1));
+      }
+    };
+    compare(x, dx);
+    for (Trained* parameter : {&conv.weight, &*conv.bias, &conv.bn->weight, &conv.bn->bias})
+      compare(parameter->value, parameter->grad);
+  }
+}
+
 TEST_CASE("quantize_dynamic: int8 weights, inputs as they come") {
   Sequential net;
   const Tensor weight = random_tensor({5, 40}, 70);

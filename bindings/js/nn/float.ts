@@ -1,10 +1,12 @@
-// Float modules: what a model is before it is converted. Parameters are plain fields, for training loops of your own.
+// Float modules: what a model is before it is converted. Parameters are plain fields, for training loops of your own; what they compute
+// runs in WebAssembly, so that every engine gives the same bits.
 
 import { OctavoError } from '../errors.js';
 import { Tensor } from '../tensor.js';
-import { flatten, pair, relu } from './functional.js';
-import { Layer, Module, type StateDict, type Value } from './module.js';
-import { asTensor, QTensor, type TensorLike, tensor } from './tensor.js';
+import { engine, unwrap } from './engine.js';
+import { flatten, pair, relu, relu6 } from './functional.js';
+import { backThrough, Layer, Module, type PostProcess, type StateDict, type Value } from './module.js';
+import { asTensor, fromWire, QTensor, type TensorLike, tensor, toWire, type Wire } from './tensor.js';
 
 /** The float32 tensor in `x`. @throws OctavoError for codes, as torch's ops without a quantized form do */
 export function floats(x: Value, where: string): Tensor<'float32'> {
@@ -18,11 +20,35 @@ export function floats(x: Value, where: string): Tensor<'float32'> {
   });
 }
 
-/** Gradients of a BatchNorm's input and parameters. */
-export interface BatchNormGradients {
+type Floats = Tensor<'float32'>;
+
+/** A float function of the WebAssembly module, by its name; an undefined input is a bias that is not there. */
+export function floatFunction(name: string, inputs: readonly (Tensor | undefined)[], options: object = {}): [Floats, ...Floats[]] {
+  const wires = inputs.map((x) => x && toWire(x));
+  return unwrap<Wire[]>(engine().floatFunction(name, wires, options)).map(fromWire) as [Floats, ...Floats[]];
+}
+
+/** Gradients of a layer's input and parameters; `bias` also of a layer without one. */
+export interface LayerGradients {
   input: Tensor<'float32'>;
   weight: Float32Array;
   bias: Float32Array;
+}
+const gradientsOf = ([input, weight, bias]: Floats[]): LayerGradients => ({
+  input: input as Floats,
+  weight: (weight as Floats).data,
+  bias: (bias as Floats).data,
+});
+
+/** What the last forward() left for backward(). @throws OctavoError INVALID_STATE where there was none */
+export function lastOf<T>(last: T | undefined, module: Module): T {
+  if (last !== undefined) return last;
+  throw new OctavoError({
+    code: 'INVALID_STATE',
+    what: 'There is no forward() to go back through.',
+    where: module.constructor.name,
+    hint: 'Call forward() first.',
+  });
 }
 
 /** Options of torch's BatchNorm modules. */
@@ -51,7 +77,7 @@ export abstract class BatchNorm extends Layer {
   runningVar: Float32Array;
   numBatchesTracked = 0;
   protected abstract readonly ranks: readonly number[];
-  #last: { normalized: Float32Array; inverse: Float64Array; count: number } | undefined;
+  #last: { input: Floats; mean: Floats; variance: Floats; fromBatch: boolean } | undefined;
 
   constructor(numFeatures: number, { eps = 1e-5, momentum = 0.1, affine = true }: BatchNormOptions = {}) {
     super();
@@ -65,7 +91,8 @@ export abstract class BatchNorm extends Layer {
   }
 
   forward(x: Value): Tensor<'float32'> {
-    const { data, shape } = floats(x, this.constructor.name);
+    const input = floats(x, this.constructor.name);
+    const { shape } = input;
     if (!this.ranks.includes(shape.length) || shape[1] !== this.numFeatures) {
       throw new OctavoError({
         code: 'SHAPE_MISMATCH',
@@ -74,86 +101,39 @@ export abstract class BatchNorm extends Layer {
         hint: `Give a tensor of shape [N, ${this.numFeatures}, ...].`,
       });
     }
-    const channels = this.numFeatures;
-    const plane = shape.slice(2).reduce((product, dim) => product * dim, 1);
-    const images = shape[0] as number;
-    const count = images * plane;
-    const mean = Float64Array.from(this.runningMean);
-    const variance = Float64Array.from(this.runningVar);
-    if (this.training && count > 0) this.#statistics(data, images, plane, mean, variance);
-    const inverse = variance.map((one) => 1 / Math.sqrt(one + this.eps));
-    const out = new Float32Array(data.length);
-    const normalized = this.training ? new Float32Array(data.length) : undefined;
-    for (let at = 0, i = 0; at < images * channels; at++) {
-      const c = at % channels;
-      const slope = inverse[c] as number;
-      const center = mean[c] as number;
-      const weight = this.weight?.[c] ?? 1;
-      const bias = this.bias?.[c] ?? 0;
-      for (const end = i + plane; i < end; i++) {
-        const one = ((data[i] as number) - center) * slope;
-        if (normalized) normalized[i] = one;
-        out[i] = one * weight + bias;
-      }
+    let mean = tensor(this.runningMean.slice());
+    let variance = tensor(this.runningVar.slice());
+    if (this.training) {
+      [mean, variance] = floatFunction('batchStatistics', [input]) as [Floats, Floats];
+      this.#move(mean.data, variance.data, input.data.length / this.numFeatures);
     }
-    this.#last = normalized && { normalized, inverse, count };
-    return new Tensor('float32', out, shape);
+    this.#last = { input, mean, variance, fromBatch: this.training };
+    return floatFunction('batchNorm', [input, mean, variance, this.#weight(), tensor(this.#bias())], { eps: this.eps })[0];
   }
 
-  /** Mean and variance of the batch, and their share in the running ones (there the variance is the unbiased one). */
-  #statistics(data: Float32Array, images: number, plane: number, mean: Float64Array, variance: Float64Array): void {
-    const channels = this.numFeatures;
-    const count = images * plane;
-    for (let c = 0; c < channels; c++) {
-      let sum = 0;
-      let squares = 0;
-      for (let image = 0; image < images; image++) {
-        const from = (image * channels + c) * plane;
-        for (let i = from; i < from + plane; i++) sum += data[i] as number;
+  #weight(): Floats {
+    return tensor(this.weight ?? new Float32Array(this.numFeatures).fill(1));
+  }
+  #bias(): Float32Array {
+    return this.bias ?? new Float32Array(this.numFeatures);
+  }
+  /** The batch's share in the running statistics; there the variance is the unbiased one. */
+  #move(mean: Float32Array, variance: Float32Array, count: number): void {
+    const moved = (running: Float32Array, batch: Float32Array, factor: number): void => {
+      for (let c = 0; c < running.length; c++) {
+        running[c] = (1 - this.momentum) * (running[c] as number) + this.momentum * factor * (batch[c] as number);
       }
-      const center = sum / count;
-      for (let image = 0; image < images; image++) {
-        const from = (image * channels + c) * plane;
-        for (let i = from; i < from + plane; i++) squares += ((data[i] as number) - center) ** 2;
-      }
-      mean[c] = center;
-      variance[c] = squares / count;
-      const unbiased = count > 1 ? squares / (count - 1) : squares;
-      this.runningMean[c] = (1 - this.momentum) * (this.runningMean[c] as number) + this.momentum * center;
-      this.runningVar[c] = (1 - this.momentum) * (this.runningVar[c] as number) + this.momentum * unbiased;
-    }
+    };
+    moved(this.runningMean, mean, 1);
+    moved(this.runningVar, variance, count / (count - 1));
     this.numBatchesTracked++;
   }
 
-  /** Gradients for the last forward() in training mode. @throws OctavoError INVALID_STATE before one */
-  backward(gradOutput: TensorLike): BatchNormGradients {
-    if (!this.#last) {
-      throw new OctavoError({
-        code: 'INVALID_STATE',
-        what: 'There is no forward() in training mode to go back through.',
-        where: this.constructor.name,
-        hint: 'Call train() and forward() first.',
-      });
-    }
-    const { normalized, inverse, count } = this.#last;
-    const { data: grad, shape } = floats(asTensor(gradOutput), this.constructor.name);
-    const channels = this.numFeatures;
-    const plane = shape.slice(2).reduce((product, dim) => product * dim, 1);
-    const weight = new Float64Array(channels);
-    const bias = new Float64Array(channels);
-    const each = (body: (i: number, c: number) => void): void => {
-      for (let i = 0; i < grad.length; i++) body(i, Math.floor(i / plane) % channels);
-    };
-    each((i, c) => {
-      weight[c] = (weight[c] as number) + (grad[i] as number) * (normalized[i] as number);
-      bias[c] = (bias[c] as number) + (grad[i] as number);
-    });
-    const input = new Float32Array(grad.length);
-    each((i, c) => {
-      const centered = (grad[i] as number) - ((bias[c] as number) + (normalized[i] as number) * (weight[c] as number)) / count;
-      input[i] = centered * (this.weight?.[c] ?? 1) * (inverse[c] as number);
-    });
-    return { input: new Tensor('float32', input, shape), weight: Float32Array.from(weight), bias: Float32Array.from(bias) };
+  /** Gradients for the last forward(), of either mode. @throws OctavoError INVALID_STATE before one */
+  backward(gradOutput: TensorLike): LayerGradients {
+    const { input, mean, variance, fromBatch } = lastOf(this.#last, this);
+    const grad = floats(asTensor(gradOutput), this.constructor.name);
+    return gradientsOf(floatFunction('batchNormBackward', [grad, input, mean, variance, this.#weight()], { eps: this.eps, fromBatch }));
   }
 
   protected override ownState(): StateDict {
@@ -207,16 +187,123 @@ export class BatchNorm3d extends BatchNorm {
   protected readonly ranks: readonly number[] = [5];
 }
 
+/** f of every element. */
+function mapped({ data, shape }: Floats, f: (value: number, i: number) => number): Floats {
+  return new Tensor('float32', data.map(f), shape);
+}
+
 /** max(x, 0), on floats and on codes. */
 export class ReLU extends Layer {
+  #last: Floats | undefined;
+
   forward(x: Value): Value {
     if (x instanceof QTensor) return relu(x);
-    const { data, shape } = floats(x, 'ReLU');
-    return new Tensor(
-      'float32',
-      data.map((value) => Math.max(value, 0)),
-      shape,
-    );
+    this.#last = floats(x, 'ReLU');
+    return mapped(this.#last, (value) => Math.max(value, 0));
+  }
+  /** The gradient where the last input was positive, else 0. @throws OctavoError INVALID_STATE before forward() */
+  backward(gradOutput: TensorLike): Tensor<'float32'> {
+    const { data } = lastOf(this.#last, this);
+    return mapped(floats(asTensor(gradOutput), 'ReLU'), (grad, i) => ((data[i] as number) > 0 ? grad : 0));
+  }
+}
+
+/** min(max(x, 0), 6), on floats and on codes. */
+export class ReLU6 extends Layer {
+  #last: Floats | undefined;
+
+  forward(x: Value): Value {
+    if (x instanceof QTensor) return relu6(x);
+    this.#last = floats(x, 'ReLU6');
+    return mapped(this.#last, (value) => Math.min(Math.max(value, 0), 6));
+  }
+  /** The gradient where the last input was between 0 and 6, else 0. @throws OctavoError INVALID_STATE before forward() */
+  backward(gradOutput: TensorLike): Tensor<'float32'> {
+    const { data } = lastOf(this.#last, this);
+    const inside = (value: number): boolean => value > 0 && value < 6;
+    return mapped(floats(asTensor(gradOutput), 'ReLU6'), (grad, i) => (inside(data[i] as number) ? grad : 0));
+  }
+}
+
+/** x * min(max(x + 3, 0), 6) / 6. */
+export class Hardswish extends Layer {
+  forward(x: Value): Value {
+    return mapped(floats(x, 'Hardswish'), (value) => (value * Math.min(Math.max(value + 3, 0), 6)) / 6);
+  }
+}
+
+/** x, and alpha * (e^x - 1) below 0. */
+export class ELU extends Layer {
+  readonly alpha: number;
+  constructor(alpha = 1) {
+    super();
+    this.alpha = alpha;
+  }
+  forward(x: Value): Value {
+    return mapped(floats(x, 'ELU'), (value) => (value > 0 ? value : this.alpha * Math.expm1(value)));
+  }
+  protected override describe(): string {
+    return `alpha=${this.alpha}`;
+  }
+}
+
+/** x, and negativeSlope * x below 0. */
+export class LeakyReLU extends Layer {
+  readonly negativeSlope: number;
+  constructor(negativeSlope = 0.01) {
+    super();
+    this.negativeSlope = negativeSlope;
+  }
+  forward(x: Value): Value {
+    return mapped(floats(x, 'LeakyReLU'), (value) => (value > 0 ? value : this.negativeSlope * value));
+  }
+  protected override describe(): string {
+    return `negative_slope=${this.negativeSlope}`;
+  }
+}
+
+/** 1 / (1 + e^-x). */
+export class Sigmoid extends Layer {
+  forward(x: Value): Value {
+    return mapped(floats(x, 'Sigmoid'), (value) => 1 / (1 + Math.exp(-value)));
+  }
+}
+
+/** e^x over its sum along `dim` (negative: from the end). */
+export class Softmax extends Layer {
+  readonly dim: number;
+  constructor(dim: number) {
+    super();
+    this.dim = dim;
+  }
+  forward(x: Value): Value {
+    const input = floats(x, 'Softmax');
+    const axis = this.dim < 0 ? this.dim + input.shape.length : this.dim;
+    const size = input.shape[axis];
+    if (size === undefined) {
+      throw new OctavoError({
+        code: 'INVALID_OPTION',
+        what: `Dimension out of range: ${this.dim} for [${input.shape.join(', ')}].`,
+        where: 'Softmax',
+        hint: 'Give an axis of the tensor.',
+      });
+    }
+    const inner = input.shape.slice(axis + 1).reduce((product, dim) => product * dim, 1);
+    const group = (i: number): number => Math.floor(i / (size * inner)) * inner + (i % inner);
+    const groups = size ? input.data.length / size : 0;
+    const largest = new Float64Array(groups).fill(Number.NEGATIVE_INFINITY);
+    const sums = new Float64Array(groups);
+    input.data.forEach((value, i) => {
+      largest[group(i)] = Math.max(largest[group(i)] as number, value);
+    });
+    const powers = Float64Array.from(input.data, (value, i) => Math.exp(value - (largest[group(i)] as number)));
+    powers.forEach((power, i) => {
+      sums[group(i)] = (sums[group(i)] as number) + power;
+    });
+    return mapped(input, (_, i) => (powers[i] as number) / (sums[group(i)] as number));
+  }
+  protected override describe(): string {
+    return `dim=${this.dim}`;
   }
 }
 
@@ -226,6 +313,9 @@ export class Linear extends Layer {
   readonly outFeatures: number;
   weight: Float32Array;
   bias: Float32Array | undefined;
+  /** Set by prepareQat(): what forward() sees of the weight. */
+  weightFakeQuant: PostProcess | undefined = undefined;
+  #last: { input: Floats; used: Floats } | undefined;
 
   /** Zeros: training, or loadStateDict(), gives the parameters. */
   constructor(inFeatures: number, outFeatures: number, { bias = true }: { bias?: boolean } = {}) {
@@ -236,27 +326,17 @@ export class Linear extends Layer {
     this.bias = bias ? new Float32Array(outFeatures) : undefined;
   }
   forward(x: Value): Tensor<'float32'> {
-    const { data, shape } = floats(x, 'Linear');
-    if (shape.at(-1) !== this.inFeatures) {
-      throw new OctavoError({
-        code: 'SHAPE_MISMATCH',
-        what: `Expected ${this.inFeatures} features in the last dimension, got [${shape.join(', ')}].`,
-        where: 'Linear',
-        hint: 'Flatten the tensor first, or make the layer with as many features.',
-      });
-    }
-    const rows = data.length / this.inFeatures;
-    const out = new Float32Array(rows * this.outFeatures);
-    for (let row = 0, at = 0; row < rows; row++) {
-      for (let o = 0; o < this.outFeatures; o++, at++) {
-        let sum = this.bias?.[o] ?? 0;
-        for (let i = 0; i < this.inFeatures; i++) {
-          sum += (data[row * this.inFeatures + i] as number) * (this.weight[o * this.inFeatures + i] as number);
-        }
-        out[at] = sum;
-      }
-    }
-    return new Tensor('float32', out, [...shape.slice(0, -1), this.outFeatures]);
+    const input = floats(x, 'Linear');
+    const weight = tensor(this.weight, [this.outFeatures, this.inFeatures]);
+    const used = (this.weightFakeQuant?.forward(weight) ?? weight) as Floats;
+    this.#last = { input, used };
+    return floatFunction('linear', [input, used, this.bias && tensor(this.bias)])[0];
+  }
+  /** Gradients for the last forward(), of the weight before its fake quantization. @throws OctavoError INVALID_STATE before one */
+  backward(gradOutput: TensorLike): LayerGradients {
+    const { input, used } = lastOf(this.#last, this);
+    const found = gradientsOf(floatFunction('linearBackward', [floats(asTensor(gradOutput), 'Linear'), input, used]));
+    return { ...found, weight: backThrough(this.weightFakeQuant, tensor(found.weight, used.shape)).data };
   }
   protected override ownState(): StateDict {
     const state: StateDict = new Map([['weight', tensor(this.weight, [this.outFeatures, this.inFeatures])]]);
@@ -283,7 +363,16 @@ export interface ConvOptions {
   groups?: number;
 }
 
-/** A float convolution, plainly written: it is there to be trained, calibrated and converted. Weight [out, in / groups, kH, kW]. */
+/** The options with their defaults, as the WebAssembly module takes them. */
+export const convOptions = ({ stride = 1, padding = 0, dilation = 1, outputPadding = 0, groups = 1 }: ConvOptions): object => ({
+  stride: pair(stride),
+  padding: pair(padding),
+  dilation: pair(dilation),
+  outputPadding: pair(outputPadding),
+  groups,
+});
+
+/** A float convolution of [N, C, H, W]. Weight [outChannels, inChannels / groups, kH, kW]. */
 export class Conv2d extends Layer {
   readonly inChannels: number;
   readonly outChannels: number;
@@ -291,6 +380,9 @@ export class Conv2d extends Layer {
   readonly options: ConvOptions;
   weight: Float32Array;
   bias: Float32Array | undefined;
+  /** Set by prepareQat(): what forward() sees of the weight. */
+  weightFakeQuant: PostProcess | undefined = undefined;
+  #last: { input: Floats; used: Floats } | undefined;
 
   /** Zeros: training, or loadStateDict(), gives the parameters. */
   constructor(
@@ -308,49 +400,18 @@ export class Conv2d extends Layer {
     this.bias = bias ? new Float32Array(outChannels) : undefined;
   }
   forward(x: Value): Tensor<'float32'> {
-    const { data, shape } = floats(x, 'Conv2d');
-    if (shape.length !== 4 || shape[1] !== this.inChannels) {
-      throw new OctavoError({
-        code: 'SHAPE_MISMATCH',
-        what: `Expected an input of ${this.inChannels} channels, got [${shape.join(', ')}].`,
-        where: 'Conv2d',
-        hint: `Give a tensor of shape [N, ${this.inChannels}, H, W].`,
-      });
-    }
-    const { stride = 1, padding = 0, dilation = 1, groups = 1 } = this.options;
-    const [images, , height, width] = shape as [number, number, number, number];
-    const [, depth, kh, kw] = this.weightShape as [number, number, number, number];
-    const [sh, sw] = pair(stride);
-    const [ph, pw] = pair(padding);
-    const [dh, dw] = pair(dilation);
-    const oh = Math.floor((height + 2 * ph - dh * (kh - 1) - 1) / sh) + 1;
-    const ow = Math.floor((width + 2 * pw - dw * (kw - 1) - 1) / sw) + 1;
-    const out = new Float32Array(images * this.outChannels * oh * ow);
-    let at = 0;
-    for (let n = 0; n < images; n++) {
-      for (let o = 0; o < this.outChannels; o++) {
-        const first = n * this.inChannels + Math.floor((o * groups) / this.outChannels) * depth;
-        for (let y = 0; y < oh; y++) {
-          for (let x = 0; x < ow; x++, at++) {
-            let sum = this.bias?.[o] ?? 0;
-            for (let c = 0; c < depth; c++) {
-              for (let i = 0; i < kh; i++) {
-                const row = y * sh - ph + i * dh;
-                if (row < 0 || row >= height) continue;
-                for (let j = 0; j < kw; j++) {
-                  const column = x * sw - pw + j * dw;
-                  if (column < 0 || column >= width) continue;
-                  const value = data[((first + c) * height + row) * width + column] as number;
-                  sum += value * (this.weight[((o * depth + c) * kh + i) * kw + j] as number);
-                }
-              }
-            }
-            out[at] = sum;
-          }
-        }
-      }
-    }
-    return new Tensor('float32', out, [images, this.outChannels, oh, ow]);
+    const input = floats(x, 'Conv2d');
+    const weight = tensor(this.weight, this.weightShape);
+    const used = (this.weightFakeQuant?.forward(weight) ?? weight) as Floats;
+    this.#last = { input, used };
+    return floatFunction('conv2d', [input, used, this.bias && tensor(this.bias)], convOptions(this.options))[0];
+  }
+  /** Gradients for the last forward(), of the weight before its fake quantization. @throws OctavoError INVALID_STATE before one */
+  backward(gradOutput: TensorLike): LayerGradients {
+    const { input, used } = lastOf(this.#last, this);
+    const grad = floats(asTensor(gradOutput), 'Conv2d');
+    const found = gradientsOf(floatFunction('conv2dBackward', [grad, input, used], convOptions(this.options)));
+    return { ...found, weight: backThrough(this.weightFakeQuant, tensor(found.weight, used.shape)).data };
   }
   protected override ownState(): StateDict {
     const state: StateDict = new Map([['weight', tensor(this.weight, this.weightShape)]]);
@@ -367,6 +428,9 @@ export class Conv2d extends Layer {
 
 /** Sums and products of a network's own forward(), observed as one module each. */
 export class FloatFunctional extends Module {
+  /** Has run with constants: these need no grid of its own. */
+  scalarsUsed = false;
+
   forward(): never {
     throw new OctavoError({
       code: 'INVALID_OPTION',
@@ -378,28 +442,33 @@ export class FloatFunctional extends Module {
   #observed(out: Tensor): Tensor {
     return this.activationPostProcess ? this.activationPostProcess.forward(out) : out;
   }
-  #pairwise(a: Value, b: Value, name: string, f: (a: number, b: number) => number): Tensor {
-    const left = floats(a, `FloatFunctional.${name}`);
-    const right = floats(b, `FloatFunctional.${name}`);
-    if (left.shape.join() !== right.shape.join()) {
-      throw new OctavoError({
-        code: 'SHAPE_MISMATCH',
-        what: `Shapes [${left.shape.join(', ')}] and [${right.shape.join(', ')}] differ.`,
-        where: `FloatFunctional.${name}`,
-        hint: 'Give two tensors of one shape.',
-      });
-    }
-    const out = left.data.map((value, i) => f(value, right.data[i] as number));
-    return this.#observed(new Tensor('float32', out, left.shape));
-  }
   add(a: Value, b: Value): Value {
-    return this.#pairwise(a, b, 'add', (x, y) => x + y);
+    return this.#observed(this.#sum(a, b, 'add'));
   }
   addRelu(a: Value, b: Value): Value {
-    return this.#pairwise(a, b, 'addRelu', (x, y) => Math.max(x + y, 0));
+    return this.#observed(mapped(this.#sum(a, b, 'addRelu'), (value) => Math.max(value, 0)));
   }
   mul(a: Value, b: Value): Value {
-    return this.#pairwise(a, b, 'mul', (x, y) => x * y);
+    const where = 'FloatFunctional.mul';
+    return this.#observed(floatFunction('mul', [floats(a, where), floats(b, where)])[0]);
+  }
+  /** One after the other along `dim` (negative: from the end). */
+  cat(parts: readonly Value[], dim = 0): Value {
+    const tensors = parts.map((part) => floats(part, 'FloatFunctional.cat'));
+    return this.#observed(floatFunction('cat', tensors, { dim })[0]);
+  }
+  /** Not observed, as in torch: the codes keep their values, and the grid moves. */
+  addScalar(x: Value, c: number): Value {
+    this.scalarsUsed = true;
+    return mapped(floats(x, 'FloatFunctional.addScalar'), (value) => value + Math.fround(c));
+  }
+  mulScalar(x: Value, c: number): Value {
+    this.scalarsUsed = true;
+    return mapped(floats(x, 'FloatFunctional.mulScalar'), (value) => value * Math.fround(c));
+  }
+  #sum(a: Value, b: Value, name: string): Floats {
+    const where = `FloatFunctional.${name}`;
+    return floatFunction('add', [floats(a, where), floats(b, where)])[0];
   }
 }
 

@@ -1,9 +1,9 @@
 // Trees of modules, as torch.nn has them: children are fields, forward() is yours.
 
 import { OctavoError } from '../errors.js';
-import type { Tensor } from '../tensor.js';
+import { Tensor } from '../tensor.js';
 import type { QConfig } from './qconfig.js';
-import type { QTensor } from './tensor.js';
+import type { QTensor, TensorLike } from './tensor.js';
 
 /** What flows through a model: floats, codes once it is converted. */
 export type Value = Tensor | QTensor;
@@ -13,6 +13,14 @@ export type StateDict = Map<string, Tensor | QTensor>;
 export interface PostProcess {
   forward(x: Tensor): Tensor;
   calculateQParams(): QParams;
+  /** The gradient of what forward() got; observers have none, since they change nothing. */
+  backward?(gradOutput: TensorLike): Tensor | { x: Tensor };
+}
+
+/** The gradient of what `process` got last, where there is a process and it has one. */
+export function backThrough(process: PostProcess | undefined, grad: Tensor<'float32'>): Tensor<'float32'> {
+  const found = process?.backward?.(grad) ?? grad;
+  return (found instanceof Tensor ? found : found.x) as Tensor<'float32'>;
 }
 
 /** One scale and zero point, or one per channel; for which codes. */

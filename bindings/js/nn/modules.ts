@@ -4,16 +4,22 @@ export {
   BatchNorm1d,
   BatchNorm2d,
   BatchNorm3d,
-  type BatchNormGradients,
   type BatchNormOptions,
   Conv2d,
   type ConvOptions,
   DeQuantStub,
+  ELU,
   Flatten,
   FloatFunctional,
+  Hardswish,
+  type LayerGradients,
+  LeakyReLU,
   Linear,
   QuantStub,
   ReLU,
+  ReLU6,
+  Sigmoid,
+  Softmax,
 } from './float.js';
 export * as intrinsic from './intrinsic.js';
 export { Identity, Layer, Module, type PostProcess, type QParams, Sequential, type StateDict, type Value } from './module.js';

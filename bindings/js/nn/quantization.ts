@@ -19,4 +19,4 @@ export {
   type QSpec,
 } from './observer.js';
 export { type Backend, defaultDynamicQConfig, getDefaultQatQConfig, getDefaultQConfig, type QConfig } from './qconfig.js';
-export { convert, fuseConvBnWeights, fuseModules, prepare, prepareQat } from './workflow.js';
+export { convert, fuseConvBnWeights, fuseModules, fuseModulesQat, prepare, prepareQat, quantizeDynamic } from './workflow.js';

@@ -4,33 +4,16 @@ import { OctavoError } from '../errors.js';
 import type { QuantizedModule as NativeModule } from '../octavo-nn.simd.mjs';
 import { Tensor } from '../tensor.js';
 import { engine, Native, unwrap } from './engine.js';
-import { type ConvOptions, floats } from './float.js';
+import { type ConvOptions, convOptions, floats } from './float.js';
 import type { OutputGrid } from './functional.js';
 import * as functional from './functional.js';
-import { Layer, Module, type PostProcess, type StateDict, type Value } from './module.js';
-import { MinMaxObserver } from './observer.js';
-import type { Backend, QConfig } from './qconfig.js';
-import {
-  fromWire,
-  type QDType,
-  QTensor,
-  type QWire,
-  quantizePerChannel,
-  quantizePerTensor,
-  type TensorLike,
-  tensor,
-  toWire,
-  type Wire,
-} from './tensor.js';
+import { Layer, Module, type StateDict, type Value } from './module.js';
+import type { Backend } from './qconfig.js';
+import { fromWire, type QDType, QTensor, type QWire, quantizePerTensor, type TensorLike, tensor, toWire, type Wire } from './tensor.js';
+import { type Observed, quantizeWeight } from './weight.js';
 
 /** A parameter: numbers, a tensor, or codes (per tensor, or per channel along axis 0), which are dequantized once. */
 export type Parameter = Float32Array | readonly number[] | Tensor | QTensor;
-
-/** A float module may carry the observer of its output, and how to quantize its weight. */
-export interface Observed {
-  activationPostProcess?: PostProcess | undefined;
-  qconfig?: QConfig | null | undefined;
-}
 
 /** What fromFloat() takes: an nn.BatchNorm2d or anything with its fields. */
 export interface FloatBatchNorm extends Observed {
@@ -294,16 +277,6 @@ export interface WeightedOptions extends OutputGrid {
   engine?: Backend;
 }
 
-/** The weight on the grid that the qconfig's weight observer finds for it: qint8, symmetric. */
-function quantizeWeight(weight: Float32Array, shape: readonly number[], qconfig: QConfig | null | undefined): QTensor {
-  const observer = qconfig?.weight() ?? new MinMaxObserver({ dtype: 'qint8', qscheme: 'per_tensor_symmetric' });
-  const values = tensor(weight, shape);
-  observer.forward(values);
-  const { scale, zeroPoint } = observer.calculateQParams();
-  if (scale.length > 1) return quantizePerChannel(values, scale, zeroPoint, 0, 'qint8');
-  return quantizePerTensor(values, scale[0] as number, zeroPoint[0] as number, 'qint8');
-}
-
 /** Convolutions and linear layers: a qint8 weight with zero point 0, per tensor or per output channel, and a float32 bias. */
 abstract class Weighted extends Packed {
   constructor(kind: string, weight: QTensor, { bias, ...rest }: WeightedOptions & object) {
@@ -317,14 +290,6 @@ abstract class Weighted extends Packed {
     return `weight=[${this.weight.shape.join(', ')}], scale=${this.scale}, zero_point=${this.zeroPoint}, qscheme=torch.${this.weight.qscheme}`;
   }
 }
-
-const convOptions = ({ stride = 1, padding = 0, dilation = 1, outputPadding = 0, groups = 1 }: ConvOptions): object => ({
-  stride: functional.pair(stride),
-  padding: functional.pair(padding),
-  dilation: functional.pair(dilation),
-  outputPadding: functional.pair(outputPadding),
-  groups,
-});
 
 /** One class of convolution. */
 export interface ConvClass {
@@ -340,7 +305,7 @@ function convClass(kind: string): ConvClass {
       super(kind, weight, { ...rest, ...convOptions(options) });
     }
     static fromFloat(conv: FloatConv, options: Partial<OutputGrid> & { engine?: Backend } = {}): Layer {
-      const weight = quantizeWeight(conv.weight, conv.weightShape, conv.qconfig);
+      const weight = quantizeWeight(conv.weight, conv.weightShape, conv);
       const { engine: backend } = options;
       const grid = gridOf(conv, options, `nn.quantized.${kind}.fromFloat`);
       return new made(weight, { ...grid, ...conv.options, ...(backend && { engine: backend }), bias: conv.bias && tensor(conv.bias) });
@@ -369,7 +334,7 @@ function linearClass(kind: string): LinearClass {
       super(kind, weight, options);
     }
     static fromFloat(linear: FloatLinear, options: Partial<OutputGrid> & { engine?: Backend } = {}): Layer {
-      const weight = quantizeWeight(linear.weight, [linear.outFeatures, linear.inFeatures], linear.qconfig);
+      const weight = quantizeWeight(linear.weight, [linear.outFeatures, linear.inFeatures], linear);
       const { engine: backend } = options;
       const grid = gridOf(linear, options, `nn.quantized.${kind}.fromFloat`);
       return new made(weight, { ...grid, ...(backend && { engine: backend }), bias: linear.bias && tensor(linear.bias) });
@@ -502,4 +467,6 @@ export class QFunctional extends Module {
   }
 }
 
+export * as dynamic from './dynamic.js';
 export * as functional from './functional.js';
+export type { Observed } from './weight.js';

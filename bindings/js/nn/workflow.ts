@@ -7,8 +7,9 @@ import { engine, unwrap } from './engine.js';
 import * as float from './float.js';
 import type { OutputGrid } from './functional.js';
 import * as intrinsic from './intrinsic.js';
-import { Identity, type Layer, type Module, type PostProcess, type QParams, type Value } from './module.js';
-import type { QConfig } from './qconfig.js';
+import { Identity, type Layer, type Module, type PostProcess, type QParams, type Sequential, type Value } from './module.js';
+import { FakeQuantize, FixedQParamsObserver } from './observer.js';
+import { defaultDynamicQConfig, type QConfig } from './qconfig.js';
 import * as quantized from './quantized.js';
 import { fromWire, type QDType, type TensorLike, tensor, toWire, type Wire } from './tensor.js';
 
@@ -20,7 +21,23 @@ interface ConvertRow {
   /** Whether prepare() puts an observer behind it. */
   observed: boolean;
   to: (module: never, grid: OutputGrid & { dtype: QDType }) => Module;
+  /** The layer in it whose weight prepareQat() fake-quantizes. */
+  weighted?: (module: never) => float.Conv2d | float.Linear;
+  /** What it gets behind it instead of the qconfig's activation: its results lie in a known range. */
+  process?: (qat: boolean) => PostProcess;
 }
+
+/** torch's default_fixed_qparams_range_0to1_observer, and _fake_quant. */
+function from0to1(qat: boolean): PostProcess {
+  const fixed = { scale: 1 / 256, zeroPoint: 0, dtype: 'quint8', quantMin: 0, quantMax: 255 } as const;
+  return qat ? new FakeQuantize({ observer: 'FixedQParamsObserver', ...fixed }) : new FixedQParamsObserver(fixed);
+}
+
+/** The qconfig of a fused module is that of its parts. */
+const withQConfig = <M extends Module>(part: M, whole: Module): M => Object.assign(part, { qconfig: whole.qconfig });
+/** The first module of a fused one. */
+const firstOf = <M extends Module>(fused: Module): M => withQConfig((fused as Sequential)[0] as M, fused);
+const foldedOf = (fused: intrinsic.ConvBn2d): float.Conv2d => withQConfig(foldBatchNorm(fused.conv, fused.bn), fused);
 
 /** What convert() makes of which module. */
 const rows: ConvertRow[] = [
@@ -31,33 +48,65 @@ const rows: ConvertRow[] = [
   {
     from: intrinsic.BNReLU2d,
     observed: true,
-    to: (fused: intrinsic.BNReLU2d, grid) => quantized.BNReLU2d.fromFloat(fused[0] as float.BatchNorm2d, grid),
+    to: (fused: intrinsic.BNReLU2d, grid) => quantized.BNReLU2d.fromFloat(firstOf<float.BatchNorm2d>(fused), grid),
   },
   {
     from: intrinsic.BNReLU3d,
     observed: true,
-    to: (fused: intrinsic.BNReLU3d, grid) => quantized.BNReLU3d.fromFloat(fused[0] as float.BatchNorm3d, grid),
+    to: (fused: intrinsic.BNReLU3d, grid) => quantized.BNReLU3d.fromFloat(firstOf<float.BatchNorm3d>(fused), grid),
   },
-  { from: float.Conv2d, observed: true, to: (conv: float.Conv2d, grid) => quantized.Conv2d.fromFloat(conv, grid) },
-  { from: float.Linear, observed: true, to: (linear: float.Linear, grid) => quantized.Linear.fromFloat(linear, grid) },
+  {
+    from: float.Conv2d,
+    observed: true,
+    to: (conv: float.Conv2d, grid) => quantized.Conv2d.fromFloat(conv, grid),
+    weighted: (conv: float.Conv2d) => conv,
+  },
+  {
+    from: float.Linear,
+    observed: true,
+    to: (linear: float.Linear, grid) => quantized.Linear.fromFloat(linear, grid),
+    weighted: (linear: float.Linear) => linear,
+  },
   {
     from: intrinsic.ConvReLU2d,
     observed: true,
-    to: (fused: intrinsic.ConvReLU2d, grid) => quantized.ConvReLU2d.fromFloat(withQConfig(fused[0] as float.Conv2d, fused), grid),
+    to: (fused: intrinsic.ConvReLU2d, grid) => quantized.ConvReLU2d.fromFloat(firstOf<float.Conv2d>(fused), grid),
+    weighted: firstOf<float.Conv2d>,
+  },
+  {
+    from: intrinsic.ConvBn2d,
+    observed: true,
+    to: (fused: intrinsic.ConvBn2d, grid) => quantized.Conv2d.fromFloat(foldedOf(fused), grid),
+    weighted: firstOf<float.Conv2d>,
+  },
+  {
+    from: intrinsic.ConvBnReLU2d,
+    observed: true,
+    to: (fused: intrinsic.ConvBnReLU2d, grid) => quantized.ConvReLU2d.fromFloat(foldedOf(fused), grid),
+    weighted: firstOf<float.Conv2d>,
   },
   {
     from: intrinsic.LinearReLU,
     observed: true,
-    to: (fused: intrinsic.LinearReLU, grid) => quantized.LinearReLU.fromFloat(withQConfig(fused[0] as float.Linear, fused), grid),
+    to: (fused: intrinsic.LinearReLU, grid) => quantized.LinearReLU.fromFloat(firstOf<float.Linear>(fused), grid),
+    weighted: firstOf<float.Linear>,
   },
+  { from: float.ReLU6, observed: false, to: () => new quantized.ReLU6() },
+  { from: float.Hardswish, observed: true, to: (_, grid) => new quantized.Hardswish(grid) },
+  { from: float.ELU, observed: true, to: ({ alpha }: float.ELU, grid) => new quantized.ELU(grid, alpha) },
+  {
+    from: float.LeakyReLU,
+    observed: true,
+    to: ({ negativeSlope }: float.LeakyReLU, grid) => new quantized.LeakyReLU(grid, negativeSlope),
+  },
+  { from: float.Sigmoid, observed: true, to: (_, grid) => new quantized.Sigmoid(grid), process: from0to1 },
+  { from: float.Softmax, observed: true, to: ({ dim }: float.Softmax, grid) => new quantized.Softmax(dim, grid), process: from0to1 },
   { from: float.FloatFunctional, observed: true, to: (_, grid) => new quantized.QFunctional(grid) },
 ];
-/** The qconfig of a fused module is that of its parts. */
-const withQConfig = <M extends Module>(part: M, whole: Module): M => Object.assign(part, { qconfig: whole.qconfig });
 const rowOf = (module: Module): ConvertRow | undefined => rows.find(({ from }) => module.constructor === from);
 
-/** Which modules fuseModules() joins, and into what. */
-const fusions: { types: Class[]; make: (modules: Module[]) => Layer }[] = [
+/** Which modules are joined, and into what; `qat`: by fuseModulesQat(), which keeps a BatchNorm2d beside its convolution. */
+const fusions: { types: Class[]; make: (modules: Module[], qat: boolean) => Layer }[] = [
   {
     types: [float.BatchNorm2d, float.ReLU],
     make: ([bn, relu]) => new intrinsic.BNReLU2d(bn as float.BatchNorm2d, relu as float.ReLU),
@@ -76,11 +125,17 @@ const fusions: { types: Class[]; make: (modules: Module[]) => Layer }[] = [
   },
   {
     types: [float.Conv2d, float.BatchNorm2d],
-    make: ([conv, bn]) => foldBatchNorm(conv as float.Conv2d, bn as float.BatchNorm2d),
+    make: ([conv, bn], qat) =>
+      qat
+        ? new intrinsic.ConvBn2d(conv as float.Conv2d, bn as float.BatchNorm2d)
+        : foldBatchNorm(conv as float.Conv2d, bn as float.BatchNorm2d),
   },
   {
     types: [float.Conv2d, float.BatchNorm2d, float.ReLU],
-    make: ([conv, bn, relu]) => new intrinsic.ConvReLU2d(foldBatchNorm(conv as float.Conv2d, bn as float.BatchNorm2d), relu as float.ReLU),
+    make: ([conv, bn, relu], qat) =>
+      qat
+        ? new intrinsic.ConvBnReLU2d(conv as float.Conv2d, bn as float.BatchNorm2d, relu as float.ReLU)
+        : new intrinsic.ConvReLU2d(foldBatchNorm(conv as float.Conv2d, bn as float.BatchNorm2d), relu as float.ReLU),
   },
 ];
 
@@ -106,28 +161,17 @@ export function fuseConvBnWeights(
 
 /** torch.nn.utils.fusion.fuse_conv_bn_eval: the same function as one convolution, with a bias. */
 function foldBatchNorm(conv: float.Conv2d, bn: float.BatchNorm2d): float.Conv2d {
-  if (conv.training || bn.training) {
-    throw new OctavoError({
-      code: 'INVALID_STATE',
-      what: 'Conv2d and BatchNorm2d are fused in eval mode only.',
-      where: 'fuseModules',
-      hint: 'Call model.eval() first.',
-    });
-  }
   const { weight, bias } = fuseConvBnWeights(tensor(conv.weight, conv.weightShape), conv.bias && tensor(conv.bias), bn);
   const [outChannels, , ...kernel] = conv.weightShape as [number, number, number, number];
   const fused = new float.Conv2d(conv.inChannels, outChannels, kernel, conv.options);
   fused.weight = weight.data;
   fused.bias = bias.data;
+  fused.weightFakeQuant = conv.weightFakeQuant;
   return fused.eval();
 }
 
-/**
- * torch.ao.quantization.fuse_modules: each list of paths becomes one module in the place of the first, and Identity in the others'.
- *
- * @throws OctavoError INVALID_OPTION for sequences that have no fused form
- */
-export function fuseModules<M extends Module>(model: M, modulesToFuse: string[] | string[][]): M {
+function fuse<M extends Module>(model: M, modulesToFuse: string[] | string[][], qat: boolean): M {
+  const where = qat ? 'fuseModulesQat' : 'fuseModules';
   const lists = Array.isArray(modulesToFuse[0]) ? (modulesToFuse as string[][]) : [modulesToFuse as string[]];
   for (const paths of lists) {
     const modules = paths.map((path) => model.getSubmodule(path));
@@ -137,11 +181,19 @@ export function fuseModules<M extends Module>(model: M, modulesToFuse: string[] 
       throw new OctavoError({
         code: 'INVALID_OPTION',
         what: `Cannot fuse ${modules.map(({ constructor }) => constructor.name).join(' + ')}.`,
-        where: `fuseModules: ${paths.join(', ')}`,
+        where: `${where}: ${paths.join(', ')}`,
         hint: `What can be fused: ${known}.`,
       });
     }
-    const fused = row.make(modules);
+    if (row.types[0] === float.Conv2d && modules.some(({ training }) => training !== qat)) {
+      throw new OctavoError({
+        code: 'INVALID_STATE',
+        what: `${where} is for ${qat ? 'training' : 'eval'} mode.`,
+        where: `${where}: ${paths.join(', ')}`,
+        hint: qat ? 'Call model.train() first, or use fuseModules().' : 'Call model.eval() first, or use fuseModulesQat().',
+      });
+    }
+    const fused = row.make(modules, qat);
     fused.train((modules[0] as Module).training);
     fused.qconfig = (modules[0] as Module).qconfig;
     paths.forEach((path, i) => {
@@ -150,6 +202,26 @@ export function fuseModules<M extends Module>(model: M, modulesToFuse: string[] 
     });
   }
   return model;
+}
+
+/**
+ * torch.ao.quantization.fuse_modules: each list of paths becomes one module in the place of the first, and Identity in the others'.
+ * BatchNorm2d is folded into the convolution before it.
+ *
+ * @throws OctavoError INVALID_OPTION for sequences that have no fused form, INVALID_STATE in training mode
+ */
+export function fuseModules<M extends Module>(model: M, modulesToFuse: string[] | string[][]): M {
+  return fuse(model, modulesToFuse, false);
+}
+
+/**
+ * torch.ao.quantization.fuse_modules_qat: the same for a model in training mode; a BatchNorm2d stays beside its convolution, goes on
+ * learning, and is folded by convert().
+ *
+ * @throws OctavoError INVALID_OPTION for sequences that have no fused form, INVALID_STATE in eval mode
+ */
+export function fuseModulesQat<M extends Module>(model: M, modulesToFuse: string[] | string[][]): M {
+  return fuse(model, modulesToFuse, true);
 }
 
 /** Puts `process` behind forward(), as torch's forward hooks do: callers of module.forward() get what it returns. */
@@ -171,15 +243,30 @@ function unobserve(module: Module): void {
   module.activationPostProcess = undefined;
 }
 
-function prepareBelow(module: Module, inherited: QConfig | null | undefined, path: string): void {
+function prepareBelow(module: Module, inherited: QConfig | null | undefined, qat: boolean): void {
   const qconfig = module.qconfig === undefined ? inherited : module.qconfig;
   const row = rowOf(module);
   if (!row) {
-    for (const [name, child] of module.namedChildren()) prepareBelow(child, qconfig, path ? `${path}.${name}` : name);
+    for (const [, child] of module.namedChildren()) prepareBelow(child, qconfig, qat);
     return;
   }
   module.qconfig = qconfig;
-  if (row.observed && qconfig && !module.activationPostProcess) observe(module, qconfig.activation());
+  if (!qconfig) return;
+  if (row.observed && !module.activationPostProcess) observe(module, row.process?.(qat) ?? qconfig.activation());
+  if (qat && row.weighted) row.weighted(module as never).weightFakeQuant ??= qconfig.weight();
+}
+
+function prepared<M extends Module>(model: M, qat: boolean): M {
+  if (![...model.namedModules()].some(([, { qconfig }]) => qconfig)) {
+    throw new OctavoError({
+      code: 'INVALID_STATE',
+      what: 'No module has a qconfig.',
+      where: qat ? 'prepareQat' : 'prepare',
+      hint: `Set \`model.qconfig = quantization.${qat ? 'getDefaultQatQConfig' : 'getDefaultQConfig'}('x86')\` first.`,
+    });
+  }
+  prepareBelow(model, undefined, qat);
+  return model;
 }
 
 /**
@@ -187,19 +274,10 @@ function prepareBelow(module: Module, inherited: QConfig | null | undefined, pat
  * Modules without a quantized form, and those with `qconfig = null`, stay as they are.
  */
 export function prepare<M extends Module>(model: M): M {
-  if (![...model.namedModules()].some(([, { qconfig }]) => qconfig)) {
-    throw new OctavoError({
-      code: 'INVALID_STATE',
-      what: 'No module has a qconfig.',
-      where: 'prepare',
-      hint: "Set `model.qconfig = quantization.getDefaultQConfig('x86')` first.",
-    });
-  }
-  prepareBelow(model, undefined, '');
-  return model;
+  return prepared(model, false);
 }
 
-/** torch.ao.quantization.prepare_qat: the same with fake quantizations. Then train, and convert. */
+/** torch.ao.quantization.prepare_qat: the same with fake quantizations, of weights too. Then train, and convert. */
 export function prepareQat<M extends Module>(model: M): M {
   if (!model.training) {
     throw new OctavoError({
@@ -209,7 +287,7 @@ export function prepareQat<M extends Module>(model: M): M {
       hint: 'Call model.train() first.',
     });
   }
-  return prepare(model);
+  return prepared(model, true);
 }
 
 /** Whether a process has seen data; those of your own say so, or are believed. */
@@ -227,6 +305,9 @@ function converted(module: Module, path: string): Module {
   if (!module.qconfig) return module;
   const process = module.activationPostProcess as (PostProcess & { dtype?: QDType; close?: () => void }) | undefined;
   if (!row.observed) return row.to(module as never, { scale: 1, zeroPoint: 0, dtype: 'quint8' });
+  if (process && !hasSeen(process) && module instanceof float.FloatFunctional && module.scalarsUsed) {
+    return new quantized.QFunctional(); // torch's default grid, which sums with constants do not read
+  }
   if (!process || !hasSeen(process)) {
     throw new OctavoError({
       code: 'INVALID_STATE',
@@ -243,6 +324,8 @@ function converted(module: Module, path: string): Module {
   });
   unobserve(module);
   process.close?.();
+  const trainedWith = row.weighted?.(module as never).weightFakeQuant as { close?: () => void } | undefined;
+  trainedWith?.close?.();
   return made;
 }
 
@@ -253,4 +336,38 @@ function converted(module: Module, path: string): Module {
  */
 export function convert<M extends Module>(model: M): M {
   return converted(model, '') as M;
+}
+
+/** The modules that quantizeDynamic() knows, and what becomes of them. */
+const dynamicRows: { from: Class; to: (module: never) => Module }[] = [
+  { from: float.Linear, to: (linear: float.Linear) => quantized.dynamic.Linear.fromFloat(linear) },
+  { from: float.Conv2d, to: (conv: float.Conv2d) => quantized.dynamic.Conv2d.fromFloat(conv) },
+];
+
+/**
+ * torch.ao.quantization.quantize_dynamic: modules of `types` get int8 weights (by their own qconfig, or defaultDynamicQConfig) and
+ * quantize their input as it comes; no calibration. Linear layers by torch's rule, Conv2d, which torch leaves out, by ONNX's.
+ *
+ * @throws OctavoError INVALID_OPTION for types without a dynamic form
+ */
+export function quantizeDynamic<M extends Module>(model: M, types: readonly Class[] = [float.Linear]): M {
+  const unknown = types.find((type) => !dynamicRows.some(({ from }) => from === type));
+  if (unknown) {
+    throw new OctavoError({
+      code: 'INVALID_OPTION',
+      what: `There is no dynamic form of ${unknown.name}.`,
+      where: 'quantizeDynamic',
+      hint: `What has one: ${dynamicRows.map(({ from }) => from.name).join(', ')}.`,
+    });
+  }
+  const replaced = (module: Module): Module => {
+    const row = types.includes(module.constructor as Class) && dynamicRows.find(({ from }) => module.constructor === from);
+    if (row) return row.to({ ...module, qconfig: module.qconfig ?? defaultDynamicQConfig } as never);
+    for (const [name, child] of module.namedChildren()) {
+      const made = replaced(child);
+      if (made !== child) module.setChild(name, made);
+    }
+    return module;
+  };
+  return replaced(model) as M;
 }
