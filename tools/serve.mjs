@@ -20,6 +20,9 @@ export const headers = {
     "img-src 'self' blob: data:",
     "worker-src 'self'",
     "style-src 'self'",
+    "object-src 'none'",
+    "base-uri 'none'",
+    "form-action 'none'",
   ].join('; '),
   'X-Content-Type-Options': 'nosniff',
 };

@@ -5,7 +5,7 @@ import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defineConfig, type Plugin } from 'vite';
-import { isolationHeaders } from '../tools/serve.mjs';
+import { headers, isolationHeaders } from '../tools/serve.mjs';
 
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
@@ -34,6 +34,21 @@ function offline(): Plugin {
   };
 }
 
+/** The page states its own policy, so that it is as closed on a server that sends no such header. */
+function contentSecurityPolicy(): Plugin {
+  return {
+    name: 'octavo-csp',
+    apply: 'build',
+    transformIndexHtml: () => [
+      {
+        tag: 'meta',
+        attrs: { 'http-equiv': 'Content-Security-Policy', content: headers['Content-Security-Policy'] },
+        injectTo: 'head-prepend',
+      },
+    ],
+  };
+}
+
 export default defineConfig({
   root: here('.'),
   base: './',
@@ -48,5 +63,5 @@ export default defineConfig({
   },
   optimizeDeps: { exclude: ['octavo'] },
   server: { host: '127.0.0.1', headers: isolationHeaders, fs: { allow: [here('..')] } },
-  plugins: [offline()],
+  plugins: [contentSecurityPolicy(), offline()],
 });

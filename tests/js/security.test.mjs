@@ -1,0 +1,106 @@
+// What is served, what is installed: nothing more than there should be. (tests/web/security.test.mjs looks at the page itself.)
+
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { headers, serve } from '../../tools/serve.mjs';
+import { root } from './support.mjs';
+
+const json = (path) => JSON.parse(readFileSync(join(root, path), 'utf8'));
+
+/** Asks for a path as it stands: fetch would take the dots out. */
+const ask = (url, path) =>
+  new Promise((resolve, reject) => {
+    const { hostname, port } = new URL(url);
+    request({ hostname, port, path }, (response) => {
+      let body = '';
+      response
+        .setEncoding('utf8')
+        .on('data', (text) => {
+          body += text;
+        })
+        .on('end', () => resolve({ status: response.statusCode, headers: response.headers, body }));
+    })
+      .on('error', reject)
+      .end();
+  });
+
+test('the server gives nothing from above its folder', async () => {
+  const outer = mkdtempSync(join(tmpdir(), 'octavo-serve-'));
+  const folder = join(outer, 'site');
+  mkdirSync(folder);
+  writeFileSync(join(outer, 'secret.txt'), 'secret');
+  writeFileSync(join(outer, 'site-secret.txt'), 'secret');
+  writeFileSync(join(folder, 'index.html'), 'public');
+  const server = await serve({ folder });
+  try {
+    assert.equal((await ask(server.url, '/')).body, 'public');
+    for (const path of [
+      '/../secret.txt',
+      '/%2e%2e/secret.txt',
+      '/..%2fsecret.txt',
+      '/%2e%2e%2fsecret.txt',
+      '/..%5csecret.txt',
+      '/./../secret.txt',
+      '/x/../../secret.txt',
+      '//../secret.txt',
+      '/..%00/secret.txt',
+      '/%c0%ae%c0%ae/secret.txt',
+      '/../site-secret.txt',
+      '/..-secret.txt',
+      `/${outer}/secret.txt`,
+      '/%',
+    ]) {
+      const { status, body } = await ask(server.url, path);
+      assert.doesNotMatch(body, /secret/, path);
+      assert.equal(status, 404, path);
+    }
+  } finally {
+    await server.close();
+    rmSync(outer, { recursive: true });
+  }
+});
+
+test('every answer carries the policy: no eval, no inline script, no other host', async () => {
+  const policy = Object.fromEntries(
+    headers['Content-Security-Policy'].split('; ').map((line) => {
+      const [name, ...sources] = line.split(' ');
+      return [name, sources];
+    }),
+  );
+  assert.deepEqual(policy['default-src'], ["'self'"]);
+  assert.deepEqual(policy['connect-src'], ["'self'"]);
+  assert.deepEqual(policy['script-src'], ["'self'", "'wasm-unsafe-eval'"]);
+  for (const sources of Object.values(policy))
+    assert.ok(!sources.some((one) => /unsafe-(eval|inline)|\*|https?:/.test(one) && !one.includes('wasm')));
+  const folder = mkdtempSync(join(tmpdir(), 'octavo-serve-'));
+  writeFileSync(join(folder, 'index.html'), 'public');
+  const server = await serve({ folder });
+  try {
+    const { headers: got } = await ask(server.url, '/');
+    for (const [name, value] of Object.entries(headers)) assert.equal(got[name.toLowerCase()], value);
+  } finally {
+    await server.close();
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test('installing the package runs no script: not its own, not one of what it depends on', () => {
+  const { scripts, dependencies } = json('package.json');
+  for (const name of ['preinstall', 'install', 'postinstall', 'prepare', 'prepublish']) assert.equal(scripts[name], undefined, name);
+  const { packages } = json('package-lock.json');
+  const seen = new Set();
+  const visit = (name) => {
+    const entry = packages[`node_modules/${name}`];
+    if (seen.has(name)) return;
+    seen.add(name);
+    assert.ok(entry, `${name} is in package-lock.json`);
+    assert.ok(!entry.hasInstallScript, `${name} has an install script`);
+    for (const next of Object.keys(entry.dependencies ?? {})) visit(next);
+  };
+  for (const name of Object.keys(dependencies)) visit(name);
+  assert.ok(seen.size >= Object.keys(dependencies).length);
+});

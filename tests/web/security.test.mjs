@@ -1,0 +1,120 @@
+// The page keeps to itself: what it may not do is refused by the browser, and what a file says stays text.
+
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { PNG } from 'pngjs';
+import { serve } from '../../tools/serve.mjs';
+import { digits, onnx } from '../js/support.mjs';
+import { browserName, launch, openPage } from './support.mjs';
+
+const hostile = '<img src=x onerror="window.attacked=1">';
+
+describe(`the page in ${browserName} is closed`, () => {
+  let folder;
+  before(() => {
+    folder = mkdtempSync(join(tmpdir(), 'octavo-security-'));
+  });
+  after(() => rmSync(folder, { recursive: true, force: true }));
+
+  const file = (name, bytes) => {
+    const path = join(folder, name);
+    writeFileSync(path, bytes);
+    return path;
+  };
+  const picture = ({ feed }, i) => {
+    const png = new PNG({ width: 28, height: 28 });
+    feed.data.forEach((value, at) => png.data.set([value * 255, value * 255, value * 255, 255], at * 4));
+    return file(`digit${i}.png`, PNG.sync.write(png));
+  };
+  /** A network in which everything that has a name is called something nasty. */
+  const named = (op) =>
+    onnx({
+      nodes: [
+        { op, name: hostile, inputs: [`${hostile}x`, `${hostile}w`], outputs: [`${hostile}c`] },
+        { op: 'Relu', name: `${hostile}relu`, inputs: [`${hostile}c`], outputs: [`${hostile}y`] },
+      ],
+      inputs: [{ name: `${hostile}x`, shape: [1, 1, 28, 28] }],
+      outputs: [{ name: `${hostile}y`, shape: [1, 2, 26, 26] }],
+      weights: [{ name: `${hostile}w`, shape: [2, 1, 3, 3], data: Float32Array.from({ length: 18 }, (_, i) => (i - 9) / 9) }],
+    });
+
+  test('no eval, no inline script, no other host, whatever the server sends along', async () => {
+    const asked = [];
+    const other = createServer((request, response) => {
+      asked.push(request.url);
+      response.writeHead(200, { 'Access-Control-Allow-Origin': '*' }).end('x');
+    });
+    await new Promise((resolve) => other.listen(0, '127.0.0.1', resolve));
+    const server = await serve({ headers: {} }); // the policy in the page itself is what holds
+    const { browser, close } = await launch();
+    try {
+      const page = await browser.newPage();
+      await page.goto(server.url);
+      await page.waitForSelector('html[data-ready=true]', { timeout: 60_000 });
+      const results = await page.evaluate(async (elsewhere) => {
+        const ended = async (work) => {
+          try {
+            await work();
+            return 'allowed';
+          } catch {
+            return 'refused';
+          }
+        };
+        const inline = document.createElement('script');
+        inline.textContent = 'window.attacked = 1';
+        document.head.append(inline);
+        const script = document.createElement('script');
+        const loaded = new Promise((resolve, reject) => Object.assign(script, { onload: resolve, onerror: reject }));
+        script.src = `${elsewhere}/script.js`;
+        document.head.append(script);
+        const image = new Image();
+        const shown = new Promise((resolve, reject) => Object.assign(image, { onload: resolve, onerror: reject }));
+        image.src = `${elsewhere}/image.png`;
+        return {
+          fetch: await ended(() => fetch(`${elsewhere}/fetch`)),
+          script: await ended(() => loaded),
+          image: await ended(() => shown),
+          eval: await ended(() => new Function('return 1')()),
+          inline: window.attacked === undefined ? 'refused' : 'allowed',
+        };
+      }, `http://127.0.0.1:${other.address().port}`);
+      assert.deepEqual(results, { fetch: 'refused', script: 'refused', image: 'refused', eval: 'refused', inline: 'refused' });
+      assert.deepEqual(asked, []);
+    } finally {
+      await close();
+      await server.close();
+      other.close();
+    }
+  });
+
+  test('a job on files of the user asks for nothing, not even of its own server; names in them stay text', async () => {
+    const { page, requests, consoleErrors, close } = await openPage();
+    const upload = async (input, ...paths) => (await page.$(input)).uploadFile(...paths);
+    const shows = (selector, part) =>
+      page.waitForFunction((where, what) => document.querySelector(where)?.textContent.includes(what), { timeout: 60_000 }, selector, part);
+    const sent = () => requests.filter((address) => !/^(blob|data):/.test(address));
+    try {
+      const before = sent();
+      assert.ok(before.length > 0);
+      await upload('#model-file', file('unsupported.onnx', named('Foo')));
+      await shows('#model-out', hostile);
+      await upload('#model-file', file('hostile.onnx', named('Conv')));
+      await shows('#model-out', 'Parameters');
+      await upload('#pictures-file', ...digits('train', 6).map(picture));
+      await shows('#pictures-out', 'to calibrate');
+      await page.$eval('#start', (button) => button.click());
+      await page.waitForSelector('#download-model', { timeout: 60_000 });
+      await shows('#result-out', hostile);
+      assert.equal(await page.evaluate(() => window.attacked), undefined);
+      assert.equal((await page.$$('img[onerror]')).length, 0);
+      assert.deepEqual(sent(), before);
+      assert.deepEqual(consoleErrors, []);
+    } finally {
+      await close();
+    }
+  });
+});
