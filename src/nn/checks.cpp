@@ -1,11 +1,28 @@
 #include "nn/checks.h"
 
+#include <algorithm>
+#include <vector>
+
 #include "base/text.h"
 
 namespace octavo::nn {
 
 Error nn_error(Code code, std::string what, std::string_view where, std::string hint) {
   return Error{code, std::move(what), std::string(where), std::move(hint)};
+}
+
+std::optional<Shape> broadcast_shape(const Shape& a, const Shape& b) {
+  const int rank = std::max(a.rank(), b.rank());
+  std::vector<std::int64_t> dims(static_cast<std::size_t>(rank));
+  for (int d = 0; d < rank; ++d) {
+    const auto dim = [&](const Shape& shape) {
+      const int own = d - (rank - shape.rank());
+      return own < 0 ? 1 : shape[own];
+    };
+    if (dim(a) != dim(b) && dim(a) != 1 && dim(b) != 1) return std::nullopt;
+    dims[static_cast<std::size_t>(d)] = dim(a) == 1 ? dim(b) : dim(a);
+  }
+  return Shape(std::move(dims));
 }
 
 Status check_activation(const QTensor& x, std::string_view where) {

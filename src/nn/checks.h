@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 #include "base/result.h"
@@ -19,6 +20,9 @@ Status check_rank(const QTensor& x, int rank, std::string_view layout, std::stri
 // A per-tensor grid for results of `dtype`.
 Status check_output_grid(double scale, std::int64_t zero_point, ScalarType dtype,
                          std::string_view where);
+
+// numpy's rule; nothing where the shapes do not fit.
+std::optional<Shape> broadcast_shape(const Shape& a, const Shape& b);
 
 // The grid of a per-tensor tensor as kernels take it.
 inline kernels::Grid kernel_grid(double scale, std::int64_t zero_point) {

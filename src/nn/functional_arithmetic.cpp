@@ -14,21 +14,6 @@ namespace octavo::nn::functional {
 
 namespace {
 
-// numpy's rule; nothing where the shapes do not fit.
-std::optional<Shape> broadcast_shape(const Shape& a, const Shape& b) {
-  const int rank = std::max(a.rank(), b.rank());
-  std::vector<std::int64_t> dims(static_cast<std::size_t>(rank));
-  for (int d = 0; d < rank; ++d) {
-    const auto dim = [&](const Shape& shape) {
-      const int own = d - (rank - shape.rank());
-      return own < 0 ? 1 : shape[own];
-    };
-    if (dim(a) != dim(b) && dim(a) != 1 && dim(b) != 1) return std::nullopt;
-    dims[static_cast<std::size_t>(d)] = dim(a) == 1 ? dim(b) : dim(a);
-  }
-  return Shape(std::move(dims));
-}
-
 enum class Operation : std::uint8_t { kAdd, kMul };
 
 template <class Code>

@@ -10,8 +10,10 @@
 #include "kernels/fbatchnorm/fbatchnorm.h"
 #include "kernels/fconv/fconv.h"
 #include "kernels/felementwise/binary.h"
+#include "kernels/felementwise/broadcast.h"
 #include "kernels/felementwise/unary.h"
 #include "kernels/fpool/fpool.h"
+#include "nn/checks.h"
 #include "nn/conv_window.h"
 #include "nn/observer.h"
 #include "nn/qtensor.h"
@@ -124,16 +126,19 @@ Result<Tensor> binary(const Tensor& a, const Tensor& b, kernels::Binary op,
                       std::string_view where) {
   OCTAVO_CHECK_OK(check_float(a, where));
   OCTAVO_CHECK_OK(check_float(b, where));
-  if (a.shape() != b.shape()) {
+  const auto shape = broadcast_shape(a.shape(), b.shape());
+  if (!shape || !shape->checked_elements()) {
     return shape_error(where,
                        text("The size of tensor a ", a.shape().to_string(),
                             " must match the size of tensor b ", b.shape().to_string()),
-                       "Give tensors of one shape.");
+                       "Aligned at the end, axes are equal or 1.");
   }
-  Tensor out = Tensor::make(DType::kFloat32, a.shape());
-  kernels::binary_kernel(op, {}).run(a.span<float>().data(), b.span<float>().data(),
-                                     out.mutable_span<float>().data(),
-                                     static_cast<std::size_t>(a.elements()));
+  Tensor out = Tensor::make(DType::kFloat32, *shape);
+  const kernels::BroadcastPlan plan =
+      kernels::make_broadcast_of_shapes(shape->dims(), a.shape().dims(), b.shape().dims());
+  kernels::run_broadcast(plan, a.span<float>().data(), b.span<float>().data(),
+                         out.mutable_span<float>().data(), 0, plan.outer,
+                         kernels::binary_kernel(op, {}).run);
   return out;
 }
 

@@ -69,7 +69,8 @@ Result<Tensor> max_pool2d(const Tensor& x, std::array<std::int64_t, 2> kernel_si
 // All axes from start_dim on as one.
 Result<Tensor> flatten(const Tensor& x, std::int64_t start_dim = 1);
 
-Result<Tensor> add(const Tensor& a, const Tensor& b);  // equal shapes
+// Shapes broadcast by numpy's rule.
+Result<Tensor> add(const Tensor& a, const Tensor& b);
 Result<Tensor> mul(const Tensor& a, const Tensor& b);
 Result<Tensor> add_scalar(const Tensor& x, double c);
 Result<Tensor> mul_scalar(const Tensor& x, double c);

@@ -81,7 +81,7 @@ class UniformObserver final : public Observer {
 
   Status merge(const Observer& other) override {
     const auto* same = dynamic_cast<const UniformObserver*>(&other);
-    if (same == nullptr || same->row_.name != row_.name ||
+    if (same == nullptr || same->row_.name != row_.name || same->spec_ != spec_ ||
         (observed_ && same->observed_ && same->channels_.size() != channels_.size())) {
       return calib::foreign_merge(kind(), other.kind());
     }

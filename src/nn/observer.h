@@ -39,6 +39,8 @@ struct QSpec {
   std::int64_t quant_min = 0;
   std::int64_t quant_max = 255;
   int ch_axis = 0;  // of the per-channel schemes; negative from the end
+
+  friend bool operator==(const QSpec&, const QSpec&) = default;
 };
 
 // What sits behind a module's output or a weight while a model is prepared: an observer or a fake

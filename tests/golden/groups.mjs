@@ -396,9 +396,9 @@ const kinds = {
   },
   mean_hw: (c, F) => unary(c, (x) => F.meanHw(x)),
   add: (c, F) => binary(c, F.add),
-  add_relu: (c, F) => binary(c, F.addRelu),
+  add_relu: (c, F) => binary(c, F.addReLU),
   mul: (c, F) => binary(c, F.mul),
-  mul_relu: (c, F) => binary(c, F.mulRelu),
+  mul_relu: (c, F) => binary(c, F.mulReLU),
   cat(c) {
     const parts = [quantized(c, 'a', 'a'), quantized(c, 'b', 'b')];
     const module = new c.api.nn.quantized.QFunctional(gridOf(c));
@@ -487,7 +487,7 @@ function e2e(c) {
         return nn.quantized.BNReLU2d.fromFloat(bn, grid).forward(x);
       },
       // The shortcut leads around the BatchNorm and the depthwise convolution.
-      add_relu: () => new nn.quantized.QFunctional(grid).addRelu(x, results.get('c1')),
+      add_relu: () => new nn.quantized.QFunctional(grid).addReLU(x, results.get('c1')),
       adaptive_avg_pool2d: () => F.adaptiveAvgPool2d(x, [1, 1]),
       flatten: () => F.flatten(x),
       fc: () => {

@@ -422,14 +422,14 @@ describe('octavo/nn', () => {
       dequant = new nn.DeQuantStub();
       forward(x) {
         const q = this.quant.forward(x);
-        const both = this.join.cat([q, this.sum.addRelu(q, q)], 1);
+        const both = this.join.cat([q, this.sum.addReLU(q, q)], 1);
         return this.dequant.forward(this.scalars.mulScalar(this.scalars.addScalar(both, 0.5), 2));
       }
     }
     const model = new Net().eval();
     const x = tensor([-1, -0.5, 0.5, 1], [1, 2, 2]);
     assert.deepEqual([...model.forward(x).data], [-1, 0, 2, 3, 1, 1, 3, 5]);
-    throws(() => model.sum.add(x, tensor([1])), 'SHAPE_MISMATCH', /size of tensor a/);
+    throws(() => model.sum.add(x, tensor([1, 2, 3])), 'SHAPE_MISMATCH', /size of tensor a/);
     throws(() => model.join.cat([x, tensor([1])], 0), 'SHAPE_MISMATCH', /./);
     model.qconfig = quantization.getDefaultQConfig('onednn');
     quantization.prepare(model);
@@ -527,6 +527,75 @@ describe('octavo/nn', () => {
     }
     const signed = quantizePerTensor(tensor([1], [1, 1, 1, 1]), 0.1, 0, 'qint32');
     throws(() => nn.quantized.BatchNorm2d.fromFloat(batchNorm(1), grid).forward(signed), 'UNSUPPORTED_DTYPE', /qint32/i);
+  });
+
+  test('a convert() that throws leaves the model as it was', () => {
+    const model = new nn.Sequential(new nn.QuantStub(), batchNorm(2), new nn.DeQuantStub()).eval();
+    model.qconfig = quantization.getDefaultQConfig('onednn');
+    quantization.prepare(model);
+    const x = tensor(numbers(32), [1, 2, 4, 4]);
+    const float = model.forward(x).data;
+    const variance = model[1].runningVar[1];
+    model[1].runningVar[1] = Number.NaN;
+    throws(() => quantization.convert(model), 'NON_FINITE_WEIGHT', /channel 1/);
+    model[1].runningVar[1] = variance;
+    assert.deepEqual(model.forward(x).data, float);
+    quantization.convert(model);
+    assert.ok(model[0] instanceof nn.quantized.Quantize && model[1] instanceof nn.quantized.BatchNorm2d);
+  });
+
+  test('states load all or nothing, by shape and type', () => {
+    throws(
+      () => new nn.quantized.BatchNorm2d(2).loadStateDict(new nn.quantized.BatchNorm2d(5).stateDict()),
+      'SHAPE_MISMATCH',
+      /\[5\].*\[2\]/,
+    );
+    const linear = new nn.Linear(2, 3);
+    throws(
+      () => linear.loadStateDict(new nn.Linear(3, 2).stateDict()),
+      'INVALID_STATE',
+      /size mismatch for weight: \[2, 3\] instead of \[3, 2\]/,
+    );
+    throws(() => linear.loadStateDict({ weight: tensor(new Float32Array(6).fill(1), [3, 2]) }), 'INVALID_STATE', /missing key "bias"/);
+    assert.deepEqual(linear.weight, new Float32Array(6));
+    const ints = new Tensor('int64', new BigInt64Array(3), [3]);
+    throws(() => linear.loadStateDict({ weight: tensor(new Float32Array(6), [3, 2]), bias: ints }), 'INVALID_STATE', /bias is not float32/);
+    const two = tensor([1, 2]);
+    throws(() => new nn.quantized.QFunctional().loadStateDict({ scale: two, zero_point: two }), 'INVALID_STATE', /scale/);
+  });
+
+  test('what is no whole number, no pair, no known word is refused', () => {
+    const x = tensor([1, 2], [1, 2, 1, 1]);
+    const q = quantizePerTensor(x, 0.1, 0, 'quint8');
+    throws(() => quantizePerTensor(x, 0.1, 0.7, 'quint8'), 'INVALID_OPTION', /zeroPoint = 0\.7/);
+    throws(() => quantizePerChannel(x, [1, 1], [0, 0], 1.5, 'qint8'), 'INVALID_OPTION', /axis = 1\.5/);
+    throws(() => nn.quantized.BatchNorm2d.fromFloat(batchNorm(2), { scale: 1, zeroPoint: 1.7 }), 'INVALID_OPTION', /1\.7/);
+    const weight = quantizePerTensor(tensor([1, 1], [1, 2, 1, 1]), 0.1, 0, 'qint8');
+    throws(() => new nn.quantized.Conv2d(weight, { scale: 1, zeroPoint: 0, stride: [2] }), 'INVALID_OPTION', /\[2\]/);
+    const { functional } = nn.quantized;
+    throws(() => functional.maxPool2d(q, { kernelSize: [2] }), 'INVALID_OPTION', /\[2\]/);
+    throws(() => functional.maxPool2d(q, {}), 'INVALID_OPTION', /undefined/);
+    throws(() => functional.add(q, x, { scale: 1, zeroPoint: 0 }), 'UNSUPPORTED_DTYPE', /float32/);
+    throws(() => functional.add(q, q, { scale: 1, zeroPoint: 0.5 }), 'INVALID_OPTION', /0\.5/);
+    throws(() => functional.interpolate(q, { size: 2, mode: 'bicubic' }), 'INVALID_OPTION', /bicubic/);
+    throws(() => q.contiguous({ memoryFormat: 'channelsLast' }), 'INVALID_OPTION', /channelsLast/);
+    throws(() => quantizePerTensor(tensor([1]), 1, 0, 'quint8').contiguous({ memoryFormat: 'channels_last' }), 'INVALID_OPTION', /1 dim/);
+    const learnable = new quantization.LearnableFakeQuantize();
+    throws(() => learnable.setParameters({ scale: [1, 1], zeroPoint: [0] }), 'SHAPE_MISMATCH', /2 scales and 1 zero points for 1/);
+    const axis = (chAxis) => new quantization.PerChannelMinMaxObserver({ chAxis });
+    assert.throws(() => axis(0).merge(axis(1)), OctavoError);
+    assert.match(String(new quantization.PlaceholderObserver()), /^PlaceholderObserver\(dtype=/);
+  });
+
+  test('one output channel stays per channel; floats broadcast as codes do', () => {
+    const linear = new nn.Linear(4, 1);
+    linear.weight.set([1, -1, 0.5, 0]);
+    linear.qconfig = quantization.getDefaultQConfig('x86');
+    const { weight } = nn.quantized.Linear.fromFloat(linear, { scale: 1, zeroPoint: 0 });
+    assert.equal(weight.qPerChannelScales().length, 1);
+    const functional = new nn.FloatFunctional();
+    const y = functional.mul(tensor([1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 2, 2]), tensor([10, 100], [1, 2, 1, 1]));
+    assert.deepEqual([...y.data], [10, 20, 30, 40, 500, 600, 700, 800]);
   });
 
   test('a tensor of 100 MB', () => {

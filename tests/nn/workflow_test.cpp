@@ -271,6 +271,24 @@ TEST_CASE(
   CHECK(test::same_bits(floats(take(net(x))), floats(take(expected.forward(codes)).dequantize())));
 }
 
+// Every `every`-th gradient against the central difference of `loss`, which reads `value`.
+template <class Loss>
+void check_slopes(Tensor& value, const Tensor& gradient, float step, std::size_t every, Loss loss) {
+  for (std::size_t i = 0; i < value.span<float>().size(); i += every) {
+    const Tensor kept = value;
+    const auto at = [&](float by) {
+      Tensor moved = Tensor::of(kept.shape(), floats(kept));
+      moved.mutable_span<float>()[i] += by;
+      value = moved;
+      return loss();
+    };
+    const double slope = (at(step) - at(-step)) / (2 * static_cast<double>(step));
+    value = kept;
+    CHECK(static_cast<double>(gradient.span<float>()[i]) ==
+          doctest::Approx(slope).epsilon(0.03).scale(1));
+  }
+}
+
 // Central differences against every gradient, without fake quantization (its gradient is no slope).
 TEST_CASE("gradients equal slopes") {
   F::Conv2dOptions options;
@@ -306,19 +324,7 @@ TEST_CASE("gradients equal slopes") {
       parameter->zero_grad();
     const Tensor dx = take(net.backward(grad));
     const auto compare = [&](Tensor& value, const Tensor& gradient) {
-      for (std::size_t i = 0; i < value.span<float>().size(); i += 7) {
-        const Tensor kept = value;
-        const auto at = [&](float step) {
-          Tensor moved = Tensor::of(kept.shape(), floats(kept));
-          moved.mutable_span<float>()[i] += step;
-          value = moved;
-          return loss();
-        };
-        const double slope = (at(1e-2F) - at(-1e-2F)) / 2e-2;
-        value = kept;
-        CHECK(static_cast<double>(gradient.span<float>()[i]) ==
-              doctest::Approx(slope).epsilon(0.03).scale(1));
-      }
+      check_slopes(value, gradient, 1e-2F, 7, loss);
     };
     const Tensor mean = bn.running_mean;
     const Tensor var = bn.running_var;
@@ -358,19 +364,7 @@ TEST_CASE("the gradients of a BatchNorm2d inside a convolution equal slopes") {
       grad.mutable_span<float>()[i] = 0.1F + 0.02F * static_cast<float>(i);
     const Tensor dx = take(conv.backward(grad));
     const auto compare = [&](Tensor& value, const Tensor& gradient) {
-      for (std::size_t i = 0; i < value.span<float>().size(); ++i) {
-        const Tensor kept = value;
-        const auto at = [&](float step) {
-          Tensor moved = Tensor::of(kept.shape(), floats(kept));
-          moved.mutable_span<float>()[i] += step;
-          value = moved;
-          return loss();
-        };
-        const double slope = (at(4e-3F) - at(-4e-3F)) / 8e-3;
-        value = kept;
-        CHECK(static_cast<double>(gradient.span<float>()[i]) ==
-              doctest::Approx(slope).epsilon(0.03).scale(1));
-      }
+      check_slopes(value, gradient, 4e-3F, 1, loss);
     };
     compare(x, dx);
     for (Trained* parameter : {&conv.weight, &*conv.bias, &conv.bn->weight, &conv.bn->bias})

@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "base/text.h"
 #include "nn/fake_quantize.h"
 #include "nn/observer.h"
 #include "nn/wire.h"
@@ -198,9 +199,22 @@ class LearnableHandle final : public ProcessHandle<nn::LearnableFakeQuantize> {
   void enable_static_observation() { process_->enable_static_observation(); }
   val scale() const { return to_array(process_->scale()); }
   val zero_point() const { return to_array(process_->zero_point()); }
-  void set_parameters(val scale, val zero_point) {
-    process_->scale() = numbers_from<float>(scale);
-    process_->zero_point() = numbers_from<float>(zero_point);
+  // As many of each as there are.
+  val set_parameters(val scale, val zero_point) {
+    return outcome([&]() -> Result<val> {
+      std::vector<float> scales = numbers_from<float>(scale);
+      std::vector<float> zero_points = numbers_from<float>(zero_point);
+      const std::size_t count = process_->scale().size();
+      if (scales.size() != count || zero_points.size() != count) {
+        return Error{Code::kShapeMismatch,
+                     text("There are ", scales.size(), " scales and ", zero_points.size(),
+                          " zero points for ", count, " of each."),
+                     "setParameters", "Give as many as `scale` and `zeroPoint` have."};
+      }
+      process_->scale() = std::move(scales);
+      process_->zero_point() = std::move(zero_points);
+      return val::undefined();
+    });
   }
 };
 

@@ -1,5 +1,5 @@
-// Float modules: what a model is before it is converted. Parameters are plain fields, for training loops of your own; what they compute
-// runs in WebAssembly, so that every engine gives the same bits.
+// Float modules: what a model is before it is converted. Parameters are plain fields, for training loops of your own. Convolutions, linear
+// layers and BatchNorms run in WebAssembly and give the same bits everywhere; ELU, Sigmoid and Softmax take Math.exp of the browser.
 
 import { OctavoError } from '../errors.js';
 import { Tensor } from '../tensor.js';
@@ -146,7 +146,9 @@ export abstract class BatchNorm extends Layer {
     return state;
   }
   protected override loadOwnState(state: StateDict): void {
-    loadFields(this, state, stateKeys, ['num_batches_tracked']);
+    const shape = [this.numFeatures];
+    const fields = Object.entries(stateKeys).map(([key, field]) => [key, { field, shape }] as const);
+    loadFields<BatchNorm>(this, state, Object.fromEntries(fields), ['num_batches_tracked']);
     const count = state.get('num_batches_tracked');
     if (count instanceof Tensor) this.numBatchesTracked = Number(count.data[0]);
   }
@@ -155,26 +157,36 @@ export abstract class BatchNorm extends Layer {
   }
 }
 
-/** Strictly: copies state[key] into module[field], and complains of keys that are missing, unexpected or of another size. */
-function loadFields<M extends Layer>(module: M, state: StateDict, fields: Record<string, keyof M>, optional: string[] = []): void {
+/**
+ * Strictly, and all or nothing: copies state[key] into module[field], float32 of that shape; complains of keys that are missing,
+ * unexpected or of another size.
+ */
+function loadFields<M extends Layer>(
+  module: M,
+  state: StateDict,
+  fields: Record<string, { field: keyof M; shape: readonly number[] }>,
+  optional: string[] = [],
+): void {
   const wrong: string[] = [];
-  const wanted = Object.entries(fields).filter(([, field]) => module[field] !== undefined);
-  for (const [key, field] of wanted) {
+  const wanted = Object.entries(fields).filter(([, { field }]) => module[field] !== undefined);
+  for (const [key, { shape }] of wanted) {
     const value = state.get(key);
-    const to = module[field] as Float32Array;
-    if (!(value instanceof Tensor)) wrong.push(`missing key "${key}"`);
-    else if (value.data.length !== to.length) wrong.push(`size mismatch for ${key}: ${value.data.length} instead of ${to.length}`);
-    else to.set(value.data as Float32Array);
+    if (value === undefined) wrong.push(`missing key "${key}"`);
+    else if (!(value instanceof Tensor) || value.type !== 'float32') wrong.push(`${key} is not float32`);
+    else if (value.shape.join() !== shape.join())
+      wrong.push(`size mismatch for ${key}: [${value.shape.join(', ')}] instead of [${shape.join(', ')}]`);
   }
   const known = new Set([...wanted.map(([key]) => key), ...optional]);
   for (const key of state.keys()) if (!known.has(key)) wrong.push(`unexpected key "${key}"`);
-  if (wrong.length === 0) return;
-  throw new OctavoError({
-    code: 'INVALID_STATE',
-    what: `Error(s) in loading state_dict: ${wrong.join('; ')}.`,
-    where: module.constructor.name,
-    hint: 'Save and load with the same modules.',
-  });
+  if (wrong.length > 0) {
+    throw new OctavoError({
+      code: 'INVALID_STATE',
+      what: `Error(s) in loading state_dict: ${wrong.join('; ')}.`,
+      where: module.constructor.name,
+      hint: 'Save and load with the same modules.',
+    });
+  }
+  for (const [key, { field }] of wanted) (module[field] as Float32Array).set((state.get(key) as Floats).data);
 }
 
 export class BatchNorm1d extends BatchNorm {
@@ -255,7 +267,7 @@ export class LeakyReLU extends Layer {
     this.negativeSlope = negativeSlope;
   }
   forward(x: Value): Value {
-    return mapped(floats(x, 'LeakyReLU'), (value) => (value > 0 ? value : this.negativeSlope * value));
+    return mapped(floats(x, 'LeakyReLU'), (value) => (value > 0 ? value : Math.fround(this.negativeSlope) * value));
   }
   protected override describe(): string {
     return `negative_slope=${this.negativeSlope}`;
@@ -344,7 +356,10 @@ export class Linear extends Layer {
     return state;
   }
   protected override loadOwnState(state: StateDict): void {
-    loadFields<Linear>(this, state, { weight: 'weight', bias: 'bias' });
+    loadFields<Linear>(this, state, {
+      weight: { field: 'weight', shape: [this.outFeatures, this.inFeatures] },
+      bias: { field: 'bias', shape: [this.outFeatures] },
+    });
   }
   protected override describe(): string {
     return `in_features=${this.inFeatures}, out_features=${this.outFeatures}, bias=${this.bias !== undefined}`;
@@ -419,7 +434,10 @@ export class Conv2d extends Layer {
     return state;
   }
   protected override loadOwnState(state: StateDict): void {
-    loadFields<Conv2d>(this, state, { weight: 'weight', bias: 'bias' });
+    loadFields<Conv2d>(this, state, {
+      weight: { field: 'weight', shape: this.weightShape },
+      bias: { field: 'bias', shape: [this.outChannels] },
+    });
   }
   protected override describe(): string {
     return `${this.inChannels}, ${this.outChannels}, kernel_size=(${this.weightShape.slice(2).join(', ')})`;
@@ -445,8 +463,8 @@ export class FloatFunctional extends Module {
   add(a: Value, b: Value): Value {
     return this.#observed(this.#sum(a, b, 'add'));
   }
-  addRelu(a: Value, b: Value): Value {
-    return this.#observed(mapped(this.#sum(a, b, 'addRelu'), (value) => Math.max(value, 0)));
+  addReLU(a: Value, b: Value): Value {
+    return this.#observed(mapped(this.#sum(a, b, 'addReLU'), (value) => Math.max(value, 0)));
   }
   mul(a: Value, b: Value): Value {
     const where = 'FloatFunctional.mul';

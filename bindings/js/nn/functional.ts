@@ -2,9 +2,10 @@
 //
 // Inputs are quint8 or qint8, per tensor. Functions without a grid keep the input's, or have the fixed one that torch gives them.
 
+import { OctavoError } from '../errors.js';
 import { engine, unwrap } from './engine.js';
 import type { Backend } from './qconfig.js';
-import { QTensor } from './tensor.js';
+import { codes, QTensor, whole } from './tensor.js';
 
 /** The scale and zero point of a result. */
 export interface OutputGrid {
@@ -12,18 +13,23 @@ export interface OutputGrid {
   zeroPoint: number;
 }
 type Pair = number | readonly [number, number];
-export const pair = (value: Pair): readonly [number, number] => (typeof value === 'number' ? [value, value] : value);
+/** Height and width. @throws OctavoError INVALID_OPTION for anything but a whole number or two */
+export function pair(value: Pair): readonly [number, number] {
+  const both = typeof value === 'number' ? [value, value] : value;
+  if (Array.isArray(both) && both.length === 2 && both.every(Number.isSafeInteger)) return both as [number, number];
+  throw new OctavoError({
+    code: 'INVALID_OPTION',
+    what: `${JSON.stringify(value)} is no size of two dimensions.`,
+    where: 'nn',
+    hint: 'Give a whole number, or two: [height, width].',
+  });
+}
 
-const call = (name: string, inputs: readonly QTensor[], options: object = {}): QTensor =>
-  new QTensor(
-    unwrap(
-      engine().functional(
-        name,
-        inputs.map((x) => x.wire()),
-        options,
-      ),
-    ),
-  );
+function call(name: string, inputs: readonly QTensor[], options: object = {}): QTensor {
+  const wires = inputs.map((x) => codes(x, `functional.${name}`).wire());
+  if ('zeroPoint' in options) whole(options.zeroPoint as number, 'zeroPoint');
+  return new QTensor(unwrap(engine().functional(name, wires, options)));
+}
 
 export const relu = (x: QTensor): QTensor => call('relu', [x]);
 export const relu6 = (x: QTensor): QTensor => call('relu6', [x]);
@@ -39,9 +45,9 @@ export const elu = (x: QTensor, alpha: number, grid: OutputGrid): QTensor => cal
 export const softmax = (x: QTensor, dim: number, grid: OutputGrid): QTensor => call('softmax', [x], { dim, ...grid });
 
 export const add = (a: QTensor, b: QTensor, grid: OutputGrid): QTensor => call('add', [a, b], grid);
-export const addRelu = (a: QTensor, b: QTensor, grid: OutputGrid): QTensor => call('addRelu', [a, b], grid);
+export const addReLU = (a: QTensor, b: QTensor, grid: OutputGrid): QTensor => call('addRelu', [a, b], grid);
 export const mul = (a: QTensor, b: QTensor, grid: OutputGrid): QTensor => call('mul', [a, b], grid);
-export const mulRelu = (a: QTensor, b: QTensor, grid: OutputGrid): QTensor => call('mulRelu', [a, b], grid);
+export const mulReLU = (a: QTensor, b: QTensor, grid: OutputGrid): QTensor => call('mulRelu', [a, b], grid);
 export const addScalar = (x: QTensor, c: number): QTensor => call('addScalar', [x], { c });
 export const mulScalar = (x: QTensor, c: number): QTensor => call('mulScalar', [x], { c });
 export const cat = (parts: readonly QTensor[], dim: number, grid: OutputGrid): QTensor => call('cat', parts, { dim, ...grid });
@@ -82,5 +88,15 @@ export const meanHw = (x: QTensor, { keepdim = false }: { keepdim?: boolean } = 
 export const interpolate = (
   x: QTensor,
   { size, mode = 'nearest', alignCorners = false }: { size: Pair; mode?: 'nearest' | 'bilinear'; alignCorners?: boolean },
-): QTensor => call('interpolate', [x], { size: pair(size), mode, alignCorners });
+): QTensor => {
+  if (mode !== 'nearest' && mode !== 'bilinear') {
+    throw new OctavoError({
+      code: 'INVALID_OPTION',
+      what: `mode = '${String(mode)}' is not known for codes.`,
+      where: 'functional.interpolate',
+      hint: "Use 'nearest' or 'bilinear'.",
+    });
+  }
+  return call('interpolate', [x], { size: pair(size), mode, alignCorners });
+};
 export const flatten = (x: QTensor, startDim = 1): QTensor => call('flatten', [x], { startDim });

@@ -84,7 +84,7 @@ abstract class Process<T extends NativeProcess> implements PostProcess {
   observed(): boolean {
     return this.native.get().observed();
   }
-  /** The state as bytes, for load() of another one of the same kind and options. */
+  /** The state as bytes, for load() of another one of the same kind; options are not in it. */
   save(): Uint8Array {
     return this.native.get().save() as Uint8Array;
   }
@@ -101,6 +101,7 @@ abstract class Process<T extends NativeProcess> implements PostProcess {
     this.close();
   }
   toString(): string {
+    if (!this.observed()) return `${this.constructor.name}(dtype=torch.${this.dtype})`;
     const { scale, zeroPoint } = this.calculateQParams();
     return `${this.constructor.name}(scale=${scale.join(', ')}, zero_point=${zeroPoint.join(', ')}, dtype=torch.${this.dtype})`;
   }
@@ -277,9 +278,9 @@ export class LearnableFakeQuantize extends Process<NativeLearnable> {
   get zeroPoint(): number[] {
     return this.native.get().zeroPoint() as number[];
   }
-  /** What an optimizer's step made of them. */
+  /** What an optimizer's step made of them. @throws OctavoError SHAPE_MISMATCH for another number of them */
   setParameters({ scale, zeroPoint }: QParams): void {
-    this.native.get().setParameters(scale, zeroPoint);
+    unwrap(this.native.get().setParameters(scale, zeroPoint));
   }
 }
 

@@ -9,7 +9,19 @@ import type { OutputGrid } from './functional.js';
 import * as functional from './functional.js';
 import { Layer, Module, type StateDict, type Value } from './module.js';
 import type { Backend } from './qconfig.js';
-import { fromWire, type QDType, QTensor, type QWire, quantizePerTensor, type TensorLike, tensor, toWire, type Wire } from './tensor.js';
+import {
+  codes,
+  fromWire,
+  type QDType,
+  QTensor,
+  type QWire,
+  quantizePerTensor,
+  type TensorLike,
+  tensor,
+  toWire,
+  type Wire,
+  whole,
+} from './tensor.js';
 import { type Observed, quantizeWeight } from './weight.js';
 
 /** A parameter: numbers, a tensor, or codes (per tensor, or per channel along axis 0), which are dequantized once. */
@@ -27,24 +39,13 @@ export interface FloatBatchNorm extends Observed {
   momentum?: number;
 }
 
-const parameterWire = (value: Parameter | undefined): Wire | undefined => {
-  if (value === undefined) return undefined;
+const parameterWire = (value: Parameter | null | undefined): Wire | undefined => {
+  if (value === undefined || value === null) return undefined; // torch's None
   if (value instanceof QTensor) return value.wire();
   return toWire(value instanceof Tensor ? value : tensor(value as Float32Array));
 };
 
 const fromAnyWire = (wire: Wire | QWire): Tensor | QTensor => ('scheme' in wire ? new QTensor(wire) : fromWire(wire));
-
-/** The codes in `x`. @throws OctavoError for floats, as torch does for a CPU tensor in a quantized op */
-export function codes(x: Value, where: string): QTensor {
-  if (x instanceof QTensor) return x;
-  throw new OctavoError({
-    code: 'UNSUPPORTED_DTYPE',
-    what: `Expected a quantized tensor, got ${x instanceof Tensor ? x.type : typeof x}.`,
-    where,
-    hint: 'Quantize it first: quantizePerTensor(x, scale, zeroPoint, dtype), or a QuantStub in the model.',
-  });
-}
 
 /** The output grid that an observer found. @throws OctavoError INVALID_STATE where there is none */
 function gridOf(module: Observed, given: Partial<OutputGrid>, where: string): OutputGrid {
@@ -76,8 +77,9 @@ export interface ParameterError {
 abstract class Packed extends Layer {
   protected readonly native: Native<NativeModule>;
 
-  constructor(kind: string, options: object) {
+  constructor(kind: string, options: { zeroPoint: number; [name: string]: unknown }) {
     super();
+    whole(options.zeroPoint, 'zeroPoint');
     this.training = false;
     this.native = new Native(unwrap<NativeModule>(engine().QuantizedModule.make(kind, options)), kind);
   }
@@ -203,12 +205,13 @@ const gridState = ({ scale, zeroPoint }: OutputGrid): StateDict =>
 function loadGrid(module: Module & OutputGrid, state: StateDict): void {
   const scale = state.get('scale');
   const zeroPoint = state.get('zero_point');
-  if (state.size !== 2 || !(scale instanceof Tensor) || !(zeroPoint instanceof Tensor)) {
+  const single = (value: Tensor | QTensor | undefined): value is Tensor => value instanceof Tensor && value.data.length === 1;
+  if (state.size !== 2 || !single(scale) || !single(zeroPoint)) {
     throw new OctavoError({
       code: 'INVALID_STATE',
       what: `The state dict has the keys ${[...state.keys()].join(', ') || '(none)'}.`,
       where: module.constructor.name,
-      hint: 'It needs scale and zero_point, and nothing else.',
+      hint: 'It needs scale and zero_point, a number each, and nothing else.',
     });
   }
   module.scale = Number(scale.data[0]);
@@ -437,8 +440,8 @@ export class QFunctional extends Module {
   add(a: Value, b: Value): QTensor {
     return functional.add(codes(a, 'QFunctional.add'), codes(b, 'QFunctional.add'), this);
   }
-  addRelu(a: Value, b: Value): QTensor {
-    return functional.addRelu(codes(a, 'QFunctional.addRelu'), codes(b, 'QFunctional.addRelu'), this);
+  addReLU(a: Value, b: Value): QTensor {
+    return functional.addReLU(codes(a, 'QFunctional.addReLU'), codes(b, 'QFunctional.addReLU'), this);
   }
   mul(a: Value, b: Value): QTensor {
     return functional.mul(codes(a, 'QFunctional.mul'), codes(b, 'QFunctional.mul'), this);

@@ -1,4 +1,4 @@
-// Quantized tensors, with torch's names: quantizePerTensor(x, { scale, zeroPoint, dtype }), q.dequantize(), q.intRepr() ...
+// Quantized tensors, with torch's names: quantizePerTensor(x, scale, zeroPoint, dtype), q.dequantize(), q.intRepr() ...
 
 import { OctavoError } from '../errors.js';
 import { elements, Tensor, type TensorData, type TensorType, tensorOfBytes } from '../tensor.js';
@@ -10,6 +10,17 @@ export type QDType = 'quint8' | 'qint8' | 'qint32';
 export type QScheme = 'per_tensor_affine' | 'per_tensor_symmetric' | 'per_channel_affine' | 'per_channel_symmetric';
 /** How the elements lie: row-major (NCHW), or NHWC and NDHWC. */
 export type MemoryFormat = 'contiguous_format' | 'channels_last';
+
+/** The codes in `x`. @throws OctavoError for floats, as torch does for a CPU tensor in a quantized op */
+export function codes(x: unknown, where: string): QTensor {
+  if (x instanceof QTensor) return x;
+  throw new OctavoError({
+    code: 'UNSUPPORTED_DTYPE',
+    what: `Expected a quantized tensor, got ${x instanceof Tensor ? x.type : typeof x}.`,
+    where,
+    hint: 'Quantize it first: quantizePerTensor(x, scale, zeroPoint, dtype), or a QuantStub in the model.',
+  });
+}
 
 /** A Tensor, or plain data and shape: float32 numbers unless the typed array says otherwise. */
 export type TensorLike = Tensor | { data: TensorData[TensorType] | readonly number[]; shape: readonly number[] };
@@ -28,6 +39,18 @@ export interface QWire extends Wire {
   axis?: number;
   format: MemoryFormat;
 }
+
+/** @throws OctavoError INVALID_OPTION for what is no whole number: the WebAssembly module would cut it off */
+export function whole(value: number, name: string): number {
+  if (Number.isSafeInteger(value)) return value;
+  throw new OctavoError({
+    code: 'INVALID_OPTION',
+    what: `${name} = ${String(value)} is no whole number.`,
+    where: name,
+    hint: 'Give a whole number.',
+  });
+}
+const wholes = (values: Iterable<number>, name: string): number[] => Array.from(values, (value) => whole(value, name));
 
 const bytesOf = (data: ArrayBufferView): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 
@@ -119,6 +142,14 @@ export class QTensor {
   }
   /** The same tensor with its elements in another order of memory. */
   contiguous({ memoryFormat = 'contiguous_format' }: { memoryFormat?: MemoryFormat } = {}): QTensor {
+    if (!['contiguous_format', 'channels_last'].includes(memoryFormat) || (memoryFormat === 'channels_last' && this.shape.length < 3)) {
+      throw new OctavoError({
+        code: 'INVALID_OPTION',
+        what: `A tensor of ${this.shape.length} dimensions has no memory format '${memoryFormat}'.`,
+        where: 'contiguous',
+        hint: "Use 'contiguous_format', or 'channels_last' where there are [N, C, ...] of 3 dimensions or more.",
+      });
+    }
     if (memoryFormat === this.memoryFormat) return this;
     return new QTensor(unwrap(engine().contiguous(this.#wire, memoryFormat === 'channels_last')));
   }
@@ -156,7 +187,7 @@ const schemeError = (what: string, wanted: string, qscheme: string): OctavoError
  * @throws OctavoError for a scale that is not positive, a zero point outside the dtype, an x that is not float32
  */
 export function quantizePerTensor(x: TensorLike, scale: number, zeroPoint: number, dtype: QDType): QTensor {
-  return new QTensor(unwrap(engine().quantizePerTensor(toWire(x), scale, zeroPoint, dtype)));
+  return new QTensor(unwrap(engine().quantizePerTensor(toWire(x), scale, whole(zeroPoint, 'zeroPoint'), dtype)));
 }
 
 /** torch.quantize_per_channel: a scale and a zero point for each index of `axis`. */
@@ -167,7 +198,8 @@ export function quantizePerChannel(
   axis: number,
   dtype: QDType,
 ): QTensor {
-  return new QTensor(unwrap(engine().quantizePerChannel(toWire(x), [...scales], [...zeroPoints], axis, dtype)));
+  const zeros = wholes(zeroPoints, 'zeroPoints');
+  return new QTensor(unwrap(engine().quantizePerChannel(toWire(x), [...scales], zeros, whole(axis, 'axis'), dtype)));
 }
 
 /** torch.dequantize. */
@@ -175,7 +207,7 @@ export const dequantize = (q: QTensor): Tensor<'float32'> => q.dequantize();
 
 /** torch._make_per_tensor_quantized_tensor: codes (uint8, int8, int32) that are there already. */
 export function makePerTensorQuantizedTensor(codes: TensorLike, scale: number, zeroPoint: number): QTensor {
-  const grid = { scales: [scale], zeroPoints: [zeroPoint], scheme: 'per_tensor_affine' };
+  const grid = { scales: [scale], zeroPoints: [whole(zeroPoint, 'zeroPoint')], scheme: 'per_tensor_affine' };
   return new QTensor(unwrap(engine().makeQuantized(toWire(codes), grid)));
 }
 
@@ -186,6 +218,11 @@ export function makePerChannelQuantizedTensor(
   zeroPoints: Iterable<number>,
   axis: number,
 ): QTensor {
-  const grid = { scales: [...scales], zeroPoints: [...zeroPoints], axis, scheme: 'per_channel_affine' };
+  const grid = {
+    scales: [...scales],
+    zeroPoints: wholes(zeroPoints, 'zeroPoints'),
+    axis: whole(axis, 'axis'),
+    scheme: 'per_channel_affine',
+  };
   return new QTensor(unwrap(engine().makeQuantized(toWire(codes), grid)));
 }

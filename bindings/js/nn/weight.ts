@@ -3,7 +3,7 @@
 import type { PostProcess } from './module.js';
 import { MinMaxObserver } from './observer.js';
 import type { QConfig } from './qconfig.js';
-import { type QTensor, quantizePerChannel, quantizePerTensor, tensor } from './tensor.js';
+import { type QScheme, type QTensor, quantizePerChannel, quantizePerTensor, tensor } from './tensor.js';
 
 /** A float module may carry the observer of its output, and how to quantize its weight. */
 export interface Observed {
@@ -22,6 +22,8 @@ export function quantizeWeight(weight: Float32Array, shape: readonly number[], {
   const values = tensor(weight, shape);
   observer.forward(values);
   const { scale, zeroPoint } = observer.calculateQParams();
-  if (scale.length > 1) return quantizePerChannel(values, scale, zeroPoint, 0, 'qint8');
+  // A weight of one output channel is per channel too, where its observer is.
+  const { qscheme } = observer as { qscheme?: QScheme };
+  if (qscheme?.startsWith('per_channel') ?? scale.length > 1) return quantizePerChannel(values, scale, zeroPoint, 0, 'qint8');
   return quantizePerTensor(values, scale[0] as number, zeroPoint[0] as number, 'qint8');
 }

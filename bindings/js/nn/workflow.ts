@@ -293,17 +293,10 @@ export function prepareQat<M extends Module>(model: M): M {
 /** Whether a process has seen data; those of your own say so, or are believed. */
 const hasSeen = (process: PostProcess & { observed?: () => boolean }): boolean => process.observed?.() ?? true;
 
-function converted(module: Module, path: string): Module {
-  const row = rowOf(module);
-  if (!row) {
-    for (const [name, child] of module.namedChildren()) {
-      const made = converted(child, path ? `${path}.${name}` : name);
-      if (made !== child) module.setChild(name, made);
-    }
-    return module;
-  }
+/** What `module` becomes; itself where nothing is to be done. @throws OctavoError INVALID_STATE */
+function convertedOf(module: Module, row: ConvertRow, path: string): Module {
   if (!module.qconfig) return module;
-  const process = module.activationPostProcess as (PostProcess & { dtype?: QDType; close?: () => void }) | undefined;
+  const process = module.activationPostProcess as (PostProcess & { dtype?: QDType }) | undefined;
   if (!row.observed) return row.to(module as never, { scale: 1, zeroPoint: 0, dtype: 'quint8' });
   if (process && !hasSeen(process) && module instanceof float.FloatFunctional && module.scalarsUsed) {
     return new quantized.QFunctional(); // torch's default grid, which sums with constants do not read
@@ -317,25 +310,44 @@ function converted(module: Module, path: string): Module {
     });
   }
   const { scale, zeroPoint }: QParams = process.calculateQParams();
-  const made = row.to(module as never, {
-    scale: scale[0] as number,
-    zeroPoint: zeroPoint[0] as number,
-    dtype: process.dtype ?? 'quint8',
-  });
-  unobserve(module);
-  process.close?.();
-  const trainedWith = row.weighted?.(module as never).weightFakeQuant as { close?: () => void } | undefined;
-  trainedWith?.close?.();
-  return made;
+  return row.to(module as never, { scale: scale[0] as number, zeroPoint: zeroPoint[0] as number, dtype: process.dtype ?? 'quint8' });
+}
+
+/** Every module with a row, with what it becomes. */
+function conversions(module: Module, path: string, found: Map<Module, Module>): Map<Module, Module> {
+  const row = rowOf(module);
+  if (row) found.set(module, found.get(module) ?? convertedOf(module, row, path));
+  else for (const [name, child] of module.namedChildren()) conversions(child, path ? `${path}.${name}` : name, found);
+  return found;
+}
+
+/** Puts the replacements into the tree. */
+function replaceBelow(module: Module, made: ReadonlyMap<Module, Module>): Module {
+  const own = made.get(module);
+  if (own) return own;
+  for (const [name, child] of module.namedChildren()) {
+    const replacement = replaceBelow(child, made);
+    if (replacement !== child) module.setChild(name, replacement);
+  }
+  return module;
 }
 
 /**
- * torch.ao.quantization.convert: every observed module becomes its quantized form with the scale and zero point that were found.
+ * torch.ao.quantization.convert: every observed module becomes its quantized form with the scale and zero point that were found. All or
+ * nothing: where it throws, the model is as it was.
  *
  * @throws OctavoError INVALID_STATE for observers that have seen nothing
  */
 export function convert<M extends Module>(model: M): M {
-  return converted(model, '') as M;
+  const made = conversions(model, '', new Map());
+  const converted = replaceBelow(model, made);
+  for (const [module, replacement] of made) {
+    if (replacement === module) continue;
+    const trainedWith = rowOf(module)?.weighted?.(module as never).weightFakeQuant;
+    for (const process of [module.activationPostProcess, trainedWith]) (process as { close?: () => void } | undefined)?.close?.();
+    unobserve(module);
+  }
+  return converted as M;
 }
 
 /** The modules that quantizeDynamic() knows, and what becomes of them. */
@@ -350,8 +362,9 @@ const dynamicRows: { from: Class; to: (module: never) => Module }[] = [
  *
  * @throws OctavoError INVALID_OPTION for types without a dynamic form
  */
-export function quantizeDynamic<M extends Module>(model: M, types: readonly Class[] = [float.Linear]): M {
-  const unknown = types.find((type) => !dynamicRows.some(({ from }) => from === type));
+export function quantizeDynamic<M extends Module>(model: M, types: Iterable<Class> = [float.Linear]): M {
+  const wanted = new Set<unknown>(types);
+  const unknown = [...types].find((type) => !dynamicRows.some(({ from }) => from === type));
   if (unknown) {
     throw new OctavoError({
       code: 'INVALID_OPTION',
@@ -360,14 +373,10 @@ export function quantizeDynamic<M extends Module>(model: M, types: readonly Clas
       hint: `What has one: ${dynamicRows.map(({ from }) => from.name).join(', ')}.`,
     });
   }
-  const replaced = (module: Module): Module => {
-    const row = types.includes(module.constructor as Class) && dynamicRows.find(({ from }) => module.constructor === from);
-    if (row) return row.to({ ...module, qconfig: module.qconfig ?? defaultDynamicQConfig } as never);
-    for (const [name, child] of module.namedChildren()) {
-      const made = replaced(child);
-      if (made !== child) module.setChild(name, made);
-    }
-    return module;
-  };
-  return replaced(model) as M;
+  const made = new Map<Module, Module>();
+  for (const [, module] of model.namedModules()) {
+    const row = wanted.has(module.constructor) && dynamicRows.find(({ from }) => module.constructor === from);
+    if (row) made.set(module, row.to({ ...module, qconfig: module.qconfig ?? defaultDynamicQConfig } as never));
+  }
+  return replaceBelow(model, made) as M;
 }

@@ -239,6 +239,12 @@ Status BatchNorm::load_state_dict(const StateDict& state) {
   OCTAVO_TRY(const double scale, reader.number("scale"));
   OCTAVO_TRY(const std::int64_t zero_point, reader.integer("zero_point"));
   OCTAVO_CHECK_OK(reader.finish());
+  if (const Shape& shape = shape_of(loaded.running_mean); shape != Shape{num_features_}) {
+    return error(Code::kShapeMismatch,
+                 text("size mismatch for running_mean: ", shape.to_string(), " instead of [",
+                      num_features_, "]."),
+                 "Load it into a module of as many features.");
+  }
   BatchNorm copy = *this;  // a dict that does not fit leaves the module as it was
   OCTAVO_CHECK_OK(copy.set_parameters(std::move(loaded)));
   OCTAVO_CHECK_OK(copy.set_output(scale, zero_point));
