@@ -1,15 +1,13 @@
 // The demo page in a real browser, used as a person would.
 
 import assert from 'node:assert/strict';
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, describe, test } from 'node:test';
-import { PNG } from 'pngjs';
+import { after, describe, test } from 'node:test';
 import { createEngine, Model, quantizeStatic } from '../../dist/index.js';
 import { decodePicture } from '../../dist/pictures-node.js';
 import { convModel, digits, digitsModel, onnx, root } from '../js/support.mjs';
-import { browserName, openPage } from './support.mjs';
+import { browserName, openPage, temporaryFiles } from './support.mjs';
 
 const text = (page, selector) => page.$eval(selector, (element) => element.textContent);
 /** Clicks by script: a smooth scroll under way must not make the pointer miss. */
@@ -41,21 +39,8 @@ async function catchDownloads(page) {
 }
 
 describe(`the page in ${browserName}`, () => {
-  let folder;
-  before(() => {
-    folder = mkdtempSync(join(tmpdir(), 'octavo-page-'));
-  });
-  after(() => rmSync(folder, { recursive: true, force: true }));
-  const file = (name, bytes) => {
-    const path = join(folder, name);
-    writeFileSync(path, bytes);
-    return path;
-  };
-  const picture = ({ feed }, i) => {
-    const png = new PNG({ width: 28, height: 28 });
-    feed.data.forEach((value, at) => png.data.set([value * 255, value * 255, value * 255, 255], at * 4));
-    return file(`digit${i}.png`, PNG.sync.write(png));
-  };
+  const { folder, file, picture, close: removeFiles } = temporaryFiles();
+  after(removeFiles);
   const choose = async (page, input, ...paths) => (await page.$(input)).uploadFile(...paths);
 
   test('one press does everything with the sample; nothing leaves the page', async () => {

@@ -1,35 +1,17 @@
 // The page keeps to itself: what it may not do is refused by the browser, and what a file says stays text.
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { after, before, describe, test } from 'node:test';
-import { PNG } from 'pngjs';
+import { after, describe, test } from 'node:test';
 import { serve } from '../../tools/serve.mjs';
 import { digits, onnx } from '../js/support.mjs';
-import { browserName, launch, openPage } from './support.mjs';
+import { browserName, launch, openPage, temporaryFiles } from './support.mjs';
 
 const hostile = '<img src=x onerror="window.attacked=1">';
 
 describe(`the page in ${browserName} is closed`, () => {
-  let folder;
-  before(() => {
-    folder = mkdtempSync(join(tmpdir(), 'octavo-security-'));
-  });
-  after(() => rmSync(folder, { recursive: true, force: true }));
-
-  const file = (name, bytes) => {
-    const path = join(folder, name);
-    writeFileSync(path, bytes);
-    return path;
-  };
-  const picture = ({ feed }, i) => {
-    const png = new PNG({ width: 28, height: 28 });
-    feed.data.forEach((value, at) => png.data.set([value * 255, value * 255, value * 255, 255], at * 4));
-    return file(`digit${i}.png`, PNG.sync.write(png));
-  };
+  const { file, picture, close: removeFiles } = temporaryFiles();
+  after(removeFiles);
   /** A network in which everything that has a name is called something nasty. */
   const named = (op) =>
     onnx({

@@ -1,9 +1,10 @@
 // Opens the built page in the real browser that OCTAVO_BROWSER names, served as `npm start` serves it.
 
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { PNG } from 'pngjs';
 import puppeteer from 'puppeteer-core';
 import sirv from 'sirv';
 import { inRoot } from '../../tools/project.mjs';
@@ -126,4 +127,20 @@ export async function openPackage() {
       await server.close();
     },
   };
+}
+
+/** A folder for one file of tests: file(name, bytes) and picture(sample, i), a PNG of a digit, give paths in it; close() removes it. */
+export function temporaryFiles() {
+  const folder = mkdtempSync(join(tmpdir(), 'octavo-files-'));
+  const file = (name, bytes) => {
+    const path = join(folder, name);
+    writeFileSync(path, bytes);
+    return path;
+  };
+  const picture = ({ feed }, i) => {
+    const png = new PNG({ width: 28, height: 28 });
+    feed.data.forEach((value, at) => png.data.set([value * 255, value * 255, value * 255, 255], at * 4));
+    return file(`digit${i}.png`, PNG.sync.write(png));
+  };
+  return { folder, file, picture, close: () => rmSync(folder, { recursive: true, force: true }) };
 }
