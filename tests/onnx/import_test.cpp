@@ -273,10 +273,10 @@ TEST_CASE("import: external data comes from the files that are given, inside the
     OnnxFile file = small_file();
     file.initializers = {tensor_bytes("w", {2, 1, 3, 3}, 1, [&](pbf_writer& w) {
       place.emplace_back("location", "weights.bin");
-      for (const auto& [key, value] : place) {
-        w.add_message(13, message([&key = key, &value = value](pbf_writer& e) {
-                        e.add_string(1, key);
-                        e.add_string(2, value);
+      for (const auto& entry : place) {
+        w.add_message(13, message([&entry](pbf_writer& e) {
+                        e.add_string(1, entry.first);
+                        e.add_string(2, entry.second);
                       }));
       }
       w.add_enum(14, 1);
