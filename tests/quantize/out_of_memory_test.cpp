@@ -24,7 +24,7 @@ void check_each_failure(Work work) {
   work();
   const long needed = test::allocations;
   const long tries = std::min(needed, 200L);
-  REQUIRE(tries > 10);
+  REQUIRE(tries > 5);  // a session of 32-bit pointers makes nine
   long failures = 0;
   const auto fail = [&](long number) {
     test::allocations = 0;
