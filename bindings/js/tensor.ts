@@ -24,7 +24,7 @@ const constructors = {
 } as const;
 
 export const elements = (shape: readonly number[]): number => shape.reduce((product, dim) => product * dim, 1);
-export const isTensorType = (type: string): type is TensorType => type in constructors;
+export const isTensorType = (type: string): type is TensorType => Object.hasOwn(constructors, type);
 
 /** The type that a typed array stands for by itself; bool arrays need a Tensor. */
 export function typeOf(data: unknown): TensorType | undefined {
@@ -39,8 +39,16 @@ export class Tensor<T extends TensorType = TensorType> {
   readonly data: TensorData[T];
   readonly shape: readonly number[];
 
-  /** @throws OctavoError SAMPLE_SHAPE where `data` has not as many elements as `shape`. */
+  /** @throws OctavoError SAMPLE_SHAPE where `data` has not as many elements as `shape`, SAMPLE_DTYPE where it is not of `type`. */
   constructor(type: T, data: TensorData[T], shape: readonly number[]) {
+    if (!isTensorType(type) || !(data instanceof constructors[type]) || !Array.isArray(shape)) {
+      throw new OctavoError({
+        code: 'SAMPLE_DTYPE',
+        what: `A tensor of ${String(type)} cannot be made of these.`,
+        where: 'Tensor',
+        hint: "Give its type, a typed array of that, and an array of dimensions: ('float32', new Float32Array(2), [1, 2]).",
+      });
+    }
     if (elements(shape) !== data.length) {
       throw new OctavoError({
         code: 'SAMPLE_SHAPE',

@@ -28,9 +28,9 @@ void add_to_bins(std::span<const float> values, float min, float max, std::vecto
   const auto count = static_cast<float>(bins.size());
   for (const float value : values) {
     if (!(value >= min && value <= max)) continue;
-    auto bin = static_cast<std::size_t>((value - min) * count / (max - min));
-    if (bin >= bins.size()) bin = bins.size() - 1;
-    bins[bin] += 1;
+    // Not below count: the last bin's end, or a range too wide for float32.
+    const float place = (value - min) * count / (max - min);
+    bins[place < count ? static_cast<std::size_t>(place) : bins.size() - 1] += 1;
   }
 }
 

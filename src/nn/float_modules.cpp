@@ -315,7 +315,10 @@ Result<Tensor> ReLU6::gradient(const Tensor& grad_out) {
 
 Result<Value> MaxPool2d::forward(const Value& x) {
   return either(
-      x, [this](const Tensor& t) { return F::max_pool2d(t, kernel_size_, stride_, padding_); },
+      x,
+      [this](const Tensor& t) {
+        return F::max_pool2d(t, {kernel_size_, stride_, padding_});
+      },
       [this](const QTensor& q) {
         F::Pool2d pool;
         pool.kernel_size = kernel_size_;

@@ -5,9 +5,9 @@
 
 #include "base/text.h"
 #include "kernels/codes.h"
-#include "kernels/softmax/softmax.h"
 #include "nn/checks.h"
 #include "nn/functional.h"
+#include "nn/functional_float.h"
 #include "nn/tables.h"
 
 namespace octavo::nn::functional {
@@ -117,23 +117,7 @@ Result<QTensor> softmax(const QTensor& x, std::int64_t dim, double scale, std::i
   constexpr std::string_view kWhere = "quantized::softmax";
   OCTAVO_CHECK_OK(check_activation(x, kWhere));
   OCTAVO_CHECK_OK(check_output_grid(scale, zero_point, x.dtype(), kWhere));
-  const auto axis = normalize_axis(dim, x.shape().rank());
-  if (!axis) {
-    return nn_error(Code::kShapeMismatch,
-                    text("Dimension out of range: dim = ", dim, " of ", x.shape().to_string(), "."),
-                    kWhere, "Give an axis of the tensor.");
-  }
-  std::size_t outer = 1;
-  std::size_t inner = 1;
-  for (int d = 0; d < x.shape().rank(); ++d) {
-    if (d < *axis) outer *= static_cast<std::size_t>(x.shape()[d]);
-    if (d > *axis) inner *= static_cast<std::size_t>(x.shape()[d]);
-  }
-  Tensor reals = x.dequantize();
-  Tensor out = Tensor::make(DType::kFloat32, x.shape());
-  kernels::best_row(kernels::softmax_kernels(), {})
-      .softmax(reals.span<float>().data(), out.mutable_span<float>().data(), outer,
-               static_cast<std::size_t>(x.shape()[*axis]), inner);
+  OCTAVO_TRY(const Tensor out, softmax(x.dequantize(), dim));
   OCTAVO_TRY(const QTensor codes, quantize(out, QGrid::per_tensor(scale, zero_point), x.dtype()));
   return codes.contiguous(x.memory_format());
 }

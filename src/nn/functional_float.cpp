@@ -13,9 +13,11 @@
 #include "kernels/felementwise/broadcast.h"
 #include "kernels/felementwise/unary.h"
 #include "kernels/fpool/fpool.h"
+#include "kernels/softmax/softmax.h"
 #include "nn/checks.h"
 #include "nn/conv_window.h"
 #include "nn/observer.h"
+#include "nn/pool_window.h"
 #include "nn/qtensor.h"
 #include "nn/runs.h"
 
@@ -435,40 +437,54 @@ Result<Tensor> adaptive_avg_pool2d(const Tensor& x, std::array<std::int64_t, 2> 
   return reorder(out, MemoryFormat::kChannelsLast, MemoryFormat::kContiguous);
 }
 
-Result<Tensor> max_pool2d(const Tensor& x, std::array<std::int64_t, 2> kernel_size,
-                          std::array<std::int64_t, 2> stride, std::array<std::int64_t, 2> padding) {
+Result<Tensor> max_pool2d(const Tensor& x, const Pool2d& pool) {
   OCTAVO_CHECK_OK(check_rank(x, 4, "max_pool2d"));
-  std::array<std::int64_t, 2> out_size{};
-  for (std::size_t axis = 0; axis < 2; ++axis) {
-    if (stride[axis] == 0) stride[axis] = kernel_size[axis];
-    if (kernel_size[axis] < 1 || stride[axis] < 1 || padding[axis] < 0 ||
-        2 * padding[axis] > kernel_size[axis]) {
-      return Error{Code::kInvalidOption, "pad should be at most half of effective kernel size",
-                   "max_pool2d", "Give kernel_size >= 1, stride >= 1, 0 <= padding <= kernel / 2."};
-    }
-    const std::int64_t room =
-        x.shape()[2 + static_cast<int>(axis)] + 2 * padding[axis] - kernel_size[axis];
-    if (room < 0)
-      return shape_error("max_pool2d",
-                         text("The input ", x.shape().to_string(), " is smaller than the kernel."),
-                         "Give a larger input.");
-    out_size[axis] = room / stride[axis] + 1;
-  }
+  OCTAVO_TRY(const PoolAxis h, pool_axis(x.shape(), 2, pool, true, "max_pool2d"));
+  OCTAVO_TRY(const PoolAxis w, pool_axis(x.shape(), 3, pool, true, "max_pool2d"));
   kernels::PoolGeometry window = geometry_of(x);
-  window.kernel_h = static_cast<int>(kernel_size[0]);
-  window.kernel_w = static_cast<int>(kernel_size[1]);
-  window.stride_h = static_cast<int>(stride[0]);
-  window.stride_w = static_cast<int>(stride[1]);
-  window.pad_top = window.pad_bottom = static_cast<int>(padding[0]);
-  window.pad_left = window.pad_right = static_cast<int>(padding[1]);
-  window.out_h = static_cast<int>(out_size[0]);
-  window.out_w = static_cast<int>(out_size[1]);
+  const auto small = [](std::int64_t value) { return static_cast<int>(value); };
+  window.kernel_h = small(h.kernel), window.kernel_w = small(w.kernel);
+  window.stride_h = small(h.stride), window.stride_w = small(w.stride);
+  window.dilation_h = small(h.dilation), window.dilation_w = small(w.dilation);
+  window.pad_top = window.pad_bottom = small(h.padding);
+  window.pad_left = window.pad_right = small(w.padding);
+  window.out_h = small(h.out), window.out_w = small(w.out);
   const Tensor image = reorder(x, MemoryFormat::kContiguous, MemoryFormat::kChannelsLast);
-  Tensor out =
-      Tensor::make(DType::kFloat32, {x.shape()[0], x.shape()[1], out_size[0], out_size[1]});
+  Tensor out = Tensor::make(DType::kFloat32, {x.shape()[0], x.shape()[1], h.out, w.out});
   fpool_kernel().max(image.span<float>().data(), out.mutable_span<float>().data(), window, 0,
                      window.rows());
   return reorder(out, MemoryFormat::kChannelsLast, MemoryFormat::kContiguous);
+}
+
+Result<Tensor> avg_pool2d(const Tensor& x, const Pool2d& pool) {
+  OCTAVO_CHECK_OK(check_rank(x, 4, "avg_pool2d"));
+  OCTAVO_TRY(const PoolAxis h, pool_axis(x.shape(), 2, pool, false, "avg_pool2d"));
+  OCTAVO_TRY(const PoolAxis w, pool_axis(x.shape(), 3, pool, false, "avg_pool2d"));
+  if (pool.divisor_override && *pool.divisor_override == 0)
+    return Error{Code::kInvalidOption, "divisor must be not zero.", "avg_pool2d", ""};
+  std::vector<std::int64_t> padded_rows, padded_columns;
+  const auto rows = pool_spans(h, padded_rows);
+  const auto columns = pool_spans(w, padded_columns);
+  Tensor out = Tensor::make(DType::kFloat32, {x.shape()[0], x.shape()[1], h.out, w.out});
+  const float* plane = x.span<float>().data();
+  float* y = out.mutable_span<float>().data();
+  for (std::int64_t n = 0; n < x.shape()[0] * x.shape()[1]; ++n, plane += h.in * w.in) {
+    for (std::size_t r = 0; r < rows.size(); ++r) {
+      for (std::size_t c = 0; c < columns.size(); ++c) {
+        const std::int64_t divisor = pool.divisor_override ? *pool.divisor_override
+                                     : pool.count_include_pad
+                                         ? padded_rows[r] * padded_columns[c]
+                                         : length(rows[r]) * length(columns[c]);
+        float sum = 0;
+        for (std::int64_t i = rows[r].first; i < rows[r].last; ++i)
+          for (std::int64_t j = columns[c].first; j < columns[c].last; ++j)
+            sum += plane[i * w.in + j];
+        // A window of padding alone, which ceil_mode can make, has the mean 0.
+        *y++ = divisor == 0 ? 0.0F : sum / static_cast<float>(divisor);
+      }
+    }
+  }
+  return out;
 }
 
 Result<Tensor> flatten(const Tensor& x, std::int64_t start_dim) {
@@ -511,6 +527,43 @@ Result<Tensor> add_scalar(const Tensor& x, double c) {
 }
 Result<Tensor> mul_scalar(const Tensor& x, double c) {
   return binary(x, like(x, c), kernels::Binary::kMul, "mul_scalar");
+}
+
+namespace {
+// f of each number, in double.
+template <class Function>
+Result<Tensor> each(const Tensor& x, std::string_view where, Function f) {
+  OCTAVO_CHECK_OK(check_float(x, where));
+  Tensor out = Tensor::make(DType::kFloat32, x.shape());
+  std::ranges::transform(x.span<float>(), out.mutable_span<float>().begin(), [&](float value) {
+    return static_cast<float>(f(static_cast<double>(value)));
+  });
+  return out;
+}
+}  // namespace
+
+Result<Tensor> elu(const Tensor& x, double alpha) {
+  return each(x, "elu", [alpha](double v) { return v > 0 ? v : alpha * std::expm1(v); });
+}
+Result<Tensor> sigmoid(const Tensor& x) {
+  return each(x, "sigmoid", [](double v) { return 1.0 / (1.0 + std::exp(-v)); });
+}
+
+Result<Tensor> softmax(const Tensor& x, std::int64_t dim) {
+  OCTAVO_CHECK_OK(check_float(x, "softmax"));
+  const std::optional<int> axis = normalize_axis(dim, x.shape().rank());
+  if (!axis) {
+    return Error{Code::kInvalidOption,
+                 text("Dimension out of range: ", dim, " for ", x.shape().to_string(), "."),
+                 "softmax", "Give an axis of the tensor."};
+  }
+  const Runs runs = runs_along(x.shape(), *axis);
+  Tensor out = Tensor::make(DType::kFloat32, x.shape());
+  if (x.elements() == 0) return out;
+  kernels::best_row(kernels::softmax_kernels(), {})
+      .softmax(x.span<float>().data(), out.mutable_span<float>().data(), runs.outer, runs.channels,
+               runs.inner);
+  return out;
 }
 
 Result<Tensor> cat(std::span<const Tensor> parts, std::int64_t dim) {

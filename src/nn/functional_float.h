@@ -12,6 +12,7 @@
 #include <span>
 
 #include "base/result.h"
+#include "nn/functional.h"
 #include "nn/state_dict.h"
 #include "tensor/tensor.h"
 
@@ -63,11 +64,18 @@ Result<Tensor> relu6_backward(const Tensor& grad_out, const Tensor& x);
 
 // x [N, C, H, W]: windows from floor(i H / out) to ceil((i + 1) H / out).
 Result<Tensor> adaptive_avg_pool2d(const Tensor& x, std::array<std::int64_t, 2> output_size);
-// Padding never wins; no dilation, no ceil_mode. stride 0: the kernel's size.
-Result<Tensor> max_pool2d(const Tensor& x, std::array<std::int64_t, 2> kernel_size,
-                          std::array<std::int64_t, 2> stride, std::array<std::int64_t, 2> padding);
+// Padding never wins.
+Result<Tensor> max_pool2d(const Tensor& x, const Pool2d& pool);
+// Sums in f32, row by row.
+Result<Tensor> avg_pool2d(const Tensor& x, const Pool2d& pool);
 // All axes from start_dim on as one.
 Result<Tensor> flatten(const Tensor& x, std::int64_t start_dim = 1);
+
+// x, and alpha * (e^x - 1) below 0; 1 / (1 + e^-x): in f64, rounded once.
+Result<Tensor> elu(const Tensor& x, double alpha);
+Result<Tensor> sigmoid(const Tensor& x);
+// Along axis `dim` (negative: from the end), as kernels/softmax computes it.
+Result<Tensor> softmax(const Tensor& x, std::int64_t dim);
 
 // Shapes broadcast by numpy's rule.
 Result<Tensor> add(const Tensor& a, const Tensor& b);

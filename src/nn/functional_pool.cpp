@@ -8,53 +8,13 @@
 #include "kernels/resize/resize.h"
 #include "nn/checks.h"
 #include "nn/functional.h"
+#include "nn/pool_window.h"
 
 namespace octavo::nn::functional {
 
 namespace {
 
-constexpr std::int64_t kMaxWindow = std::int64_t{1} << 15;
 constexpr std::int64_t kMaxPixels = std::int64_t{1} << 23;  // their sum fits 32 bits
-
-// One axis of a pool: torch's pooling_output_shape.
-struct Axis {
-  std::int64_t in, out, kernel, stride, padding, dilation;
-};
-
-Result<Axis> axis_of(const QTensor& x, int axis, const Pool2d& pool, bool dilates,
-                     std::string_view where) {
-  const auto i = static_cast<std::size_t>(axis - 2);
-  const std::int64_t kernel = pool.kernel_size[i];
-  const std::int64_t stride = pool.stride[i] == 0 ? kernel : pool.stride[i];
-  const std::int64_t padding = pool.padding[i];
-  const std::int64_t dilation = dilates ? pool.dilation[i] : 1;
-  const std::int64_t in = x.shape()[axis];
-  if (kernel < 1 || stride < 1 || dilation < 1 || kernel > kMaxWindow || stride > kMaxWindow ||
-      dilation > kMaxWindow) {
-    return nn_error(Code::kInvalidOption,
-                    text("kernel_size, stride and dilation should be greater than zero, got ",
-                         kernel, ", ", stride, ", ", dilation, "."),
-                    where, text("They lie between 1 and ", kMaxWindow, "."));
-  }
-  if (padding < 0 || padding > kernel / 2) {
-    return nn_error(Code::kInvalidOption,
-                    text("pad should be at most half of effective kernel size, but got pad = ",
-                         padding, ", kernel_size = ", kernel, "."),
-                    where, "");
-  }
-  const std::int64_t reach = in + 2 * padding - dilation * (kernel - 1) - 1;
-  const std::int64_t rounded = reach + (pool.ceil_mode ? stride - 1 : 0);
-  std::int64_t out = rounded < 0 ? 0 : rounded / stride + 1;
-  // The last window starts inside the image or its left padding.
-  if (pool.ceil_mode && (out - 1) * stride >= in + padding) --out;
-  if (out < 1) {
-    return nn_error(
-        Code::kShapeMismatch,
-        text("The input ", x.shape().to_string(), " is smaller than the window of ", kernel, "."),
-        where, "Use a smaller kernel or more padding.");
-  }
-  return Axis{in, out, kernel, stride, padding, dilation};
-}
 
 // One image after another through a kernel: run(in, out) on channels-last codes.
 template <class Run>
@@ -94,8 +54,6 @@ QTensor window_means(const QTensor& x, const std::vector<kernels::WindowSpan>& r
                     });
 }
 
-std::int64_t length(kernels::WindowSpan span) { return span.last - span.first; }
-
 // factor(row window index, column window index) for every window.
 template <class Factor>
 std::vector<float> factors_of(std::size_t rows, std::size_t columns, Factor factor) {
@@ -130,8 +88,8 @@ Status check_image(const QTensor& x, std::string_view where) {
 Result<QTensor> max_pool2d(const QTensor& x, const Pool2d& pool) {
   constexpr std::string_view kWhere = "quantized::max_pool2d";
   OCTAVO_CHECK_OK(check_image(x, kWhere));
-  OCTAVO_TRY(const Axis h, axis_of(x, 2, pool, true, kWhere));
-  OCTAVO_TRY(const Axis w, axis_of(x, 3, pool, true, kWhere));
+  OCTAVO_TRY(const PoolAxis h, pool_axis(x.shape(), 2, pool, true, kWhere));
+  OCTAVO_TRY(const PoolAxis w, pool_axis(x.shape(), 3, pool, true, kWhere));
   kernels::PoolGeometry g;
   const auto small = [](std::int64_t value) { return static_cast<int>(value); };
   g.in_h = small(h.in), g.in_w = small(w.in), g.channels = small(x.shape()[1]);
@@ -163,27 +121,14 @@ Result<QTensor> max_pool1d(const QTensor& x, const Pool2d& pool) {
 Result<QTensor> avg_pool2d(const QTensor& x, const Pool2d& pool, const Backend& backend) {
   constexpr std::string_view kWhere = "quantized::avg_pool2d";
   OCTAVO_CHECK_OK(check_image(x, kWhere));
-  OCTAVO_TRY(const Axis h, axis_of(x, 2, pool, false, kWhere));
-  OCTAVO_TRY(const Axis w, axis_of(x, 3, pool, false, kWhere));
+  OCTAVO_TRY(const PoolAxis h, pool_axis(x.shape(), 2, pool, false, kWhere));
+  OCTAVO_TRY(const PoolAxis w, pool_axis(x.shape(), 3, pool, false, kWhere));
   if (pool.divisor_override && *pool.divisor_override == 0) {
     return nn_error(Code::kInvalidOption, "divisor must be not zero.", kWhere, "");
   }
-  // Windows inside the image, and how long they are with the padding.
-  const auto spans = [](const Axis& axis, std::vector<std::int64_t>& padded) {
-    std::vector<kernels::WindowSpan> inside;
-    for (std::int64_t i = 0; i < axis.out; ++i) {
-      const std::int64_t first = i * axis.stride - axis.padding;
-      const std::int64_t last = std::min(first + axis.kernel, axis.in + axis.padding);
-      padded.push_back(last - first);
-      const std::int64_t begin = std::clamp<std::int64_t>(first, 0, axis.in);
-      inside.push_back({static_cast<std::int32_t>(begin),
-                        static_cast<std::int32_t>(std::clamp(last, begin, axis.in))});
-    }
-    return inside;
-  };
   std::vector<std::int64_t> padded_rows, padded_columns;
-  const auto rows = spans(h, padded_rows);
-  const auto columns = spans(w, padded_columns);
+  const auto rows = pool_spans(h, padded_rows);
+  const auto columns = pool_spans(w, padded_columns);
   const auto factors = factors_of(rows.size(), columns.size(), [&](std::size_t r, std::size_t c) {
     const std::int64_t divisor = pool.divisor_override    ? *pool.divisor_override
                                  : pool.count_include_pad ? padded_rows[r] * padded_columns[c]

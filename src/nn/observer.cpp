@@ -51,10 +51,9 @@ class UniformObserver final : public Observer {
                    "Observe finite values."};
     }
     if (row_.per_channel) return observe_channels(x);
+    if (row_.calib == "histogram") return observe_histogram(values);
     channels_.front()->observe(values);
-    // Infinities leave no trace in a histogram.
-    observed_ |= row_.calib != "histogram" ||
-                 std::ranges::any_of(values, [](float value) { return std::isfinite(value); });
+    observed_ = true;
     return ok_status();
   }
 
@@ -66,13 +65,23 @@ class UniformObserver final : public Observer {
         is_symmetric(spec_.qscheme) ? calib::Scheme::kSymmetric : calib::Scheme::kAffine;
     for (std::size_t c = 0; c < channels_.size(); ++c) {
       const calib::Range range = channels_[c]->range();
-      if (!std::isfinite(range.min) || !std::isfinite(range.max)) {
+      const auto refuse = [&](std::string_view problem, std::string_view hint) {
         return Error{Code::kNonFiniteSample,
-                     text("The observed range [", range.min, ", ", range.max, "] is not finite."),
+                     text("The observed range [", range.min, ", ", range.max, "] ", problem, "."),
                      row_.per_channel ? text(kind(), ", channel ", c) : std::string(kind()),
-                     "Observe finite values, or take a HistogramObserver, which drops infinities."};
+                     std::string(hint)};
+      };
+      if (!std::isfinite(range.min) || !std::isfinite(range.max)) {
+        return refuse(
+            "is not finite",
+            "Observe finite values, or take a HistogramObserver, which drops infinities.");
       }
       const calib::WideScaleZero grid = calib::torch_qparams(range, codes, scheme, eps_);
+      if (!std::isfinite(grid.scale)) {
+        return refuse(
+            "is wider than float32, and its scale infinite",
+            "Scale the values down, or take a symmetric qscheme, which needs half of it.");
+      }
       out.scale.push_back(grid.scale);
       out.zero_point.push_back(grid.zero_point);
     }
@@ -153,6 +162,28 @@ class UniformObserver final : public Observer {
   void make_channels(std::size_t count) {
     channels_.clear();
     while (channels_.size() < count) channels_.push_back(new_channel());
+  }
+
+  // Infinities leave no trace. What float32 cannot divide into bins is refused: torch's histc reads
+  // out of bounds there.
+  Status observe_histogram(std::span<const float> values) {
+    calib::Range finite = observed_ ? channels_.front()->seen()
+                                    : calib::Range{std::numeric_limits<float>::infinity(),
+                                                   -std::numeric_limits<float>::infinity()};
+    for (const float value : values) {
+      if (std::isinf(value)) continue;
+      finite = {std::min(finite.min, value), std::max(finite.max, value)};
+    }
+    if (!(finite.min <= finite.max)) return ok_status();
+    if (!std::isfinite((finite.max - finite.min) * static_cast<float>(options_.bins))) {
+      return Error{Code::kNonFiniteSample,
+                   text("The range [", finite.min, ", ", finite.max, "] is too wide for ",
+                        options_.bins, " bins in float32."),
+                   std::string(kind()), "Scale the values down, or take a MinMaxObserver."};
+    }
+    channels_.front()->observe(values);
+    observed_ = true;
+    return ok_status();
   }
 
   Status observe_channels(const Tensor& x) {

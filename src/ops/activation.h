@@ -17,6 +17,14 @@ inline constexpr AttrDef kActivationAttrs[] = {{"octavo_activation", AttrType::k
                                                {"octavo_min", AttrType::kFloat},
                                                {"octavo_max", AttrType::kFloat}};
 
+// What a session's byte form has added to the codes of a node's result (128 or -128). Operators
+// that round with the zero point inside declare it: their ties fall where the file's own codes put
+// them.
+inline constexpr AttrDef kFormShift{"octavo_form_shift", AttrType::kInt};
+inline std::int32_t form_shift(const Attrs& attrs) {
+  return static_cast<std::int32_t>(attrs.get_int(std::string(kFormShift.name), 0));
+}
+
 struct RealBounds {
   float lo = -std::numeric_limits<float>::infinity();
   float hi = std::numeric_limits<float>::infinity();

@@ -332,8 +332,10 @@ Result<Step> prepare_codes(const PrepareContext& context, Binary op) {
     };
   };
   if (op == Binary::kMul) {
-    finish(kernels::best_row(kernels::qmul_kernels(), context.policy()),
-           kernels::make_qmul_params(a, b, grid_of(result), bounds.lo, bounds.hi));
+    kernels::QMulParams params =
+        kernels::make_qmul_params(a, b, grid_of(result), bounds.lo, bounds.hi);
+    params.moved = form_shift(context.attrs());
+    finish(kernels::best_row(kernels::qmul_kernels(), context.policy()), params);
     return step;
   }
   const kernels::QAddKernel& add = kernels::best_row(kernels::qadd_kernels(), context.policy());
@@ -403,6 +405,8 @@ Result<Step> prepare_binary(const PrepareContext& context) {
 
 constexpr AttrDef kAddAttrs[] = {kActivationAttrs[0], kActivationAttrs[1], kActivationAttrs[2]};
 
+constexpr AttrDef kMulAttrs[] = {kFormShift};
+
 bool two_inputs(const Graph&, const Node& node) { return node.inputs.size() == 2; }
 
 constexpr std::array kDefs{
@@ -450,20 +454,8 @@ constexpr std::array kDefs{
           prepare_binary,
           nullptr,
           ""},
-    OpDef{"Mul",
-          "",
-          14,
-          2,
-          2,
-          1,
-          1,
-          {},
-          LayoutRule::kFollow,
-          QuantRule::kCompute,
-          infer_binary,
-          prepare_binary,
-          nullptr,
-          "broadcasting"},
+    OpDef{"Mul", "", 14, 2, 2, 1, 1, kMulAttrs, LayoutRule::kFollow, QuantRule::kCompute,
+          infer_binary, prepare_binary, nullptr, "broadcasting"},
     OpDef{"PRelu",
           "",
           16,

@@ -184,9 +184,9 @@ Result<Step> prepare_codes(const PrepareContext& context, const kernels::PoolGeo
     };
     return step;
   }
-  const kernels::QAveragePoolParams params{grid_of(in), grid_of(out),
-                                           context.attrs().get_int("count_include_pad", 0) != 0,
-                                           range.lo, range.hi};
+  const kernels::QAveragePoolParams params{
+      grid_of(in), grid_of(out), context.attrs().get_int("count_include_pad", 0) != 0,
+      range.lo,    range.hi,     form_shift(context.attrs())};
   step.blocks = g.rows();
   step.run = [run = fns.average, g, params](const StepArgs& args, int first, int last) {
     run(reinterpret_cast<const Code*>(args.in[0]), reinterpret_cast<Code*>(args.out[0]), g, params,
@@ -255,7 +255,8 @@ constexpr AttrDef kAverageAttrs[] = {kWindowAttrs[0],
                                      kWindowAttrs[4],
                                      {"ceil_mode", AttrType::kInt},
                                      {"count_include_pad", AttrType::kInt},
-                                     {kClippedWindow, AttrType::kInt}};
+                                     {kClippedWindow, AttrType::kInt},
+                                     kFormShift};
 
 constexpr std::array kDefs{
     OpDef{"AveragePool", "", 11, 1, 1, 1, 1, kAverageAttrs, LayoutRule::kChannelsLast,

@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "graph/verify.h"
+#include "ops/activation.h"
 #include "passes/qdq.h"
 
 namespace octavo::passes {
@@ -22,8 +23,10 @@ Tensor shifted(const Tensor& codes, DType form) {
   return out;
 }
 
+std::int32_t shift_to(DType form) { return form == DType::kUint8 ? 128 : -128; }
+
 QuantParams shifted(QuantParams params, DType form) {
-  for (std::int32_t& zero : params.zero_point) zero += form == DType::kUint8 ? 128 : -128;
+  for (std::int32_t& zero : params.zero_point) zero += shift_to(form);
   return params;
 }
 
@@ -85,12 +88,25 @@ class FormChange {
     value.quant = shifted(*value.quant, form_);
     if (value.constant) value.constant = shifted(*value.constant, form_);
     const QuantParams params = *value.quant;
+    note_shift(id);
     for (Node& node : graph_.nodes) {
       const bool made_here = is_quantize(node) && node.outputs[0] == id;
       const bool read_here = is_dequantize(node) && node.inputs[0] == id;
       if (made_here || read_here) follow(node, params);
     }
     return 1;
+  }
+
+  // Tells the node that makes the value, where it asks.
+  void note_shift(ValueId id) {
+    for (Node& node : graph_.nodes) {
+      if (!contains(node.outputs, id)) continue;
+      const ops::OpDef* op = ops::find_op(node);
+      if (op == nullptr || std::ranges::find(op->attrs, ops::kFormShift.name,
+                                             &ops::AttrDef::name) == op->attrs.end())
+        continue;
+      node.attrs.set(std::string(ops::kFormShift.name), std::int64_t{shift_to(form_)});
+    }
   }
 
   ValueId copy_of(ValueId id, std::string_view suffix, DType dtype,
@@ -163,6 +179,7 @@ class FormChange {
         if (input == id && !is_dequantize(node)) input = inside;
       }
     }
+    note_shift(inside);
     bridge(inside, id);
     return 1;
   }

@@ -1,6 +1,9 @@
-// The golden vectors through the JS API: groups of cases as tests/golden/*.cpp runs them, in Node and in a page alike.
+// The golden vectors through the JS API: groups of cases as tests/golden/*.cpp runs them, in Node and in a page alike; octavo/nn has most
+// of them, the engine (`octavo`) those of engine-groups.mjs.
 //
 // Nothing passes silently: a kind without code here, and an attribute or tensor of a case that nobody read, are problems.
+
+import { engineGroups } from './engine-groups.mjs';
 
 const arrays = { u8: Uint8Array, i8: Int8Array, i32: Int32Array, f32: Float32Array, f64: Float64Array };
 
@@ -32,8 +35,10 @@ class Case {
   problems = [];
   #read = new Set();
 
-  constructor(api, group, record) {
-    this.api = api;
+  /** `apis`: { nn, octavo, engine }, both packages, the first after init(), and an engine of the second. */
+  constructor(apis, group, record) {
+    this.apis = apis;
+    this.api = apis.nn;
     this.group = group;
     this.record = record;
   }
@@ -54,6 +59,23 @@ class Case {
     if (!type) throw new Error(`tensor ${key} has dtype ${found.dtype}`);
     const bytes = this.group.bytes.slice(found.offset, found.offset + found.count * type.BYTES_PER_ELEMENT);
     return { data: new type(bytes.buffer), shape: found.shape };
+  }
+  /** 'u8', 'i8', 'i32', 'f32', 'f64' */
+  dtype(key) {
+    return this.record.tensors.get(key)?.dtype;
+  }
+  /** Another file of the folder. */
+  file(name) {
+    return this.group.read(name);
+  }
+  /** The outputs of an ONNX model's bytes. `feeds`: tensors of the case in the order of the model's inputs. */
+  async run(bytes, feeds) {
+    const { octavo, engine } = this.apis;
+    await using model = await octavo.Model.load(bytes, { engine });
+    const inputShapes = Object.fromEntries(model.inputs.map(({ name }, i) => [name, [...feeds[i].shape]]));
+    await using session = await octavo.InferenceSession.create(model, { inputShapes });
+    const tensors = session.inputs.map(({ name, type }, i) => [name, new octavo.Tensor(type, feeds[i].data, feeds[i].shape)]);
+    return await session.run(Object.fromEntries(tensors));
   }
   ignore(...keys) {
     for (const key of keys) this.#read.add(key);
@@ -205,7 +227,7 @@ const shapes = {
 function batchesOf(c) {
   const record = c.has('data') ? c.group.cases.get(c.get('data')) : c.record;
   if (!record) throw new Error('the data case is not there');
-  if (record.attributes.get('kind') !== 'gen') {
+  if (!record.attributes.has('gen')) {
     const batches = [];
     while (record.tensors.has(`b${batches.length}`)) batches.push(c.tensor(`b${batches.length}`, record));
     return batches;
@@ -508,19 +530,50 @@ function e2e(c) {
   c.ignore('y_float', 'cal0', 'cal1', 'cal2');
 }
 
+/** ONNX Runtime's calibrators. Tensor METHOD_i: i is 0 for the defaults; the others are the attribute `suffixes`. */
+const calibrations = {
+  MinMax_0: { method: 'MinMax' },
+  MinMax_1: { method: 'MinMax', symmetric: true },
+  MinMax_2: { method: 'MinMax', movingAverage: true },
+  Entropy_0: { method: 'Entropy' },
+  Entropy_4: { method: 'Entropy', numBins: 1024 },
+  Percentile_0: { method: 'Percentile' },
+  Percentile_1: { method: 'Percentile' }, // symmetric anyway
+  Percentile_3: { method: 'Percentile', percentile: 99 },
+  Distribution_0: { method: 'Distribution' },
+};
+const suffixes = '0=default,1=symmetric,2=moving_average_0.01,3=percentile_99,4=entropy_num_bins_1024_qbins_128';
+
+function ortCalib(c) {
+  if (c.get('kind') !== 'ort_calibration') throw new Error(`kind ${c.get('kind')} is not understood`);
+  c.expectEqual('suffixes', c.get('suffixes'), suffixes);
+  const batches = batchesOf(c);
+  c.expectEqual('batches', batches.length, c.get('batches'));
+  // What the batches were read or generated from; their heads were compared.
+  c.ignore('gen', 'n', 'seeds', 'mults', ...batches.flatMap((_, b) => [`b${b}`, `b${b}_head`]));
+  for (const [key, options] of Object.entries(calibrations)) c.expect(key, c.api.quantization.calibrationRange(batches, options));
+}
+
 /** The groups that the JS API covers. */
-export const groups = { quantize, batchnorm, observers, fakequant, ops, e2e };
-/** Runs every case of a group: { cases, compared, mismatches, problems }. `api` is octavo/nn after init(). */
-export function runGroup(api, name, indexText, bytes) {
+export const groups = { quantize, batchnorm, observers, fakequant, ops, e2e, ort_calib: ortCalib, ...engineGroups };
+
+/**
+ * Runs every case of a group: { cases, compared, mismatches, problems }. `apis`: { nn, octavo, engine }; `read(name)` gives the bytes of
+ * a file of the folder.
+ */
+export async function runGroup(apis, name, read) {
   const tally = { cases: 0, compared: 0, mismatches: 0, problems: [] };
   const run = groups[name];
-  const group = { cases: parseIndex(indexText), bytes };
-  if (!run) tally.problems.push(`group ${name} is not understood`);
-  else if (group.cases.size === 0) tally.problems.push(`group ${name} has no cases`);
-  for (const record of run ? group.cases.values() : []) {
-    const c = new Case(api, group, record);
+  if (!run) {
+    tally.problems.push(`group ${name} is not understood`);
+    return tally;
+  }
+  const group = { cases: parseIndex(new TextDecoder().decode(await read(`${name}.idx`))), bytes: await read(`${name}.bin`), read };
+  if (group.cases.size === 0) tally.problems.push(`group ${name} has no cases`);
+  for (const record of group.cases.values()) {
+    const c = new Case(apis, group, record);
     try {
-      run(c);
+      await run(c);
     } catch (error) {
       c.problem(error.message);
     }

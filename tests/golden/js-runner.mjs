@@ -1,5 +1,7 @@
-// Runs the golden vectors of a folder through octavo/nn in Node, with both modules; prints a line a group and exits with 1 on any
-// mismatch and on anything that is not understood.  node tests/golden/js-runner.mjs DIR [--isa simd|relaxed]
+// Runs the golden vectors of a folder through the JS API in Node (octavo/nn, and octavo for what are ONNX files and operators), with both
+// modules; prints a line a group and exits with 1 on any mismatch and on anything that is not understood.
+//
+//     node tests/golden/js-runner.mjs DIR [--isa simd|relaxed]
 
 import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -7,9 +9,6 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { passed, runGroup, toLine } from './groups.mjs';
-
-// Groups of whole ONNX files and of another tool's calibration: the engine's (`octavo`), which tests/js/parity.test.mjs covers.
-const ofTheEngine = new Set(['onnx_ops', 'onnx_models', 'ort_calib']);
 
 const { values, positionals } = parseArgs({ options: { isa: { type: 'string' } }, allowPositionals: true });
 const [folder] = positionals;
@@ -27,8 +26,11 @@ if (!values.isa) {
   process.exit(codes.every((code) => code === 0) ? 0 : 1);
 }
 
-const api = await import('../../dist/nn/index.js');
-await api.init({ isa: values.isa });
+const nn = await import('../../dist/nn/index.js');
+const octavo = await import('../../dist/index.js');
+await nn.init({ isa: values.isa });
+await using engine = await octavo.createEngine({ isa: values.isa, worker: false });
+const read = (name) => new Uint8Array(readFileSync(join(folder, name)));
 let good = true;
 const names = readdirSync(folder)
   .filter((file) => file.endsWith('.idx'))
@@ -36,16 +38,7 @@ const names = readdirSync(folder)
   .sort();
 if (names.length === 0) throw new Error(`There are no .idx files in ${folder}.`);
 for (const name of names) {
-  if (ofTheEngine.has(name)) {
-    console.log(`  ${name}: the engine's, not of octavo/nn`);
-    continue;
-  }
-  const tally = runGroup(
-    api,
-    name,
-    readFileSync(join(folder, `${name}.idx`), 'utf8'),
-    new Uint8Array(readFileSync(join(folder, `${name}.bin`))),
-  );
+  const tally = await runGroup({ nn, octavo, engine }, name, read);
   console.log(`  ${toLine(name, tally)}`);
   good = good && passed(tally);
 }

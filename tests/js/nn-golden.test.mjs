@@ -1,8 +1,8 @@
-// PyTorch's golden vectors through octavo/nn in Node, with both modules; and a runner that cannot pass silently.
+// The golden vectors through the JS API in Node, with both modules; and a runner that cannot pass silently.
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -21,6 +21,34 @@ for (const isa of ['simd', 'relaxed']) {
       assert.match(stdout, new RegExp(`${name}: \\d+ cases, [1-9]\\d* codes compared, 0 mismatches\n`));
   });
 }
+
+test('every group of the folder is one that it runs', () => {
+  const files = readdirSync(golden).filter((file) => file.endsWith('.idx'));
+  assert.deepEqual(Object.keys(groups).sort(), files.map((file) => file.slice(0, -4)).sort());
+});
+
+test('in every group one changed byte of a result ends it with 1', () => {
+  // Of each, a tensor that is compared: its last byte holds a sign and an exponent, or is a code.
+  const results = { quantize: 'q', batchnorm: 'y', observers: 'scales', fakequant: 'mask', ops: 'y', e2e: 'y' };
+  Object.assign(results, { onnx_ops: 'y', onnx_models: 'y_QDQ_QInt8', ort_calib: 'Entropy_4' });
+  const folder = mkdtempSync(join(tmpdir(), 'octavo-golden-'));
+  try {
+    cpSync(golden, folder, { recursive: true });
+    for (const [name, key] of Object.entries(results)) {
+      const [, dtype, offset, count] = readFileSync(join(folder, `${name}.idx`), 'utf8').match(
+        new RegExp(`^t ${key} (\\w\\d+) (\\d+) (\\d+) `, 'm'),
+      );
+      const bytes = readFileSync(join(folder, `${name}.bin`));
+      bytes[Number(offset) + (Number(count) * Number(dtype.slice(1))) / 8 - 1] ^= 1;
+      writeFileSync(join(folder, `${name}.bin`), bytes);
+    }
+    const { status, stdout } = run(folder, '--isa', 'simd');
+    assert.equal(status, 1);
+    for (const name of Object.keys(results)) assert.match(stdout, new RegExp(`${name}: .* 1 mismatches, 1 problems`), name);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
 
 test('a changed code, an unknown key and an unknown group end it with 1', () => {
   const folder = mkdtempSync(join(tmpdir(), 'octavo-golden-'));

@@ -529,6 +529,90 @@ describe('octavo/nn', () => {
     throws(() => nn.quantized.BatchNorm2d.fromFloat(batchNorm(1), grid).forward(signed), 'UNSUPPORTED_DTYPE', /qint32/i);
   });
 
+  test('symmetric schemes are said and checked; affine unless given', () => {
+    const x = tensor([-1, 0, 1, 2], [2, 2]);
+    const q = quantizePerTensor(x, 0.1, 128, 'quint8', { qscheme: 'per_tensor_symmetric' });
+    assert.equal(q.qscheme, 'per_tensor_symmetric');
+    assert.match(String(q), /quantization_scheme=torch\.per_tensor_symmetric, scale=0\.1, zero_point=128/);
+    assert.deepEqual(q.intRepr().data, quantizePerTensor(x, 0.1, 128, 'quint8').intRepr().data);
+    assert.equal(quantizePerTensor(x, 0.1, 128, 'quint8').qscheme, 'per_tensor_affine');
+    const rows = quantizePerChannel(x, [0.1, 0.2], [0, 0], 0, 'qint8', { qscheme: 'per_channel_symmetric' });
+    assert.equal(rows.qscheme, 'per_channel_symmetric');
+    const codes = rows.intRepr();
+    const made = api.makePerChannelQuantizedTensor(codes, [0.1, 0.2], [0, 0], 0, { qscheme: 'per_channel_symmetric' });
+    assert.deepEqual(made.dequantize().data, rows.dequantize().data);
+    const middle = (zero, qscheme) => () => api.makePerTensorQuantizedTensor(codes, 0.1, zero, { qscheme });
+    throws(middle(3, 'per_tensor_symmetric'), 'INVALID_OPTION', /zero_point 3 does not fit per_tensor_symmetric/);
+    throws(middle(0, 'per_channel_symmetric'), 'INVALID_OPTION', /needs an axis/);
+    throws(middle(0, 'symmetric'), 'INVALID_OPTION', /qscheme = 'symmetric' is not known/);
+  });
+
+  test('what quantized parameters cost is told where they are given quantized too', () => {
+    const bn = batchNorm(3);
+    const input = { dtype: 'quint8', scale: 0.05, zeroPoint: 100 };
+    const grid = { scale: 0.04, zeroPoint: 120 };
+    const coarse = (values) => quantizePerTensor(tensor(values), 0.25, 128, 'quint8');
+    const given = { eps: bn.eps };
+    for (const key of ['weight', 'bias', 'runningMean', 'runningVar']) given[key] = coarse(bn[key]);
+    const quantized = nn.quantized.BatchNorm2d.fromFloat(given, grid);
+    const cost = quantized.compareParameters(bn, input);
+    assert.equal(cost.codes, 768);
+    assert.equal(cost.weight, Math.max(...bn.weight.map((w, c) => Math.abs(w - given.weight.dequantize().data[c]))));
+    // Counted by hand: every code of every channel through both modules.
+    const codes = Uint8Array.from({ length: 768 }, (_, i) => i & 255);
+    const x = api.makePerTensorQuantizedTensor({ data: codes, shape: [1, 3, 16, 16] }, input.scale, input.zeroPoint);
+    const plain = nn.quantized.BatchNorm2d.fromFloat(bn, grid).forward(x).intRepr().data;
+    const changes = quantized
+      .forward(x)
+      .intRepr()
+      .data.map((code, i) => Math.abs(code - plain[i]));
+    assert.equal(cost.codesChanged, changes.filter((change) => change !== 0).length);
+    assert.equal(cost.largestChange, Math.max(...changes));
+    assert.ok(cost.codesChanged > 0);
+    assert.equal(quantized.compareParameters(given, input).codesChanged, 0);
+    throws(() => quantized.compareParameters(batchNorm(4), input), 'SHAPE_MISMATCH', /4 channels/);
+  });
+
+  test('pools: float modules that stay where they are and work on codes once the model is converted', () => {
+    const x = tensor(numbers(2 * 36), [1, 2, 6, 6]);
+    for (const pool of [new nn.MaxPool2d(3, { stride: 2, padding: 1 }), new nn.AvgPool2d(2), new nn.AdaptiveAvgPool2d([2, 3])]) {
+      const model = new nn.Sequential(new nn.QuantStub(), pool, new nn.ReLU(), new nn.DeQuantStub()).eval();
+      const float = model.forward(x);
+      model.qconfig = quantization.getDefaultQConfig('onednn');
+      quantization.prepare(model);
+      model.forward(x);
+      quantization.convert(model);
+      assert.equal(model[1], pool);
+      const int8 = model.forward(x);
+      assert.deepEqual(int8.shape, float.shape, String(pool));
+      int8.data.forEach((value, i) =>
+        assert.ok(Math.abs(value - float.data[i]) <= 1.01 * model[0].scale, `${pool}: ${value} ${float.data[i]}`),
+      );
+    }
+    assert.deepEqual([...new nn.MaxPool2d(2).forward(tensor([1, 2, 3, 4], [1, 1, 2, 2])).data], [4]);
+    assert.deepEqual([...new nn.AvgPool2d(2).forward(tensor([1, 2, 3, 4], [1, 1, 2, 2])).data], [2.5]);
+    throws(() => new nn.MaxPool2d(2, { padding: 2 }).forward(x), 'INVALID_OPTION', /at most half/);
+  });
+
+  test('observers as classes, ranges at the ends of float32, and calibration ranges', () => {
+    const { FakeQuantize, MinMaxObserver, HistogramObserver, calibrationRange } = quantization;
+    const fake = new FakeQuantize({ observer: MinMaxObserver, quantMin: 0, quantMax: 255 });
+    fake.forward(tensor([0, 2.55]));
+    assert.ok(Math.abs(fake.scale[0] - 0.01) < 1e-8);
+    throws(() => new FakeQuantize({ observer: Map }), 'INVALID_OPTION', /observer = Map is not known/);
+    const wide = tensor([-3e38, 3e38]);
+    const affine = new MinMaxObserver();
+    affine.observe(wide);
+    throws(() => affine.calculateQParams(), 'NON_FINITE_SAMPLE', /wider than float32/);
+    const symmetric = new MinMaxObserver({ qscheme: 'per_tensor_symmetric' });
+    symmetric.observe(wide);
+    assert.equal(symmetric.calculateQParams().scale[0], Math.fround(Math.fround(3e38) / 127.5));
+    throws(() => new HistogramObserver().observe(wide), 'NON_FINITE_SAMPLE', /too wide for 2048 bins/);
+    assert.deepEqual(calibrationRange([tensor([-1, 2]), tensor([-3, 1])], { movingAverage: true }), [-2, 1.5]);
+    throws(() => calibrationRange([]), 'NO_SAMPLES', /no values/);
+    throws(() => calibrationRange([wide], { method: 'Mean' }), 'INVALID_OPTION', /method = 'Mean' is not known/);
+  });
+
   test('a convert() that throws leaves the model as it was', () => {
     const model = new nn.Sequential(new nn.QuantStub(), batchNorm(2), new nn.DeQuantStub()).eval();
     model.qconfig = quantization.getDefaultQConfig('onednn');

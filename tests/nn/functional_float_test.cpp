@@ -65,8 +65,8 @@ TEST_CASE("linear, pools, flatten and elementwise functions by hand") {
 
   const Tensor image =
       Tensor::of(Shape{1, 1, 3, 4}, std::vector<float>{1, -2, 3, 4, 5, 6, -7, 8, 9, 10, 11, -12});
-  CHECK(floats(max_pool2d(image, {2, 2}, {1, 2}, {0, 0})) == std::vector<float>{6, 8, 10, 11});
-  CHECK(floats(max_pool2d(image, {3, 3}, {2, 2}, {1, 1})) == std::vector<float>{6, 8, 10, 11});
+  CHECK(floats(max_pool2d(image, {{2, 2}, {1, 2}, {0, 0}})) == std::vector<float>{6, 8, 10, 11});
+  CHECK(floats(max_pool2d(image, {{3, 3}, {2, 2}, {1, 1}})) == std::vector<float>{6, 8, 10, 11});
   // Rows 0..1 and 1..2, columns 0..1 and 2..3.
   CHECK(floats(adaptive_avg_pool2d(image, {2, 2})) == std::vector<float>{2.5F, 2, 7.5F, 0});
   CHECK(floats(adaptive_avg_pool2d(image, {1, 1})) == std::vector<float>{3});
@@ -89,6 +89,49 @@ TEST_CASE("linear, pools, flatten and elementwise functions by hand") {
   CHECK(cat(std::vector<Tensor>{x, column}, 0).error().what ==
         "Sizes of tensors must match except in dimension 0. Expected [2, 3] but got [2, 1]");
   CHECK(cat({}, 0).error().code == Code::kShapeMismatch);
+}
+
+TEST_CASE("avg_pool2d: windows written out, with padding, ceil_mode and a divisor") {
+  const Tensor image =
+      Tensor::of(Shape{1, 1, 3, 4}, std::vector<float>{1, -2, 3, 4, 5, 6, -7, 8, 9, 10, 11, -12});
+  CHECK(floats(avg_pool2d(image, {{2, 2}, {1, 2}})) == std::vector<float>{2.5F, 2, 7.5F, 0});
+  Pool2d pool{{2, 2}, {2, 2}, {1, 1}};
+  CHECK(floats(avg_pool2d(image, pool)) == std::vector<float>{0.25F, 0.25F, 1, 3.5F, 5, -1});
+  pool.count_include_pad = false;
+  CHECK(floats(avg_pool2d(image, pool)) == std::vector<float>{1, 0.5F, 4, 7, 5, -2});
+  pool.divisor_override = 2;
+  CHECK(floats(avg_pool2d(image, pool)) == std::vector<float>{0.5F, 0.5F, 2, 7, 10, -2});
+  Pool2d up{{2, 2}, {2, 3}};
+  up.ceil_mode = true;  // the last row hangs over, and counts what is inside
+  CHECK(floats(avg_pool2d(image, up)) == std::vector<float>{2.5F, 6, 9.5F, -12});
+  CHECK(floats(max_pool2d(image, up)) == std::vector<float>{6, 8, 10, -12});
+  Pool2d wide{{2, 2}, {1, 1}};
+  wide.dilation = {2, 3};
+  CHECK(floats(max_pool2d(image, wide)) == std::vector<float>{9});
+  pool.divisor_override = 0;
+  CHECK(avg_pool2d(image, pool).error().code == Code::kInvalidOption);
+}
+
+TEST_CASE("elu, sigmoid and softmax follow their formulas to the last place or so") {
+  const std::vector<float> numbers{-90, -7, -0.25F, -0.0F, 0.5F, 2, 6.5F, 90};
+  const Tensor x = Tensor::of(Shape{2, 4}, numbers);
+  const std::vector<float> elu_y = floats(elu(x, 0.5));
+  const std::vector<float> sigmoid_y = floats(sigmoid(x));
+  const std::vector<float> softmax_y = floats(softmax(x, -1));
+  const std::vector<float> across = floats(softmax(x, 0));
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    const auto v = static_cast<double>(numbers[i]);
+    CHECK(elu_y[i] == static_cast<float>(v > 0 ? v : 0.5 * std::expm1(v)));
+    CHECK(sigmoid_y[i] == static_cast<float>(1 / (1 + std::exp(-v))));
+    double sum = 0;
+    for (std::size_t k = i / 4 * 4; k < i / 4 * 4 + 4; ++k)
+      sum += std::exp(static_cast<double>(numbers[k]) - v);
+    CHECK(static_cast<double>(softmax_y[i]) == doctest::Approx(1 / sum).epsilon(1e-6));
+    const auto other = static_cast<double>(numbers[(i + 4) % 8]);
+    CHECK(static_cast<double>(across[i]) ==
+          doctest::Approx(1 / (1 + std::exp(other - v))).epsilon(1e-6));
+  }
+  CHECK(softmax(x, 2).error().code == Code::kInvalidOption);
 }
 
 TEST_CASE("batch_statistics and batch_norm: mean 0 and variance 1 come out") {
@@ -134,7 +177,7 @@ TEST_CASE("float functions: shapes that do not fit are said in torch's words") {
                    random_tensor({4}, 1), 1e-5)
             .error()
             .code == Code::kShapeMismatch);
-  CHECK(max_pool2d(x, {2, 2}, {0, 0}, {2, 2}).error().code == Code::kInvalidOption);
+  CHECK(max_pool2d(x, {{2, 2}, {0, 0}, {2, 2}}).error().code == Code::kInvalidOption);
   CHECK(adaptive_avg_pool2d(x, {0, 1}).error().code == Code::kInvalidOption);
   CHECK(flatten(x, 4).error().code == Code::kShapeMismatch);
   const Tensor none = random_tensor({0, 4, 5, 5}, 22);

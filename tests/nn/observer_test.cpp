@@ -2,7 +2,10 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <limits>
+
+#include "nn/calibration_range.h"
 
 namespace octavo::nn {
 namespace {
@@ -178,6 +181,42 @@ TEST_CASE("what torch refuses is refused in its words") {
   }
 }
 
+TEST_CASE(
+    "every observer: values at the ends of float32 give a finite scale, or a range too wide") {
+  const float most = std::numeric_limits<float>::max();
+  for (const ObserverRow& row : observer_rows()) {
+    if (row.calib.empty()) continue;
+    for (const float end : {1e-38F, 1e30F, 1e38F, most}) {
+      for (const bool symmetric : {false, true}) {
+        CAPTURE(row.name);
+        CAPTURE(end);
+        ObserverArgs args;
+        if (symmetric)
+          args.qscheme =
+              row.per_channel ? QScheme::kPerChannelSymmetric : QScheme::kPerTensorSymmetric;
+        const auto observer = make(row.name, args);
+        const Tensor x = Tensor::of(Shape{1, 4}, std::vector<float>{-end, 0, end / 2, end});
+        const Status seen = observer->observe(x);
+        if (!seen.ok()) {  // a histogram has bins to make
+          CHECK(row.calib == "histogram");
+          CHECK(seen.error().what.find("too wide for 2048 bins") != std::string::npos);
+          CHECK_FALSE(observer->observed());
+          continue;
+        }
+        const auto qparams = observer->calculate_qparams();
+        if (!qparams.ok()) {
+          CHECK(end == most);
+          CHECK_FALSE(symmetric);
+          CHECK(qparams.error().what.find("wider than float32") != std::string::npos);
+          continue;
+        }
+        CHECK(std::isfinite(qparams->scale[0]));
+        CHECK(qparams->scale[0] > 0);
+      }
+    }
+  }
+}
+
 TEST_CASE("NaN, infinities and other dtypes") {
   const float infinity = std::numeric_limits<float>::infinity();
   for (const std::string_view name : {"MinMaxObserver", "HistogramObserver"}) {
@@ -201,6 +240,37 @@ TEST_CASE("NaN, infinities and other dtypes") {
   const auto only_infinite = make("HistogramObserver");
   REQUIRE(only_infinite->observe(tensor({infinity, -infinity})).ok());
   CHECK_FALSE(only_infinite->observed());
+}
+
+// The numbers are ONNX Runtime's in tests/golden; here are what it is given.
+TEST_CASE("calibration_range: batches, defaults, and what it refuses") {
+  const std::vector<Tensor> batches{tensor({-1, 2}), tensor({}), tensor({-3, 1})};
+  const auto range = [&](std::string_view method, const CalibrationOptions& options = {}) {
+    const auto found = calibration_range(method, batches, options);
+    REQUIRE(found.ok());
+    return std::vector<double>{found->lo, found->hi};
+  };
+  CHECK(range("MinMax") == std::vector<double>{-3, 2});
+  CHECK(range("MinMax", {.symmetric = true}) == std::vector<double>{-3, 3});
+  // The empty batch is none.
+  CHECK(range("MinMax", {.moving_average = true}) == std::vector<double>{-2, 1.5});
+  CHECK(range("Distribution") == std::vector<double>{-3, 3});
+  CHECK(range("Percentile") == range("Percentile", {.bins = 2048}));
+  CHECK(range("Entropy") == range("Entropy", {.bins = 128}));
+  const auto code = [&](std::string_view method, const std::vector<Tensor>& given,
+                        const CalibrationOptions& options = {}) {
+    const auto found = calibration_range(method, given, options);
+    REQUIRE_FALSE(found.ok());
+    return found.error().code;
+  };
+  CHECK(code("Mean", batches) == Code::kInvalidOption);
+  CHECK(code("MinMax", {}) == Code::kNoSamples);
+  CHECK(code("MinMax", {tensor({})}) == Code::kNoSamples);
+  CHECK(code("MinMax", {tensor({1, std::nanf("")})}) == Code::kNonFiniteSample);
+  CHECK(code("MinMax", {Tensor::make(DType::kInt8, Shape{2})}) == Code::kUnsupportedDtype);
+  CHECK(code("Percentile", batches, {.percentile = 0}) == Code::kInvalidOption);
+  CHECK(code("Percentile", batches, {.bins = 1}) == Code::kInvalidOption);
+  CHECK(code("Entropy", batches, {.bins = 64}) == Code::kInvalidOption);
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "graph/verify.h"
+#include "ops/activation.h"
 #include "passes/activation_form.h"
 #include "passes/expand_for_export.h"
 #include "passes/insert_qdq.h"
@@ -346,6 +347,25 @@ TEST_CASE(
   CHECK(to_int64s(*f.b.graph.value(add.inputs[1]).constant) == std::vector<std::int64_t>{72});
   CHECK(f.b.graph.value(add.outputs[0]).quant == QuantParams::per_tensor(0.2F, 2));
   CHECK(*set_activation_form(f.b.graph, DType::kInt8) == 0);
+}
+
+TEST_CASE("set_activation_form tells operators that round with the zero point inside") {
+  Foreign f;
+  const ValueId x = f.dequantize(f.b.input("x", Shape{1, 2, 4, 4}, DType::kUint8), 0.1F, 100);
+  const ValueId inside = f.dequantize(f.quantize(f.b.node("Mul", {x, x}), 0.1F, 90), 0.1F, 90);
+  f.b.output(f.quantize(f.b.node("Mul", {inside, x}), 0.2F, 130));
+  PassContext context;
+  REQUIRE(lower_to_int8(f.b.graph, context).ok());
+  REQUIRE(eliminate_dead(f.b.graph, context).ok());
+  const auto shifts = [&] {
+    std::vector<std::int32_t> found;
+    for (const Node& node : f.b.graph.nodes)
+      if (node.op == "Mul") found.push_back(ops::form_shift(node.attrs));
+    return found;
+  };
+  CHECK(shifts() == std::vector<std::int32_t>{0, 0});
+  REQUIRE(set_activation_form(f.b.graph, DType::kInt8).ok());
+  CHECK(shifts() == std::vector<std::int32_t>{-128, -128});
 }
 
 TEST_CASE("set_activation_form: codes that are an output and read inside exist in both forms") {

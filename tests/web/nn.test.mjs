@@ -1,16 +1,14 @@
-// octavo/nn in a real browser: PyTorch's golden vectors, with both modules.
+// The golden vectors in a real browser, through octavo/nn and, for ONNX's operators and files, the engine; with both modules.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { inRoot } from '../../tools/project.mjs';
-import { serve } from '../../tools/serve.mjs';
 import { groups } from '../golden/groups.mjs';
-import { browserName, launch } from './support.mjs';
+import { browserName, launch, servePackage } from './support.mjs';
 
 let server;
 let opened;
 before(async () => {
-  server = await serve({ folder: inRoot() });
+  server = await servePackage();
   opened = await launch();
 });
 after(async () => {
@@ -19,30 +17,32 @@ after(async () => {
 });
 
 for (const isa of ['simd', 'relaxed']) {
-  test(`octavo/nn gives PyTorch's codes in ${browserName}, ${isa}`, async (t) => {
+  test(`every golden group has no mismatch in ${browserName}, ${isa}`, async (t) => {
     const page = await opened.browser.newPage();
     await page.goto(`${server.url}tests/web/blank.html`);
     const results = await page.evaluate(
       async (level, names) => {
-        const api = await import('/dist/nn/index.js');
+        const nn = await import('/dist/nn/index.js');
+        const octavo = await import('/dist/index.js');
         try {
-          await api.init({ isa: level });
+          await nn.init({ isa: level });
         } catch (error) {
           if (error.code === 'NO_SIMD') return error.message;
           throw error;
         }
+        const engine = await octavo.createEngine({ isa: level, worker: false });
         const { passed, runGroup, toLine } = await import('/tests/golden/groups.mjs');
-        const file = async (name) => {
+        const read = async (name) => {
           const response = await fetch(`/tests/data/golden/${name}`);
           if (!response.ok) throw new Error(`${name}: HTTP ${response.status}`);
-          return response;
+          return new Uint8Array(await response.arrayBuffer());
         };
         const lines = [];
         for (const name of names) {
-          const bytes = new Uint8Array(await (await file(`${name}.bin`)).arrayBuffer());
-          const tally = runGroup(api, name, await (await file(`${name}.idx`)).text(), bytes);
+          const tally = await runGroup({ nn, octavo, engine }, name, read);
           lines.push({ line: toLine(name, tally), good: passed(tally) });
         }
+        await engine.close();
         return lines;
       },
       isa,

@@ -2,11 +2,10 @@
 // is observed or trained, and the dynamically quantized ones, which take and give floats.
 #include <emscripten/bind.h>
 
-#include <array>
-
 #include "base/text.h"
 #include "nn/functional_dynamic.h"
 #include "nn/functional_float.h"
+#include "nn/options.h"
 #include "nn/wire.h"
 #include "outcome.h"
 
@@ -27,14 +26,10 @@ Outputs three(const Result<F::LayerGradients>& gradients) {
   return std::vector<Tensor>{gradients->x, gradients->weight, gradients->bias};
 }
 
-std::array<std::int64_t, 2> pair_of(const val& numbers) {
-  const auto both = numbers_from<std::int64_t>(numbers);
-  return {both[0], both[1]};
-}
 // { stride, padding, dilation: pairs, groups }
 F::Conv2dOptions conv_of(const val& o) {
-  return {pair_of(o["stride"]), pair_of(o["padding"]), pair_of(o["dilation"]),
-          static_cast<std::int64_t>(o["groups"].as<double>())};
+  return {pair_from(o, "stride"), pair_from(o, "padding"), pair_from(o, "dilation"),
+          integer_from(o, "groups")};
 }
 
 // The tensors of a call; an undefined one is a bias that is not there.
@@ -95,12 +90,23 @@ constexpr Row kRows[] = {
        return three(F::batch_norm_backward(in[0], in[1], in[2], in[3], in[4], o["eps"].as<double>(),
                                            o["fromBatch"].as<bool>()));
      }},
+    {"elu",
+     [](const Inputs& in, const val& o) { return one(F::elu(in[0], o["alpha"].as<double>())); }},
+    {"sigmoid", [](const Inputs& in, const val&) { return one(F::sigmoid(in[0])); }},
+    {"softmax",
+     [](const Inputs& in, const val& o) { return one(F::softmax(in[0], integer_from(o, "dim"))); }},
+    {"maxPool2d",
+     [](const Inputs& in, const val& o) { return one(F::max_pool2d(in[0], pool_from(o))); }},
+    {"avgPool2d",
+     [](const Inputs& in, const val& o) { return one(F::avg_pool2d(in[0], pool_from(o))); }},
+    {"adaptiveAvgPool2d",
+     [](const Inputs& in, const val& o) {
+       return one(F::adaptive_avg_pool2d(in[0], pair_from(o, "outputSize")));
+     }},
     {"add", [](const Inputs& in, const val&) { return one(F::add(in[0], in[1])); }},
     {"mul", [](const Inputs& in, const val&) { return one(F::mul(in[0], in[1])); }},
     {"cat",
-     [](const Inputs& in, const val& o) {
-       return one(F::cat(in.all(), static_cast<std::int64_t>(o["dim"].as<double>())));
-     }},
+     [](const Inputs& in, const val& o) { return one(F::cat(in.all(), integer_from(o, "dim"))); }},
     // options.weight: a QTensor
     {"linearDynamic",
      [](const Inputs& in, const val& o) -> Outputs {

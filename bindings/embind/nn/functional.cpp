@@ -3,10 +3,9 @@
 
 #include <emscripten/bind.h>
 
-#include <array>
-
 #include "base/text.h"
 #include "nn/fuse.h"
+#include "nn/options.h"
 #include "nn/wire.h"
 #include "outcome.h"
 
@@ -21,28 +20,7 @@ using Inputs = std::vector<QTensor>;
 using Out = Result<QTensor>;
 
 double scale_of(const val& o) { return o["scale"].as<double>(); }
-std::int64_t integer_of(const val& o, const char* key) {
-  return static_cast<std::int64_t>(o[key].as<double>());
-}
-std::int64_t zero_of(const val& o) { return integer_of(o, "zeroPoint"); }
-std::array<std::int64_t, 2> pair_of(const val& o, const char* key) {
-  const auto numbers = numbers_from<std::int64_t>(o[key]);
-  return {numbers[0], numbers[1]};
-}
-
-// { kernelSize, stride, padding, dilation: pairs, ceilMode, countIncludePad, divisorOverride? }
-F::Pool2d pool_of(const val& o) {
-  F::Pool2d pool;
-  pool.kernel_size = pair_of(o, "kernelSize");
-  pool.stride = pair_of(o, "stride");
-  pool.padding = pair_of(o, "padding");
-  pool.dilation = pair_of(o, "dilation");
-  pool.ceil_mode = o["ceilMode"].as<bool>();
-  pool.count_include_pad = o["countIncludePad"].as<bool>();
-  if (o["divisorOverride"].isNumber()) pool.divisor_override = integer_of(o, "divisorOverride");
-  return pool;
-}
-
+std::int64_t zero_of(const val& o) { return integer_from(o, "zeroPoint"); }
 template <Result<QTensor> (*kFunction)(const QTensor&)>
 Out plain(const Inputs& x, const val&) {
   return kFunction(x[0]);
@@ -85,7 +63,7 @@ constexpr Row kRows[] = {
      }},
     {"softmax", 1,
      [](const Inputs& x, const val& o) {
-       return F::softmax(x[0], integer_of(o, "dim"), scale_of(o), zero_of(o));
+       return F::softmax(x[0], integer_from(o, "dim"), scale_of(o), zero_of(o));
      }},
     {"add", 2, &binary<&F::add>},
     {"addRelu", 2, &binary<&F::add_relu>},
@@ -97,30 +75,32 @@ constexpr Row kRows[] = {
      [](const Inputs& x, const val& o) { return F::mul_scalar(x[0], o["c"].as<double>()); }},
     {"cat", 0,
      [](const Inputs& x, const val& o) {
-       return F::cat(x, integer_of(o, "dim"), scale_of(o), zero_of(o));
+       return F::cat(x, integer_from(o, "dim"), scale_of(o), zero_of(o));
      }},
-    {"maxPool1d", 1, [](const Inputs& x, const val& o) { return F::max_pool1d(x[0], pool_of(o)); }},
-    {"maxPool2d", 1, [](const Inputs& x, const val& o) { return F::max_pool2d(x[0], pool_of(o)); }},
+    {"maxPool1d", 1,
+     [](const Inputs& x, const val& o) { return F::max_pool1d(x[0], pool_from(o)); }},
+    {"maxPool2d", 1,
+     [](const Inputs& x, const val& o) { return F::max_pool2d(x[0], pool_from(o)); }},
     {"avgPool2d", 1,
      [](const Inputs& x, const val& o) -> Out {
        OCTAVO_TRY(const nn::Backend backend, backend_from(o["engine"]));
-       return F::avg_pool2d(x[0], pool_of(o), backend);
+       return F::avg_pool2d(x[0], pool_from(o), backend);
      }},
     {"adaptiveAvgPool2d", 1,
      [](const Inputs& x, const val& o) {
-       return F::adaptive_avg_pool2d(x[0], pair_of(o, "outputSize"));
+       return F::adaptive_avg_pool2d(x[0], pair_from(o, "outputSize"));
      }},
     {"meanHw", 1,
      [](const Inputs& x, const val& o) { return F::mean_hw(x[0], o["keepdim"].as<bool>()); }},
     {"interpolate", 1,
      [](const Inputs& x, const val& o) {
        const bool nearest = o["mode"].as<std::string>() == "nearest";
-       return F::interpolate(x[0], pair_of(o, "size"),
+       return F::interpolate(x[0], pair_from(o, "size"),
                              nearest ? F::InterpolateMode::kNearest : F::InterpolateMode::kBilinear,
                              o["alignCorners"].as<bool>());
      }},
     {"flatten", 1,
-     [](const Inputs& x, const val& o) { return F::flatten(x[0], integer_of(o, "startDim")); }},
+     [](const Inputs& x, const val& o) { return F::flatten(x[0], integer_from(o, "startDim")); }},
 };
 
 val functional(std::string name, val tensors, val options) {
@@ -165,6 +145,19 @@ val fuse_conv_bn_weights(val weight, val bias, val bn) {
 }
 
 }  // namespace
+
+F::Pool2d pool_from(const val& options) {
+  F::Pool2d pool;
+  pool.kernel_size = pair_from(options, "kernelSize");
+  pool.stride = pair_from(options, "stride");
+  pool.padding = pair_from(options, "padding");
+  pool.dilation = pair_from(options, "dilation");
+  pool.ceil_mode = options["ceilMode"].as<bool>();
+  pool.count_include_pad = options["countIncludePad"].as<bool>();
+  if (options["divisorOverride"].isNumber())
+    pool.divisor_override = integer_from(options, "divisorOverride");
+  return pool;
+}
 
 EMSCRIPTEN_BINDINGS(octavo_nn_functional) {
   emscripten::function("functional", &functional);

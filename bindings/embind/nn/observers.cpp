@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "base/text.h"
+#include "nn/calibration_range.h"
 #include "nn/fake_quantize.h"
 #include "nn/observer.h"
 #include "nn/wire.h"
@@ -273,6 +274,26 @@ val fake_quantize_learnable_backward(val grad, val x, val scale, val zero_point,
   });
 }
 
+// batches: tensors; options: { symmetric, movingAverage, percentile?, numBins?, numQuantizedBins? }
+val calibration_range(std::string method, val batches, val options) {
+  return outcome([&]() -> Result<val> {
+    std::vector<Tensor> tensors;
+    const auto count = batches["length"].as<unsigned>();
+    for (unsigned i = 0; i < count; ++i) {
+      OCTAVO_TRY(Tensor tensor, tensor_from(batches[i]));
+      tensors.push_back(std::move(tensor));
+    }
+    nn::CalibrationOptions own;
+    own.symmetric = options["symmetric"].as<bool>();
+    own.moving_average = options["movingAverage"].as<bool>();
+    read_number(options, "percentile", own.percentile);
+    read_number(options, "numBins", own.bins);
+    read_number(options, "numQuantizedBins", own.quantized_bins);
+    OCTAVO_TRY(const calib::OrtRange range, nn::calibration_range(method, tensors, own));
+    return to_array(std::vector<double>{range.lo, range.hi});
+  });
+}
+
 // Functions rather than members: a member of the base class would want that class bound too.
 template <class Handle>
 auto bind_process(const char* name, const char* pointer) {
@@ -327,6 +348,7 @@ EMSCRIPTEN_BINDINGS(octavo_nn_observers) {
   function("fakeQuantizePerTensorAffine", &fake_quantize_per_tensor_affine);
   function("fakeQuantizePerChannelAffine", &fake_quantize_per_channel_affine);
   function("fakeQuantizeBackward", &fake_quantize_backward);
+  function("calibrationRange", &calibration_range);
   function("fakeQuantizeLearnableBackward", &fake_quantize_learnable_backward);
 }
 

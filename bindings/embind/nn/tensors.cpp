@@ -18,34 +18,22 @@ Result<val> wired(Result<T> result) {
   return to_wire(*result);
 }
 
-val quantize_per_tensor(val x, double scale, double zero_point, val dtype) {
+// x: a Tensor; grid: { scales, zeroPoints, axis?, scheme }, the axis possibly from the end.
+val quantize(val x, val grid, val dtype) {
   return outcome([&]() -> Result<val> {
     OCTAVO_TRY(const Tensor tensor, tensor_from(x));
     OCTAVO_TRY(const nn::ScalarType type, scalar_type_from(dtype));
-    return wired(
-        nn::quantize_per_tensor(tensor, scale, static_cast<std::int64_t>(zero_point), type));
+    OCTAVO_TRY(nn::QGrid own, grid_from(grid));
+    if (own.axis) own.axis = normalize_axis(*own.axis, tensor.shape().rank()).value_or(*own.axis);
+    return wired(nn::quantize(tensor, own, type));
   });
 }
 
-val quantize_per_channel(val x, val scales, val zero_points, double axis, val dtype) {
-  return outcome([&]() -> Result<val> {
-    OCTAVO_TRY(const Tensor tensor, tensor_from(x));
-    OCTAVO_TRY(const nn::ScalarType type, scalar_type_from(dtype));
-    return wired(nn::quantize_per_channel(tensor, numbers_from<double>(scales),
-                                          numbers_from<std::int64_t>(zero_points),
-                                          static_cast<std::int64_t>(axis), type));
-  });
-}
-
-// codes: a Tensor; grid: { scales, zeroPoints, axis, scheme }.
+// codes: a Tensor; grid: { scales, zeroPoints, axis?, scheme }.
 val make_quantized(val codes, val grid) {
   return outcome([&]() -> Result<val> {
     OCTAVO_TRY(const Tensor tensor, tensor_from(codes));
-    nn::QGrid own;
-    own.scales = numbers_from<double>(grid["scales"]);
-    own.zero_points = numbers_from<std::int64_t>(grid["zeroPoints"]);
-    if (grid["axis"].isNumber()) own.axis = grid["axis"].as<int>();
-    OCTAVO_TRY(own.scheme, qscheme_from(grid["scheme"]));
+    OCTAVO_TRY(const nn::QGrid own, grid_from(grid));
     return wired(nn::make_quantized_tensor(tensor, own));
   });
 }
@@ -85,8 +73,7 @@ double memory_bytes() { return static_cast<double>(__builtin_wasm_memory_size(0)
 
 EMSCRIPTEN_BINDINGS(octavo_nn_tensors) {
   using emscripten::function;
-  function("quantizePerTensor", &quantize_per_tensor);
-  function("quantizePerChannel", &quantize_per_channel);
+  function("quantize", &quantize);
   function("makeQuantized", &make_quantized);
   function("dequantize", &dequantize);
   function("intRepr", &int_repr);

@@ -2,6 +2,7 @@
 
 #include <emscripten/bind.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/text.h"
@@ -117,16 +118,23 @@ Result<nn::Backend> backend_from(const val& name) {
   return backend;
 }
 
+Result<nn::QGrid> grid_from(const val& object) {
+  nn::QGrid grid;
+  grid.scales = numbers_from<double>(object["scales"]);
+  grid.zero_points = numbers_from<std::int64_t>(object["zeroPoints"]);
+  // Far outside of any rank stays outside.
+  if (object["axis"].isNumber())
+    grid.axis = static_cast<int>(std::clamp(object["axis"].as<double>(), -1e9, 1e9));
+  OCTAVO_TRY(grid.scheme, qscheme_from(object["scheme"]));
+  return grid;
+}
+
 Result<nn::QTensor> qtensor_from(const val& wire) {
   OCTAVO_TRY(const nn::ScalarType type, scalar_type_from(wire["dtype"]));
   OCTAVO_TRY(Shape shape, shape_from(wire["shape"]));
   Tensor codes = Tensor::make(nn::code_dtype(type), std::move(shape));
   OCTAVO_CHECK_OK(copy_bytes(wire["bytes"], codes));
-  nn::QGrid grid;
-  grid.scales = numbers_from<double>(wire["scales"]);
-  grid.zero_points = numbers_from<std::int64_t>(wire["zeroPoints"]);
-  if (wire["axis"].isNumber()) grid.axis = wire["axis"].as<int>();
-  OCTAVO_TRY(grid.scheme, qscheme_from(wire["scheme"]));
+  OCTAVO_TRY(nn::QGrid grid, grid_from(wire));
   OCTAVO_CHECK_OK(nn::check_grid(grid, type, codes.shape(), "quantized tensor"));
   const auto format =
       string_of(wire["format"]) == nn::memory_format_name(nn::MemoryFormat::kChannelsLast)

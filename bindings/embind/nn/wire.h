@@ -31,6 +31,8 @@ emscripten::val to_wire(const nn::StateDict& state);
 
 Result<nn::ScalarType> scalar_type_from(const emscripten::val& name);
 Result<nn::QScheme> qscheme_from(const emscripten::val& name);
+// { scales, zeroPoints, axis?, scheme }; not checked against a dtype and a shape yet.
+Result<nn::QGrid> grid_from(const emscripten::val& object);
 // torch's name of an engine (undefined: onednn), with the kernels of this machine.
 Result<nn::Backend> backend_from(const emscripten::val& name);
 

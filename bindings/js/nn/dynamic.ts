@@ -1,11 +1,11 @@
 // Layers with int8 weights that quantize their float input as it comes and give floats. torch.ao.nn.quantized.dynamic.
 
-import { OctavoError } from '../errors.js';
 import { Tensor } from '../tensor.js';
+import { object, refuse } from './check.js';
 import { type ConvOptions, convOptions, floatFunction, floats } from './float.js';
 import { Layer, type StateDict, type Value } from './module.js';
 import type { FloatConv, FloatLinear } from './quantized.js';
-import { QTensor, tensor } from './tensor.js';
+import { codes, QTensor, tensor } from './tensor.js';
 import { quantizeWeight } from './weight.js';
 
 /** What both have: a qint8 weight with zero point 0, per tensor or per output channel, and a float32 bias. */
@@ -16,8 +16,8 @@ abstract class Dynamic extends Layer {
   constructor(weight: QTensor, bias?: Float32Array | undefined) {
     super();
     this.training = false;
-    this.weight = weight;
-    this.bias = bias;
+    this.weight = codes(weight, 'dynamic');
+    this.bias = bias === undefined ? undefined : tensor(bias).data;
   }
   protected compute(name: string, x: Value, options: object): Tensor<'float32'> {
     const inputs = [floats(x, `dynamic.${this.constructor.name}`), this.bias && tensor(this.bias)];
@@ -34,12 +34,12 @@ abstract class Dynamic extends Layer {
     const fits = weight instanceof QTensor && weight.shape.join() === this.weight.shape.join();
     const count = this.bias?.length;
     if (!fits || (bias instanceof Tensor ? bias.data.length : undefined) !== count || state.size !== (count === undefined ? 1 : 2)) {
-      throw new OctavoError({
-        code: 'INVALID_STATE',
-        what: `The state dict has the keys ${[...state.keys()].join(', ') || '(none)'}, or other sizes.`,
-        where: `dynamic.${this.constructor.name}`,
-        hint: `It needs a quantized weight of shape [${this.weight.shape.join(', ')}]${count === undefined ? '' : ` and ${count} numbers of bias`}.`,
-      });
+      refuse(
+        `The state dict has the keys ${[...state.keys()].join(', ') || '(none)'}, or other sizes.`,
+        `dynamic.${this.constructor.name}`,
+        `It needs a quantized weight of shape [${this.weight.shape.join(', ')}]${count === undefined ? '' : ` and ${count} numbers of bias`}.`,
+        'INVALID_STATE',
+      );
     }
     this.weight = weight;
     if (bias instanceof Tensor) this.bias = Float32Array.from(bias.data as Float32Array);
@@ -56,7 +56,10 @@ abstract class Dynamic extends Layer {
  */
 export class Linear extends Dynamic {
   static fromFloat(linear: FloatLinear): Linear {
-    return new Linear(quantizeWeight(linear.weight, [linear.outFeatures, linear.inFeatures], linear), linear.bias);
+    return new Linear(
+      quantizeWeight(object(linear, 'dynamic.Linear', 'Give a linear layer.').weight, [linear.outFeatures, linear.inFeatures], linear),
+      linear.bias,
+    );
   }
   /** x [..., inFeatures] -> [..., outFeatures]. @throws OctavoError for NaN and infinities */
   forward(x: Value): Tensor<'float32'> {
@@ -68,12 +71,17 @@ export class Linear extends Dynamic {
 export class Conv2d extends Dynamic {
   readonly options: ConvOptions;
 
-  constructor(weight: QTensor, { bias, ...options }: ConvOptions & { bias?: Float32Array | undefined } = {}) {
+  constructor(weight: QTensor, allOptions: ConvOptions & { bias?: Float32Array | undefined } = {}) {
+    const { bias, ...options } = object(allOptions, 'dynamic.Conv2d');
     super(weight, bias);
+    convOptions(options); // complains of what is none
     this.options = options;
   }
   static fromFloat(conv: FloatConv): Conv2d {
-    return new Conv2d(quantizeWeight(conv.weight, conv.weightShape, conv), { ...conv.options, bias: conv.bias });
+    return new Conv2d(quantizeWeight(object(conv, 'dynamic.Conv2d', 'Give a convolution.').weight, conv.weightShape, conv), {
+      ...conv.options,
+      bias: conv.bias,
+    });
   }
   forward(x: Value): Tensor<'float32'> {
     return this.compute('conv2dDynamic', x, convOptions(this.options));

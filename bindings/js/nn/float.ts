@@ -1,23 +1,28 @@
-// Float modules: what a model is before it is converted. Parameters are plain fields, for training loops of your own. Convolutions, linear
-// layers and BatchNorms run in WebAssembly and give the same bits everywhere; ELU, Sigmoid and Softmax take Math.exp of the browser.
+// Float modules: what a model is before it is converted. Parameters are plain fields, for training loops of your own. What is more than a
+// sum or a comparison runs in WebAssembly and gives the same bits everywhere.
 
-import { OctavoError } from '../errors.js';
 import { Tensor } from '../tensor.js';
+import { object, real, refuse, shown, whole } from './check.js';
 import { engine, unwrap } from './engine.js';
-import { flatten, pair, relu, relu6 } from './functional.js';
+import { adaptiveAvgPool2d, avgPool2d, flatten, maxPool2d, relu, relu6 } from './functional.js';
 import { backThrough, Layer, Module, type PostProcess, type StateDict, type Value } from './module.js';
+import { listed, type Pair, type PoolOptions, pair, poolOptions } from './options.js';
 import { asTensor, fromWire, QTensor, type TensorLike, tensor, toWire, type Wire } from './tensor.js';
 
 /** The float32 tensor in `x`. @throws OctavoError for codes, as torch's ops without a quantized form do */
 export function floats(x: Value, where: string): Tensor<'float32'> {
   if (x instanceof Tensor && x.type === 'float32') return x as Tensor<'float32'>;
-  const type = x instanceof QTensor ? `quantized torch.${x.dtype}` : x instanceof Tensor ? x.type : typeof x;
-  throw new OctavoError({
-    code: 'UNSUPPORTED_DTYPE',
-    what: `Expected a float32 tensor, got ${type}.`,
-    where,
-    hint: x instanceof QTensor ? 'Put a DeQuantStub before this module, or convert it.' : 'Use tensor(numbers, shape).',
-  });
+  const type = x instanceof QTensor ? `quantized torch.${x.dtype}` : x instanceof Tensor ? x.type : shown(x);
+  const hint = x instanceof QTensor ? 'Put a DeQuantStub before this module, or convert it.' : 'Use tensor(numbers, shape).';
+  return refuse(`Expected a float32 tensor, got ${type}.`, where, hint, 'UNSUPPORTED_DTYPE');
+}
+
+/** A parameter's numbers, all `value`. @throws OctavoError LIMIT_EXCEEDED beyond 2^28 of them, INVALID_OPTION for sizes that are none */
+function filled(shape: readonly number[], value: number, where: string): Float32Array {
+  const count = shape.reduce((product, dim) => product * (whole(dim, where) < 0 ? Number.NaN : dim), 1);
+  if (Number.isNaN(count)) refuse(`[${shape.join(', ')}] is no size of a parameter.`, where, 'Give whole numbers from 0.');
+  if (count > 2 ** 28) refuse(`[${shape.join(', ')}] is too large.`, where, 'A parameter has at most 2^28 numbers.', 'LIMIT_EXCEEDED');
+  return new Float32Array(count).fill(value);
 }
 
 type Floats = Tensor<'float32'>;
@@ -43,12 +48,7 @@ const gradientsOf = ([input, weight, bias]: Floats[]): LayerGradients => ({
 /** What the last forward() left for backward(). @throws OctavoError INVALID_STATE where there was none */
 export function lastOf<T>(last: T | undefined, module: Module): T {
   if (last !== undefined) return last;
-  throw new OctavoError({
-    code: 'INVALID_STATE',
-    what: 'There is no forward() to go back through.',
-    where: module.constructor.name,
-    hint: 'Call forward() first.',
-  });
+  return refuse('There is no forward() to go back through.', module.constructor.name, 'Call forward() first.', 'INVALID_STATE');
 }
 
 /** Options of torch's BatchNorm modules. */
@@ -79,27 +79,29 @@ export abstract class BatchNorm extends Layer {
   protected abstract readonly ranks: readonly number[];
   #last: { input: Floats; mean: Floats; variance: Floats; fromBatch: boolean } | undefined;
 
-  constructor(numFeatures: number, { eps = 1e-5, momentum = 0.1, affine = true }: BatchNormOptions = {}) {
+  constructor(numFeatures: number, options: BatchNormOptions = {}) {
     super();
+    const { eps = 1e-5, momentum = 0.1, affine = true } = object(options, 'BatchNorm');
+    const all = (value: number): Float32Array => filled([numFeatures], value, 'numFeatures');
     this.numFeatures = numFeatures;
-    this.eps = eps;
-    this.momentum = momentum;
-    this.weight = affine ? new Float32Array(numFeatures).fill(1) : undefined;
-    this.bias = affine ? new Float32Array(numFeatures) : undefined;
-    this.runningMean = new Float32Array(numFeatures);
-    this.runningVar = new Float32Array(numFeatures).fill(1);
+    this.eps = real(eps, 'eps');
+    this.momentum = real(momentum, 'momentum');
+    this.weight = affine ? all(1) : undefined;
+    this.bias = affine ? all(0) : undefined;
+    this.runningMean = all(0);
+    this.runningVar = all(1);
   }
 
   forward(x: Value): Tensor<'float32'> {
     const input = floats(x, this.constructor.name);
     const { shape } = input;
     if (!this.ranks.includes(shape.length) || shape[1] !== this.numFeatures) {
-      throw new OctavoError({
-        code: 'SHAPE_MISMATCH',
-        what: `Expected ${this.ranks.join('D or ')}D input with ${this.numFeatures} channels, got [${shape.join(', ')}].`,
-        where: this.constructor.name,
-        hint: `Give a tensor of shape [N, ${this.numFeatures}, ...].`,
-      });
+      refuse(
+        `Expected ${this.ranks.join('D or ')}D input with ${this.numFeatures} channels, got [${shape.join(', ')}].`,
+        this.constructor.name,
+        `Give a tensor of shape [N, ${this.numFeatures}, ...].`,
+        'SHAPE_MISMATCH',
+      );
     }
     let mean = tensor(this.runningMean.slice());
     let variance = tensor(this.runningVar.slice());
@@ -179,12 +181,12 @@ function loadFields<M extends Layer>(
   const known = new Set([...wanted.map(([key]) => key), ...optional]);
   for (const key of state.keys()) if (!known.has(key)) wrong.push(`unexpected key "${key}"`);
   if (wrong.length > 0) {
-    throw new OctavoError({
-      code: 'INVALID_STATE',
-      what: `Error(s) in loading state_dict: ${wrong.join('; ')}.`,
-      where: module.constructor.name,
-      hint: 'Save and load with the same modules.',
-    });
+    refuse(
+      `Error(s) in loading state_dict: ${wrong.join('; ')}.`,
+      module.constructor.name,
+      'Save and load with the same modules.',
+      'INVALID_STATE',
+    );
   }
   for (const [key, { field }] of wanted) (module[field] as Float32Array).set((state.get(key) as Floats).data);
 }
@@ -249,10 +251,10 @@ export class ELU extends Layer {
   readonly alpha: number;
   constructor(alpha = 1) {
     super();
-    this.alpha = alpha;
+    this.alpha = real(alpha, 'alpha');
   }
   forward(x: Value): Value {
-    return mapped(floats(x, 'ELU'), (value) => (value > 0 ? value : this.alpha * Math.expm1(value)));
+    return floatFunction('elu', [floats(x, 'ELU')], { alpha: this.alpha })[0];
   }
   protected override describe(): string {
     return `alpha=${this.alpha}`;
@@ -264,7 +266,7 @@ export class LeakyReLU extends Layer {
   readonly negativeSlope: number;
   constructor(negativeSlope = 0.01) {
     super();
-    this.negativeSlope = negativeSlope;
+    this.negativeSlope = real(negativeSlope, 'negativeSlope');
   }
   forward(x: Value): Value {
     return mapped(floats(x, 'LeakyReLU'), (value) => (value > 0 ? value : Math.fround(this.negativeSlope) * value));
@@ -277,7 +279,7 @@ export class LeakyReLU extends Layer {
 /** 1 / (1 + e^-x). */
 export class Sigmoid extends Layer {
   forward(x: Value): Value {
-    return mapped(floats(x, 'Sigmoid'), (value) => 1 / (1 + Math.exp(-value)));
+    return floatFunction('sigmoid', [floats(x, 'Sigmoid')])[0];
   }
 }
 
@@ -286,36 +288,57 @@ export class Softmax extends Layer {
   readonly dim: number;
   constructor(dim: number) {
     super();
-    this.dim = dim;
+    this.dim = whole(dim, 'dim');
   }
+  /** @throws OctavoError INVALID_OPTION where the tensor has no such axis */
   forward(x: Value): Value {
-    const input = floats(x, 'Softmax');
-    const axis = this.dim < 0 ? this.dim + input.shape.length : this.dim;
-    const size = input.shape[axis];
-    if (size === undefined) {
-      throw new OctavoError({
-        code: 'INVALID_OPTION',
-        what: `Dimension out of range: ${this.dim} for [${input.shape.join(', ')}].`,
-        where: 'Softmax',
-        hint: 'Give an axis of the tensor.',
-      });
-    }
-    const inner = input.shape.slice(axis + 1).reduce((product, dim) => product * dim, 1);
-    const group = (i: number): number => Math.floor(i / (size * inner)) * inner + (i % inner);
-    const groups = size ? input.data.length / size : 0;
-    const largest = new Float64Array(groups).fill(Number.NEGATIVE_INFINITY);
-    const sums = new Float64Array(groups);
-    input.data.forEach((value, i) => {
-      largest[group(i)] = Math.max(largest[group(i)] as number, value);
-    });
-    const powers = Float64Array.from(input.data, (value, i) => Math.exp(value - (largest[group(i)] as number)));
-    powers.forEach((power, i) => {
-      sums[group(i)] = (sums[group(i)] as number) + power;
-    });
-    return mapped(input, (_, i) => (powers[i] as number) / (sums[group(i)] as number));
+    return floatFunction('softmax', [floats(x, 'Softmax')], { dim: this.dim })[0];
   }
   protected override describe(): string {
     return `dim=${this.dim}`;
+  }
+}
+
+/** What the pools of windows share; on codes they keep the grid. */
+abstract class Pool extends Layer {
+  readonly options: PoolOptions;
+  constructor(kernelSize: PoolOptions['kernelSize'], options: Omit<PoolOptions, 'kernelSize'> = {}) {
+    super();
+    this.options = { ...object(options, 'pool'), kernelSize };
+    poolOptions(this.options); // complains of what is none
+  }
+  protected override describe(): string {
+    const { kernelSize, stride = kernelSize, padding = 0 } = this.options;
+    return `kernel_size=${String(kernelSize)}, stride=${String(stride)}, padding=${String(padding)}`;
+  }
+}
+/** The largest of each window; padding never wins. */
+export class MaxPool2d extends Pool {
+  forward(x: Value): Value {
+    if (x instanceof QTensor) return maxPool2d(x, this.options);
+    return floatFunction('maxPool2d', [floats(x, 'MaxPool2d')], poolOptions(this.options))[0];
+  }
+}
+/** The mean of each window. */
+export class AvgPool2d extends Pool {
+  forward(x: Value): Value {
+    if (x instanceof QTensor) return avgPool2d(x, this.options);
+    return floatFunction('avgPool2d', [floats(x, 'AvgPool2d')], poolOptions(this.options))[0];
+  }
+}
+/** The means of windows that cover the image evenly, [height, width] of them. */
+export class AdaptiveAvgPool2d extends Layer {
+  readonly outputSize: readonly [number, number];
+  constructor(outputSize: Pair) {
+    super();
+    this.outputSize = pair(outputSize);
+  }
+  forward(x: Value): Value {
+    if (x instanceof QTensor) return adaptiveAvgPool2d(x, this.outputSize);
+    return floatFunction('adaptiveAvgPool2d', [floats(x, 'AdaptiveAvgPool2d')], { outputSize: this.outputSize })[0];
+  }
+  protected override describe(): string {
+    return `output_size=(${this.outputSize.join(', ')})`;
   }
 }
 
@@ -330,11 +353,12 @@ export class Linear extends Layer {
   #last: { input: Floats; used: Floats } | undefined;
 
   /** Zeros: training, or loadStateDict(), gives the parameters. */
-  constructor(inFeatures: number, outFeatures: number, { bias = true }: { bias?: boolean } = {}) {
+  constructor(inFeatures: number, outFeatures: number, options: { bias?: boolean } = {}) {
     super();
+    const { bias = true } = object(options, 'Linear');
     this.inFeatures = inFeatures;
     this.outFeatures = outFeatures;
-    this.weight = new Float32Array(outFeatures * inFeatures);
+    this.weight = filled([outFeatures, inFeatures], 0, 'Linear');
     this.bias = bias ? new Float32Array(outFeatures) : undefined;
   }
   forward(x: Value): Tensor<'float32'> {
@@ -366,8 +390,6 @@ export class Linear extends Layer {
   }
 }
 
-type Pair = number | readonly [number, number];
-
 /** torch's arguments of convolutions; a number stands for height and width. */
 export interface ConvOptions {
   stride?: Pair;
@@ -379,13 +401,11 @@ export interface ConvOptions {
 }
 
 /** The options with their defaults, as the WebAssembly module takes them. */
-export const convOptions = ({ stride = 1, padding = 0, dilation = 1, outputPadding = 0, groups = 1 }: ConvOptions): object => ({
-  stride: pair(stride),
-  padding: pair(padding),
-  dilation: pair(dilation),
-  outputPadding: pair(outputPadding),
-  groups,
-});
+export function convOptions(options: ConvOptions): object {
+  const { stride = 1, padding = 0, dilation = 1, outputPadding = 0, groups = 1 } = object(options, 'convolution');
+  const pairs = { stride: pair(stride), padding: pair(padding), dilation: pair(dilation), outputPadding: pair(outputPadding) };
+  return { ...pairs, groups: whole(groups, 'groups') };
+}
 
 /** A float convolution of [N, C, H, W]. Weight [outChannels, inChannels / groups, kH, kW]. */
 export class Conv2d extends Layer {
@@ -400,18 +420,15 @@ export class Conv2d extends Layer {
   #last: { input: Floats; used: Floats } | undefined;
 
   /** Zeros: training, or loadStateDict(), gives the parameters. */
-  constructor(
-    inChannels: number,
-    outChannels: number,
-    kernelSize: Pair,
-    { bias = true, ...options }: ConvOptions & { bias?: boolean } = {},
-  ) {
+  constructor(inChannels: number, outChannels: number, kernelSize: Pair, allOptions: ConvOptions & { bias?: boolean } = {}) {
     super();
+    const { bias = true, ...options } = object(allOptions, 'Conv2d');
+    convOptions(options); // complains of what is none
     this.inChannels = inChannels;
     this.outChannels = outChannels;
     this.options = options;
-    this.weightShape = [outChannels, inChannels / (options.groups ?? 1), ...pair(kernelSize)];
-    this.weight = new Float32Array(this.weightShape.reduce((product, dim) => product * dim, 1));
+    this.weightShape = [outChannels, whole(inChannels, 'inChannels') / (options.groups ?? 1), ...pair(kernelSize)];
+    this.weight = filled(this.weightShape, 0, 'Conv2d');
     this.bias = bias ? new Float32Array(outChannels) : undefined;
   }
   forward(x: Value): Tensor<'float32'> {
@@ -450,12 +467,7 @@ export class FloatFunctional extends Module {
   scalarsUsed = false;
 
   forward(): never {
-    throw new OctavoError({
-      code: 'INVALID_OPTION',
-      what: 'FloatFunctional is not to be called itself.',
-      where: 'FloatFunctional',
-      hint: 'Use add(), mul(), cat() ...',
-    });
+    refuse('FloatFunctional is not to be called itself.', 'FloatFunctional', 'Use add(), mul(), cat() ...');
   }
   #observed(out: Tensor): Tensor {
     return this.activationPostProcess ? this.activationPostProcess.forward(out) : out;
@@ -472,17 +484,17 @@ export class FloatFunctional extends Module {
   }
   /** One after the other along `dim` (negative: from the end). */
   cat(parts: readonly Value[], dim = 0): Value {
-    const tensors = parts.map((part) => floats(part, 'FloatFunctional.cat'));
-    return this.#observed(floatFunction('cat', tensors, { dim })[0]);
+    const tensors = listed(parts, 'FloatFunctional.cat').map((part) => floats(part, 'FloatFunctional.cat'));
+    return this.#observed(floatFunction('cat', tensors, { dim: whole(dim, 'dim') })[0]);
   }
   /** Not observed, as in torch: the codes keep their values, and the grid moves. */
   addScalar(x: Value, c: number): Value {
     this.scalarsUsed = true;
-    return mapped(floats(x, 'FloatFunctional.addScalar'), (value) => value + Math.fround(c));
+    return mapped(floats(x, 'FloatFunctional.addScalar'), (value) => value + Math.fround(real(c, 'c')));
   }
   mulScalar(x: Value, c: number): Value {
     this.scalarsUsed = true;
-    return mapped(floats(x, 'FloatFunctional.mulScalar'), (value) => value * Math.fround(c));
+    return mapped(floats(x, 'FloatFunctional.mulScalar'), (value) => value * Math.fround(real(c, 'c')));
   }
   #sum(a: Value, b: Value, name: string): Floats {
     const where = `FloatFunctional.${name}`;

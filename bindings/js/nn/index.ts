@@ -33,6 +33,7 @@ export {
   QTensor,
   quantizePerChannel,
   quantizePerTensor,
+  type SchemeOptions,
   type TensorLike,
   tensor,
 } from './tensor.js';

@@ -1,7 +1,7 @@
 // Trees of modules, as torch.nn has them: children are fields, forward() is yours.
 
-import { OctavoError } from '../errors.js';
 import { Tensor } from '../tensor.js';
+import { object, refuse, shown } from './check.js';
 import type { QConfig } from './qconfig.js';
 import type { QTensor, TensorLike } from './tensor.js';
 
@@ -58,20 +58,16 @@ export abstract class Module {
   /** The module at 'features.0.conv'. @throws OctavoError INVALID_OPTION where there is none */
   getSubmodule(path: string): Module {
     let module: Module = this;
+    if (typeof path !== 'string') refuse(`${shown(path)} is no path.`, this.constructor.name, "Give names with dots: 'features.0.conv'.");
     for (const name of path ? path.split('.') : []) {
       const child = new Map(module.namedChildren()).get(name);
       if (!child) {
-        throw new OctavoError({
-          code: 'INVALID_OPTION',
-          what: `There is no module '${path}'.`,
-          where: this.constructor.name,
-          hint: `'${name}' is none of: ${
-            module
-              .namedChildren()
-              .map(([key]) => key)
-              .join(', ') || '(no children)'
-          }.`,
-        });
+        const names = module.namedChildren().map(([key]) => key);
+        return refuse(
+          `There is no module '${path}'.`,
+          this.constructor.name,
+          `'${name}' is none of: ${names.join(', ') || '(no children)'}.`,
+        );
       }
       module = child;
     }
@@ -93,12 +89,12 @@ export abstract class Module {
   /** Takes its own entries. @throws OctavoError for missing, unexpected and misfit ones */
   protected loadOwnState(state: StateDict): void {
     if (state.size === 0) return;
-    throw new OctavoError({
-      code: 'INVALID_STATE',
-      what: `Unexpected key(s) in state_dict: ${[...state.keys()].map((key) => `"${key}"`).join(', ')}.`,
-      where: this.constructor.name,
-      hint: 'The model that saved it has other modules.',
-    });
+    refuse(
+      `Unexpected key(s) in state_dict: ${[...state.keys()].map((key) => `"${key}"`).join(', ')}.`,
+      this.constructor.name,
+      'The model that saved it has other modules.',
+      'INVALID_STATE',
+    );
   }
   /** All parameters and buffers, keyed by path: 'features.0.weight'. */
   stateDict(): StateDict {
@@ -110,7 +106,7 @@ export abstract class Module {
   }
   /** Strict, as torch's: every key has a place and every place a key. */
   loadStateDict(state: StateDict | Record<string, Tensor | QTensor>): void {
-    const rest: StateDict = new Map(state instanceof Map ? state : Object.entries(state));
+    const rest: StateDict = new Map(state instanceof Map ? state : Object.entries(object(state, 'loadStateDict', 'Give a state dict.')));
     const children = [...this.namedModules()].reverse(); // deepest paths first: each key goes to its own module
     for (const [path, module] of children) {
       const own: StateDict = new Map();
@@ -142,6 +138,11 @@ export abstract class Module {
   }
 }
 
+/** @throws OctavoError INVALID_OPTION for what is no module */
+export function checkedModule<M extends Module>(module: M, where: string): M {
+  return module instanceof Module ? module : refuse(`${shown(module)} is no module.`, where, 'Give an object of a class of nn.');
+}
+
 /** A module that maps one value. */
 export abstract class Layer extends Module {
   abstract override forward(x: Value): Value;
@@ -154,7 +155,7 @@ export class Sequential extends Layer {
   constructor(...modules: Layer[]) {
     super();
     modules.forEach((module, index) => {
-      this[index] = module;
+      this[index] = checkedModule(module, 'Sequential');
     });
   }
   get length(): number {

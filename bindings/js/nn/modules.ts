@@ -1,6 +1,8 @@
 // The namespace `nn`: torch.nn's modules, with nn.intrinsic and nn.quantized.
 
 export {
+  AdaptiveAvgPool2d,
+  AvgPool2d,
   BatchNorm1d,
   BatchNorm2d,
   BatchNorm3d,
@@ -15,6 +17,7 @@ export {
   type LayerGradients,
   LeakyReLU,
   Linear,
+  MaxPool2d,
   QuantStub,
   ReLU,
   ReLU6,

@@ -6,8 +6,10 @@ import type {
   Observer as NativeObserver,
 } from '../octavo-nn.simd.mjs';
 import type { Tensor } from '../tensor.js';
+import { fields, object, real, reals, refuse, shown, whole, wholes } from './check.js';
 import { engine, Native, unwrap } from './engine.js';
 import type { PostProcess, QParams } from './module.js';
+import { listed } from './options.js';
 import { fromWire, type QDType, type QScheme, type TensorLike, toWire } from './tensor.js';
 
 /** torch's keyword arguments; each observer reads those of its class. */
@@ -90,6 +92,7 @@ abstract class Process<T extends NativeProcess> implements PostProcess {
   }
   /** @throws OctavoError INVALID_STATE for bytes that save() of the same kind did not write */
   load(bytes: Uint8Array): this {
+    if (!(bytes instanceof Uint8Array)) refuse(`${shown(bytes)} is no state.`, 'load', 'Give the bytes of save(), a Uint8Array.');
     unwrap(this.native.get().load(bytes));
     return this;
   }
@@ -107,13 +110,26 @@ abstract class Process<T extends NativeProcess> implements PostProcess {
   }
 }
 
+/** The options, with numbers where numbers belong. */
+function checked<T extends ObserverOptions & { channelLen?: number }>(options: T): T {
+  fields(object(options, 'observer'), whole, 'quantMin', 'quantMax', 'chAxis', 'bins', 'channelLen');
+  fields(options, real, 'eps', 'averagingConstant', 'scale', 'zeroPoint');
+  return options;
+}
+/** torch's name of an observer that is given by it, or as its class. */
+function kindOf(observer: string | (new (options?: ObserverOptions) => Observer)): string {
+  if (typeof observer === 'string') return observer;
+  const found = [...classes].find(([, known]) => known === observer);
+  return found?.[0] ?? refuse(`observer = ${shown(observer)} is not known.`, 'observer', `Use one of ${[...classes.keys()].join(', ')}.`);
+}
+
 /** One of torch's observers; the subclasses name them. */
 export class Observer extends Process<NativeObserver> {
   /** torch's class name. */
   readonly kind: string;
 
   constructor(kind: string, options: ObserverOptions = {}) {
-    super(unwrap<NativeObserver>(engine().Observer.make(kind, options)), kind);
+    super(unwrap<NativeObserver>(engine().Observer.make(kindOf(kind), checked(options))), kind);
     this.kind = kind;
   }
   /** One batch; an empty one changes nothing. */
@@ -122,6 +138,7 @@ export class Observer extends Process<NativeObserver> {
   }
   /** As if `other`, of the same kind and options, had been observed here too. */
   merge(other: Observer): this {
+    if (!(other instanceof Observer)) refuse(`${shown(other)} is no observer.`, 'merge', 'Give one of the same kind.');
     unwrap(this.native.get().merge(other.native.get()));
     return this;
   }
@@ -183,9 +200,22 @@ export class FixedQParamsObserver extends Observer {
   }
 }
 
-/** FakeQuantize's observer, by its class name, and that one's options. */
+const classes = new Map<string, unknown>(
+  Object.entries({
+    MinMaxObserver,
+    MovingAverageMinMaxObserver,
+    PerChannelMinMaxObserver,
+    MovingAveragePerChannelMinMaxObserver,
+    HistogramObserver,
+    PlaceholderObserver,
+    NoopObserver,
+    FixedQParamsObserver,
+  }),
+);
+
+/** FakeQuantize's observer, its class or the name of that, and its options. */
 export interface FakeQuantizeOptions extends ObserverOptions {
-  observer?: string;
+  observer?: string | (new (options?: ObserverOptions) => Observer);
 }
 
 /**
@@ -194,8 +224,8 @@ export interface FakeQuantizeOptions extends ObserverOptions {
  */
 export class FakeQuantize extends Process<NativeFakeQuantize> {
   constructor(options: FakeQuantizeOptions = {}, fused = false) {
-    const { observer = 'MovingAverageMinMaxObserver', ...rest } = options;
-    super(unwrap<NativeFakeQuantize>(engine().FakeQuantize.make(observer, rest, fused)), 'FakeQuantize');
+    const { observer = 'MovingAverageMinMaxObserver', ...rest } = checked(options);
+    super(unwrap<NativeFakeQuantize>(engine().FakeQuantize.make(kindOf(observer), rest, fused)), 'FakeQuantize');
   }
   /** The gradient of the last forward()'s x. @throws OctavoError INVALID_STATE before one */
   backward(gradOutput: TensorLike): Tensor<'float32'> {
@@ -254,8 +284,8 @@ export interface LearnableGradients {
 /** torch's _LearnableFakeQuantize (LSQ+, arXiv:2004.09576): scale and zero point are parameters of your training loop. */
 export class LearnableFakeQuantize extends Process<NativeLearnable> {
   constructor(options: FakeQuantizeOptions & { channelLen?: number; useGradScaling?: boolean } = {}) {
-    const { observer = 'MovingAverageMinMaxObserver', ...rest } = options;
-    super(unwrap<NativeLearnable>(engine().LearnableFakeQuantize.make(observer, rest)), 'LearnableFakeQuantize');
+    const { observer = 'MovingAverageMinMaxObserver', ...rest } = checked(options);
+    super(unwrap<NativeLearnable>(engine().LearnableFakeQuantize.make(kindOf(observer), rest)), 'LearnableFakeQuantize');
   }
   backward(gradOutput: TensorLike): LearnableGradients {
     return gradientsOf(this.native.get().backward(toWire(gradOutput)));
@@ -279,8 +309,9 @@ export class LearnableFakeQuantize extends Process<NativeLearnable> {
     return this.native.get().zeroPoint() as number[];
   }
   /** What an optimizer's step made of them. @throws OctavoError SHAPE_MISMATCH for another number of them */
-  setParameters({ scale, zeroPoint }: QParams): void {
-    unwrap(this.native.get().setParameters(scale, zeroPoint));
+  setParameters(parameters: QParams): void {
+    const { scale, zeroPoint } = object(parameters, 'setParameters', 'Give { scale, zeroPoint }, lists of numbers.');
+    unwrap(this.native.get().setParameters(reals(scale, 'scale'), reals(zeroPoint, 'zeroPoint')));
   }
 }
 
@@ -307,7 +338,8 @@ export function fakeQuantizePerTensorAffine(
   quantMin: number,
   quantMax: number,
 ): FakeQuantized {
-  return fakeQuantized(engine().fakeQuantizePerTensorAffine(toWire(x), scale, zeroPoint, quantMin, quantMax));
+  const range = [whole(quantMin, 'quantMin'), whole(quantMax, 'quantMax')] as const;
+  return fakeQuantized(engine().fakeQuantizePerTensorAffine(toWire(x), real(scale, 'scale'), whole(zeroPoint, 'zeroPoint'), ...range));
 }
 /** torch.fake_quantize_per_channel_affine. */
 export function fakeQuantizePerChannelAffine(
@@ -318,7 +350,8 @@ export function fakeQuantizePerChannelAffine(
   quantMin: number,
   quantMax: number,
 ): FakeQuantized {
-  return fakeQuantized(engine().fakeQuantizePerChannelAffine(toWire(x), [...scale], [...zeroPoint], axis, quantMin, quantMax));
+  const grid = [reals(scale, 'scale'), wholes(zeroPoint, 'zeroPoint'), whole(axis, 'axis')] as const;
+  return fakeQuantized(engine().fakeQuantizePerChannelAffine(toWire(x), ...grid, whole(quantMin, 'quantMin'), whole(quantMax, 'quantMax')));
 }
 /** gradOutput * mask: the gradient of both. */
 export function fakeQuantizeBackward(gradOutput: TensorLike, mask: TensorLike): Tensor<'float32'> {
@@ -328,10 +361,41 @@ export function fakeQuantizeBackward(gradOutput: TensorLike, mask: TensorLike): 
 export function fakeQuantizeLearnableBackward(
   gradOutput: TensorLike,
   x: TensorLike,
-  { scale, zeroPoint }: QParams,
+  qparams: QParams,
   options: { axis?: number; quantMin: number; quantMax: number; gradFactor?: number },
 ): LearnableGradients {
+  const { scale, zeroPoint } = object(qparams, 'fakeQuantizeLearnableBackward', 'Give { scale, zeroPoint }, lists of numbers.');
+  const { axis, quantMin, quantMax, gradFactor = 1 } = object(options, 'fakeQuantizeLearnableBackward');
   return gradientsOf(
-    engine().fakeQuantizeLearnableBackward(toWire(gradOutput), toWire(x), scale, zeroPoint, { gradFactor: 1, ...options }),
+    engine().fakeQuantizeLearnableBackward(toWire(gradOutput), toWire(x), reals(scale, 'scale'), reals(zeroPoint, 'zeroPoint'), {
+      axis: axis === undefined ? axis : whole(axis, 'axis'),
+      quantMin: whole(quantMin, 'quantMin'),
+      quantMax: whole(quantMax, 'quantMax'),
+      gradFactor: real(gradFactor, 'gradFactor'),
+    }),
   );
+}
+
+/** ONNX Runtime's calibrators, each with its own options. */
+export interface CalibrationOptions {
+  /** MinMax, Entropy, Percentile or Distribution; MinMax unless given. */
+  method?: 'MinMax' | 'Entropy' | 'Percentile' | 'Distribution';
+  /** MinMax. */
+  symmetric?: boolean;
+  /** MinMax: the mean of the batches' ends. */
+  movingAverage?: boolean;
+  /** Percentile; 99.999. */
+  percentile?: number;
+  /** Entropy, 128; Percentile, 2048. */
+  numBins?: number;
+  /** Entropy; 128. */
+  numQuantizedBins?: number;
+}
+/** The range [lowest, highest] that ONNX Runtime's quantize_static would find for a tensor, of all its batches at once. */
+export function calibrationRange(batches: readonly TensorLike[], options: CalibrationOptions = {}): [number, number] {
+  const { method = 'MinMax', symmetric = false, movingAverage = false, ...rest } = object(options, 'calibrationRange');
+  fields(rest, whole, 'numBins', 'numQuantizedBins');
+  fields(rest, real, 'percentile');
+  const wires = listed(batches, 'calibrationRange').map(toWire);
+  return unwrap(engine().calibrationRange(shown(method), wires, { symmetric, movingAverage, ...rest }));
 }

@@ -1,6 +1,6 @@
 // QConfigs: which observer, or fake quantization, a module's output and weight get. torch.ao.quantization.qconfig.
 
-import { OctavoError } from '../errors.js';
+import { refuse, shown } from './check.js';
 import type { PostProcess } from './module.js';
 import {
   FusedMovingAvgObsFakeQuantize,
@@ -27,12 +27,7 @@ const backends: Record<Backend, { reduceRange: boolean; perChannel: boolean }> =
 
 function choices(backend: Backend): (typeof backends)[Backend] {
   if (Object.hasOwn(backends, backend)) return backends[backend];
-  throw new OctavoError({
-    code: 'INVALID_OPTION',
-    what: `backend = '${String(backend)}' is not known.`,
-    where: 'getDefaultQConfig',
-    hint: `Use ${Object.keys(backends).join(', ')}.`,
-  });
+  return refuse(`backend = '${shown(backend)}' is not known.`, 'getDefaultQConfig', `Use ${Object.keys(backends).join(', ')}.`);
 }
 
 /** torch.ao.quantization.get_default_qconfig. */

@@ -1,6 +1,8 @@
 // The namespace `quantization`: torch.ao.quantization.
 
 export {
+  type CalibrationOptions,
+  calibrationRange,
   FakeQuantize,
   type FakeQuantizeOptions,
   FixedQParamsObserver,

@@ -1,13 +1,13 @@
 // Quantized modules: codes in, codes out, equal to torch's code for code. torch.ao.nn.quantized and torch.ao.nn.intrinsic.quantized.
 
-import { OctavoError } from '../errors.js';
 import type { QuantizedModule as NativeModule } from '../octavo-nn.simd.mjs';
 import { Tensor } from '../tensor.js';
+import { object, real, refuse, whole } from './check.js';
 import { engine, Native, unwrap } from './engine.js';
-import { type ConvOptions, convOptions, floats } from './float.js';
-import type { OutputGrid } from './functional.js';
+import { type ConvOptions, convOptions, BatchNorm2d as FloatBatchNorm2d, floats } from './float.js';
 import * as functional from './functional.js';
 import { Layer, Module, type StateDict, type Value } from './module.js';
+import { checkedGrid, listed, type OutputGrid } from './options.js';
 import type { Backend } from './qconfig.js';
 import {
   codes,
@@ -20,7 +20,6 @@ import {
   tensor,
   toWire,
   type Wire,
-  whole,
 } from './tensor.js';
 import { type Observed, quantizeWeight } from './weight.js';
 
@@ -39,25 +38,26 @@ export interface FloatBatchNorm extends Observed {
   momentum?: number;
 }
 
-const parameterWire = (value: Parameter | null | undefined): Wire | undefined => {
-  if (value === undefined || value === null) return undefined; // torch's None
-  if (value instanceof QTensor) return value.wire();
-  return toWire(value instanceof Tensor ? value : tensor(value as Float32Array));
-};
+const toWireOf = (value: Parameter): Wire =>
+  value instanceof QTensor ? value.wire() : toWire(value instanceof Tensor ? value : tensor(value as Float32Array));
+/** undefined and null are torch's None. */
+const parameterWire = (value: Parameter | null | undefined): Wire | undefined =>
+  value === undefined || value === null ? undefined : toWireOf(value);
 
 const fromAnyWire = (wire: Wire | QWire): Tensor | QTensor => ('scheme' in wire ? new QTensor(wire) : fromWire(wire));
 
 /** The output grid that an observer found. @throws OctavoError INVALID_STATE where there is none */
 function gridOf(module: Observed, given: Partial<OutputGrid>, where: string): OutputGrid {
-  if (given.scale !== undefined && given.zeroPoint !== undefined) return { scale: given.scale, zeroPoint: given.zeroPoint };
+  const { scale, zeroPoint } = object(given, where);
+  if (scale !== undefined && zeroPoint !== undefined) return checkedGrid({ scale, zeroPoint }, where);
   const found = module.activationPostProcess?.calculateQParams();
   if (found) return { scale: found.scale[0] as number, zeroPoint: found.zeroPoint[0] as number };
-  throw new OctavoError({
-    code: 'INVALID_STATE',
-    what: 'There is no scale and zero point for the output.',
+  return refuse(
+    'There is no scale and zero point for the output.',
     where,
-    hint: 'Give { scale, zeroPoint }, or prepare() and calibrate the float module.',
-  });
+    'Give { scale, zeroPoint }, or prepare() and calibrate the float module.',
+    'INVALID_STATE',
+  );
 }
 
 /** What quantized parameters change, over all 256 codes of every channel. */
@@ -77,9 +77,8 @@ export interface ParameterError {
 abstract class Packed extends Layer {
   protected readonly native: Native<NativeModule>;
 
-  constructor(kind: string, options: { zeroPoint: number; [name: string]: unknown }) {
+  constructor(kind: string, options: object) {
     super();
-    whole(options.zeroPoint, 'zeroPoint');
     this.training = false;
     this.native = new Native(unwrap<NativeModule>(engine().QuantizedModule.make(kind, options)), kind);
   }
@@ -109,19 +108,40 @@ abstract class Packed extends Layer {
   }
 }
 
+/** A BatchNorm's parameters as the WebAssembly module takes them. */
+function parameters(bn: FloatBatchNorm, where: string): object {
+  const {
+    weight,
+    bias,
+    runningMean,
+    runningVar,
+    numBatchesTracked = 0,
+    eps = 1e-5,
+    momentum = 0.1,
+  } = object(bn, where, 'Give a BatchNorm.');
+  return {
+    weight: parameterWire(weight),
+    bias: parameterWire(bias),
+    runningMean: toWireOf(runningMean),
+    runningVar: toWireOf(runningVar),
+    numBatchesTracked: whole(numBatchesTracked, 'numBatchesTracked'),
+    eps: real(eps, 'eps'),
+    momentum: real(momentum, 'momentum'),
+  };
+}
+
+/** The grid of codes that a BatchNorm gets. */
+export interface InputGrid {
+  dtype: QDType;
+  scale: number;
+  zeroPoint: number;
+}
+const checkedInput = (input: InputGrid): object => ({ dtype: object(input, 'input').dtype, ...checkedGrid(input, 'input') });
+
 /** The common part of the quantized BatchNorms. */
 export abstract class BatchNorm extends Packed {
   constructor(kind: string, bn: FloatBatchNorm, grid: OutputGrid) {
-    super(kind, {
-      weight: parameterWire(bn.weight),
-      bias: parameterWire(bn.bias),
-      runningMean: parameterWire(bn.runningMean),
-      runningVar: parameterWire(bn.runningVar),
-      numBatchesTracked: bn.numBatchesTracked ?? 0,
-      eps: bn.eps ?? 1e-5,
-      momentum: bn.momentum ?? 0.1,
-      ...grid,
-    });
+    super(kind, { ...parameters(bn, kind), ...checkedGrid(grid, kind) });
   }
 
   /** Which row of the kernel table ran last; '' before. */
@@ -132,12 +152,18 @@ export abstract class BatchNorm extends Packed {
    * Replaces the parameters by quantized ones, each over its own range; per channel gives every number a grid of its own. Says what
    * that costs for inputs on the grid `input`.
    */
-  quantizeParameters(options: {
-    dtype: QDType;
-    perChannel?: boolean;
-    input: { dtype: QDType; scale: number; zeroPoint: number };
-  }): ParameterError {
-    return unwrap(this.native.get().quantizeParameters({ perChannel: false, ...options }));
+  quantizeParameters(options: { dtype: QDType; perChannel?: boolean; input: InputGrid }): ParameterError {
+    const { dtype, perChannel = false, input } = object(options, 'quantizeParameters');
+    return unwrap(this.native.get().quantizeParameters({ dtype, perChannel, input: checkedInput(input) }));
+  }
+  /**
+   * What other parameters would change: `bn` is the float layer of which this module's quantized ones were made, and the answer what
+   * their quantization costs for inputs on the grid `input`.
+   *
+   * @throws OctavoError SHAPE_MISMATCH for another number of channels
+   */
+  compareParameters(bn: FloatBatchNorm, input: InputGrid): ParameterError {
+    return unwrap(this.native.get().compareParameters(parameters(bn, 'compareParameters'), checkedInput(input)));
   }
 
   protected override describe(): string {
@@ -147,14 +173,8 @@ export abstract class BatchNorm extends Packed {
 }
 
 /** A fresh module as torch makes it. */
-const fresh = (numFeatures: number, { eps = 1e-5, momentum = 0.1 }: { eps?: number; momentum?: number } = {}): FloatBatchNorm => ({
-  weight: new Float32Array(numFeatures).fill(1),
-  bias: new Float32Array(numFeatures),
-  runningMean: new Float32Array(numFeatures),
-  runningVar: new Float32Array(numFeatures).fill(1),
-  eps,
-  momentum,
-});
+const fresh = (numFeatures: number, options: { eps?: number; momentum?: number } = {}): FloatBatchNorm =>
+  new FloatBatchNorm2d(numFeatures, options);
 const unit: OutputGrid = { scale: 1, zeroPoint: 0 };
 
 /** The static methods and the constructor of one class. */
@@ -174,11 +194,11 @@ export interface BatchNormClass {
 function batchNormClass(kind: string): BatchNormClass {
   const made = class extends BatchNorm {
     constructor(numFeatures: number | FloatBatchNorm, options?: { eps?: number; momentum?: number } | OutputGrid) {
-      if (typeof numFeatures === 'number') super(kind, fresh(numFeatures, options as { eps?: number }), unit);
+      if (typeof numFeatures !== 'object') super(kind, fresh(numFeatures, options as { eps?: number }), unit);
       else super(kind, numFeatures, options as OutputGrid);
     }
     static fromFloat(bn: FloatBatchNorm, grid: Partial<OutputGrid> = {}): BatchNorm {
-      return new made(bn, gridOf(bn, grid, `nn.quantized.${kind}.fromFloat`));
+      return new made(bn, gridOf(object(bn, kind, 'Give a BatchNorm.'), grid, `nn.quantized.${kind}.fromFloat`));
     }
     static fromReference(bn: FloatBatchNorm, scale: number, zeroPoint: number): BatchNorm {
       return new made(bn, { scale, zeroPoint });
@@ -207,15 +227,15 @@ function loadGrid(module: Module & OutputGrid, state: StateDict): void {
   const zeroPoint = state.get('zero_point');
   const single = (value: Tensor | QTensor | undefined): value is Tensor => value instanceof Tensor && value.data.length === 1;
   if (state.size !== 2 || !single(scale) || !single(zeroPoint)) {
-    throw new OctavoError({
-      code: 'INVALID_STATE',
-      what: `The state dict has the keys ${[...state.keys()].join(', ') || '(none)'}.`,
-      where: module.constructor.name,
-      hint: 'It needs scale and zero_point, a number each, and nothing else.',
-    });
+    refuse(
+      `The state dict has the keys ${[...state.keys()].join(', ') || '(none)'}.`,
+      module.constructor.name,
+      'It needs scale and zero_point, a number each, and nothing else.',
+      'INVALID_STATE',
+    );
   }
-  module.scale = Number(scale.data[0]);
-  module.zeroPoint = Number(zeroPoint.data[0]);
+  const grid = { scale: Number(scale.data[0]), zeroPoint: Number(zeroPoint.data[0]) };
+  Object.assign(module, checkedGrid(grid, module.constructor.name));
 }
 
 /** Floats to codes: what QuantStub becomes. */
@@ -227,8 +247,8 @@ export class Quantize extends Layer {
   constructor(scale: number, zeroPoint: number, dtype: QDType = 'quint8') {
     super();
     this.training = false;
-    this.scale = scale;
-    this.zeroPoint = zeroPoint;
+    this.scale = real(scale, 'scale');
+    this.zeroPoint = whole(zeroPoint, 'zeroPoint');
     this.dtype = dtype;
   }
   forward(x: Value | TensorLike): QTensor {
@@ -282,8 +302,10 @@ export interface WeightedOptions extends OutputGrid {
 
 /** Convolutions and linear layers: a qint8 weight with zero point 0, per tensor or per output channel, and a float32 bias. */
 abstract class Weighted extends Packed {
-  constructor(kind: string, weight: QTensor, { bias, ...rest }: WeightedOptions & object) {
-    super(kind, { ...rest, weight: weight.wire(), bias: bias && toWire(bias) });
+  constructor(kind: string, weight: QTensor, options: WeightedOptions & object) {
+    const { bias, ...rest } = object(options, kind);
+    const checked = { ...rest, ...checkedGrid(rest, kind), weight: codes(weight, kind).wire() };
+    super(kind, { ...checked, bias: bias === undefined ? undefined : toWire(bias) });
   }
   /** The weight's codes. */
   get weight(): QTensor {
@@ -304,12 +326,11 @@ export interface ConvClass {
 function convClass(kind: string): ConvClass {
   const made = class extends Weighted {
     constructor(weight: QTensor, options: WeightedOptions & ConvOptions) {
-      const { stride: _, padding: __, dilation: ___, outputPadding: ____, groups: _____, ...rest } = options;
-      super(kind, weight, { ...rest, ...convOptions(options) });
+      super(kind, weight, { ...options, ...convOptions(options) });
     }
     static fromFloat(conv: FloatConv, options: Partial<OutputGrid> & { engine?: Backend } = {}): Layer {
-      const weight = quantizeWeight(conv.weight, conv.weightShape, conv);
-      const { engine: backend } = options;
+      const weight = quantizeWeight(object(conv, kind, 'Give a convolution.').weight, conv.weightShape, conv);
+      const { engine: backend } = object(options, kind);
       const grid = gridOf(conv, options, `nn.quantized.${kind}.fromFloat`);
       return new made(weight, { ...grid, ...conv.options, ...(backend && { engine: backend }), bias: conv.bias && tensor(conv.bias) });
     }
@@ -337,8 +358,8 @@ function linearClass(kind: string): LinearClass {
       super(kind, weight, options);
     }
     static fromFloat(linear: FloatLinear, options: Partial<OutputGrid> & { engine?: Backend } = {}): Layer {
-      const weight = quantizeWeight(linear.weight, [linear.outFeatures, linear.inFeatures], linear);
-      const { engine: backend } = options;
+      const weight = quantizeWeight(object(linear, kind, 'Give a linear layer.').weight, [linear.outFeatures, linear.inFeatures], linear);
+      const { engine: backend } = object(options, kind);
       const grid = gridOf(linear, options, `nn.quantized.${kind}.fromFloat`);
       return new made(weight, { ...grid, ...(backend && { engine: backend }), bias: linear.bias && tensor(linear.bias) });
     }
@@ -355,8 +376,9 @@ abstract class OnGrid extends Layer {
   scale: number;
   zeroPoint: number;
 
-  constructor({ scale, zeroPoint }: OutputGrid) {
+  constructor(grid: OutputGrid) {
     super();
+    const { scale, zeroPoint } = checkedGrid(grid, new.target.name);
     this.training = false;
     this.scale = scale;
     this.zeroPoint = zeroPoint;
@@ -391,7 +413,7 @@ export class ELU extends OnGrid {
   readonly alpha: number;
   constructor(grid: OutputGrid, alpha = 1) {
     super(grid);
-    this.alpha = alpha;
+    this.alpha = real(alpha, 'alpha');
   }
   forward(x: Value): QTensor {
     return functional.elu(codes(x, 'ELU'), this.alpha, this);
@@ -401,7 +423,7 @@ export class LeakyReLU extends OnGrid {
   readonly negativeSlope: number;
   constructor(grid: OutputGrid, negativeSlope = 0.01) {
     super(grid);
-    this.negativeSlope = negativeSlope;
+    this.negativeSlope = real(negativeSlope, 'negativeSlope');
   }
   forward(x: Value): QTensor {
     return functional.leakyRelu(codes(x, 'LeakyReLU'), this.negativeSlope, this);
@@ -411,7 +433,7 @@ export class Softmax extends OnGrid {
   readonly dim: number;
   constructor(dim: number, grid: OutputGrid = unit) {
     super(grid);
-    this.dim = dim;
+    this.dim = whole(dim, 'dim');
   }
   forward(x: Value): QTensor {
     return functional.softmax(codes(x, 'Softmax'), this.dim, this);
@@ -423,19 +445,15 @@ export class QFunctional extends Module {
   scale: number;
   zeroPoint: number;
 
-  constructor({ scale, zeroPoint }: OutputGrid = unit) {
+  constructor(grid: OutputGrid = unit) {
     super();
+    const { scale, zeroPoint } = checkedGrid(grid, 'QFunctional');
     this.training = false;
     this.scale = scale;
     this.zeroPoint = zeroPoint;
   }
   forward(): never {
-    throw new OctavoError({
-      code: 'INVALID_OPTION',
-      what: 'QFunctional is not to be called itself.',
-      where: 'QFunctional',
-      hint: 'Use add(), mul(), cat() ...',
-    });
+    refuse('QFunctional is not to be called itself.', 'QFunctional', 'Use add(), mul(), cat() ...');
   }
   add(a: Value, b: Value): QTensor {
     return functional.add(codes(a, 'QFunctional.add'), codes(b, 'QFunctional.add'), this);
@@ -448,7 +466,7 @@ export class QFunctional extends Module {
   }
   cat(parts: readonly Value[], dim = 0): QTensor {
     return functional.cat(
-      parts.map((part) => codes(part, 'QFunctional.cat')),
+      listed(parts, 'QFunctional.cat').map((part) => codes(part, 'QFunctional.cat')),
       dim,
       this,
     );

@@ -2,6 +2,7 @@
 
 import { OctavoError } from '../errors.js';
 import { elements, Tensor, type TensorData, type TensorType, tensorOfBytes } from '../tensor.js';
+import { object, real, reals, refuse, shown, whole, wholes } from './check.js';
 import { engine, unwrap } from './engine.js';
 
 /** torch.quint8, torch.qint8, torch.qint32. */
@@ -14,12 +15,12 @@ export type MemoryFormat = 'contiguous_format' | 'channels_last';
 /** The codes in `x`. @throws OctavoError for floats, as torch does for a CPU tensor in a quantized op */
 export function codes(x: unknown, where: string): QTensor {
   if (x instanceof QTensor) return x;
-  throw new OctavoError({
-    code: 'UNSUPPORTED_DTYPE',
-    what: `Expected a quantized tensor, got ${x instanceof Tensor ? x.type : typeof x}.`,
+  return refuse(
+    `Expected a quantized tensor, got ${x instanceof Tensor ? x.type : shown(x)}.`,
     where,
-    hint: 'Quantize it first: quantizePerTensor(x, scale, zeroPoint, dtype), or a QuantStub in the model.',
-  });
+    'Quantize it first: quantizePerTensor(x, scale, zeroPoint, dtype), or a QuantStub in the model.',
+    'UNSUPPORTED_DTYPE',
+  );
 }
 
 /** A Tensor, or plain data and shape: float32 numbers unless the typed array says otherwise. */
@@ -40,39 +41,27 @@ export interface QWire extends Wire {
   format: MemoryFormat;
 }
 
-/** @throws OctavoError INVALID_OPTION for what is no whole number: the WebAssembly module would cut it off */
-export function whole(value: number, name: string): number {
-  if (Number.isSafeInteger(value)) return value;
-  throw new OctavoError({
-    code: 'INVALID_OPTION',
-    what: `${name} = ${String(value)} is no whole number.`,
-    where: name,
-    hint: 'Give a whole number.',
-  });
-}
-const wholes = (values: Iterable<number>, name: string): number[] => Array.from(values, (value) => whole(value, name));
-
 const bytesOf = (data: ArrayBufferView): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 
 /** A float32 tensor of numbers: `tensor([1, 2, 3, 4], [2, 2])`; the shape is one-dimensional unless given. */
-export function tensor(data: Float32Array | readonly number[], shape: readonly number[] = [data.length]): Tensor<'float32'> {
-  return new Tensor('float32', data instanceof Float32Array ? data : Float32Array.from(data), shape);
+export function tensor(data: Float32Array | readonly number[], shape: readonly number[] = [data?.length]): Tensor<'float32'> {
+  const values = data instanceof Float32Array ? data : Float32Array.from(reals(data, 'data'));
+  return new Tensor('float32', values, wholes(shape, 'shape'));
 }
 
 export function asTensor(value: TensorLike): Tensor {
   if (value instanceof Tensor) return value;
   const { data, shape } = value ?? {};
-  if (Array.isArray(data)) return new Tensor('float32', Float32Array.from(data), shape);
   const type = ArrayBuffer.isView(data) ? arrayTypes.get(data.constructor) : undefined;
-  if (!type || !Array.isArray(shape)) {
-    throw new OctavoError({
-      code: 'UNSUPPORTED_DTYPE',
-      what: 'This is no tensor.',
-      where: 'tensor',
-      hint: 'Use tensor(numbers, shape), a Tensor, or { data, shape } with a typed array or an array of numbers.',
-    });
+  if (!Array.isArray(shape) || !(type || Array.isArray(data))) {
+    refuse(
+      `${shown(value)} is no tensor.`,
+      'tensor',
+      'Use tensor(numbers, shape), a Tensor, or { data, shape } with a typed array or an array of numbers.',
+      'UNSUPPORTED_DTYPE',
+    );
   }
-  return new Tensor(type, data as TensorData[TensorType], shape);
+  return type ? new Tensor(type, data as TensorData[TensorType], wholes(shape, 'shape')) : tensor(data as readonly number[], shape);
 }
 const arrayTypes = new Map<unknown, TensorType>([
   [Float32Array, 'float32'],
@@ -93,8 +82,9 @@ export const fromWire = (wire: Wire): Tensor => tensorOfBytes(wire.dtype, wire.b
 export class QTensor {
   readonly #wire: QWire;
 
+  /** Of the modules' own making. @internal */
   constructor(wire: QWire) {
-    this.#wire = wire;
+    this.#wire = object(wire, 'QTensor', 'Use quantizePerTensor() or makePerTensorQuantizedTensor().');
   }
 
   get dtype(): QDType {
@@ -141,7 +131,8 @@ export class QTensor {
     return fromWire(unwrap(engine().dequantize(this.#wire))) as Tensor<'float32'>;
   }
   /** The same tensor with its elements in another order of memory. */
-  contiguous({ memoryFormat = 'contiguous_format' }: { memoryFormat?: MemoryFormat } = {}): QTensor {
+  contiguous(options: { memoryFormat?: MemoryFormat } = {}): QTensor {
+    const { memoryFormat = 'contiguous_format' } = object(options, 'contiguous');
     if (!['contiguous_format', 'channels_last'].includes(memoryFormat) || (memoryFormat === 'channels_last' && this.shape.length < 3)) {
       throw new OctavoError({
         code: 'INVALID_OPTION',
@@ -181,13 +172,30 @@ const schemeError = (what: string, wanted: string, qscheme: string): OctavoError
     hint: wanted === 'per tensor' ? 'Use qPerChannelScales() and qPerChannelZeroPoints().' : 'Use qScale() and qZeroPoint().',
   });
 
+/** How a function that makes quantized tensors names their scheme. */
+export interface SchemeOptions {
+  /** A symmetric scheme says, and checks, that the zero point lies in the middle: 128 of quint8, else 0. Affine unless given. */
+  qscheme?: QScheme;
+}
+/** One scale and zero point; the scheme is per tensor. */
+function perTensor(scale: number, zeroPoint: number, options: SchemeOptions = {}): object {
+  const { qscheme = 'per_tensor_affine' } = object(options, 'qscheme');
+  return { scales: [real(scale, 'scale')], zeroPoints: [whole(zeroPoint, 'zeroPoint')], scheme: qscheme };
+}
+function perChannel(scales: Iterable<number>, zeroPoints: Iterable<number>, axis: number, options: SchemeOptions = {}): object {
+  const { qscheme = 'per_channel_affine' } = object(options, 'qscheme');
+  return { scales: reals(scales, 'scales'), zeroPoints: wholes(zeroPoints, 'zeroPoints'), axis: whole(axis, 'axis'), scheme: qscheme };
+}
+const quantized = (x: TensorLike, grid: object, dtype: QDType): QTensor => new QTensor(unwrap(engine().quantize(toWire(x), grid, dtype)));
+const ofCodes = (codes: TensorLike, grid: object): QTensor => new QTensor(unwrap(engine().makeQuantized(toWire(codes), grid)));
+
 /**
  * torch.quantize_per_tensor: clamp(zeroPoint + rint(x * (1 / scale))), ties to even, in float32.
  *
  * @throws OctavoError for a scale that is not positive, a zero point outside the dtype, an x that is not float32
  */
-export function quantizePerTensor(x: TensorLike, scale: number, zeroPoint: number, dtype: QDType): QTensor {
-  return new QTensor(unwrap(engine().quantizePerTensor(toWire(x), scale, whole(zeroPoint, 'zeroPoint'), dtype)));
+export function quantizePerTensor(x: TensorLike, scale: number, zeroPoint: number, dtype: QDType, options?: SchemeOptions): QTensor {
+  return quantized(x, perTensor(scale, zeroPoint, options), dtype);
 }
 
 /** torch.quantize_per_channel: a scale and a zero point for each index of `axis`. */
@@ -197,18 +205,17 @@ export function quantizePerChannel(
   zeroPoints: Iterable<number>,
   axis: number,
   dtype: QDType,
+  options?: SchemeOptions,
 ): QTensor {
-  const zeros = wholes(zeroPoints, 'zeroPoints');
-  return new QTensor(unwrap(engine().quantizePerChannel(toWire(x), [...scales], zeros, whole(axis, 'axis'), dtype)));
+  return quantized(x, perChannel(scales, zeroPoints, axis, options), dtype);
 }
 
 /** torch.dequantize. */
-export const dequantize = (q: QTensor): Tensor<'float32'> => q.dequantize();
+export const dequantize = (q: QTensor): Tensor<'float32'> => codes(q, 'dequantize').dequantize();
 
 /** torch._make_per_tensor_quantized_tensor: codes (uint8, int8, int32) that are there already. */
-export function makePerTensorQuantizedTensor(codes: TensorLike, scale: number, zeroPoint: number): QTensor {
-  const grid = { scales: [scale], zeroPoints: [whole(zeroPoint, 'zeroPoint')], scheme: 'per_tensor_affine' };
-  return new QTensor(unwrap(engine().makeQuantized(toWire(codes), grid)));
+export function makePerTensorQuantizedTensor(codes: TensorLike, scale: number, zeroPoint: number, options?: SchemeOptions): QTensor {
+  return ofCodes(codes, perTensor(scale, zeroPoint, options));
 }
 
 /** torch._make_per_channel_quantized_tensor. */
@@ -217,12 +224,7 @@ export function makePerChannelQuantizedTensor(
   scales: Iterable<number>,
   zeroPoints: Iterable<number>,
   axis: number,
+  options?: SchemeOptions,
 ): QTensor {
-  const grid = {
-    scales: [...scales],
-    zeroPoints: wholes(zeroPoints, 'zeroPoints'),
-    axis: whole(axis, 'axis'),
-    scheme: 'per_channel_affine',
-  };
-  return new QTensor(unwrap(engine().makeQuantized(toWire(codes), grid)));
+  return ofCodes(codes, perChannel(scales, zeroPoints, axis, options));
 }

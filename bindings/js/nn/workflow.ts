@@ -1,14 +1,14 @@
 // Eager quantization of a tree of modules, as torch.ao.quantization: fuse, prepare, calibrate or train, convert. All of it works on
 // the model it is given (torch's inplace=True) and returns it, for the case that the model itself is exchanged.
 
-import { OctavoError } from '../errors.js';
 import type { Tensor } from '../tensor.js';
+import { object, real, refuse, shown } from './check.js';
 import { engine, unwrap } from './engine.js';
 import * as float from './float.js';
-import type { OutputGrid } from './functional.js';
 import * as intrinsic from './intrinsic.js';
-import { Identity, type Layer, type Module, type PostProcess, type QParams, type Sequential, type Value } from './module.js';
+import { checkedModule, Identity, type Layer, type Module, type PostProcess, type QParams, type Sequential, type Value } from './module.js';
 import { FakeQuantize, FixedQParamsObserver } from './observer.js';
+import type { OutputGrid } from './options.js';
 import { defaultDynamicQConfig, type QConfig } from './qconfig.js';
 import * as quantized from './quantized.js';
 import { fromWire, type QDType, type TensorLike, tensor, toWire, type Wire } from './tensor.js';
@@ -145,15 +145,16 @@ export function fuseConvBnWeights(
   bias: TensorLike | undefined,
   bn: Pick<float.BatchNorm2d, 'runningMean' | 'runningVar' | 'weight' | 'bias' | 'eps'>,
 ): { weight: Tensor<'float32'>; bias: Tensor<'float32'> } {
-  const channels = bn.runningMean.length;
+  const { runningMean, runningVar, weight: gamma, bias: beta, eps } = object(bn, 'fuseConvBnWeights', 'Give a BatchNorm.');
   const wire = (values: Float32Array): Wire => toWire(tensor(values));
+  const mean = wire(runningMean);
   const fused = unwrap<{ weight: Wire; bias: Wire }>(
-    engine().fuseConvBnWeights(toWire(weight), bias && toWire(bias), {
-      runningMean: wire(bn.runningMean),
-      runningVar: wire(bn.runningVar),
-      weight: wire(bn.weight ?? new Float32Array(channels).fill(1)),
-      bias: wire(bn.bias ?? new Float32Array(channels)),
-      eps: bn.eps,
+    engine().fuseConvBnWeights(toWire(weight), bias ? toWire(bias) : undefined, {
+      runningMean: mean,
+      runningVar: wire(runningVar),
+      weight: wire(gamma ?? new Float32Array(runningMean.length).fill(1)),
+      bias: wire(beta ?? new Float32Array(runningMean.length)),
+      eps: real(eps, 'eps'),
     }),
   );
   return { weight: fromWire(fused.weight) as Tensor<'float32'>, bias: fromWire(fused.bias) as Tensor<'float32'> };
@@ -172,26 +173,28 @@ function foldBatchNorm(conv: float.Conv2d, bn: float.BatchNorm2d): float.Conv2d 
 
 function fuse<M extends Module>(model: M, modulesToFuse: string[] | string[][], qat: boolean): M {
   const where = qat ? 'fuseModulesQat' : 'fuseModules';
+  checkedModule(model, where);
+  if (!Array.isArray(modulesToFuse) || modulesToFuse.length === 0)
+    refuse(`${shown(modulesToFuse)} names no modules.`, where, "Give a list of paths, ['0', '1'], or several such lists.");
   const lists = Array.isArray(modulesToFuse[0]) ? (modulesToFuse as string[][]) : [modulesToFuse as string[]];
   for (const paths of lists) {
     const modules = paths.map((path) => model.getSubmodule(path));
     const row = fusions.find(({ types }) => types.length === modules.length && types.every((type, i) => modules[i]?.constructor === type));
     if (!row) {
       const known = fusions.map(({ types }) => types.map(({ name }) => name).join(' + ')).join(', ');
-      throw new OctavoError({
-        code: 'INVALID_OPTION',
-        what: `Cannot fuse ${modules.map(({ constructor }) => constructor.name).join(' + ')}.`,
-        where: `${where}: ${paths.join(', ')}`,
-        hint: `What can be fused: ${known}.`,
-      });
+      return refuse(
+        `Cannot fuse ${modules.map(({ constructor }) => constructor.name).join(' + ')}.`,
+        `${where}: ${paths.join(', ')}`,
+        `What can be fused: ${known}.`,
+      );
     }
     if (row.types[0] === float.Conv2d && modules.some(({ training }) => training !== qat)) {
-      throw new OctavoError({
-        code: 'INVALID_STATE',
-        what: `${where} is for ${qat ? 'training' : 'eval'} mode.`,
-        where: `${where}: ${paths.join(', ')}`,
-        hint: qat ? 'Call model.train() first, or use fuseModules().' : 'Call model.eval() first, or use fuseModulesQat().',
-      });
+      refuse(
+        `${where} is for ${qat ? 'training' : 'eval'} mode.`,
+        `${where}: ${paths.join(', ')}`,
+        qat ? 'Call model.train() first, or use fuseModules().' : 'Call model.eval() first, or use fuseModulesQat().',
+        'INVALID_STATE',
+      );
     }
     const fused = row.make(modules, qat);
     fused.train((modules[0] as Module).training);
@@ -257,13 +260,13 @@ function prepareBelow(module: Module, inherited: QConfig | null | undefined, qat
 }
 
 function prepared<M extends Module>(model: M, qat: boolean): M {
-  if (![...model.namedModules()].some(([, { qconfig }]) => qconfig)) {
-    throw new OctavoError({
-      code: 'INVALID_STATE',
-      what: 'No module has a qconfig.',
-      where: qat ? 'prepareQat' : 'prepare',
-      hint: `Set \`model.qconfig = quantization.${qat ? 'getDefaultQatQConfig' : 'getDefaultQConfig'}('x86')\` first.`,
-    });
+  if (![...checkedModule(model, qat ? 'prepareQat' : 'prepare').namedModules()].some(([, { qconfig }]) => qconfig)) {
+    refuse(
+      'No module has a qconfig.',
+      qat ? 'prepareQat' : 'prepare',
+      `Set \`model.qconfig = quantization.${qat ? 'getDefaultQatQConfig' : 'getDefaultQConfig'}('x86')\` first.`,
+      'INVALID_STATE',
+    );
   }
   prepareBelow(model, undefined, qat);
   return model;
@@ -279,13 +282,8 @@ export function prepare<M extends Module>(model: M): M {
 
 /** torch.ao.quantization.prepare_qat: the same with fake quantizations, of weights too. Then train, and convert. */
 export function prepareQat<M extends Module>(model: M): M {
-  if (!model.training) {
-    throw new OctavoError({
-      code: 'INVALID_STATE',
-      what: 'prepareQat only works on models in training mode.',
-      where: 'prepareQat',
-      hint: 'Call model.train() first.',
-    });
+  if (!checkedModule(model, 'prepareQat').training) {
+    refuse('prepareQat only works on models in training mode.', 'prepareQat', 'Call model.train() first.', 'INVALID_STATE');
   }
   return prepared(model, true);
 }
@@ -302,12 +300,12 @@ function convertedOf(module: Module, row: ConvertRow, path: string): Module {
     return new quantized.QFunctional(); // torch's default grid, which sums with constants do not read
   }
   if (!process || !hasSeen(process)) {
-    throw new OctavoError({
-      code: 'INVALID_STATE',
-      what: process ? 'The observer has seen no data.' : 'There is no observer.',
-      where: `convert: ${path || 'the model'} (${module.constructor.name})`,
-      hint: process ? 'Run the prepared model on calibration data first.' : 'Call prepare() or prepareQat() first.',
-    });
+    refuse(
+      process ? 'The observer has seen no data.' : 'There is no observer.',
+      `convert: ${path || 'the model'} (${module.constructor.name})`,
+      process ? 'Run the prepared model on calibration data first.' : 'Call prepare() or prepareQat() first.',
+      'INVALID_STATE',
+    );
   }
   const { scale, zeroPoint }: QParams = process.calculateQParams();
   return row.to(module as never, { scale: scale[0] as number, zeroPoint: zeroPoint[0] as number, dtype: process.dtype ?? 'quint8' });
@@ -339,7 +337,7 @@ function replaceBelow(module: Module, made: ReadonlyMap<Module, Module>): Module
  * @throws OctavoError INVALID_STATE for observers that have seen nothing
  */
 export function convert<M extends Module>(model: M): M {
-  const made = conversions(model, '', new Map());
+  const made = conversions(checkedModule(model, 'convert'), '', new Map());
   const converted = replaceBelow(model, made);
   for (const [module, replacement] of made) {
     if (replacement === module) continue;
@@ -363,15 +361,17 @@ const dynamicRows: { from: Class; to: (module: never) => Module }[] = [
  * @throws OctavoError INVALID_OPTION for types without a dynamic form
  */
 export function quantizeDynamic<M extends Module>(model: M, types: Iterable<Class> = [float.Linear]): M {
+  checkedModule(model, 'quantizeDynamic');
+  if (typeof types !== 'object' || types === null || !(Symbol.iterator in types))
+    refuse(`${shown(types)} is no list of classes.`, 'quantizeDynamic', 'Give an array: [nn.Linear].');
   const wanted = new Set<unknown>(types);
-  const unknown = [...types].find((type) => !dynamicRows.some(({ from }) => from === type));
-  if (unknown) {
-    throw new OctavoError({
-      code: 'INVALID_OPTION',
-      what: `There is no dynamic form of ${unknown.name}.`,
-      where: 'quantizeDynamic',
-      hint: `What has one: ${dynamicRows.map(({ from }) => from.name).join(', ')}.`,
-    });
+  for (const unknown of wanted) {
+    if (dynamicRows.some(({ from }) => from === unknown)) continue;
+    refuse(
+      `There is no dynamic form of ${shown(unknown)}.`,
+      'quantizeDynamic',
+      `What has one: ${dynamicRows.map(({ from }) => from.name).join(', ')}.`,
+    );
   }
   const made = new Map<Module, Module>();
   for (const [, module] of model.namedModules()) {

@@ -17,9 +17,11 @@ template <class Code>
 Code mul_one(Code a, Code b, const QMulParams& p) {
   const std::int32_t product =
       (static_cast<std::int32_t>(a) - p.zero_a) * (static_cast<std::int32_t>(b) - p.zero_b);
-  const float scaled = static_cast<float>(product) * p.ratio + static_cast<float>(p.zero_out);
-  return static_cast<Code>(
-      round_clamped(scaled, static_cast<float>(p.lo), static_cast<float>(p.hi)));
+  const float scaled =
+      static_cast<float>(product) * p.ratio + static_cast<float>(p.zero_out - p.moved);
+  return static_cast<Code>(round_clamped(scaled, static_cast<float>(p.lo - p.moved),
+                                         static_cast<float>(p.hi - p.moved)) +
+                           p.moved);
 }
 
 template <class Code>
@@ -34,15 +36,16 @@ void mul_simd(const Code* a, const Code* b, Code* out, std::size_t n, const QMul
   const v128_t zero_a = wasm_i16x8_splat(static_cast<std::int16_t>(p.zero_a));
   const v128_t zero_b = wasm_i16x8_splat(static_cast<std::int16_t>(p.zero_b));
   const v128_t ratio = wasm_f32x4_splat(p.ratio);
-  const v128_t zero_out = wasm_f32x4_splat(static_cast<float>(p.zero_out));
-  const v128_t lo = wasm_f32x4_splat(static_cast<float>(p.lo));
-  const v128_t hi = wasm_f32x4_splat(static_cast<float>(p.hi));
+  const v128_t zero_out = wasm_f32x4_splat(static_cast<float>(p.zero_out - p.moved));
+  const v128_t lo = wasm_f32x4_splat(static_cast<float>(p.lo - p.moved));
+  const v128_t hi = wasm_f32x4_splat(static_cast<float>(p.hi - p.moved));
+  const v128_t bits = wasm_i32x4_splat(kRoundMagicBits - p.moved);
   const v128_t lo_code = splat_code<Code>(p.lo);
   const v128_t hi_code = splat_code<Code>(p.hi);
   const auto round = [&](v128_t product) {
     v128_t t = wasm_f32x4_add(wasm_f32x4_mul(wasm_f32x4_convert_i32x4(product), ratio), zero_out);
     if constexpr (!kBounded) t = clamp_lanes(t, lo, hi);
-    return round_to_int(t);
+    return wasm_i32x4_sub(wasm_f32x4_add(t, wasm_f32x4_splat(kRoundMagic)), bits);
   };
   std::size_t i = 0;
   for (; i + 16 <= n; i += 16) {

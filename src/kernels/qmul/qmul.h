@@ -4,7 +4,8 @@
 //   ratio = scale_a * scale_b / scale_y
 //
 // The product of codes is exact; the multiplication by ratio and the addition are one f32 operation
-// each. [lo, hi] lies within the code's range. Any n >= 0; out may be a or b. Broadcasting:
+// each. [lo, hi] lies within the code's range. Ties depend on zero_y; with `moved`, the codes are
+// those of zero_y - moved, moved afterwards. Any n >= 0; out may be a or b. Broadcasting:
 // felementwise/broadcast.h.
 #pragma once
 
@@ -22,6 +23,7 @@ struct QMulParams {
   std::int32_t zero_a, zero_b, zero_out;
   float ratio;
   std::int32_t lo, hi;
+  std::int32_t moved = 0;
 };
 
 QMulParams make_qmul_params(Grid a, Grid b, Grid out, std::int32_t lo, std::int32_t hi);

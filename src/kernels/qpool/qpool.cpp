@@ -100,6 +100,7 @@ void max_simd128(const Code* in, Code* out, const PoolGeometry& geometry, int fi
 
 struct AverageConstants {
   float scale, zero_in, count, scale_out, zero_out, lo, hi;
+  std::int32_t moved;
 };
 
 template <class Code>
@@ -107,7 +108,8 @@ Code average_one(const Window<Code>& window, std::ptrdiff_t c, const AverageCons
   float sum = 0.0F;
   window.for_each(
       [&](const Code* pixel) { sum += k.scale * (static_cast<float>(pixel[c]) - k.zero_in); });
-  return static_cast<Code>(round_clamped(sum / k.count / k.scale_out + k.zero_out, k.lo, k.hi));
+  return static_cast<Code>(round_clamped(sum / k.count / k.scale_out + k.zero_out, k.lo, k.hi) +
+                           k.moved);
 }
 
 template <class Code>
@@ -117,9 +119,10 @@ AverageConstants average_constants(const Window<Code>& window, const QAveragePoo
           static_cast<float>(p.in.zero_point),
           static_cast<float>(count),
           p.out.scale,
-          static_cast<float>(p.out.zero_point),
-          static_cast<float>(p.lo),
-          static_cast<float>(p.hi)};
+          static_cast<float>(p.out.zero_point - p.moved),
+          static_cast<float>(p.lo - p.moved),
+          static_cast<float>(p.hi - p.moved),
+          p.moved};
 }
 
 template <class Code>
@@ -146,6 +149,7 @@ void average_simd128(const Code* in, Code* out, const PoolGeometry& geometry,
         const v128_t zero_out = wasm_f32x4_splat(k.zero_out);
         const v128_t lo = wasm_f32x4_splat(k.lo);
         const v128_t hi = wasm_f32x4_splat(k.hi);
+        const v128_t bits = wasm_i32x4_splat(kRoundMagicBits - k.moved);
         std::ptrdiff_t c = 0;
         for (; c + 16 <= geometry.channels; c += 16) {
           v128_t sum[4] = {wasm_f32x4_splat(0.0F), wasm_f32x4_splat(0.0F), wasm_f32x4_splat(0.0F),
@@ -159,7 +163,8 @@ void average_simd128(const Code* in, Code* out, const PoolGeometry& geometry,
           });
           for (v128_t& s : sum) {
             const v128_t mean = wasm_f32x4_div(wasm_f32x4_div(s, count), scale_out);
-            s = round_to_int(clamp_lanes(wasm_f32x4_add(mean, zero_out), lo, hi));
+            const v128_t code = clamp_lanes(wasm_f32x4_add(mean, zero_out), lo, hi);
+            s = wasm_i32x4_sub(wasm_f32x4_add(code, wasm_f32x4_splat(kRoundMagic)), bits);
           }
           wasm_v128_store(to + c, narrow16<Code>(sum[0], sum[1], sum[2], sum[3]));
         }

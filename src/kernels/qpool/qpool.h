@@ -4,7 +4,8 @@
 // average:  clamp(rint(mean / scale_out + zero_out), lo, hi)
 //           mean = (sum of scale_in * (q - zero_in)) / count, all in f32, the sum row by row
 //           count = taps inside the image, or inside image and padding with count_include_pad
-//           As ONNX Runtime's QLinearAveragePool: the zero point is added before rounding.
+//           As ONNX Runtime's QLinearAveragePool: the zero point is added before rounding, so ties
+//           depend on it; with `moved`, codes are those of zero_out - moved, moved afterwards.
 // global:   clamp(rint(f32(sum(q) - n * zero_in) * scale) + zero_out, lo, hi)
 //           scale = scale_in / (scale_out * n), an integer sum, n < 2^23 pixels
 //           As ONNX Runtime's QLinearGlobalAveragePool; also ReduceMean over the spatial axes.
@@ -28,6 +29,7 @@ struct QAveragePoolParams {
   Grid in, out;
   bool count_include_pad = false;
   std::int32_t lo, hi;  // within the code's range; narrower for a fused Relu or Clip
+  std::int32_t moved = 0;
 };
 struct QGlobalAverageParams {
   std::int32_t zero_in, zero_out;

@@ -75,12 +75,10 @@ TEST_CASE("qpool: every row takes the maximum of each window") {
 }
 
 template <class Code>
-void check_average(bool count_include_pad, std::int32_t shift) {
-  const QAveragePoolParams params{{0.03F, 117 - shift},
-                                  {0.02F, 130 - shift},
-                                  count_include_pad,
-                                  std::numeric_limits<Code>::min(),
-                                  250 - shift};
+void check_average(bool count_include_pad, std::int32_t shift, std::int32_t moved = 0) {
+  const QAveragePoolParams params{{0.03F, 117 - shift}, {0.02F, 130 - shift},
+                                  count_include_pad,    std::numeric_limits<Code>::min(),
+                                  250 - shift,          moved};
   for (const PoolGeometry& g : test::pool_geometries({1, 3, 8, 15, 16, 17, 24, 40})) {
     const std::vector<Code> in = test::random_codes<Code>(in_size(g), 4);
     const std::vector<Code> expected =
@@ -90,10 +88,10 @@ void check_average(bool count_include_pad, std::int32_t shift) {
           const float mean =
               sum /
               static_cast<float>(count_include_pad ? padded : static_cast<int>(window.size()));
-          const float code =
-              std::nearbyint(mean / params.out.scale + static_cast<float>(params.out.zero_point));
-          return static_cast<Code>(
-              std::clamp(static_cast<std::int32_t>(code), params.lo, params.hi));
+          const auto zero = static_cast<float>(params.out.zero_point - moved);
+          const auto code =
+              static_cast<std::int32_t>(std::nearbyint(mean / params.out.scale + zero));
+          return static_cast<Code>(std::clamp(code + moved, params.lo, params.hi));
         });
     for (const QPoolKernel& kernel : qpool_kernels()) {
       CAPTURE(kernel.name);
@@ -111,6 +109,8 @@ TEST_CASE("qpool: every row averages each window") {
   check_average<std::uint8_t>(true, 0);
   check_average<std::int8_t>(false, 128);
   check_average<std::int8_t>(true, 128);
+  check_average<std::uint8_t>(false, 0, 128);
+  check_average<std::int8_t>(false, 128, -128);
 }
 
 template <class Code>
