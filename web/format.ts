@@ -19,6 +19,8 @@ export function milliseconds(n: number): string {
   return `${n.toFixed(2)}\u00a0ms`;
 }
 
+export const onThreads = (n: number): string => (n === 1 ? 'on one thread' : `on ${n} threads`);
+
 export function percent(fraction: number): string {
   return `${(fraction * 100).toFixed(1)}\u00a0%`;
 }

@@ -3,7 +3,7 @@
 const fields = {
   sample: ['', 'digits'],
   isa: ['', 'simd', 'relaxed'],
-  threads: ['1', '2', '3', '4', 'auto'],
+  threads: ['auto', '1', '2', '3', '4'],
   observer: ['mse', 'percentile', 'minmax', 'histogram', 'movingAverage'],
   bn: ['auto', 'fold', 'quantized', 'float'],
   target: ['octavo', 'onnxruntime'],

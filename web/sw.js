@@ -14,12 +14,9 @@ self.addEventListener('install', (event) => {
 });
 
 self.addEventListener('activate', (event) => {
-  event.waitUntil(
-    caches
-      .keys()
-      .then((keys) => Promise.all(keys.filter((key) => key !== name).map((key) => caches.delete(key))))
-      .then(() => self.clients.claim()),
-  );
+  // The page that is open now goes on without; the next visit is served. Firefox would finish clients.claim(), and until then hold back
+  // all requests of the page, only when each of its workers has answered: threads that sleep for want of work never do.
+  event.waitUntil(caches.keys().then((keys) => Promise.all(keys.filter((key) => key !== name).map((key) => caches.delete(key)))));
 });
 
 self.addEventListener('fetch', (event) => {

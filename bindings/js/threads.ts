@@ -6,7 +6,7 @@ import { type LoadOptions, lacksThreads } from './load.js';
 
 export interface ThreadOptions {
   /**
-   * On how many threads networks run; default 1. 'auto': half of the logical processors, as the other half usually shares their
+   * On how many threads networks run. Default 'auto': half of the logical processors, as the other half usually shares their
    * arithmetic, but 2 where there are 2, and 4 at most. Where the page is not cross-origin isolated it is one, with a warning.
    */
   threads?: 'auto' | number | undefined;
@@ -39,7 +39,7 @@ function warnOnce(): void {
  * @throws OctavoError INVALID_OPTION where several are asked for that cannot be had in any page
  */
 export async function chooseThreads(options: ThreadOptions & LoadOptions & { worker?: boolean }): Promise<number> {
-  const { threads = 1, worker = true } = options;
+  const { threads = 'auto', worker = true } = options;
   const bad = (what: string, hint: string): OctavoError => new OctavoError({ code: 'INVALID_OPTION', what, where: 'createEngine', hint });
   if (threads !== 'auto' && !(Number.isInteger(threads) && threads >= 1 && threads <= mostThreads))
     throw bad(`threads = ${String(threads)} is no number of threads.`, `Use 'auto' or a whole number from 1 to ${mostThreads}.`);

@@ -1,8 +1,13 @@
 // Engines with several threads in a page: the same bytes as with one, and one clear warning where a page cannot have them.
 
 import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { isolationHeaders } from '../../tools/serve.mjs';
+import { build } from 'vite';
+import { inRoot } from '../../tools/project.mjs';
+import { isolationHeaders, serve } from '../../tools/serve.mjs';
 import { sharedNetwork } from '../js/support.mjs';
 import { threadsWork } from '../js/threads-work.mjs';
 import { browserName, launch, openPage, servePackage } from './support.mjs';
@@ -55,7 +60,7 @@ for (const isa of ['simd', 'relaxed']) {
 test(`a page that is not cross-origin isolated gets one thread and one warning in ${browserName}`, async () => {
   const { work, warnings, close } = await packagePage();
   try {
-    for (const options of [{ threads: 2 }, { threads: 3 }, { threads: 1 }]) assert.equal((await work(options)).threads, 1);
+    for (const options of [{}, { threads: 2 }, { threads: 'auto' }, { threads: 1 }]) assert.equal((await work(options)).threads, 1);
     assert.equal(warnings.length, 1, warnings.join('\n'));
     assert.match(warnings[0], /not cross-origin isolated.*Cross-Origin-Embedder-Policy/);
   } finally {
@@ -63,14 +68,52 @@ test(`a page that is not cross-origin isolated gets one thread and one warning i
   }
 });
 
-test(`the built page takes the threads that its address asks for in ${browserName}`, async () => {
-  for (const threads of [1, 2]) {
-    const { page, consoleErrors, close } = await openPage({ path: `#threads=${threads}` });
+test(`the built page quantizes on the threads that its address and its menu ask for in ${browserName}`, async () => {
+  const { page, consoleErrors, close } = await openPage({ path: '#threads=2' });
+  const engine = () => page.$eval('#engine', (element) => element.textContent);
+  try {
+    assert.match(await engine(), /on 2 threads/);
+    await page.click('#sample');
+    await page.waitForFunction(() => /times smaller/.test(document.querySelector('#result-out').textContent), { timeout: 120_000 });
+    assert.match(await page.$eval('#result-out', (element) => element.textContent), /a picture, on 2 threads/);
+    await Promise.all([page.waitForNavigation(), page.select('#threads', '1')]);
+    await page.waitForSelector('html[data-ready=true]', { timeout: 60_000 });
+    assert.match(page.url(), /threads=1/);
+    assert.match(await engine(), /on one thread/);
+    assert.deepEqual(consoleErrors, []);
+  } finally {
+    await close();
+  }
+});
+
+test(`a page of one's own that Vite bundles runs on threads in ${browserName}`, async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'octavo-consumer-'));
+  try {
+    mkdirSync(join(folder, 'node_modules'));
+    symlinkSync(inRoot(), join(folder, 'node_modules/octavo'));
+    writeFileSync(join(folder, 'index.html'), '<!doctype html><script type="module" src="main.js"></script>');
+    writeFileSync(join(folder, 'main.js'), "import * as octavo from 'octavo'; window.octavo = octavo;");
+    await build({ root: folder, configFile: false, logLevel: 'error', worker: { format: 'es' } });
+    const server = await serve({ folder: join(folder, 'dist'), headers: isolationHeaders });
+    const page = await opened.browser.newPage();
     try {
-      assert.match(await page.$eval('#engine', (element) => element.textContent), threads === 1 ? /one thread/ : /2 threads/);
-      assert.deepEqual(consoleErrors, []);
+      await page.goto(server.url);
+      await page.waitForFunction(() => window.octavo);
+      const work = (options) =>
+        page.evaluate(
+          (source, network, wanted) => new Function(`return (${source})`)()(window.octavo, Uint8Array.from(network), wanted),
+          threadsWork.toString(),
+          [...sharedNetwork()],
+          options,
+        );
+      const { threads, started, ...expected } = await work({ threads: 1 });
+      assert.deepEqual([threads, started], [1, 1]);
+      assert.deepEqual(await work({ threads: 2 }), { threads: 2, started: 2, ...expected });
     } finally {
-      await close();
+      await page.close();
+      await server.close();
     }
+  } finally {
+    rmSync(folder, { recursive: true });
   }
 });

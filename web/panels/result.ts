@@ -4,7 +4,7 @@ import { compare, InferenceSession, portabilityNotes, type QuantizeOptions, quan
 import { type App, type Change, errorNotice, type Picture } from '../app.ts';
 import { bar, channelBars, histogramChart } from '../charts.ts';
 import { byId, h } from '../dom.ts';
-import { bytes, decibels, milliseconds, number, percent } from '../format.ts';
+import { bytes, decibels, milliseconds, number, onThreads, percent } from '../format.ts';
 import { feeds, inputShapes, samples } from '../inputs.ts';
 import { digitCanvas } from '../sample.ts';
 import { allowed, readState, writeState } from '../state.ts';
@@ -360,7 +360,7 @@ export function resultPanel(app: App, { change, undo }: Hands): { show: () => Pr
         ),
         tile(
           `${milliseconds(ms.a)} → ${milliseconds(ms.b)}`,
-          `a picture, on one thread: ${(ms.a / ms.b).toFixed(1)} times ${ms.a >= ms.b ? 'as fast' : 'the float speed'}`,
+          `a picture, ${onThreads(app.engine.features.threadCount)}: ${(ms.a / ms.b).toFixed(1)} times ${ms.a >= ms.b ? 'as fast' : 'the float speed'}`,
         ),
       ];
       if (comparison.top1Agreement !== null) {
