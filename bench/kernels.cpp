@@ -170,6 +170,12 @@ struct Shape {
     for (int i = 0; i < kernel; ++i) offsets.push_back(i * in_size() * in);
     return offsets;
   }
+  // The same for rows that take an image without its border.
+  DwWindow window() const {
+    const std::int64_t border = kernel / 2;
+    const std::int64_t inside = std::int64_t{size} * stride;
+    return {inside, inside, size, kernel, kernel, stride, stride, 1, 1, border, border};
+  }
   std::vector<std::int32_t> taps() const {
     std::vector<std::int32_t> offsets;
     for (int i = 0; i < kernel * kernel; ++i)
@@ -277,7 +283,8 @@ void bench_depthwise() {
     const auto offsets = s.taps();
     for (const QDwConvKernel& kernel : qdwconv_kernels()) {
       const bool x_signed = kernel.engine == simd::EngineClass::kSdot;
-      const QDwConvSpec spec{s.in, taps, x_signed, 7, s.kernel, s.stride, 1};
+      const DwWindow window = s.window();
+      const QDwConvSpec spec{s.in, taps, x_signed, 7, window};
       if (!kernel.fits(spec) || is_elsewhere(kernel.engine)) continue;
       const auto x = pattern<std::uint8_t>(s.in_elements(), 256, 0);
       const auto weights =
@@ -292,6 +299,11 @@ void bench_depthwise() {
       call.tap_offset = offsets.data();
       call.out = reinterpret_cast<std::byte*>(out.data());
       if (x_signed) call.lo = -128, call.hi = 127;
+      if (kernel.run_image != nullptr) {
+        const QDwConvImage image{call.x, call.out, 0, s.size, call.zero_y, call.lo, call.hi};
+        report(kernel.name, s.name, outputs, "Gout/s", [&] { kernel.run_image(packed, image); });
+        continue;
+      }
       report(kernel.name, s.name, outputs, "Gout/s", [&] { kernel.run(packed, call); });
     }
     for (const FDwConvKernel& kernel : fdwconv_kernels()) {
@@ -307,6 +319,16 @@ void bench_depthwise() {
       call.lo = 0;
       call.hi = std::numeric_limits<float>::infinity();
       report(kernel.name, s.name, outputs, "Gout/s", [&] { kernel.run(packed, call); });
+    }
+    for (const FDwConvWalker& walker : fdwconv_walkers()) {
+      if (!walker.fits(s.window(), s.in)) continue;
+      const auto x = pattern<float>(s.in_elements(), 256, -128);
+      const auto weights = pattern<float>(channels * static_cast<std::size_t>(taps), 255, -127);
+      const FDwConvWalk packed = walker.pack(s.window(), s.in, weights, {});
+      std::vector<float> out(s.out_elements());
+      const FDwConvImage image{x.data(), out.data(), 0,
+                               s.size,   0,          std::numeric_limits<float>::infinity()};
+      report(walker.name, s.name, outputs, "Gout/s", [&] { walker.run(packed, image); });
     }
   }
 }

@@ -26,6 +26,7 @@ namespace octavo::ops {
 namespace {
 
 constexpr std::int64_t kPixelsOfCall = 192;  // of a kernel
+constexpr std::int64_t kPixelsOfTiles = 12;  // a multiple of the rows of any kernel's tile
 // Small images too are cut into blocks for a few threads, but not into crumbs.
 constexpr std::int64_t kBlocksWanted = 4;
 constexpr std::int64_t kLeastPixelsOfBlock = 24;
@@ -95,6 +96,9 @@ struct Windows {
     const std::int64_t wanted =
         std::clamp<std::int64_t>(count * pixels_of_row / kLeastPixelsOfBlock, 1, kBlocksWanted);
     rows = std::max<std::int64_t>(1, ceil_div(count, std::max(ceil_div(count, of_call), wanted)));
+    // Long runs of single pixels end with a tile, which would be done in part and in whole again.
+    if (pixels_of_row == 1 && rows > kPixelsOfCall / 2)
+      rows = ceil_div(rows, kPixelsOfTiles) * kPixelsOfTiles;
     together = ceil_div(of_call, rows);
     return ceil_div(count, rows);
   }
@@ -160,6 +164,28 @@ BlockView view_of(const Windows& p, std::int64_t block, std::int64_t last, const
     start += top * p.w.in * pixel_bytes;
   }
   return {start, rows * p.w.out, p.w.out, (n * p.h.out + y) * p.w.out, blocks};
+}
+
+// The output rows of blocks [first, last) in one image after the other; `x` and `out` are the
+// images' first pixels.
+struct ImageRows {
+  std::int64_t x, out, first, last;
+};
+template <class Body>
+void each_image(const Windows& p, std::int64_t first, std::int64_t last, Body body) {
+  const std::int64_t blocks_of_image = p.blocks / p.batch;
+  for (std::int64_t block = first; block < last;) {
+    const std::int64_t n = block / blocks_of_image;
+    const std::int64_t end = std::min(last, (n + 1) * blocks_of_image);
+    body({n * p.h.in * p.w.in, n * p.h.out * p.w.out, (block - n * blocks_of_image) * p.rows,
+          std::min((end - n * blocks_of_image) * p.rows, p.h.out)});
+    block = end;
+  }
+}
+
+kernels::DwWindow dw_window(const Windows& p) {
+  return {p.h.in,     p.w.in,       p.w.out,      p.h.kernel,    p.w.kernel,   p.h.stride,
+          p.w.stride, p.h.dilation, p.w.dilation, p.h.pad_begin, p.w.pad_begin};
 }
 
 // Offsets of the taps from a pixel, row by row, in elements.
@@ -235,6 +261,23 @@ Status check_extent(const PrepareContext& context, const Windows& p) {
   return ok_status();
 }
 
+Step walking_step(Step step, const Windows& p, const kernels::FDwConvWalker& walker,
+                  std::span<const float> weights, std::span<const float> bias,
+                  const RealBounds& bounds) {
+  step.kernel = walker.name;
+  auto packed = walker.pack(dw_window(p), static_cast<int>(p.channels), weights, bias);
+  step.packed_bytes = packed.bytes();
+  step.run = [p, packed = std::move(packed), run = walker.run, bounds](const StepArgs& args,
+                                                                       int first, int last) {
+    each_image(p, first, last, [&](const ImageRows& rows) {
+      run(packed, {reinterpret_cast<const float*>(args.in[0]) + rows.x * p.channels,
+                   reinterpret_cast<float*>(args.out[0]) + rows.out * p.channels, rows.first,
+                   rows.last, bounds.lo, bounds.hi});
+    });
+  };
+  return step;
+}
+
 Result<Step> prepare_float(const PrepareContext& context, const Windows& p, std::int64_t group) {
   const Tensor& weight = *context.constant(1);
   const Shape& w = weight.shape();
@@ -254,10 +297,14 @@ Result<Step> prepare_float(const PrepareContext& context, const Windows& p, std:
   const RealBounds bounds = real_bounds(context.attrs());
   Step step;
   step.blocks = static_cast<int>(p.blocks);
-  step.scratch_bytes = p.scratch_elements() * sizeof(float) + (p.padded ? 64 : 0);
   step.macs = context.out_shape().elements() * w[1] * taps;
 
   if (w[1] == 1 && m == group && p.channels == group) {
+    if (const kernels::FDwConvWalker* walker =
+            kernels::choose_fdwconv_walker(context.policy(), dw_window(p), static_cast<int>(m))) {
+      return walking_step(std::move(step), p, *walker, weight.span<float>(), bias, bounds);
+    }
+    step.scratch_bytes = p.scratch_elements() * sizeof(float) + (p.padded ? 64 : 0);
     const kernels::FDwConvKernel& kernel =
         kernels::best_row(kernels::fdwconv_kernels(), context.policy());
     step.kernel = kernel.name;
@@ -286,6 +333,7 @@ Result<Step> prepare_float(const PrepareContext& context, const Windows& p, std:
     return step;
   }
 
+  step.scratch_bytes = p.scratch_elements() * sizeof(float) + (p.padded ? 64 : 0);
   const kernels::FConvKernel& kernel =
       kernels::best_row(kernels::fconv_kernels(), context.policy());
   step.kernel = kernel.name;
@@ -394,19 +442,31 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
 
   if (w[1] == 1 && m == group && p.channels == group && out.dtype == x.dtype) {
     if (p.flat) return affine_step(context, p, weights, bias, scale, form);
-    step.scratch_bytes = p.scratch_elements() + (p.padded ? 64 : 0);
     std::vector<std::int32_t> offsets = repeated(tap_offsets(p), weights.parts.size());
-    const kernels::QDwConvSpec spec{static_cast<int>(m),
-                                    static_cast<int>(offsets.size()),
-                                    x_signed,
-                                    zero_x,
-                                    static_cast<int>(p.w.kernel),
-                                    static_cast<int>(p.w.stride),
-                                    static_cast<int>(p.w.dilation)};
+    const kernels::QDwConvSpec spec{static_cast<int>(m), static_cast<int>(offsets.size()), x_signed,
+                                    zero_x, dw_window(p)};
     const kernels::QDwConvKernel& kernel = kernels::choose_qdwconv(context.policy(), spec);
     step.kernel = kernel.name;
     auto packed = kernel.pack(spec, join_rows(weights.parts, taps), bias, scale);
     step.packed_bytes = packed.bytes();
+    if (kernel.run_image != nullptr) {
+      step.run = [p, packed = std::move(packed), run = kernel.run_image, form](
+                     const StepArgs& args, int first, int last) {
+        each_image(p, first, last, [&](const ImageRows& rows) {
+          kernels::QDwConvImage call;
+          call.x = args.in[0] + rows.x * p.channels;
+          call.out = args.out[0] + rows.out * p.channels;
+          call.first_row = rows.first;
+          call.last_row = rows.last;
+          call.zero_y = form.zero;
+          call.lo = form.lo;
+          call.hi = form.hi;
+          run(packed, call);
+        });
+      };
+      return step;
+    }
+    step.scratch_bytes = p.scratch_elements() + (p.padded ? 64 : 0);
     step.run = [p, packed = std::move(packed), run = kernel.run, offsets = std::move(offsets), form,
                 fill](const StepArgs& args, int first, int last) {
       for (std::int64_t block = first; block < last;) {

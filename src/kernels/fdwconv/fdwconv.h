@@ -7,6 +7,9 @@
 //
 // Every product is rounded, then every sum, in the order bias, t: all rows but fused ones give the
 // same bits. Fused rows as in fconv.h.
+//
+// Where a whole image is there, a row that walks along it (dw_window.h) may be used instead. It is
+// fused, and adds the taps column by column of the window.
 #pragma once
 
 #include <cstddef>
@@ -15,6 +18,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/dw_window.h"
 #include "kernels/policy.h"
 
 namespace octavo::kernels {
@@ -49,5 +53,44 @@ struct FDwConvKernel {
 };
 
 std::span<const FDwConvKernel> fdwconv_kernels();  // weakest first: front() is the reference
+
+// Weights for a walk, [tile of 4 channels][column][row][channel of the tile]; the last tile begins
+// 4 channels before the end.
+struct FDwConvWalk {
+  DwWindow window;
+  int channels = 0;
+  std::vector<float> weights, bias, border;
+
+  std::size_t bytes() const {
+    return (weights.size() + bias.size() + border.size()) * sizeof(float);
+  }
+};
+
+// Rows first_row .. last_row - 1 of outputs of one image, in dense memory.
+struct FDwConvImage {
+  const float* x = nullptr;
+  float* out = nullptr;
+  std::int64_t first_row = 0, last_row = 0;
+  float lo = 0, hi = 0;
+};
+
+struct FDwConvWalker {
+  std::string_view name;
+  simd::Level level;
+  bool fused;
+  int size;  // of its square window
+  FDwConvWalk (*pack)(const DwWindow& window, int channels, std::span<const float> weights,
+                      std::span<const float> bias);
+  void (*run)(const FDwConvWalk& packed, const FDwConvImage& image);
+
+  bool fits(const DwWindow& window, int channels) const {
+    return channels >= 4 && can_walk(window, size);
+  }
+};
+
+std::span<const FDwConvWalker> fdwconv_walkers();
+// The walk that the policy allows and that fits; null: none.
+const FDwConvWalker* choose_fdwconv_walker(const Policy& policy, const DwWindow& window,
+                                           int channels);
 
 }  // namespace octavo::kernels

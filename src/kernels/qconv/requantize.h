@@ -43,43 +43,71 @@ inline ChannelStart channel_start(std::span<const std::int8_t> weights, std::int
                                         static_cast<double>(kRoundMagicLimit) - 1.0};
 }
 
-// Codes of both signs are made as unsigned ones, 128 higher where they are signed; the top bit is
-// flipped at the end. So one loop serves both.
-struct RequantizeVectors {
-  v128_t magic, magic_minus_zero, low, high, lo_codes, hi_codes, flip;
+// What ends a code: the narrowing's own saturation where [lo, hi] is all of the type, as nearly
+// always; else bounds of codes that are made as unsigned ones, 128 higher where they are signed,
+// with the top bit flipped after the clamp. So one loop serves both signs.
+enum class CodeEnds : std::uint8_t { kUint8, kInt8, kClamped };
 
-  static RequantizeVectors make(const Requantize& r, bool is_signed) {
-    const std::int32_t shift = is_signed ? 128 : 0;
-    return {simd::from_memory(wasm_f32x4_splat(kRoundMagic)),
-            wasm_i32x4_splat(kRoundMagicBits - r.zero - shift),
+struct RoundingVectors {
+  v128_t magic, magic_minus_zero;
+};
+
+struct RequantizeVectors {
+  RoundingVectors rounding;
+  v128_t low, high, lo_codes, hi_codes, flip;
+  CodeEnds ends;
+
+  // `narrows`: sums stay in range for the narrowing; else they are clamped.
+  static RequantizeVectors make(const Requantize& r, bool is_signed, bool narrows = true) {
+    const bool whole =
+        narrows && (is_signed ? r.lo == kLowest<std::int8_t> && r.hi == kHighest<std::int8_t>
+                              : r.lo == kLowest<std::uint8_t> && r.hi == kHighest<std::uint8_t>);
+    const std::int32_t shift = is_signed && !whole ? 128 : 0;
+    return {{simd::from_memory(wasm_f32x4_splat(kRoundMagic)),
+             wasm_i32x4_splat(kRoundMagicBits - r.zero - shift)},
             wasm_f32x4_splat(static_cast<float>(r.lo - r.zero)),
             wasm_f32x4_splat(static_cast<float>(r.hi - r.zero)),
             splat_code<std::uint8_t>(r.lo + shift),
             splat_code<std::uint8_t>(r.hi + shift),
-            wasm_i8x16_splat(static_cast<std::int8_t>(-shift))};
+            wasm_i8x16_splat(static_cast<std::int8_t>(-shift)),
+            !whole      ? CodeEnds::kClamped
+            : is_signed ? CodeEnds::kInt8
+                        : CodeEnds::kUint8};
   }
 };
 
-// Four sums to four 32-bit codes. kBounded: |acc * scale| < 2^22, and lo / hi are left to the
-// narrowing and the clamp of the narrowed codes.
-template <bool kBounded>
-inline v128_t requantize4(v128_t acc, v128_t scale, const RequantizeVectors& k) {
-  v128_t t = wasm_f32x4_mul(wasm_f32x4_convert_i32x4(acc), scale);
-  if constexpr (!kBounded) t = clamp_lanes(t, k.low, k.high);
+// Four sums to four 32-bit codes, |acc * scale| < 2^22; lo / hi are left to the narrowing and the
+// clamp of the narrowed codes.
+inline v128_t requantize4(v128_t acc, v128_t scale, const RoundingVectors& k) {
+  const v128_t t = wasm_f32x4_mul(wasm_f32x4_convert_i32x4(acc), scale);
   return wasm_i32x4_sub(wasm_f32x4_add(t, k.magic), k.magic_minus_zero);
 }
 
-// Eight sums to eight 16-bit codes, to be narrowed by narrow_codes().
+// Eight sums to eight 16-bit codes, to be narrowed by narrow_codes(). kBounded: as above.
 template <bool kBounded>
 inline v128_t requantize8(v128_t acc0, v128_t acc1, v128_t scale0, v128_t scale1,
                           const RequantizeVectors& k) {
-  return wasm_i16x8_narrow_i32x4(requantize4<kBounded>(acc0, scale0, k),
-                                 requantize4<kBounded>(acc1, scale1, k));
+  if constexpr (kBounded) {
+    return wasm_i16x8_narrow_i32x4(requantize4(acc0, scale0, k.rounding),
+                                   requantize4(acc1, scale1, k.rounding));
+  }
+  const auto clamped4 = [&k](v128_t acc, v128_t scale) {
+    const v128_t t =
+        clamp_lanes(wasm_f32x4_mul(wasm_f32x4_convert_i32x4(acc), scale), k.low, k.high);
+    return wasm_i32x4_sub(wasm_f32x4_add(t, k.rounding.magic), k.rounding.magic_minus_zero);
+  };
+  return wasm_i16x8_narrow_i32x4(clamped4(acc0, scale0), clamped4(acc1, scale1));
+}
+
+// For CodeEnds::kClamped.
+inline v128_t clamp_codes(v128_t codes, const RequantizeVectors& k) {
+  return wasm_v128_xor(wasm_u8x16_min(wasm_u8x16_max(codes, k.lo_codes), k.hi_codes), k.flip);
 }
 
 inline v128_t narrow_codes(v128_t a, v128_t b, const RequantizeVectors& k) {
-  const v128_t codes = wasm_u8x16_narrow_i16x8(a, b);
-  return wasm_v128_xor(wasm_u8x16_min(wasm_u8x16_max(codes, k.lo_codes), k.hi_codes), k.flip);
+  if (k.ends == CodeEnds::kUint8) return wasm_u8x16_narrow_i16x8(a, b);
+  if (k.ends == CodeEnds::kInt8) return wasm_i8x16_narrow_i16x8(a, b);
+  return clamp_codes(wasm_u8x16_narrow_i16x8(a, b), k);
 }
 
 }  // namespace octavo::kernels

@@ -1,9 +1,9 @@
 // qdwconv for windows of 3x3 and 5x5: a column of the window (its codes one above the other,
 // interleaved into groups for the dot product) is loaded once and used for all outputs it is under.
 //
-// A tile of 8 channels walks along a row of outputs with its sums in flight: with stride 1 a column
-// is the last of one output, the second last of the next, and so on. Dilation along a row splits it
-// into interleaved rows without.
+// A tile of 8 channels walks along a row of outputs with its sums in flight (dw_window.h). Where
+// the window hangs over the image, the walk goes on over a border that lies elsewhere: nothing is
+// copied.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -75,7 +75,8 @@ struct Maddubs {
   }
 };
 
-// Words (r0 r1) (r2 .), unsigned codes: for the other filters.
+// Words (r0 r1) (r2 .): for the other filters, and where there are no products of bytes.
+template <bool kSigned>
 struct Dot16 {
   template <int kSize>
   static constexpr int kGroups = 2;
@@ -84,16 +85,21 @@ struct Dot16 {
   }
   [[gnu::always_inline]] static void load(const std::byte* const (&r)[3], std::int64_t at,
                                           v128_t (&v)[2][2]) {
-    interleave_words(words(r[0] + at), words(r[1] + at), v[0]);
-    extend_words(words(r[2] + at), v[1]);
+    if constexpr (kSigned) {
+      interleave_words(wasm_i16x8_load8x8(r[0] + at), wasm_i16x8_load8x8(r[1] + at), v[0]);
+      extend_words(wasm_i16x8_load8x8(r[2] + at), v[1]);
+    } else {
+      interleave_words(words(r[0] + at), words(r[1] + at), v[0]);
+      extend_words(words(r[2] + at), v[1]);
+    }
   }
 };
 
 // ---- one row of outputs of one tile ----
 
 struct TileRow {
-  const std::byte* x[5];  // the rows of the window under the first output
-  std::int64_t column_step, count;
+  const DwPhase* phase;
+  std::int64_t first_channel, column_step;
   std::byte* out;
   std::int64_t out_step;
   const std::byte* weights;
@@ -105,80 +111,77 @@ struct TileRow {
 using TileRowFn = void (*)(const TileRow&);
 
 // Weights are [column][group][half] of 16 bytes.
+template <class Form, int kSize>
+struct Tile {
+  static constexpr int kGroups = Form::template kGroups<kSize>;
+  static constexpr bool kResident = kSize * kGroups <= 3;  // else read where they are used
+  struct Sum {
+    v128_t half[2];
+  };
+
+  const TileRow& t;
+  const v128_t ones, bias0, bias1, scale0, scale1;
+  // Only these two: the bounds, which are hardly ever needed, would push sums out of registers.
+  const RoundingVectors rounding;
+  const CodeEnds ends;
+  const std::byte* const weights;
+  std::byte* out;
+  v128_t w[kSize][kGroups][2];
+  v128_t v[kGroups][2];
+
+  [[gnu::always_inline]] explicit Tile(const TileRow& row)
+      : t(row),
+        ones(row.ones),
+        bias0(wasm_v128_load(row.bias)),
+        bias1(wasm_v128_load(row.bias + 4)),
+        scale0(wasm_v128_load(row.scale)),
+        scale1(wasm_v128_load(row.scale + 4)),
+        rounding(row.requantize->rounding),
+        ends(row.requantize->ends),
+        weights(row.weights),
+        out(row.out) {
+    if constexpr (kResident) {
+      for (int i = 0; i < kSize * kGroups * 2; ++i)
+        w[i / (kGroups * 2)][i / 2 % kGroups][i % 2] = wasm_v128_load(weights + 16 * i);
+    }
+  }
+  [[gnu::always_inline]] Sum start() const { return {{bias0, bias1}}; }
+  [[gnu::always_inline]] void load(const std::byte* const (&x)[kSize]) { Form::load(x, 0, v); }
+  [[gnu::always_inline]] Sum with(Sum sum, int column) const {
+    for (int half = 0; half < 2; ++half) {
+      for (int g = 0; g < kGroups; ++g) {
+        const v128_t weight =
+            kResident ? w[column][g][half]
+                      : wasm_v128_load(weights + 16 * ((column * kGroups + g) * 2 + half));
+        sum.half[half] = Form::add(sum.half[half], weight, v[g][half], ones);
+      }
+    }
+    return sum;
+  }
+  [[gnu::always_inline]] void finish(Sum sum) {
+    v128_t codes;
+    if (ends == CodeEnds::kClamped) [[unlikely]] {
+      const RequantizeVectors& all = *t.requantize;
+      const v128_t half = requantize8<false>(sum.half[0], sum.half[1], scale0, scale1, all);
+      codes = clamp_codes(wasm_u8x16_narrow_i16x8(half, half), all);
+    } else {
+      const v128_t half = wasm_i16x8_narrow_i32x4(requantize4(sum.half[0], scale0, rounding),
+                                                  requantize4(sum.half[1], scale1, rounding));
+      codes = ends == CodeEnds::kUint8 ? wasm_u8x16_narrow_i16x8(half, half)
+                                       : wasm_i8x16_narrow_i16x8(half, half);
+    }
+    wasm_v128_store64_lane(out, codes, 0);
+    out += t.out_step;
+  }
+};
+
 template <class Form, int kSize, int kStride>
 void run_tile_row(const TileRow& t) {
-  constexpr int kGroups = Form::template kGroups<kSize>;
-  constexpr int kInFlight = (kSize - 1) / kStride;
-  constexpr bool kResident = kSize * kGroups <= 3;  // else the weights are read where they are used
-  const std::byte* x[kSize];
-  for (int r = 0; r < kSize; ++r) x[r] = t.x[r];
-  v128_t w[kSize][kGroups][2];
-  if constexpr (kResident) {
-    for (int i = 0; i < kSize * kGroups * 2; ++i)
-      w[i / (kGroups * 2)][i / 2 % kGroups][i % 2] = wasm_v128_load(t.weights + 16 * i);
-  }
-  const v128_t ones = t.ones;
-  const v128_t bias[2] = {wasm_v128_load(t.bias), wasm_v128_load(t.bias + 4)};
-  const v128_t scale0 = wasm_v128_load(t.scale);
-  const v128_t scale1 = wasm_v128_load(t.scale + 4);
-  const RequantizeVectors k = *t.requantize;
-  const std::byte* const weights = t.weights;
-  v128_t sums[kInFlight][2];  // of the outputs whose first columns have passed
-  for (auto& sum : sums) {
-    sum[0] = bias[0];
-    sum[1] = bias[1];
-  }
-  v128_t v[kGroups][2];
-  const auto next_column = [&]() __attribute__((always_inline)) {
-    Form::load(x, 0, v);
-    for (int r = 0; r < kSize; ++r) x[r] += t.column_step;
-  };
-  const auto with = [&](v128_t acc, int column, int half) __attribute__((always_inline)) {
-    for (int g = 0; g < kGroups; ++g) {
-      const v128_t weight =
-          kResident ? w[column][g][half]
-                    : wasm_v128_load(weights + 16 * ((column * kGroups + g) * 2 + half));
-      acc = Form::add(acc, weight, v[g][half], ones);
-    }
-    return acc;
-  };
-  v128_t done[2];
-  // The column that is the last one of the first output in flight, and the first one of a new one.
-  const auto last_column = [&]() __attribute__((always_inline)) {
-    next_column();
-    for (int half = 0; half < 2; ++half) {
-      done[half] = with(sums[0][half], kSize - 1, half);
-      for (int j = 0; j + 1 < kInFlight; ++j)
-        sums[j][half] = with(sums[j + 1][half], kSize - 1 - kStride * (j + 1), half);
-      sums[kInFlight - 1][half] = with(bias[half], 0, half);
-    }
-  };
-  // Stride 2: the column between.
-  const auto middle_column = [&]() __attribute__((always_inline)) {
-    next_column();
-    for (int half = 0; half < 2; ++half) {
-      for (int j = 0; j < kInFlight; ++j)
-        sums[j][half] = with(sums[j][half], kSize - 2 - kStride * j, half);
-    }
-  };
-  for (int column = 0; column + kStride < kSize; ++column)
-    kStride == 1 || column % 2 == 0 ? last_column() : middle_column();
-  std::byte* out = t.out;
-  for (std::int64_t left = t.count; left > 0; --left, out += t.out_step) {
-    if constexpr (kStride == 2) middle_column();
-    last_column();
-    const v128_t half = requantize8<true>(done[0], done[1], scale0, scale1, k);
-    wasm_v128_store64_lane(out, narrow_codes(half, half, k), 0);
-  }
+  Tile<Form, kSize> tile(t);
+  walk<kSize, kStride>(*t.phase, t.first_channel, t.column_step, tile);
 }
 
 // ---- windows ----
-
-// For a square window.
-bool by_columns(const QDwConvSpec& spec) {
-  return spec.taps == spec.kernel_w * spec.kernel_w && spec.channels >= kLanes &&
-         (spec.dilation % spec.stride == 0 || spec.stride == 2 * spec.dilation);
-}
 
 int tiles_of(const QDwConvSpec& spec) { return padded_dw_channels(spec) / kLanes; }
 
@@ -189,43 +192,38 @@ int first_channel(const QDwConvSpec& spec, int tile) {
 
 template <class Form, int kSize>
 TileRowFn tile_row(const QDwConvSpec& spec) {
-  return spec.dilation % spec.stride == 0 ? &run_tile_row<Form, kSize, 1>
+  return spec.window.column_stride() == 1 ? &run_tile_row<Form, kSize, 1>
                                           : &run_tile_row<Form, kSize, 2>;
 }
 
 std::size_t tile_bytes(const QDwConvSpec& spec, int groups) {
-  return static_cast<std::size_t>(spec.kernel_w) * static_cast<std::size_t>(groups) * 32;
+  return static_cast<std::size_t>(spec.window.kernel_w) * static_cast<std::size_t>(groups) * 32;
 }
 
-void run_columns(const QDwConvPacked& packed, const QDwConvCall& call, TileRowFn narrow,
+void run_columns(const QDwConvPacked& packed, const QDwConvImage& call, TileRowFn narrow,
                  TileRowFn wide, std::size_t bytes_of_tile) {
-  if (!packed.bounded) return run_dw_pairs(packed, call);
   const QDwConvSpec& spec = packed.spec;
+  const DwWindow& window = spec.window;
   const RequantizeVectors requantize =
-      RequantizeVectors::make({call.zero_y, call.lo, call.hi}, spec.x_signed);
-  // Outputs whose columns are the same: every phases-th of a row.
-  const std::int64_t phases = std::max(1, spec.dilation / spec.stride);
+      RequantizeVectors::make({call.zero_y, call.lo, call.hi}, spec.x_signed, packed.bounded);
+  const auto* border = reinterpret_cast<const std::byte*>(packed.border.data());
   TileRow t{};
-  t.column_step = call.pixel_stride / spec.stride * spec.dilation;
-  t.out_step = phases * call.out_stride;
+  t.column_step = window.dilation_w * spec.channels;
+  t.out_step = window.phases() * spec.channels;
   t.requantize = &requantize;
   t.ones = simd::from_memory(wasm_i16x8_splat(1));
-  for (std::int64_t m = 0; m < call.pixels; m += call.width) {
-    const std::int64_t in_row = std::min(call.width, call.pixels - m);
-    const std::byte* row = call.x + m / call.width * call.row_stride;
-    t.weights = reinterpret_cast<const std::byte*>(packed.weights.data());
-    for (int tile = 0; tile < tiles_of(spec); ++tile, t.weights += bytes_of_tile) {
-      const int c = first_channel(spec, tile);
-      t.bias = packed.bias.data() + c;
-      t.scale = packed.scale.data() + c;
-      const bool is_wide =
-          !packed.wide_tiles.empty() && packed.wide_tiles[static_cast<std::size_t>(tile)] != 0;
-      for (std::int64_t phase = 0; phase < std::min(phases, in_row); ++phase) {
-        for (int r = 0; r < spec.kernel_w; ++r) {
-          t.x[r] = row + phase * call.pixel_stride + call.tap_offset[r * spec.kernel_w] + c;
-        }
-        t.count = (in_row - phase + phases - 1) / phases;
-        t.out = call.out + (m + phase) * call.out_stride + c;
+  for (std::int64_t y = call.first_row; y < call.last_row; ++y) {
+    for (std::int64_t first = 0; first < std::min(window.phases(), window.out_width); ++first) {
+      const DwPhase phase = phase_of(window, y, first, call.x, border, spec.channels);
+      t.phase = &phase;
+      t.weights = reinterpret_cast<const std::byte*>(packed.weights.data());
+      for (int tile = 0; tile < tiles_of(spec); ++tile, t.weights += bytes_of_tile) {
+        t.first_channel = first_channel(spec, tile);
+        t.bias = packed.bias.data() + t.first_channel;
+        t.scale = packed.scale.data() + t.first_channel;
+        t.out = call.out + (y * window.out_width + first) * spec.channels + t.first_channel;
+        const bool is_wide =
+            !packed.wide_tiles.empty() && packed.wide_tiles[static_cast<std::size_t>(tile)] != 0;
         (is_wide ? wide : narrow)(t);
       }
     }
@@ -275,7 +273,7 @@ bool split(const ColumnWeights& w, std::array<int, 4>& slots) {
 template <class Body>
 void each_column(const QDwConvSpec& spec, std::span<const std::int8_t> weights, int tile,
                  Body body) {
-  const int size = spec.kernel_w;
+  const auto size = static_cast<int>(spec.window.kernel_w);
   const int first = first_channel(spec, tile);
   for (int channel = 0; channel < kLanes; ++channel) {
     for (int column = 0; column < size; ++column) {
@@ -295,6 +293,9 @@ QDwConvPacked pack_empty(const QDwConvSpec& spec, std::span<const std::int8_t> w
                          int groups) {
   QDwConvPacked packed = pack_dw_common(spec, weights, bias, scale);
   packed.weights.assign(static_cast<std::size_t>(tiles_of(spec)) * tile_bytes(spec, groups) / 2, 0);
+  packed.border.assign(
+      static_cast<std::size_t>(spec.window.border_pixels() * spec.channels + kReadAhead),
+      static_cast<std::uint8_t>(spec.zero_x));
   return packed;
 }
 
@@ -306,9 +307,6 @@ std::int8_t* column_at(QDwConvPacked& packed, int tile, int column, std::size_t 
 }
 
 // ---- rows ----
-//
-// Products out of the range of the rounding trick are so rare that the loops have no form for it:
-// such weights run as any window.
 
 // A module without relaxed SIMD has no row for these two; Clang warns of what only a discarded
 // branch names.
@@ -316,9 +314,8 @@ std::int8_t* column_at(QDwConvPacked& packed, int tile, int column, std::size_t 
                                             std::span<const std::int8_t> weights,
                                             std::span<const std::int32_t> bias,
                                             std::span<const float> scale) {
-  constexpr int kWide = Dot16::kGroups<3>;
+  constexpr int kWide = Dot16<false>::kGroups<3>;
   QDwConvPacked packed = pack_empty(spec, weights, bias, scale, kWide);
-  if (!packed.bounded) return pack_dw_pairs(spec, weights, bias, scale);
   const std::size_t bytes = tile_bytes(spec, kWide);
   for (int tile = 0; tile < tiles_of(spec); ++tile) {
     std::array<int, 4> slots{};
@@ -335,9 +332,28 @@ std::int8_t* column_at(QDwConvPacked& packed, int tile, int column, std::size_t 
   }
   return packed;
 }
-[[maybe_unused]] void run_maddubs(const QDwConvPacked& packed, const QDwConvCall& call) {
-  run_columns(packed, call, tile_row<Maddubs, 3>(packed.spec), tile_row<Dot16, 3>(packed.spec),
-              tile_bytes(packed.spec, Dot16::kGroups<3>));
+[[maybe_unused]] void run_maddubs(const QDwConvPacked& packed, const QDwConvImage& call) {
+  run_columns(packed, call, tile_row<Maddubs, 3>(packed.spec),
+              tile_row<Dot16<false>, 3>(packed.spec),
+              tile_bytes(packed.spec, Dot16<false>::kGroups<3>));
+}
+
+QDwConvPacked pack_dot16(const QDwConvSpec& spec, std::span<const std::int8_t> weights,
+                         std::span<const std::int32_t> bias, std::span<const float> scale) {
+  constexpr int kGroups = Dot16<false>::kGroups<3>;
+  QDwConvPacked packed = pack_empty(spec, weights, bias, scale, kGroups);
+  for (int tile = 0; tile < tiles_of(spec); ++tile) {
+    each_column(spec, weights, tile, [&](const ColumnWeights& w, int column, int channel) {
+      fill_words(column_at(packed, tile, column, tile_bytes(spec, kGroups), kGroups), channel,
+                 std::span(w).first(4));
+    });
+  }
+  return packed;
+}
+template <bool kSigned>
+void run_dot16(const QDwConvPacked& packed, const QDwConvImage& call) {
+  const TileRowFn run = tile_row<Dot16<kSigned>, 3>(packed.spec);
+  run_columns(packed, call, run, run, tile_bytes(packed.spec, Dot16<kSigned>::template kGroups<3>));
 }
 
 template <EngineClass kClass, int kSize>
@@ -345,7 +361,6 @@ QDwConvPacked pack_dot(const QDwConvSpec& spec, std::span<const std::int8_t> wei
                        std::span<const std::int32_t> bias, std::span<const float> scale) {
   constexpr int kGroups = Dot<kClass>::template kGroups<kSize>;
   QDwConvPacked packed = pack_empty(spec, weights, bias, scale, kGroups);
-  if (!packed.bounded) return pack_dw_pairs(spec, weights, bias, scale);
   for (int tile = 0; tile < tiles_of(spec); ++tile) {
     each_column(spec, weights, tile, [&](const ColumnWeights& w, int column, int channel) {
       fill_bytes(column_at(packed, tile, column, tile_bytes(spec, kGroups), kGroups), channel,
@@ -355,7 +370,7 @@ QDwConvPacked pack_dot(const QDwConvSpec& spec, std::span<const std::int8_t> wei
   return packed;
 }
 template <EngineClass kClass, int kSize>
-void run_dot(const QDwConvPacked& packed, const QDwConvCall& call) {
+void run_dot(const QDwConvPacked& packed, const QDwConvImage& call) {
   // The exact classes have one instruction in a wasm module; natively each has a model.
   using Form = Dot<simd::kHasRelaxed ? EngineClass::kUsdot : kClass>;
   const TileRowFn run = tile_row<Form, kSize>(packed.spec);
@@ -364,7 +379,8 @@ void run_dot(const QDwConvPacked& packed, const QDwConvCall& call) {
 
 template <bool kSigned, int kSize>
 bool fits(const QDwConvSpec& spec) {
-  return spec.x_signed == kSigned && spec.kernel_w == kSize && by_columns(spec);
+  return spec.x_signed == kSigned && spec.channels >= kLanes && spec.taps == kSize * kSize &&
+         can_walk(spec.window, kSize);
 }
 
 template <EngineClass kClass, int kSize>
@@ -374,8 +390,18 @@ constexpr QDwConvKernel dot_row(std::string_view name) {
           kClass,
           &fits<kClass == EngineClass::kSdot, kSize>,
           &pack_dot<kClass, kSize>,
+          nullptr,
           &run_dot<kClass, kSize>};
 }
+
+template <bool kSigned>
+constexpr QDwConvKernel dot16_row(std::string_view name) {
+  return {name,    simd::Level::kSimd128, EngineClass::kNone, &fits<kSigned, 3>, &pack_dot16,
+          nullptr, &run_dot16<kSigned>};
+}
+
+constexpr std::array kPlainRows{dot16_row<false>("qdwconv/simd128-3x3-u8"),
+                                dot16_row<true>("qdwconv/simd128-3x3-s8")};
 
 template <bool kPresent>
 std::span<const QDwConvKernel> relaxed_rows() {
@@ -386,7 +412,7 @@ std::span<const QDwConvKernel> relaxed_rows() {
         dot_row<EngineClass::kSdot, 3>("qdwconv/relaxed-sdot-3x3"),
         dot_row<EngineClass::kSdot, 5>("qdwconv/relaxed-sdot-5x5"),
         QDwConvKernel{"qdwconv/relaxed-maddubs-3x3", simd::Level::kRelaxed, EngineClass::kMaddubs,
-                      &fits<false, 3>, &pack_maddubs, &run_maddubs}};
+                      &fits<false, 3>, &pack_maddubs, nullptr, &run_maddubs}};
     return kRows;
   } else {
     return {};
@@ -395,7 +421,8 @@ std::span<const QDwConvKernel> relaxed_rows() {
 
 }  // namespace
 
-std::span<const QDwConvKernel> qdwconv_column_rows() {
+std::span<const QDwConvKernel> qdwconv_column_rows() { return kPlainRows; }
+std::span<const QDwConvKernel> qdwconv_relaxed_rows() {
   return relaxed_rows<simd::kHasRelaxedRows>();
 }
 

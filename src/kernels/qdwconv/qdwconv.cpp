@@ -129,11 +129,9 @@ void run_scalar(const QDwConvPacked& packed, const QDwConvCall& call) {
                        : scalar_rows<std::uint8_t>(packed, call);
 }
 
-}  // namespace
-
 // [channel tile][pair of taps][channel][2]; an odd last tap pairs with a zero weight.
-QDwConvPacked pack_dw_pairs(const QDwConvSpec& spec, std::span<const std::int8_t> weights,
-                            std::span<const std::int32_t> bias, std::span<const float> scale) {
+QDwConvPacked pack_pairs(const QDwConvSpec& spec, std::span<const std::int8_t> weights,
+                         std::span<const std::int32_t> bias, std::span<const float> scale) {
   QDwConvPacked packed = pack_dw_common(spec, weights, bias, scale);
   const int pairs = (spec.taps + 1) / 2;
   packed.weights.assign(
@@ -155,12 +153,10 @@ QDwConvPacked pack_dw_pairs(const QDwConvSpec& spec, std::span<const std::int8_t
   return packed;
 }
 
-void run_dw_pairs(const QDwConvPacked& packed, const QDwConvCall& call) {
+void run_pairs(const QDwConvPacked& packed, const QDwConvCall& call) {
   packed.spec.x_signed ? simd_rows<std::int8_t>(packed, call)
                        : simd_rows<std::uint8_t>(packed, call);
 }
-
-namespace {
 
 bool fits_all(const QDwConvSpec&) { return true; }
 
@@ -168,7 +164,7 @@ constexpr std::array kAnyWindow{
     QDwConvKernel{"qdwconv/scalar", simd::Level::kScalar, simd::EngineClass::kNone, &fits_all,
                   &pack_scalar, &run_scalar},
     QDwConvKernel{"qdwconv/simd128-pairs", simd::Level::kSimd128, simd::EngineClass::kNone,
-                  &fits_all, &pack_dw_pairs, &run_dw_pairs},
+                  &fits_all, &pack_pairs, &run_pairs},
 };
 
 }  // namespace
@@ -176,8 +172,8 @@ constexpr std::array kAnyWindow{
 std::span<const QDwConvKernel> qdwconv_kernels() {
   static const std::vector<QDwConvKernel> table = [] {
     std::vector<QDwConvKernel> rows(kAnyWindow.begin(), kAnyWindow.end());
-    const auto columns = qdwconv_column_rows();
-    rows.insert(rows.end(), columns.begin(), columns.end());
+    for (const auto more : {qdwconv_column_rows(), qdwconv_relaxed_rows()})
+      rows.insert(rows.end(), more.begin(), more.end());
     return rows;
   }();
   return table;

@@ -5,12 +5,9 @@
 //   acc(m, c) = bias[c] + sum over t < taps of (x[pixel(m) + offset[t] + c] - zero_x) * w[c][t]
 //   y(m, c)   = clamp(rint(f32(acc) * scale[c]) + zero_y, lo, hi)
 //
-// A spec may say more about the offsets: with kernel_w > 1, taps come in kernel rows of kernel_w
-// that lie evenly,
-//
-//   offset[t] = offset[t - t % kernel_w] + t % kernel_w * (pixel_stride / stride * dilation)
-//
-// and rows that keep a column of the window for the next output can be chosen.
+// A spec may say more: with `window`, a whole image is there and its border is not in memory
+// (dw_window.h; taps row by row of the window, zero_x beyond the image). Rows that keep a column of
+// the window for the next output can be chosen then; they take a QDwConvImage.
 //
 // Rows may read up to 16 bytes past the last channel of a pixel.
 #pragma once
@@ -21,6 +18,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/dw_window.h"
 #include "kernels/policy.h"
 
 namespace octavo::kernels {
@@ -30,7 +28,7 @@ struct QDwConvSpec {
   int taps = 0;
   bool x_signed = false;
   std::int32_t zero_x = 0;
-  int kernel_w = 1, stride = 1, dilation = 1;  // along a row
+  DwWindow window = {};
 };
 
 struct QDwConvPacked {
@@ -41,10 +39,11 @@ struct QDwConvPacked {
   bool bounded = false;            // as in qconv.h
   // MADDUBS: tiles of 8 channels whose pairs of weights do not fit into 16 bits, packed for dot16.
   std::vector<std::uint8_t> wide_tiles;
+  std::vector<std::uint8_t> border;  // for rows that take images: pixels of zero_x
 
   std::size_t bytes() const {
     return weights.size() * 2 + bias.size() * sizeof(std::int32_t) + scale.size() * sizeof(float) +
-           wide_tiles.size();
+           wide_tiles.size() + border.size();
   }
 };
 
@@ -60,6 +59,14 @@ struct QDwConvCall {
   std::int32_t zero_y = 0, lo = 0, hi = 255;
 };
 
+// Rows first_row .. last_row - 1 of outputs of one image, in dense memory.
+struct QDwConvImage {
+  const std::byte* x = nullptr;
+  std::byte* out = nullptr;
+  std::int64_t first_row = 0, last_row = 0;
+  std::int32_t zero_y = 0, lo = 0, hi = 255;
+};
+
 struct QDwConvKernel {
   std::string_view name;
   simd::Level level;
@@ -68,7 +75,9 @@ struct QDwConvKernel {
   // weights[c][t]; bias and scale have spec.channels elements (bias may be empty: zeros).
   QDwConvPacked (*pack)(const QDwConvSpec& spec, std::span<const std::int8_t> weights,
                         std::span<const std::int32_t> bias, std::span<const float> scale);
+  // One of the two; the other is null.
   void (*run)(const QDwConvPacked& packed, const QDwConvCall& call);
+  void (*run_image)(const QDwConvPacked& packed, const QDwConvImage& image) = nullptr;
 };
 
 std::span<const QDwConvKernel> qdwconv_kernels();  // weakest first: front() is the reference

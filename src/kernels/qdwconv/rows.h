@@ -8,7 +8,8 @@
 
 namespace octavo::kernels {
 
-inline constexpr int kLanes = 8;  // channels of a tile
+inline constexpr int kLanes = 8;       // channels of a tile
+inline constexpr int kReadAhead = 16;  // bytes past the last channel of a pixel
 
 inline int padded_dw_channels(const QDwConvSpec& spec) {
   return (spec.channels + kLanes - 1) / kLanes * kLanes;
@@ -18,11 +19,8 @@ inline int padded_dw_channels(const QDwConvSpec& spec) {
 QDwConvPacked pack_dw_common(const QDwConvSpec& spec, std::span<const std::int8_t> weights,
                              std::span<const std::int32_t> bias, std::span<const float> scale);
 
-// The row for any window (qdwconv.cpp).
-QDwConvPacked pack_dw_pairs(const QDwConvSpec& spec, std::span<const std::int8_t> weights,
-                            std::span<const std::int32_t> bias, std::span<const float> scale);
-void run_dw_pairs(const QDwConvPacked& packed, const QDwConvCall& call);
-
-std::span<const QDwConvKernel> qdwconv_column_rows();  // columns.cpp
+// columns.cpp
+std::span<const QDwConvKernel> qdwconv_column_rows();
+std::span<const QDwConvKernel> qdwconv_relaxed_rows();  // none without relaxed SIMD
 
 }  // namespace octavo::kernels

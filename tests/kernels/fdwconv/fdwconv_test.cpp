@@ -5,8 +5,10 @@
 #include <cmath>
 #include <limits>
 
+#include "simd/isa.h"
 #include "support/buffers.h"
 #include "support/conv_windows.h"
+#include "support/dw_images.h"
 
 namespace octavo::kernels {
 namespace {
@@ -116,6 +118,81 @@ TEST_CASE("fdwconv: bounds hold, a NaN passes them, a bias may be absent") {
   check(p);
   p.bias.clear();
   check(p);
+}
+
+// An image's outputs, taps added column by column; each product and its sum rounded once or twice.
+std::vector<float> walked(const DwWindow& w, int channels, const std::vector<float>& x,
+                          const std::vector<float>& weights, const std::vector<float>& bias,
+                          float lo, float hi, bool once) {
+  std::vector<float> out;
+  for (std::int64_t y = 0; y < test::out_height(w, w.top); ++y) {
+    for (std::int64_t column = 0; column < w.out_width; ++column) {
+      for (int c = 0; c < channels; ++c) {
+        float acc = bias.empty() ? 0.0F : bias[static_cast<std::size_t>(c)];
+        for (std::int64_t j = 0; j < w.kernel_w; ++j) {
+          for (std::int64_t i = 0; i < w.kernel_h; ++i) {
+            const std::int64_t pixel = test::pixel_under(w, y, column, i, j);
+            const float a = pixel < 0 ? 0.0F : x[static_cast<std::size_t>(pixel * channels + c)];
+            const float b =
+                weights[static_cast<std::size_t>((c * w.kernel_h + i) * w.kernel_w + j)];
+            acc = once ? std::fma(a, b, acc) : acc + a * b;
+          }
+        }
+        acc = acc < lo ? lo : acc;
+        out.push_back(hi < acc ? hi : acc);
+      }
+    }
+  }
+  return out;
+}
+
+TEST_CASE("fdwconv: walks along an image give the formula, whatever the border") {
+  std::uint32_t seed = 900;
+  for (const FDwConvWalker& walker : fdwconv_walkers()) {
+    for (const DwWindow& window : test::dw_windows(walker.size)) {
+      const int channels = 4 + static_cast<int>(seed % 6);
+      CAPTURE(walker.name);
+      CAPTURE(window.stride_w);
+      CAPTURE(window.dilation_w);
+      CAPTURE(window.width);
+      CAPTURE(window.left);
+      CAPTURE(window.out_width);
+      CAPTURE(channels);
+      REQUIRE(walker.fits(window, channels));
+      const auto size = static_cast<std::size_t>(window.height * window.width * channels);
+      std::vector<float> x = test::random_floats(size, seed, -3.0F, 3.0F);
+      if (seed % 4 == 0) x[size / 2] = std::numeric_limits<float>::quiet_NaN();
+      const auto taps = static_cast<std::size_t>(walker.size * walker.size * channels);
+      const std::vector<float> weights = test::random_floats(taps, seed + 1, -1.0F, 1.0F);
+      const std::vector<float> bias = test::random_floats(
+          seed % 3 == 0 ? 0 : static_cast<std::size_t>(channels), seed + 2, -1.0F, 1.0F);
+      const float lo = seed % 2 == 0 ? -kInfinity : -0.5F;
+      const float hi = seed % 2 == 0 ? kInfinity : 1.5F;
+      const auto expected = [&](bool once) {
+        return walked(window, channels, x, weights, bias, lo, hi, once);
+      };
+      const FDwConvWalk packed = walker.pack(window, channels, weights, bias);
+      test::Guarded<float> out(expected(true).size());
+      const std::int64_t height = test::out_height(window, window.top);
+      walker.run(packed, {x.data(), out.data(), 0, height / 2, lo, hi});
+      walker.run(packed, {x.data(), out.data(), height / 2, height, lo, hi});
+      CHECK(out.intact());
+      CHECK((test::same_bits(out.values(), expected(true)) ||
+             test::same_bits(out.values(), expected(false))));
+      ++seed;
+    }
+  }
+}
+
+TEST_CASE("fdwconv: only a float session's policy walks") {
+  const DwWindow window{4, 6, 6, 3, 3, 1, 1, 1, 1, 1, 1};
+  Policy policy;
+  CHECK(choose_fdwconv_walker(policy, window, 8) == nullptr);
+  policy.fused_floats = true;
+  CHECK((choose_fdwconv_walker(policy, window, 8) != nullptr) == simd::kHasRelaxedRows);
+  CHECK(choose_fdwconv_walker(policy, window, 3) == nullptr);
+  policy.level = simd::Level::kSimd128;
+  CHECK(choose_fdwconv_walker(policy, window, 8) == nullptr);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 
 #include "support/buffers.h"
 #include "support/conv_windows.h"
+#include "support/dw_images.h"
 
 namespace octavo::kernels {
 namespace {
@@ -43,41 +44,29 @@ Problem make_problem(bool x_signed, std::int64_t pixels, int channels, int taps,
   return p;
 }
 
-// A window of size x size over rows of `width` outputs, the last row not whole.
-Problem make_window(bool x_signed, std::int64_t width, int channels, int size, int stride,
-                    int dilation, std::uint32_t seed) {
-  const std::int64_t pixels = 2 * width + (width + 1) / 2;
-  Problem p = make_problem(x_signed, pixels, channels, size * size, seed);
-  p.spec.kernel_w = size;
-  p.spec.stride = stride;
-  p.spec.dilation = dilation;
-  const std::int64_t columns = (width - 1) * stride + (size - 1) * dilation + 1;
-  p.windows.width = width;
-  p.windows.pixel_stride = static_cast<std::int64_t>(stride) * channels;
-  p.windows.row_stride = columns * channels;
-  for (int t = 0; t < size * size; ++t) {
-    p.windows.offsets[static_cast<std::size_t>(t)] =
-        static_cast<std::int32_t>((t / size * columns + t % size * dilation) * channels);
-  }
-  p.windows.elements = static_cast<std::size_t>((pixels / width + size) * columns * channels);
-  p.x = test::random_codes<std::uint8_t>(p.windows.elements + 16, seed);
-  return p;
-}
-
-// The formula of qdwconv.h in 64-bit integers and doubles.
-std::int32_t naive(const Problem& p, std::int64_t m, int c) {
-  std::int64_t acc = p.bias.empty() ? 0 : p.bias[static_cast<std::size_t>(c)];
-  for (int t = 0; t < p.spec.taps; ++t) {
-    const std::uint8_t byte = p.x[p.windows.at(m, static_cast<std::size_t>(t), c)];
-    const std::int64_t code = p.spec.x_signed && byte > 127 ? byte - 256 : byte;
-    acc += (code - p.spec.zero_x) * p.weights[static_cast<std::size_t>(c * p.spec.taps + t)];
-  }
+// The formula's last line, in doubles.
+std::int32_t code_of(const Problem& p, std::int64_t acc, int c) {
   const auto sum = static_cast<std::int32_t>(static_cast<std::uint64_t>(acc));
   const float product = static_cast<float>(sum) * p.scale[static_cast<std::size_t>(c)];
   if (std::isnan(product)) return p.lo;
   return static_cast<std::int32_t>(
       std::clamp(std::nearbyint(static_cast<double>(product)) + p.zero_y, static_cast<double>(p.lo),
                  static_cast<double>(p.hi)));
+}
+
+// A code's distance from the zero point.
+std::int64_t centered(const Problem& p, std::uint8_t byte) {
+  return (p.spec.x_signed && byte > 127 ? byte - 256 : byte) - p.spec.zero_x;
+}
+
+// The formula of qdwconv.h in 64-bit integers.
+std::int32_t naive(const Problem& p, std::int64_t m, int c) {
+  std::int64_t acc = p.bias.empty() ? 0 : p.bias[static_cast<std::size_t>(c)];
+  for (int t = 0; t < p.spec.taps; ++t) {
+    acc += centered(p, p.x[p.windows.at(m, static_cast<std::size_t>(t), c)]) *
+           p.weights[static_cast<std::size_t>(c * p.spec.taps + t)];
+  }
+  return code_of(p, acc, c);
 }
 
 void check(const Problem& p) {
@@ -88,6 +77,8 @@ void check(const Problem& p) {
   for (const QDwConvKernel& kernel : qdwconv_kernels()) {
     if (!test::runs_here(kernel.engine) || !kernel.fits(p.spec)) continue;
     CAPTURE(kernel.name);
+    const bool takes_windows = kernel.run != nullptr;
+    REQUIRE(takes_windows);  // nothing is said of an image
     const QDwConvPacked packed = kernel.pack(p.spec, p.weights, p.bias, p.scale);
     test::Guarded<std::uint8_t> out(size);
     std::vector<std::uint8_t> expected = out.values();
@@ -114,6 +105,61 @@ void check(const Problem& p) {
   }
 }
 
+Problem make_image(bool x_signed, const DwWindow& window, int channels, std::uint32_t seed) {
+  const auto taps = static_cast<int>(window.kernel_h * window.kernel_w);
+  Problem p = make_problem(x_signed, 0, channels, taps, seed);
+  p.spec.window = window;
+  const auto elements = static_cast<std::size_t>(window.height * window.width * channels);
+  p.x = test::random_codes<std::uint8_t>(elements + 16, seed);
+  return p;
+}
+
+// Runs the rows that take images, in two calls; how many ran.
+int check_image(const Problem& p) {
+  const DwWindow& w = p.spec.window;
+  const std::int64_t height = test::out_height(w, w.top);
+  const int channels = p.spec.channels;
+  std::vector<std::uint8_t> expected;
+  for (std::int64_t y = 0; y < height; ++y) {
+    for (std::int64_t x = 0; x < w.out_width; ++x) {
+      for (int c = 0; c < channels; ++c) {
+        std::int64_t acc = p.bias[static_cast<std::size_t>(c)];
+        for (int t = 0; t < p.spec.taps; ++t) {
+          const std::int64_t pixel = test::pixel_under(w, y, x, t / w.kernel_w, t % w.kernel_w);
+          if (pixel >= 0)
+            acc += centered(p, p.x[static_cast<std::size_t>(pixel * channels + c)]) *
+                   p.weights[static_cast<std::size_t>(c * p.spec.taps + t)];
+        }
+        expected.push_back(static_cast<std::uint8_t>(code_of(p, acc, c)));
+      }
+    }
+  }
+  int count = 0;
+  for (const QDwConvKernel& kernel : qdwconv_kernels()) {
+    if (!test::runs_here(kernel.engine) || !kernel.fits(p.spec)) continue;
+    if (kernel.run_image == nullptr) continue;
+    CAPTURE(kernel.name);
+    const QDwConvPacked packed = kernel.pack(p.spec, p.weights, p.bias, p.scale);
+    test::Guarded<std::uint8_t> out(expected.size());
+    QDwConvImage call;
+    call.x = reinterpret_cast<const std::byte*>(p.x.data());
+    call.out = reinterpret_cast<std::byte*>(out.data());
+    call.zero_y = p.zero_y;
+    call.lo = p.lo;
+    call.hi = p.hi;
+    for (const auto& [first, last] :
+         {std::pair{std::int64_t{0}, height / 2}, {height / 2, height}}) {
+      call.first_row = first;
+      call.last_row = last;
+      kernel.run_image(packed, call);
+    }
+    CHECK(out.values() == expected);
+    CHECK(out.intact());
+    ++count;
+  }
+  return count;
+}
+
 TEST_CASE("qdwconv: every row gives the formula's codes at sizes around its tiles") {
   std::uint32_t seed = 1;
   for (const bool x_signed : {false, true}) {
@@ -131,29 +177,28 @@ TEST_CASE("qdwconv: every row gives the formula's codes at sizes around its tile
   }
 }
 
-TEST_CASE("qdwconv: rows that keep columns give the formula's codes") {
+TEST_CASE("qdwconv: rows that keep columns give the formula's codes, whatever the border") {
   std::uint32_t seed = 500;
   for (const bool x_signed : {false, true}) {
     for (const int size : {3, 5}) {
-      for (const auto& [stride, dilation] : {std::pair{1, 1}, {2, 1}, {1, 2}, {2, 2}, {1, 3}}) {
-        for (const std::int64_t width : {1, 2, 3, 7, 8}) {
-          for (const int channels : {1, 7, 8, 9, 24}) {
-            CAPTURE(x_signed);
-            CAPTURE(size);
-            CAPTURE(stride);
-            CAPTURE(dilation);
-            CAPTURE(width);
-            CAPTURE(channels);
-            Problem p = make_window(x_signed, width, channels, size, stride, dilation, seed++);
-            check(p);
-            // All weights alike do not fit into pairs of 16 bits, three of a smaller size do.
-            for (const int weight : {-128, -86, 85, 86, 127}) {
-              std::fill(p.weights.begin(), p.weights.end(), static_cast<std::int8_t>(weight));
-              std::fill(p.x.begin(), p.x.end(), x_signed ? 128 : 255);
-              check(p);
-            }
-          }
-        }
+      for (const DwWindow& window : test::dw_windows(size)) {
+        const int channels = 8 + static_cast<int>(seed % 13);
+        CAPTURE(x_signed);
+        CAPTURE(size);
+        CAPTURE(window.stride_w);
+        CAPTURE(window.dilation_w);
+        CAPTURE(window.width);
+        CAPTURE(window.left);
+        CAPTURE(window.out_width);
+        CAPTURE(channels);
+        Problem p = make_image(x_signed, window, channels, seed++);
+        const int rows = check_image(p);
+        if (size == 3) CHECK(rows > 0);
+        // All weights alike do not fit into pairs of 16 bits, three of a smaller size do.
+        const int weights[] = {-128, -86, 85, 86, 127};
+        std::fill(p.weights.begin(), p.weights.end(), static_cast<std::int8_t>(weights[seed % 5]));
+        std::fill(p.x.begin(), p.x.end(), x_signed ? 128 : 255);
+        check_image(p);
       }
     }
   }
@@ -161,28 +206,52 @@ TEST_CASE("qdwconv: rows that keep columns give the formula's codes") {
 
 TEST_CASE("qdwconv: windows with kept columns saturate and clamp as the formula does") {
   for (const bool x_signed : {false, true}) {
-    Problem p = make_window(x_signed, 6, 17, 3, 1, 1, 7);
+    Problem p = make_image(x_signed, {5, 6, 6, 3, 3, 1, 1, 1, 1, 1, 1}, 17, 7);
     p.lo = p.zero_y - 3;
     p.hi = p.zero_y + 50;
-    check(p);
+    check_image(p);
     for (std::size_t i = 0; i < p.scale.size(); ++i)
       p.scale[i] = i % 3 == 0 ? 1e6F : i % 3 == 1 ? 0.002F : std::numeric_limits<float>::infinity();
-    check(p);
+    check_image(p);
   }
+}
+
+TEST_CASE("qdwconv: windows that a walk cannot take are left to rows for any taps") {
+  const DwWindow good{4, 6, 6, 3, 3, 1, 1, 1, 1, 1, 1};
+  const auto walks = [](DwWindow w, int taps, int channels) {
+    const QDwConvSpec spec{channels, taps, false, 0, w};
+    return std::any_of(qdwconv_kernels().begin(), qdwconv_kernels().end(),
+                       [&](const QDwConvKernel& kernel) {
+                         return kernel.run_image != nullptr && kernel.fits(spec);
+                       });
+  };
+  const auto changed = [&](auto member, std::int64_t value) {
+    DwWindow w = good;
+    w.*member = value;
+    return w;
+  };
+  CHECK(walks(good, 9, 8));
+  CHECK(!walks(good, 18, 8));  // weights in two parts
+  CHECK(!walks(good, 9, 7));
+  CHECK(!walks(changed(&DwWindow::left, 3), 9, 8));
+  CHECK(!walks(changed(&DwWindow::out_width, 8), 9, 8));  // three columns beyond the right end
+  CHECK(!walks(changed(&DwWindow::kernel_h, 2), 9, 8));
+  CHECK(!walks(changed(&DwWindow::stride_w, 3), 9, 8));
+  CHECK(!walks({}, 9, 8));
 }
 
 TEST_CASE("qdwconv: the chosen row fits engine, level, byte form and window") {
   using simd::EngineClass;
   using simd::Level;
-  const auto chosen = [](EngineClass engine, Level level, bool x_signed, int kernel_w, int stride,
+  const auto chosen = [](EngineClass engine, Level level, bool x_signed, int size, int stride,
                          int dilation, int channels = 8) {
-    return choose_qdwconv({engine, level}, {channels, kernel_w == 5 ? 25 : 9, x_signed, 0, kernel_w,
-                                            stride, dilation})
-        .name;
+    const DwWindow window{9, 9, 3, size, size, stride, stride, dilation, dilation, 0, 0};
+    return choose_qdwconv({engine, level}, {channels, size * size, x_signed, 0, window}).name;
   };
   CHECK(chosen(EngineClass::kUsdot, Level::kScalar, false, 3, 1, 1) == "qdwconv/scalar");
-  CHECK(chosen(EngineClass::kNone, Level::kBest, false, 3, 1, 1) == "qdwconv/simd128-pairs");
-  CHECK(chosen(EngineClass::kUsdot, Level::kBest, true, 3, 1, 1) == "qdwconv/simd128-pairs");
+  CHECK(chosen(EngineClass::kNone, Level::kBest, false, 3, 1, 1) == "qdwconv/simd128-3x3-u8");
+  CHECK(chosen(EngineClass::kWrap, Level::kBest, true, 3, 2, 1) == "qdwconv/simd128-3x3-s8");
+  CHECK(chosen(EngineClass::kNone, Level::kBest, false, 5, 1, 1) == "qdwconv/simd128-pairs");
   CHECK(chosen(EngineClass::kUsdot, Level::kBest, false, 1, 1, 1) == "qdwconv/simd128-pairs");
   CHECK(chosen(EngineClass::kUsdot, Level::kBest, false, 3, 3, 1) == "qdwconv/simd128-pairs");
   CHECK(chosen(EngineClass::kUsdot, Level::kBest, false, 3, 1, 1, 7) == "qdwconv/simd128-pairs");
