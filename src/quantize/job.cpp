@@ -864,7 +864,7 @@ Json QuantizeJob::Impl::tensors_json() const {
     entry["observedMin"] = seen.min;
     entry["observedMax"] = seen.max;
     entry["observer"] =
-        given_range(tensor.name) != nullptr ? "given" : options.observer_of(tensor.name);
+        given_range(tensor.name) != nullptr ? "given" : tensor.observer->choice();
     entry["sqnr"] = number(tensor.sums.sqnr());
     if (evaluated > 0) {
       entry["histogram"] = {{"min", seen.min},

@@ -29,8 +29,10 @@ class QuantizeJob {
   // Options JSON (all optional; unknown keys and bad values are INVALID_OPTION with the allowed
   // ones listed):
   // { target: 'octavo'|'onnxruntime',
-  //   activation: { observer: 'mse'|'percentile'|'minmax'|'movingAverage'|'histogram',
-  //                 percentile: 99.999, averagingConstant: 0.01, dtype: 'quint8'|'qint8' },
+  //   activation: { observer: 'mse'|'percentile'|'minmax'|'movingAverage'|'histogram'|'entropy'
+  //                   |'auto',
+  //                 percentile: 99.999, averagingConstant: 0.01, numBins: 128,
+  //                 numQuantizedBins: 128, dtype: 'quint8'|'qint8' },
   //   weight: { scheme: 'per_channel_symmetric'|'per_tensor_symmetric', reduceRange: false,
   //             rounding: 'secondMoment'|'nearest' },
   //   equalize: true, biasCorrection: true,
