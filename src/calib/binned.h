@@ -1,4 +1,5 @@
-// Binned: what percentile, mse, entropy and auto share, a histogram whose bins lie on the grid k * 2^e.
+// Binned: what percentile, mse, entropy and auto share, a histogram whose bins lie on the grid k *
+// 2^e.
 //
 // When values fall outside, e grows and neighbours are added in pairs: counts are exact at any
 // time, so neither the order of samples nor a merge changes the result. Between 1/2 and all of the

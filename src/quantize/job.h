@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "quantize/model.h"
@@ -57,6 +58,17 @@ class QuantizeJob {
   // How many samples can still matter to the model or the report: nothing for all there are, since
   // a range is searched for; otherwise those that are fitted to or evaluated on.
   std::optional<std::int64_t> samples_wanted() const;
+  // What calibration has seen, as bytes; between samples only (INVALID_STATE). With `basis` its
+  // first samples without the observations: a job that loads them, in another worker, fits to those
+  // and observes its own, so that both can be merged.
+  Result<std::vector<std::byte>> save_calibration(bool basis) const;
+  // As if the samples of a saved calibration of this model and these options came now; step() until
+  // sample_finished() afterwards. INVALID_STATE where that cannot be: bytes of another model,
+  // another observer, or two calibrations whose channels were equalized after different samples.
+  // Equal to one job that saw all samples, for observers whose merge is (calib/observer.h).
+  Status load_calibration(std::span<const std::byte> bytes);
+  // The bytes of kept sample `i`, one input after the other; none past the last one.
+  std::vector<std::byte> kept_sample(std::size_t i) const;
   // Does a bounded piece of work (a few milliseconds to a layer).
   Result<Progress> step();
   bool sample_finished() const;
