@@ -4,7 +4,7 @@ const fields = {
   sample: ['', 'digits'],
   isa: ['', 'simd', 'relaxed'],
   threads: ['auto', '1', '2', '3', '4'],
-  observer: ['mse', 'percentile', 'minmax', 'histogram', 'movingAverage'],
+  observer: ['mse', 'auto', 'percentile', 'entropy', 'minmax', 'histogram', 'movingAverage'],
   bn: ['auto', 'fold', 'quantized', 'float'],
   target: ['octavo', 'onnxruntime'],
   order: ['damage', 'network'],

@@ -371,9 +371,9 @@ interface QuantizeFlags extends PictureFlags, EngineFlags {
 }
 
 /** ONNX Runtime's names of what it has too. */
-const calibrationMethods = { MinMax: 'minmax', MovingAverage: 'movingAverage', Percentile: 'percentile' } as const;
+const calibrationMethods = { MinMax: 'minmax', MovingAverage: 'movingAverage', Percentile: 'percentile', Entropy: 'entropy' } as const;
 const codeTypes = { QUInt8: 'quint8', QInt8: 'qint8' } as const;
-const observers = ['minmax', 'movingAverage', 'histogram', 'percentile', 'mse'];
+const observers = ['minmax', 'movingAverage', 'histogram', 'percentile', 'mse', 'entropy', 'auto'];
 
 const usage = (what: string, hint: string): OctavoError =>
   new OctavoError({ code: 'INVALID_OPTION', what, where: 'octavo quantize', hint });

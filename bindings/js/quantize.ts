@@ -17,11 +17,14 @@ export interface QuantizeOptions {
   target?: 'octavo' | 'onnxruntime';
   activation?: {
     /** How ranges are found. Default 'mse': the range with the least error of rounding and clipping together. */
-    observer?: 'minmax' | 'movingAverage' | 'histogram' | 'percentile' | 'mse';
-    /** For 'percentile'. Default 99.999. */
+    observer?: 'minmax' | 'movingAverage' | 'histogram' | 'percentile' | 'mse' | 'entropy' | 'auto';
+    /** For 'percentile' and 'auto'. Default 99.999. */
     percentile?: number;
     /** For 'movingAverage'. Default 0.01. */
     averagingConstant?: number;
+    /** For 'entropy': the bins that are searched and the levels, ONNX Runtime's num_bins and num_quantized_bins. Default 128 of both. */
+    numBins?: number;
+    numQuantizedBins?: number;
     /** Default 'quint8', the form that other runtimes compute in integers. */
     dtype?: 'quint8' | 'qint8';
   };

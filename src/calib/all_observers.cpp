@@ -17,6 +17,10 @@ constexpr std::array kObservers{
                 "The range that leaves out the rarest values, half of them at each end.",
                 &make_percentile},
     ObserverDef{"mse", "The range with the least error of rounding and clipping.", &make_mse},
+    ObserverDef{"entropy",
+                "The range whose levels tell most of the distribution (ONNX Runtime, TensorRT).",
+                &make_entropy},
+    ObserverDef{"auto", "For each tensor what errs least: mse, percentile or minmax.", &make_auto},
 };
 }  // namespace
 

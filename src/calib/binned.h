@@ -1,4 +1,5 @@
-// Binned: what percentile and mse share, a histogram whose bins lie on the grid k * 2^e.
+// Binned: what percentile, mse, entropy and auto share, a histogram whose bins lie on the grid k *
+// 2^e.
 //
 // When values fall outside, e grows and neighbours are added in pairs: counts are exact at any
 // time, so neither the order of samples nor a merge changes the result. Between 1/2 and all of the
@@ -22,6 +23,13 @@ class Binned : public Observer {
   std::vector<std::byte> save() const final;
   Status load(std::span<const std::byte> bytes) final;
 
+  std::uint64_t total() const { return state_.total; }
+  float min() const { return state_.min; }
+  float max() const { return state_.max; }
+  const std::vector<std::uint64_t>& counts() const { return state_.counts; }
+  // The real number at place `i` of the bins: bin 3 reaches from at(3) to at(4).
+  double at(double i) const;
+
  protected:
   // `name` outlives this; `setting` is what states and merges have to agree on beside the bins.
   Binned(std::string_view name, double setting, int bins) : name_(name), setting_(setting) {
@@ -29,12 +37,6 @@ class Binned : public Observer {
   }
 
   double setting() const { return setting_; }
-  std::uint64_t total() const { return state_.total; }
-  float min() const { return state_.min; }
-  float max() const { return state_.max; }
-  const std::vector<std::uint64_t>& counts() const { return state_.counts; }
-  // The real number at place `i` of the bins: bin 3 reaches from at(3) to at(4).
-  double at(double i) const;
 
  private:
   struct State {
@@ -58,5 +60,14 @@ class Binned : public Observer {
   double setting_;
   State state_;
 };
+
+// The searches over the bins; some values have been seen.
+//
+// percentile.cpp: keeps `percentile` per cent of the values, cutting half of the rest at each end.
+Range percentile_range(const Binned& seen, double percentile);
+// mse.cpp: sum |x - q(x)|^2.5 of quantizing to the 256 codes of a range, and the range that has the
+// least of it.
+double quantizing_error(const Binned& seen, Range range);
+Range least_error_range(const Binned& seen);
 
 }  // namespace octavo::calib

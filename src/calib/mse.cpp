@@ -24,55 +24,60 @@ class Mse final : public Binned {
  public:
   explicit Mse(int bins) : Binned("mse", 2.5, bins) {}
 
-  Range range() const override {
-    if (total() == 0) return {};
-    const double lowest = std::min(0.0, static_cast<double>(min()));
-    const double highest = std::max(0.0, static_cast<double>(max()));
-    double low = lowest;
-    double high = highest;
-    double least = error(low, high);
-    for (int round = 0; round < kAlternations; ++round) {
-      const double before = least;
-      for (int i = 1; i < kCandidates; ++i) {
-        const double candidate = highest * i / kCandidates;
-        if (const double e = error(low, candidate); e < least) {
-          least = e;
-          high = candidate;
-        }
-      }
-      for (int i = 0; i < kCandidates; ++i) {
-        const double candidate = lowest * i / kCandidates;
-        if (const double e = error(candidate, high); e < least) {
-          least = e;
-          low = candidate;
-        }
-      }
-      if (least == before) break;
-    }
-    return {static_cast<float>(low), static_cast<float>(high)};
-  }
-
- private:
-  // Of the bins' middles; the bin that holds zero is taken as zero (an activation's zeros are many
-  // and exact).
-  double error(double low, double high) const {
-    const double step = (high - low) / kSteps;
-    if (!(step > 0)) return INFINITY;
-    const double zero = std::nearbyint(-low / step);
-    double sum = 0;
-    for (std::size_t i = 0; i < counts().size(); ++i) {
-      if (counts()[i] == 0) continue;
-      const double from = at(static_cast<double>(i));
-      const double to = at(static_cast<double>(i) + 1);
-      const double x = from <= 0 && to > 0 ? 0 : (from + to) / 2;
-      const double code = std::clamp(std::nearbyint(x / step), -zero, kSteps - zero);
-      sum += static_cast<double>(counts()[i]) * power(std::fabs(x - code * step));
-    }
-    return sum;
-  }
+  Range range() const override { return total() == 0 ? Range{} : least_error_range(*this); }
 };
 
+// Of the bins' middles; the bin that holds zero is taken as zero (an activation's zeros are many
+// and exact).
+double error_of(const Binned& seen, double low, double high) {
+  const double step = (high - low) / kSteps;
+  if (!(step > 0)) return INFINITY;
+  const double zero = std::nearbyint(-low / step);
+  double sum = 0;
+  for (std::size_t i = 0; i < seen.counts().size(); ++i) {
+    if (seen.counts()[i] == 0) continue;
+    const double from = seen.at(static_cast<double>(i));
+    const double to = seen.at(static_cast<double>(i) + 1);
+    const double x = from <= 0 && to > 0 ? 0 : (from + to) / 2;
+    const double code = std::clamp(std::nearbyint(x / step), -zero, kSteps - zero);
+    sum += static_cast<double>(seen.counts()[i]) * power(std::fabs(x - code * step));
+  }
+  return sum;
+}
+
 }  // namespace
+
+double quantizing_error(const Binned& seen, Range range) {
+  return error_of(seen, std::min(0.0, static_cast<double>(range.min)),
+                  std::max(0.0, static_cast<double>(range.max)));
+}
+
+Range least_error_range(const Binned& seen) {
+  const double lowest = std::min(0.0, static_cast<double>(seen.min()));
+  const double highest = std::max(0.0, static_cast<double>(seen.max()));
+  double low = lowest;
+  double high = highest;
+  double least = error_of(seen, low, high);
+  for (int round = 0; round < kAlternations; ++round) {
+    const double before = least;
+    for (int i = 1; i < kCandidates; ++i) {
+      const double candidate = highest * i / kCandidates;
+      if (const double e = error_of(seen, low, candidate); e < least) {
+        least = e;
+        high = candidate;
+      }
+    }
+    for (int i = 0; i < kCandidates; ++i) {
+      const double candidate = lowest * i / kCandidates;
+      if (const double e = error_of(seen, candidate, high); e < least) {
+        least = e;
+        low = candidate;
+      }
+    }
+    if (least == before) break;
+  }
+  return {static_cast<float>(low), static_cast<float>(high)};
+}
 
 std::unique_ptr<Observer> make_mse(const ObserverOptions& options) {
   return std::make_unique<Mse>(options.bins);

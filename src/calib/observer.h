@@ -27,6 +27,8 @@ class Observer {
   // One batch. An empty one changes nothing.
   virtual void observe(std::span<const float> values) = 0;
   virtual Range range() const = 0;
+  // The name of the row whose range this is.
+  virtual std::string_view choice() const { return name(); }
   // The range of all values where range() leaves out a part and the row knows both.
   virtual Range seen() const { return range(); }
   // The counts over seen(), where the row keeps a histogram with bins of one width.
@@ -44,6 +46,8 @@ struct ObserverOptions {
   double percentile = 99.999;  // 0 < percentile <= 100: the part of the values that the range keeps
   double averaging_constant = 0.01;  // weight of a new batch, 0 < c <= 1
   int bins = 2048;                   // of the histograms
+  int entropy_bins = 128;            // those that entropy searches, and its levels: ONNX Runtime's
+  int quantized_bins = 128;          // num_bins and num_quantized_bins, <= entropy_bins
 };
 
 struct ObserverDef {
@@ -61,5 +65,7 @@ std::unique_ptr<Observer> make_moving_average(const ObserverOptions& options);
 std::unique_ptr<Observer> make_histogram(const ObserverOptions& options);
 std::unique_ptr<Observer> make_percentile(const ObserverOptions& options);
 std::unique_ptr<Observer> make_mse(const ObserverOptions& options);
+std::unique_ptr<Observer> make_entropy(const ObserverOptions& options);
+std::unique_ptr<Observer> make_auto(const ObserverOptions& options);
 
 }  // namespace octavo::calib

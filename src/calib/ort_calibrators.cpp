@@ -144,28 +144,30 @@ OrtRange ort_percentile(std::span<const float> values, double percentile, int bi
   return clipped(-h.edges[bin], h.edges[bin], e);
 }
 
+std::pair<std::size_t, std::size_t> least_divergence(const std::vector<std::int64_t>& counts,
+                                                     int quantized_bins) {
+  const std::size_t middle = counts.size() / 2;
+  const auto quantized = static_cast<std::size_t>(quantized_bins);
+  double best = std::numeric_limits<double>::infinity();
+  std::pair<std::size_t, std::size_t> kept{0, counts.size()};
+  for (std::size_t i = quantized / 2; i <= middle; ++i) {
+    const std::size_t first = middle - i;
+    const std::size_t last = std::min(middle + i + 1, counts.size());
+    const double cost = cost_of_range(counts, first, last, quantized);
+    if (cost < best || i == quantized / 2) {
+      best = cost;
+      kept = {first, last};
+    }
+  }
+  return kept;
+}
+
 OrtRange ort_entropy(std::span<const float> values, int bins, int quantized_bins) {
   const Extremes e = extremes_of(values);
   const float threshold = absolute_max(e);
   const Histogram h = histogram_of(values, bins, -threshold, threshold);
-  const std::size_t middle = h.counts.size() / 2;
-  double best = std::numeric_limits<double>::infinity();
-  float lo = h.edges.front();
-  float hi = h.edges.back();
-  bool first_candidate = true;
-  for (auto i = static_cast<std::size_t>(quantized_bins / 2); i <= middle; ++i) {
-    const std::size_t first = middle - i;
-    const std::size_t last = std::min(middle + i + 1, h.counts.size());
-    const double cost =
-        cost_of_range(h.counts, first, last, static_cast<std::size_t>(quantized_bins));
-    if (cost < best || first_candidate) {
-      best = cost;
-      lo = h.edges[first];
-      hi = h.edges[last];
-    }
-    first_candidate = false;
-  }
-  return clipped(lo, hi, e);
+  const auto [first, last] = least_divergence(h.counts, quantized_bins);
+  return clipped(h.edges[first], h.edges[last], e);
 }
 
 OrtRange ort_distribution(std::span<const float> values) {

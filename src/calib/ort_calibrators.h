@@ -7,7 +7,10 @@
 // ends.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace octavo::calib {
@@ -29,6 +32,10 @@ OrtRange ort_percentile(std::span<const float> values, double percentile, int bi
 // 2, the one whose distribution is nearest (Kullback-Leibler) to itself on `quantized_bins` bins,
 // cut to the smallest and the largest value. After Migacz, "8-bit Inference with TensorRT" (2017).
 OrtRange ort_entropy(std::span<const float> values, int bins, int quantized_bins);
+
+// Its search: of the counts around zero the bins [first, last) that it keeps.
+std::pair<std::size_t, std::size_t> least_divergence(const std::vector<std::int64_t>& counts,
+                                                     int quantized_bins);
 
 // DistributionCalibrater, scenario "same": the span of its histogram.
 OrtRange ort_distribution(std::span<const float> values);

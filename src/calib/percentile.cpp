@@ -8,36 +8,38 @@ namespace octavo::calib {
 
 namespace {
 
+// Where `cut` values lie below (or above), linear inside a bin.
+float position(const Binned& seen, double cut, bool from_above) {
+  const std::size_t bins = seen.counts().size();
+  double before = 0;
+  for (std::size_t n = 0; n < bins; ++n) {
+    const std::size_t i = from_above ? bins - 1 - n : n;
+    const auto count = static_cast<double>(seen.counts()[i]);
+    if (count > 0 && before + count >= cut) {
+      const double part = (cut - before) / count;
+      return static_cast<float>(seen.at(static_cast<double>(i) + (from_above ? 1 - part : part)));
+    }
+    before += count;
+  }
+  return from_above ? seen.max() : seen.min();
+}
+
 class Percentile final : public Binned {
  public:
   Percentile(double percentile, int bins) : Binned("percentile", percentile, bins) {}
 
   Range range() const override {
-    if (total() == 0) return {};
-    const double cut = (100.0 - setting()) / 200.0 * static_cast<double>(total());
-    return {std::clamp(position(cut, false), min(), max()),
-            std::clamp(position(cut, true), min(), max())};
-  }
-
- private:
-  // Where `cut` values lie below (or above), linear inside a bin.
-  float position(double cut, bool from_above) const {
-    const std::size_t bins = counts().size();
-    double seen = 0;
-    for (std::size_t n = 0; n < bins; ++n) {
-      const std::size_t i = from_above ? bins - 1 - n : n;
-      const auto count = static_cast<double>(counts()[i]);
-      if (count > 0 && seen + count >= cut) {
-        const double part = (cut - seen) / count;
-        return static_cast<float>(at(static_cast<double>(i) + (from_above ? 1 - part : part)));
-      }
-      seen += count;
-    }
-    return from_above ? max() : min();
+    return total() == 0 ? Range{} : percentile_range(*this, setting());
   }
 };
 
 }  // namespace
+
+Range percentile_range(const Binned& seen, double percentile) {
+  const double cut = (100.0 - percentile) / 200.0 * static_cast<double>(seen.total());
+  return {std::clamp(position(seen, cut, false), seen.min(), seen.max()),
+          std::clamp(position(seen, cut, true), seen.min(), seen.max())};
+}
 
 std::unique_ptr<Observer> make_percentile(const ObserverOptions& options) {
   return std::make_unique<Percentile>(options.percentile, options.bins);

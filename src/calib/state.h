@@ -83,6 +83,16 @@ class StateReader {
     bytes_ = bytes_.subspan(count * sizeof(T));
     return true;
   }
+  // As many as put_all wrote.
+  template <class T>
+  bool get_all(std::vector<T>& values) {
+    std::uint32_t stored = 0;
+    if (bytes_.size() < sizeof stored) return false;
+    std::memcpy(&stored, bytes_.data(), sizeof stored);
+    return get_all(values, stored);
+  }
+  // The count of what follows, which takes at least a byte each.
+  bool count(std::uint32_t& value) { return get(value) && value <= bytes_.size(); }
   bool at_end() const { return bytes_.empty(); }
 
  private:

@@ -14,6 +14,7 @@
 #include "passes/insert_qdq.h"
 #include "passes/passes.h"
 #include "passes/qdq.h"
+#include "quantize/calibration_state.h"
 #include "quantize/json.h"
 #include "quantize/measure.h"
 #include "quantize/options.h"
@@ -152,7 +153,7 @@ struct QuantizeJob::Impl {
   std::optional<runtime::Session> float_session;           // calibration, then latency
   std::vector<Watched> watched;                            // graph order
   std::vector<std::vector<std::size_t>> watched_by_value;  // of the float session's values
-  std::vector<std::vector<std::vector<std::byte>>> kept;   // samples, inputs, bytes
+  std::vector<SampleBytes> kept;                           // the first samples
   std::size_t kept_bytes = 0;
 
   Stage stage = Stage::kCalibrate;
@@ -161,12 +162,22 @@ struct QuantizeJob::Impl {
   std::optional<Error> sample_error;  // set by the callback
   std::int64_t samples = 0;
   std::size_t next = 0;  // within the stage
+  // The number of the sample in the session among those that are fitted to, where it is one.
+  std::optional<std::size_t> fitting;
   // Equalization waits for kCorrectionSamples samples; where it changes the network, those are
   // calibrated once more.
+  bool settled = false;  // it has done what it does
   std::map<std::string, ChannelSums> channel_sums;
   std::map<std::string, ChannelChange> channel_changes;  // by the name of the equalized value
-  std::optional<std::size_t> replay;                     // the kept sample to calibrate again
-  bool replaying = false;                                // it is in the session
+  // Kept samples that go through the session again; `observes` for ranges too, or for what is
+  // fitted to them alone.
+  struct Replay {
+    std::size_t next, end;
+    bool observes;
+  };
+  std::optional<Replay> replay;
+  bool replaying = false;                    // its next sample is in the session
+  std::optional<CalibrationState> arriving;  // loaded, to be merged when the replay is over
 
   std::optional<Graph> quantized;
   std::vector<passes::Note> lowering_notes;
@@ -181,14 +192,17 @@ struct QuantizeJob::Impl {
   Status start(const Model& model);
   Status open_float_session();
   void watch();
-  bool collects_channels() const {
-    return options.equalize && (samples < kCorrectionSamples || replay);
-  }
+  bool collects_channels() const { return options.equalize && fitting; }
   // The range that was given for a tensor. Equalization, which comes later, renames what it
   // changes.
   const calib::Range* given_range(const std::string& name) const {
     const auto found = options.ranges.find(name);
     return found == options.ranges.end() ? nullptr : &found->second;
+  }
+  std::unique_ptr<calib::Observer> make_observer(const std::string& tensor) const {
+    // Of a range that is given only the report wants to know what was seen.
+    if (given_range(tensor) != nullptr) return calib::make_min_max({});
+    return calib::find_observer(options.observer_of(tensor))->make(options.observer_options);
   }
   bool knows_all_ranges() const {
     return std::all_of(watched.begin(), watched.end(), [this](const Watched& tensor) {
@@ -198,13 +212,15 @@ struct QuantizeJob::Impl {
   }
   Status check_named_tensors() const;
   void observe_inputs();
+  Status settle();
   Status equalize();
   void replay_some();
+  Status load(CalibrationState state);
+  Status merge(const CalibrationState& state);
+  Status finish_replay();
   void on_step(NodeId node, std::span<const std::byte* const> made);
   void observe_means(ValueId id, std::span<const std::byte> bytes) {
-    const std::size_t sample = replay.value_or(static_cast<std::size_t>(samples));
-    if (means && sample < static_cast<std::size_t>(kCorrectionSamples))
-      means->observe(float_session->graph(), id, bytes, sample);
+    if (means && fitting) means->observe(float_session->graph(), id, bytes, *fitting);
   }
   void observe(ValueId id, std::span<const float> values, const std::string& where);
   Error fail(Error error) {
@@ -329,12 +345,8 @@ void QuantizeJob::Impl::watch() {
     tensor.name = name;
     tensor.node = producer ? graph.node(*producer).name : "";
     tensor.op = producer ? graph.node(*producer).op : "";
-    // Of a range that is given only the report wants to know what was seen.
-    const bool given = given_range(name) != nullptr;
-    const std::string& observer = options.observer_of(name);
-    tensor.observer = given ? calib::make_min_max({})
-                            : calib::find_observer(observer)->make(options.observer_options);
-    if (!given && observer != "minmax") tensor.extremes = calib::make_min_max({});
+    tensor.observer = make_observer(name);
+    if (tensor.observer->name() != "minmax") tensor.extremes = calib::make_min_max({});
     tensor.histogram.assign(kHistogramBins, 0);
     tensor.int8_histogram = tensor.histogram;
     watched_by_value[static_cast<std::size_t>(by_name.at(name))].push_back(watched.size());
@@ -357,7 +369,15 @@ void QuantizeJob::Impl::observe_inputs() {
   }
 }
 
-// With enough samples seen: equalizes, and where that changes the network starts calibration anew.
+// With enough samples seen, once: equalizes.
+Status QuantizeJob::Impl::settle() {
+  if (settled || !options.equalize || kept.size() < static_cast<std::size_t>(kCorrectionSamples))
+    return ok_status();
+  settled = true;
+  return equalize();
+}
+
+// Where that changes the network calibration starts anew.
 Status QuantizeJob::Impl::equalize() {
   std::map<std::string, passes::ChannelStats> stats;
   for (auto& [name, sums] : channel_sums) {
@@ -377,28 +397,182 @@ Status QuantizeJob::Impl::equalize() {
         channel_changes[value.name].before = channels.largest;
     }
   }
-  replay = 0;
+  replay = Replay{0, static_cast<std::size_t>(kCorrectionSamples), true};
   return open_float_session();
 }
 
-// Some steps of the next kept sample through the new session.
+// Some steps of the next kept sample through the session.
 void QuantizeJob::Impl::replay_some() {
   if (!replaying) {
-    for (std::size_t i = 0; i < kept[*replay].size(); ++i)
-      std::memcpy(float_session->input(i).data(), kept[*replay][i].data(), kept[*replay][i].size());
+    const SampleBytes& sample = kept[replay->next];
+    for (std::size_t i = 0; i < sample.size(); ++i)
+      std::memcpy(float_session->input(i).data(), sample[i].data(), sample[i].size());
+    fitting.reset();
+    if (replay->next < static_cast<std::size_t>(kCorrectionSamples)) fitting = replay->next;
     observe_inputs();
     replaying = true;
   }
   replaying = float_session->run_some(kStepsAtOnce);
-  if (replaying) return;
-  ++*replay;
-  if (*replay == static_cast<std::size_t>(kCorrectionSamples)) {
+  if (!replaying) ++replay->next;
+}
+
+Status QuantizeJob::Impl::finish_replay() {
+  replay.reset();
+  fitting.reset();
+  if (settled) {
     for (auto& [name, change] : channel_changes) change.after = channel_sums[name].stats.largest;
     channel_sums.clear();
-    replay.reset();
-    running = false;
   }
+  const bool first = !settled;
+  OCTAVO_CHECK_OK(settle());
+  if (!arriving) return ok_status();
+  if (replay) {  // the samples that have come made equalization change the network
+    const std::int64_t total = samples + arriving->samples;
+    if (first && samples == 0 && hash_network(graph) == arriving->network) {
+      replay->observes = false;  // the arriving observers have seen these
+      return ok_status();
+    }
+    if (total != static_cast<std::int64_t>(kept.size()) || arriving->basis) {
+      return Error{Code::kInvalidState,
+                   "Together the two calibrations have enough samples to equalize channels, but "
+                   "each was observed before.",
+                   "calibration state",
+                   text("Give one of them at least ", kCorrectionSamples,
+                        " samples, and start the other from its basis (saveCalibration)."),
+                   {}};
+    }
+    replay->end = kept.size();
+    samples = total;
+    arriving.reset();
+    return ok_status();
+  }
+  const CalibrationState state = *std::exchange(arriving, std::nullopt);
+  return merge(state);
 }
+
+// ---- saved calibrations ----
+
+Status QuantizeJob::Impl::load(CalibrationState state) {
+  const std::size_t before = kept.size();
+  if (state.basis && !kept.empty() && kept != state.kept) {
+    return Error{Code::kInvalidState,
+                 "It continues another calibration than this one.",
+                 "calibration state",
+                 "Merge into the calibration that its basis was saved from.",
+                 {}};
+  }
+  const Graph& running_graph = float_session->graph();
+  for (const SampleBytes& sample : state.kept) {
+    bool fits = sample.size() == running_graph.inputs.size();
+    for (std::size_t i = 0; fits && i < sample.size(); ++i)
+      fits = sample[i].size() == float_session->input(i).size();
+    if (!fits) {
+      return Error{Code::kInvalidState,
+                   "Its samples have other inputs than this model.",
+                   "calibration state",
+                   "Load it with the model and the inputShapes that it was saved with.",
+                   {}};
+    }
+  }
+  if (static_cast<std::int64_t>(kept.size()) == samples) {
+    for (SampleBytes& sample : state.kept) {
+      if (static_cast<std::int64_t>(kept.size()) == to_keep()) break;
+      for (const auto& input : sample) kept_bytes += input.size();
+      kept.push_back(std::move(sample));
+    }
+  }
+  if (!options.fits() || before == kept.size()) return merge(state);
+  arriving = std::move(state);
+  replay = Replay{before, kept.size(), false};
+  running = true;
+  return ok_status();
+}
+
+Status QuantizeJob::Impl::merge(const CalibrationState& state) {
+  const Error foreign{Code::kInvalidState,
+                      "It is the calibration of another network, or of one that other samples "
+                      "equalized.",
+                      "calibration state",
+                      "Load what was saved of this model, and start parts that are merged from one "
+                      "basis (saveCalibration).",
+                      {}};
+  if (state.network != hash_network(graph) || state.tensors.size() != watched.size())
+    return foreign;
+  // Read first: an error changes nothing.
+  std::vector<std::pair<std::unique_ptr<calib::Observer>, std::unique_ptr<calib::Observer>>> read;
+  for (std::size_t i = 0; i < watched.size(); ++i) {
+    const Watched& own = watched[i];
+    const CalibrationState::Tensor& other = state.tensors[i];
+    if (own.name != other.name || other.extremes.empty() != (own.extremes == nullptr))
+      return foreign;
+    auto& [observer, extremes] = read.emplace_back(make_observer(own.name), nullptr);
+    OCTAVO_CHECK_OK(observer->load(other.observer));
+    if (own.extremes) {
+      extremes = calib::make_min_max({});
+      OCTAVO_CHECK_OK(extremes->load(other.extremes));
+    }
+  }
+  for (std::size_t i = 0; i < watched.size(); ++i) {
+    OCTAVO_CHECK_OK(watched[i].observer->merge(*read[i].first));
+    if (watched[i].extremes) OCTAVO_CHECK_OK(watched[i].extremes->merge(*read[i].second));
+  }
+  samples += state.samples;
+  return ok_status();
+}
+
+Result<std::vector<std::byte>> QuantizeJob::save_calibration(bool basis) const {
+  const Impl& impl = *impl_;
+  if (impl.failed || impl.stage != Stage::kCalibrate || impl.running)
+    return Error{Code::kInvalidState,
+                 "The job is not between two samples.",
+                 "",
+                 "Save before end_samples(), when a sample is finished.",
+                 {}};
+  if (basis && impl.options.fits() &&
+      static_cast<std::int64_t>(impl.kept.size()) < kCorrectionSamples) {
+    return Error{
+        Code::kInvalidState,
+        text("A basis needs ", kCorrectionSamples, " samples; there are ", impl.kept.size(), "."),
+        "",
+        "Feed more samples, or switch off what is fitted to them (rounding, "
+        "biasCorrection, equalize).",
+        {}};
+  }
+  CalibrationState state;
+  state.network = hash_network(impl.graph);
+  state.samples = basis ? 0 : impl.samples;
+  state.basis = basis || static_cast<std::int64_t>(impl.kept.size()) > impl.samples;
+  state.kept = impl.kept;
+  for (const Watched& tensor : impl.watched) {
+    const auto observer = basis ? impl.make_observer(tensor.name) : nullptr;
+    const auto extremes = basis ? calib::make_min_max({}) : nullptr;
+    state.tensors.push_back({tensor.name, (basis ? observer : tensor.observer)->save(), {}});
+    if (tensor.extremes)
+      state.tensors.back().extremes = (basis ? extremes : tensor.extremes)->save();
+  }
+  return write_state(state);
+}
+
+Status QuantizeJob::load_calibration(std::span<const std::byte> bytes) {
+  Impl& impl = *impl_;
+  if (impl.failed || impl.stage != Stage::kCalibrate || impl.running)
+    return Error{Code::kInvalidState,
+                 "The job is not between two samples.",
+                 "",
+                 "Load before end_samples(), when a sample is finished.",
+                 {}};
+  OCTAVO_TRY(CalibrationState state, read_state(bytes));
+  return impl.load(std::move(state));
+}
+
+std::vector<std::byte> QuantizeJob::kept_sample(std::size_t i) const {
+  std::vector<std::byte> bytes;
+  if (i >= impl_->kept.size()) return bytes;
+  for (const auto& input : impl_->kept[i]) bytes.insert(bytes.end(), input.begin(), input.end());
+  return bytes;
+}
+
+// ---- samples ----
 
 void QuantizeJob::Impl::observe(ValueId id, std::span<const float> values,
                                 const std::string& where) {
@@ -408,7 +582,7 @@ void QuantizeJob::Impl::observe(ValueId id, std::span<const float> values,
       channel_sums[value.name].add(value, values);
   }
   const auto& watchers = watched_by_value[static_cast<std::size_t>(id)];
-  if (watchers.empty() || sample_error) return;
+  if (watchers.empty() || sample_error || (replay && !replay->observes)) return;
   if (!all_finite(values)) {
     sample_error = Error{Code::kNonFiniteSample,
                          text("Sample ", samples + 1, " makes a NaN or infinite value in '",
@@ -448,22 +622,22 @@ Status QuantizeJob::begin_sample() {
                  "",
                  "Feed samples one after the other, before end_samples().",
                  {}};
-  const Graph& graph = impl.float_session->graph();
-  std::vector<std::vector<std::byte>> inputs;
+  const std::size_t inputs = impl.float_session->graph().inputs.size();
   std::size_t bytes = 0;
-  for (std::size_t i = 0; i < graph.inputs.size(); ++i)
-    bytes += impl.float_session->input(i).size();
-  impl.observe_inputs();
-  const bool keep = static_cast<std::int64_t>(impl.kept.size()) < impl.to_keep() &&
-                    impl.kept_bytes + bytes <= kKeptBytes;
-  if (keep && static_cast<std::int64_t>(impl.kept.size()) == impl.samples) {
-    for (std::size_t i = 0; i < graph.inputs.size(); ++i) {
+  for (std::size_t i = 0; i < inputs; ++i) bytes += impl.float_session->input(i).size();
+  impl.fitting.reset();
+  if (static_cast<std::int64_t>(impl.kept.size()) == impl.samples &&
+      static_cast<std::int64_t>(impl.kept.size()) < impl.to_keep() &&
+      impl.kept_bytes + bytes <= kKeptBytes) {
+    if (impl.options.fits() && impl.samples < kCorrectionSamples) impl.fitting = impl.kept.size();
+    SampleBytes& sample = impl.kept.emplace_back();
+    for (std::size_t i = 0; i < inputs; ++i) {
       const auto from = impl.float_session->input(i);
-      inputs.emplace_back(from.begin(), from.end());
+      sample.emplace_back(from.begin(), from.end());
     }
-    impl.kept.push_back(std::move(inputs));
     impl.kept_bytes += bytes;
   }
+  impl.observe_inputs();
   if (impl.sample_error) return impl.fail(*impl.sample_error);
   impl.running = true;
   return ok_status();
@@ -687,17 +861,19 @@ Result<Progress> QuantizeJob::Impl::step() {
       if (replay) {
         replay_some();
         if (sample_error) return fail(*sample_error);
+        if (!replaying && replay->next == replay->end) {
+          if (Status status = finish_replay(); !status.ok()) return fail(std::move(status).error());
+          running = replay.has_value();
+        }
         return Progress{"calibrate", samples, 0};
       }
       running = float_session->run_some(kStepsAtOnce);
       if (sample_error) return fail(*sample_error);
       if (running) return Progress{"calibrate", samples, 0};
+      fitting.reset();
       ++samples;
-      if (options.equalize && samples == kCorrectionSamples &&
-          kept.size() >= static_cast<std::size_t>(kCorrectionSamples)) {
-        if (Status status = equalize(); !status.ok()) return fail(std::move(status).error());
-        running = replay.has_value();
-      }
+      if (Status status = settle(); !status.ok()) return fail(std::move(status).error());
+      running = replay.has_value();
       return Progress{"calibrate", samples, 0};
     }
     case Stage::kRanges: {
@@ -863,8 +1039,7 @@ Json QuantizeJob::Impl::tensors_json() const {
     entry["range"] = {tensor.range->min, tensor.range->max};
     entry["observedMin"] = seen.min;
     entry["observedMax"] = seen.max;
-    entry["observer"] =
-        given_range(tensor.name) != nullptr ? "given" : options.observer_of(tensor.name);
+    entry["observer"] = given_range(tensor.name) != nullptr ? "given" : tensor.observer->choice();
     entry["sqnr"] = number(tensor.sums.sqnr());
     if (evaluated > 0) {
       entry["histogram"] = {{"min", seen.min},

@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "quantize/model.h"
@@ -29,8 +30,10 @@ class QuantizeJob {
   // Options JSON (all optional; unknown keys and bad values are INVALID_OPTION with the allowed
   // ones listed):
   // { target: 'octavo'|'onnxruntime',
-  //   activation: { observer: 'mse'|'percentile'|'minmax'|'movingAverage'|'histogram',
-  //                 percentile: 99.999, averagingConstant: 0.01, dtype: 'quint8'|'qint8' },
+  //   activation: { observer: 'mse'|'percentile'|'minmax'|'movingAverage'|'histogram'|'entropy'
+  //                   |'auto',
+  //                 percentile: 99.999, averagingConstant: 0.01, numBins: 128,
+  //                 numQuantizedBins: 128, dtype: 'quint8'|'qint8' },
   //   weight: { scheme: 'per_channel_symmetric'|'per_tensor_symmetric', reduceRange: false,
   //             rounding: 'secondMoment'|'nearest' },
   //   equalize: true, biasCorrection: true,
@@ -55,6 +58,17 @@ class QuantizeJob {
   // How many samples can still matter to the model or the report: nothing for all there are, since
   // a range is searched for; otherwise those that are fitted to or evaluated on.
   std::optional<std::int64_t> samples_wanted() const;
+  // What calibration has seen, as bytes; between samples only (INVALID_STATE). With `basis` its
+  // first samples without the observations: a job that loads them, in another worker, fits to those
+  // and observes its own, so that both can be merged.
+  Result<std::vector<std::byte>> save_calibration(bool basis) const;
+  // As if the samples of a saved calibration of this model and these options came now; step() until
+  // sample_finished() afterwards. INVALID_STATE where that cannot be: bytes of another model,
+  // another observer, or two calibrations whose channels were equalized after different samples.
+  // Equal to one job that saw all samples, for observers whose merge is (calib/observer.h).
+  Status load_calibration(std::span<const std::byte> bytes);
+  // The bytes of kept sample `i`, one input after the other; none past the last one.
+  std::vector<std::byte> kept_sample(std::size_t i) const;
   // Does a bounded piece of work (a few milliseconds to a layer).
   Result<Progress> step();
   bool sample_finished() const;

@@ -1,5 +1,6 @@
 #include "quantize/options.h"
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -38,12 +39,18 @@ Status read_activation(const OptionReader& options, JobOptions& out) {
   const Json* json = options.find("activation");
   if (json == nullptr) return ok_status();
   const OptionReader activation(*json, options.path("activation"));
-  constexpr std::string_view kKeys[] = {"observer", "percentile", "averagingConstant", "dtype"};
+  constexpr std::string_view kKeys[] = {"observer",         "percentile", "averagingConstant",
+                                        "numQuantizedBins", "numBins",    "dtype"};
   OCTAVO_CHECK_OK(activation.check(kKeys));
   OCTAVO_CHECK_OK(activation.read("observer", out.observer, observer_names()));
   OCTAVO_CHECK_OK(activation.read("percentile", out.observer_options.percentile, 50, 100));
   OCTAVO_CHECK_OK(
       activation.read("averagingConstant", out.observer_options.averaging_constant, 1e-6, 1));
+  calib::ObserverOptions& observer = out.observer_options;
+  OCTAVO_CHECK_OK(activation.read("numBins", observer.entropy_bins, 16, 8192));
+  observer.quantized_bins = std::min(observer.quantized_bins, observer.entropy_bins);
+  OCTAVO_CHECK_OK(
+      activation.read("numQuantizedBins", observer.quantized_bins, 16, observer.entropy_bins));
   std::string dtype = "quint8";
   OCTAVO_CHECK_OK(activation.read("dtype", dtype, kCodeTypes));
   out.qdq.activation = dtype == "qint8" ? DType::kInt8 : DType::kUint8;
@@ -150,6 +157,8 @@ Json effective_options(const JobOptions& options) {
            {{"observer", options.observer},
             {"percentile", options.observer_options.percentile},
             {"averagingConstant", options.observer_options.averaging_constant},
+            {"numBins", options.observer_options.entropy_bins},
+            {"numQuantizedBins", options.observer_options.quantized_bins},
             {"dtype", options.qdq.activation == DType::kInt8 ? "qint8" : "quint8"}}},
           {"weight",
            {{"scheme", options.qdq.per_channel ? "per_channel_symmetric" : "per_tensor_symmetric"},

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "calib/observer.h"
+#include "calib/ort_calibrators.h"
 #include "calib/qparams.h"
 #include "support/golden.h"
 #include "support/golden_batches.h"
@@ -231,8 +232,8 @@ TEST_CASE("a saved range without an order, or one that is not finite, is refused
   }
 }
 
-TEST_CASE("minmax, percentile and mse: merging parts equals seeing the whole, in any order") {
-  for (const std::string_view name : {"minmax", "percentile", "mse"}) {
+TEST_CASE("all but PyTorch's: merging parts equals seeing the whole, in any order") {
+  for (const std::string_view name : {"minmax", "percentile", "mse", "entropy", "auto"}) {
     CAPTURE(name);
     const ObserverDef* row = find_observer(name);
     const auto batches = gaussian_batches(11, 6, 5000);
@@ -307,6 +308,69 @@ TEST_CASE(
   const auto kept = make_mse({});
   kept->observe(few);
   CHECK(kept->range().max == 3.0F);
+}
+
+// Many values near zero and a tail: `far` of them reach ten times as far.
+std::vector<float> tailed(int far) {
+  std::mt19937 random(5);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(20000);
+  for (float& value : values) value = normal(random);
+  for (int i = 0; i < far; ++i) values[static_cast<std::size_t>(i)] *= 10;
+  return values;
+}
+
+TEST_CASE("entropy: with ONNX Runtime's defaults all values, with more bins its threshold") {
+  const std::vector<float> values = tailed(20);
+  const auto plain = make_entropy({});
+  plain->observe(values);
+  const OrtRange all = ort_entropy(values, 128, 128);
+  CHECK(plain->range().min == doctest::Approx(all.lo));
+  CHECK(plain->range().max == doctest::Approx(all.hi));
+
+  ObserverOptions options;
+  options.entropy_bins = 2048;
+  const auto searched = make_entropy(options);
+  const std::span<const float> parts = values;
+  searched->observe(parts.first(7000));
+  searched->observe(parts.subspan(7000));
+  const OrtRange wanted = ort_entropy(values, 2048, 128);
+  CHECK(wanted.hi < 0.7 * all.hi);  // it clips
+  CHECK(searched->range().max == doctest::Approx(wanted.hi).epsilon(0.02));
+  CHECK(searched->range().min == doctest::Approx(wanted.lo).epsilon(0.02));
+}
+
+TEST_CASE("entropy keeps values that all lie far from zero") {
+  ObserverOptions options;
+  options.entropy_bins = 256;
+  const auto observer = make_entropy(options);
+  std::vector<float> values;
+  for (int i = 0; i < 1000; ++i) values.push_back(5 + static_cast<float>(i % 7) / 7);
+  observer->observe(values);
+  CHECK(observer->range().min <= observer->range().max);
+}
+
+TEST_CASE("auto takes mse's range, and percentile's where that lies between mse's steps") {
+  const std::vector<float> plain = tailed(0);
+  const auto mse = make_mse({});
+  const auto choosing = make_auto({});
+  mse->observe(plain);
+  choosing->observe(plain);
+  CHECK(choosing->choice() == "mse");
+  CHECK(choosing->range().max == mse->range().max);
+
+  // All but one value end at .9125 of it, between two of the ends that mse tries.
+  std::vector<float> two_ends{1.0F};
+  for (int i = 0; i < 1000000; ++i) two_ends.push_back(static_cast<float>(i) * 0.9125e-6F);
+  ObserverOptions options;
+  options.bins = 16384;
+  const auto coarse = make_mse(options);
+  const auto exact = make_auto(options);
+  coarse->observe(two_ends);
+  exact->observe(two_ends);
+  CHECK(coarse->range().max == 0.925F);
+  CHECK(exact->choice() == "percentile");
+  CHECK(exact->range().max == doctest::Approx(0.9125).epsilon(1e-4));
 }
 
 TEST_CASE("percentile follows a range that grows by many powers of two") {

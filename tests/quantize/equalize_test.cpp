@@ -19,36 +19,6 @@ using nlohmann::json;
 using test::take;
 
 constexpr std::size_t kInput = 3 * 8 * 8;
-constexpr std::int64_t kChannels = 16;
-
-// A residual block whose inner channels are scaled by powers of two from 1 to 2^skew, up in the
-// convolution that makes them and down in the one that reads them.
-Graph residual_network(int skew, bool clip = false) {
-  test::RandomNetwork b(5);
-  const auto scaled = [&](ValueId x, bool rows) {
-    const Shape shape{kChannels, kChannels, 3, 3};
-    std::vector<float> w = to_floats(*b.graph.value(b.floats(shape, 0.1F)).constant);
-    for (std::size_t i = 0; i < w.size(); ++i) {
-      const auto c = static_cast<int>(rows ? i / (9 * kChannels) : i / 9 % kChannels);
-      w[i] = std::ldexp(w[i], (rows ? 1 : -1) * (c * skew / static_cast<int>(kChannels)));
-    }
-    return b.node("Conv", {x, b.constant(Tensor::of<float>(shape, w))},
-                  {{"pads", std::vector<std::int64_t>{1, 1, 1, 1}}});
-  };
-  const ValueId x = b.input("image", Shape{1, 3, 8, 8});
-  const ValueId stem = b.node("Relu", {b.conv(x, 3, kChannels, 3)});
-  const ValueId inner = scaled(stem, true);
-  const ValueId active = clip ? b.clip6(inner) : b.node("Relu", {inner});
-  ValueId y = b.node("Relu", {b.node("Add", {stem, scaled(active, false)})});
-  y = b.node("Flatten", {b.node("GlobalAveragePool", {y})});
-  y = b.node("Gemm", {y, b.floats(Shape{5, kChannels}, 0.4F)}, {{"transB", std::int64_t{1}}});
-  b.output(y);
-  Graph graph = b.graph;
-  passes::PassContext context;
-  take(passes::optimize_float(graph, context));
-  return graph;
-}
-
 std::map<std::string, passes::ChannelStats> stats_of(const Graph& graph) {
   runtime::Session session = test::unlowered_session(graph, true);
   test::run(session, test::random_values(kInput, 9));
@@ -74,7 +44,7 @@ std::map<std::string, passes::ChannelStats> stats_of(const Graph& graph) {
 }
 
 TEST_CASE("equalize keeps every bit of the float network and makes its channels alike") {
-  const Graph graph = residual_network(12);
+  const Graph graph = test::skewed_network(12);
   Graph equalized = graph;
   const auto stats = stats_of(graph);
   passes::PassContext context;
@@ -98,12 +68,12 @@ TEST_CASE("equalize keeps every bit of the float network and makes its channels 
 
 TEST_CASE("equalize leaves alone what promises no large gain, and what a clip bounds") {
   passes::PassContext context;
-  for (Graph graph : {residual_network(0), residual_network(12, true)})
+  for (Graph graph : {test::skewed_network(0), test::skewed_network(12, true)})
     CHECK(take(passes::equalize(graph, stats_of(graph), {}, context)) == 0);
 }
 
 TEST_CASE("a network with uneven channels keeps its answer only when equalized") {
-  const Model model = Model::from_graph(residual_network(12));
+  const Model model = Model::from_graph(test::skewed_network(12));
   const auto error = [&](const std::string& options, int samples) {
     const QuantizeJob job = test::quantized(model, options, samples);
     return json::parse(job.report_json())["outputs"][0]["relativeRms"].get<double>();
@@ -115,7 +85,7 @@ TEST_CASE("a network with uneven channels keeps its answer only when equalized")
 }
 
 TEST_CASE("the report shows channels before and after, and known ranges equalize alike") {
-  const Model model = Model::from_graph(residual_network(12));
+  const Model model = Model::from_graph(test::skewed_network(12));
   QuantizeJob job = test::quantized(model, "{}", 40);
   const json report = json::parse(job.report_json());
   json ranges = json::object();

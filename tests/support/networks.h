@@ -1,6 +1,7 @@
 // Networks with random weights and the ways to run them, for tests of the facade.
 #pragma once
 
+#include <cmath>
 #include <cstring>
 #include <random>
 #include <string>
@@ -79,6 +80,35 @@ inline Graph mixed_network(unsigned seed, std::int64_t batch = 1) {
   b.graph.value(y).name = "logits";
   b.graph.name = "mixed";
   return b.graph;
+}
+
+// A residual block whose inner channels are scaled by powers of two from 1 to 2^skew, up in the
+// convolution that makes them and down in the one that reads them.
+inline Graph skewed_network(int skew, bool clip = false) {
+  constexpr std::int64_t kChannels = 16;
+  RandomNetwork b(5);
+  const auto scaled = [&](ValueId x, bool rows) {
+    const Shape shape{kChannels, kChannels, 3, 3};
+    std::vector<float> w = to_floats(*b.graph.value(b.floats(shape, 0.1F)).constant);
+    for (std::size_t i = 0; i < w.size(); ++i) {
+      const auto c = static_cast<int>(rows ? i / (9 * kChannels) : i / 9 % kChannels);
+      w[i] = std::ldexp(w[i], (rows ? 1 : -1) * (c * skew / static_cast<int>(kChannels)));
+    }
+    return b.node("Conv", {x, b.constant(Tensor::of<float>(shape, w))},
+                  {{"pads", std::vector<std::int64_t>{1, 1, 1, 1}}});
+  };
+  const ValueId x = b.input("image", Shape{1, 3, 8, 8});
+  const ValueId stem = b.node("Relu", {b.conv(x, 3, kChannels, 3)});
+  const ValueId inner = scaled(stem, true);
+  const ValueId active = clip ? b.clip6(inner) : b.node("Relu", {inner});
+  ValueId y = b.node("Relu", {b.node("Add", {stem, scaled(active, false)})});
+  y = b.node("Flatten", {b.node("GlobalAveragePool", {y})});
+  y = b.node("Gemm", {y, b.floats(Shape{5, kChannels}, 0.4F)}, {{"transB", std::int64_t{1}}});
+  b.output(y);
+  Graph graph = b.graph;
+  passes::PassContext context;
+  take(passes::optimize_float(graph, context));
+  return graph;
 }
 
 inline std::vector<float> random_values(std::size_t n, unsigned seed) {

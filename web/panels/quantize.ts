@@ -196,7 +196,9 @@ export function quantizePanel(app: App, onDone: () => Promise<void>): QuantizePa
       'Ranges of activations',
       [
         { value: 'mse', label: 'Least error of rounding and clipping' },
+        { value: 'auto', label: 'What errs least, tensor by tensor' },
         { value: 'percentile', label: 'All but the rarest (percentile 99.999)' },
+        { value: 'entropy', label: 'Least entropy lost (KL)' },
         { value: 'minmax', label: 'Smallest to largest seen' },
         { value: 'histogram', label: 'Histogram, least squared error' },
         { value: 'movingAverage', label: 'Moving average, for many pictures' },
