@@ -11,14 +11,18 @@ import { writeCorpus } from '../tests/fuzz/corpus.mjs';
 import { ninja } from './build.mjs';
 import { fail, findProgram, inRoot, run } from './project.mjs';
 
-const fuzzers = ['import', 'passes', 'run', 'state'];
+/** The fuzzers, with the bytes of an input at most: reading and running a small file is soon done, and shows as much. */
+const largest = { import: 512, passes: 2048, run: 2048, state: 8192 };
+const fuzzers = Object.keys(largest);
 const damaged = ['float', 'qdq_quint8', 'qoperator_qint8'].map((name) => inRoot(`tests/data/golden/onnx/${name}.onnx`));
-const largest = 8192; // bytes of an input
+/** Without the stacks of allocations, and with memory kept rather than given back and taken again: a third of the time of an input. */
+const sanitizerOptions = 'malloc_context_size=0:quarantine_size_mb=2:max_malloc_fill_size=0:allocator_release_to_os_interval_ms=-1';
 
 /** The small .onnx files below a folder, each under a name of its own. */
 function copyModels(from, to) {
   for (const file of readdirSync(from, { recursive: true }).filter((name) => name.endsWith('.onnx'))) {
-    if (statSync(join(from, file)).size <= largest) copyFileSync(join(from, file), join(to, file.replaceAll('/', '-')));
+    if (statSync(join(from, file)).size <= Math.max(...Object.values(largest)))
+      copyFileSync(join(from, file), join(to, file.replaceAll('/', '-')));
   }
 }
 
@@ -27,19 +31,21 @@ async function fuzz(target, minutes, seeds) {
   const corpus = inRoot(`build/fuzz/corpus/${target}`);
   const found = inRoot('build/fuzz/found');
   for (const folder of [corpus, found]) mkdirSync(folder, { recursive: true });
-  const { code, output } = await run([
+  const command = [
     inRoot(`build/fuzz/fuzz_${target}`),
     corpus,
     ...(target === 'state' ? [] : [seeds]),
     `-max_total_time=${Math.round(60 * minutes)}`,
-    `-max_len=${largest}`,
+    `-max_len=${largest[target]}`,
     '-timeout=10',
     '-entropic=0', // looking after the energy of inputs costs more here than running them
     '-print_funcs=0',
+    '-reload=0', // nobody else writes into the corpus
     '-rss_limit_mb=1024',
     '-print_final_stats=1',
     `-artifact_prefix=${found}/${target}-`,
-  ]);
+  ];
+  const { code, output } = await run(command, { env: { ASAN_OPTIONS: sanitizerOptions, ...process.env } });
   const last = (pattern) => [...output.matchAll(pattern)].at(-1)?.[1];
   const kept = [...output.matchAll(/Test unit written to (\S+)/g)].map(([, path]) => path);
   if (code !== 0) console.log(output.split('\n').slice(-60).join('\n'));

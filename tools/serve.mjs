@@ -1,6 +1,8 @@
 // The server of `npm start` and of the browser tests: files of one folder on this machine only.
 
+import { realpathSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { join, sep } from 'node:path';
 import { inRoot } from './project.mjs';
 
 /** What shared memory, and with it threads, asks of a page. */
@@ -27,6 +29,19 @@ export const headers = {
   'X-Content-Type-Options': 'nosniff',
 };
 
+/** Whether what a path of a URL may stand for lies in `folder`, or nowhere: a link in it may lead out of it. */
+function staysIn(folder, path) {
+  const top = realpathSync(folder);
+  return ['', '.html', '.htm', '/index.html', '/index.htm'].every((more) => {
+    try {
+      const real = realpathSync(join(top, decodeURIComponent(path) + more));
+      return real === top || real.startsWith(top + sep);
+    } catch {
+      return true; // there is no such file, or no such path can be
+    }
+  });
+}
+
 function listen(server, port) {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
@@ -49,12 +64,14 @@ export async function serve({ folder = inRoot('dist/web'), port = 0, headers: gi
       for (const [name, value] of Object.entries(given)) response.setHeader(name, value);
     },
   });
-  const server = createServer((request, response) =>
-    files(request, response, () => {
+  const server = createServer((request, response) => {
+    const absent = () => {
       response.writeHead(404, { 'Content-Type': 'text/plain', ...isolationHeaders });
       response.end('Not found\n');
-    }),
-  );
+    };
+    if (staysIn(folder, request.url.split(/[?#]/)[0])) files(request, response, absent);
+    else absent();
+  });
   for (let at = port; ; at++) {
     try {
       const got = await listen(server, at);

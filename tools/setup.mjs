@@ -6,7 +6,7 @@
 import { createWriteStream, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { CommandError, emscriptenRoot, fail, findProgram, inRoot, isMain, mustRun, run, seconds, withLock } from './project.mjs';
 
-const headerFolders = ['/usr/include', '/usr/local/include', inRoot('.cache/headers/usr/include')];
+export const headerFolders = ['/usr/include', '/usr/local/include', inRoot('.cache/headers/usr/include')];
 const hasHeader = (name) => headerFolders.some((folder) => existsSync(`${folder}/${name}`));
 
 /** Debian packages by what shows that they are there. */

@@ -1,7 +1,7 @@
 // Two models on the same samples.
 
 import { type BoxAgreement, BoxMatcher, type Detect, detectorOf } from './boxes.js';
-import { OctavoError, throwIfAborted } from './errors.js';
+import { abortable, OctavoError, throwIfAborted } from './errors.js';
 import type { RawFeeds } from './host.js';
 import type { ImageOptions } from './images.js';
 import type { Model } from './model.js';
@@ -90,7 +90,8 @@ export async function compare(a: Model, b: Model, samples: Samples, options: Com
     for (let next = await source.next(); !next.done; next = await source.next()) {
       const feeds = await toFeeds(next.value, rules, `sample ${count}`);
       const shape = Object.values(feeds)[0]?.shape ?? [];
-      const outputs = await engine.call('compareSample', [id, feeds, labelOf(labels, count), detect !== undefined], owner);
+      const comparing = engine.call('compareSample', [id, feeds, labelOf(labels, count), detect !== undefined], owner);
+      const outputs = await abortable(comparing, options.signal, where);
       if (outputs && detect) matcher?.add(detect(tensorsOf(outputs.a), shape), detect(tensorsOf(outputs.b), shape));
       count++;
       options.onProgress?.({ stage: 'compare', done: count });

@@ -76,6 +76,33 @@ export function throwIfAborted(signal: AbortSignal | undefined, where: string): 
   if (signal?.aborted) throw abortError(where, signal.reason);
 }
 
+/**
+ * The result of `work`, or ABORTED as soon as the signal says so: what the engine does in one piece goes on to its end, but nobody waits for it.
+ * `drop` then gets a result that came all the same.
+ */
+export function abortable<T>(
+  work: Promise<T>,
+  signal: AbortSignal | undefined,
+  where: string,
+  drop: (result: T) => unknown = () => {},
+): Promise<T> {
+  if (!signal) return work;
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(abortError(where, signal.reason));
+    signal.addEventListener('abort', abort, { once: true });
+    if (signal.aborted) abort();
+    work
+      .then(
+        (result) => {
+          if (signal.aborted) drop(result);
+          else resolve(result);
+        },
+        (error: unknown) => reject(error),
+      )
+      .finally(() => signal.removeEventListener('abort', abort));
+  });
+}
+
 export function abortError(where: string, reason?: unknown): OctavoError {
   return new OctavoError({ code: 'ABORTED', what: 'The work was aborted.', where }, { cause: reason });
 }

@@ -18,6 +18,7 @@ export {
 } from './images.js';
 export { Job, type Progress, type Stage } from './job.js';
 export {
+  type CallOptions,
   type ExportOptions,
   type LoadProgress,
   Model,

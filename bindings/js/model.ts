@@ -2,7 +2,7 @@
 
 import { transfer } from 'comlink';
 import { defaultEngine, type Engine, type Owner } from './engine.js';
-import { abortError, OctavoError, throwIfAborted } from './errors.js';
+import { abortable, abortError, OctavoError, throwIfAborted } from './errors.js';
 import { isNode } from './features.js';
 import type { ModelInfo, TensorInfo } from './host.js';
 
@@ -20,6 +20,11 @@ export interface ModelLoadOptions {
   onProgress?: (progress: LoadProgress) => void;
   /** Files with weights that lie outside the model, by the name that the model gives them. Their bytes are copied. */
   externalData?: Record<string, Uint8Array>;
+}
+
+/** Of a call that the engine does in one piece: aborting ends the waiting. */
+export interface CallOptions {
+  signal?: AbortSignal;
 }
 
 export interface NodeSummary {
@@ -208,8 +213,11 @@ export class Model {
    */
   static async load(source: ModelSource, options: ModelLoadOptions = {}): Promise<Model> {
     throwIfAborted(options.signal, 'Model.load');
-    const [engine, bytes] = await Promise.all([options.engine ?? defaultEngine(), readSource(source, options)]);
-    throwIfAborted(options.signal, 'Model.load');
+    const [engine, bytes] = await abortable(
+      Promise.all([options.engine ?? defaultEngine(), readSource(source, options)]),
+      options.signal,
+      'Model.load',
+    );
     const { length } = bytes;
     options.onProgress?.({ stage: 'load', done: length, total: length });
     // The caller's own bytes are copied (a part of a larger buffer by itself, not all of it); what was read here is moved.
@@ -217,23 +225,22 @@ export class Model {
     const isPart = bytes.byteLength < bytes.buffer.byteLength;
     const sent = isCallers && isPart ? new Uint8Array(bytes) : bytes;
     const given = isCallers && !isPart ? sent : transfer(sent, [sent.buffer]);
-    const info = await engine.call('loadModel', [given, options.externalData ?? {}]);
-    const model = new Model({ engine, generation: engine.generation }, info);
-    if (options.signal?.aborted) {
-      await model.close();
-      throw abortError('Model.load', options.signal.reason);
-    }
-    return model;
+    const loading = engine
+      .call('loadModel', [given, options.externalData ?? {}])
+      .then((info) => new Model({ engine, generation: engine.generation }, info));
+    return abortable(loading, options.signal, 'Model.load', (model) => model.close().catch(() => {}));
   }
 
   /** Inputs, outputs, every node with its size and what quantization would make of it. */
-  async summary(): Promise<ModelSummary> {
-    return JSON.parse(await this.owner.engine.call('summary', [this.id], this.owner)) as ModelSummary;
+  async summary({ signal }: CallOptions = {}): Promise<ModelSummary> {
+    throwIfAborted(signal, 'model.summary');
+    return JSON.parse(await abortable(this.owner.engine.call('summary', [this.id], this.owner), signal, 'model.summary')) as ModelSummary;
   }
 
   /** The model as an ONNX file; without options in the form that was asked for when it was quantized. */
-  toONNX(options: ExportOptions = this.#exporting): Promise<Uint8Array> {
-    return this.owner.engine.call('toONNX', [this.id, JSON.stringify(options)], this.owner);
+  async toONNX(options: ExportOptions = this.#exporting, { signal }: CallOptions = {}): Promise<Uint8Array> {
+    throwIfAborted(signal, 'model.toONNX');
+    return abortable(this.owner.engine.call('toONNX', [this.id, JSON.stringify(options)], this.owner), signal, 'model.toONNX');
   }
 
   /** Frees its memory. Sessions made of it stay usable. */

@@ -1,9 +1,9 @@
 // A model made ready to run.
 
 import type { Engine, Owner } from './engine.js';
-import { abortError, OctavoError, throwIfAborted } from './errors.js';
+import { abortable, OctavoError, throwIfAborted } from './errors.js';
 import type { Memory, SessionInfo, StepProfile, TensorInfo } from './host.js';
-import { Model, type ModelSource } from './model.js';
+import { type CallOptions, Model, type ModelSource } from './model.js';
 import { type Feeds, moved, toFeeds } from './samples.js';
 import { type Tensor, tensorOfBytes } from './tensor.js';
 
@@ -74,13 +74,10 @@ export class InferenceSession {
       : model;
     try {
       const { owner } = loaded;
-      const info = await owner.engine.call('createSession', [loaded.id, options.inputShapes ?? {}, options.memoryLimit ?? 0], owner);
-      const session = new InferenceSession(owner, info);
-      if (options.signal?.aborted) {
-        await session.close();
-        throw abortError('InferenceSession.create', options.signal.reason);
-      }
-      return session;
+      const creating = owner.engine
+        .call('createSession', [loaded.id, options.inputShapes ?? {}, options.memoryLimit ?? 0], owner)
+        .then((info) => new InferenceSession(owner, info));
+      return await abortable(creating, options.signal, 'InferenceSession.create', (session) => session.close().catch(() => {}));
     } finally {
       if (own) await loaded.close();
     }
@@ -110,10 +107,11 @@ export class InferenceSession {
   }
 
   /** Runs once and times each step; with the memory that the session uses. */
-  async profile(feeds: Feeds | Tensor): Promise<Profile> {
+  async profile(feeds: Feeds | Tensor, { signal }: CallOptions = {}): Promise<Profile> {
     this.#check();
+    throwIfAborted(signal, 'session.profile');
     const raw = await toFeeds(feeds, { inputs: this.inputs, inputShapes: {} }, 'session.profile');
-    return this.#owner.engine.call('profile', [this.#id, raw], this.#owner);
+    return abortable(this.#owner.engine.call('profile', [this.#id, raw], this.#owner), signal, 'session.profile');
   }
 
   /** Frees its memory; a run under way ends with CLOSED. */

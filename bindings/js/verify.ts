@@ -1,8 +1,8 @@
 // Beside ONNX Runtime: the same file and the same inputs through both, every int8 tensor compared code by code.
 
 import type { Engine } from './engine.js';
-import { OctavoError } from './errors.js';
-import { Model } from './model.js';
+import { abortable, OctavoError, throwIfAborted } from './errors.js';
+import { type CallOptions, Model } from './model.js';
 import { InferenceSession } from './session.js';
 import { Tensor, type TensorType } from './tensor.js';
 import { extended, fields, toText, valueInfo } from './wire.js';
@@ -110,20 +110,25 @@ async function loadOrt(): Promise<Ort> {
  *
  * @param feeds float32 tensors of the model's inputs, one list for each run
  */
-export async function verify(file: Uint8Array, feeds: Record<string, Tensor>[], engine: Engine): Promise<Verification> {
+export async function verify(
+  file: Uint8Array,
+  feeds: Record<string, Tensor>[],
+  engine: Engine,
+  options: CallOptions = {},
+): Promise<Verification> {
+  throwIfAborted(options.signal, 'verify');
   const ort = await loadOrt();
   const { file: open } = exposeCodes(file);
-  const model = await Model.load(open, { engine });
+  await using model = await Model.load(open, { engine, ...options });
   const inputShapes = Object.fromEntries(Object.entries(feeds[0] ?? {}).map(([name, { shape }]) => [name, [...shape]]));
-  const session = await InferenceSession.create(model, { engine, inputShapes });
+  await using session = await InferenceSession.create(model, { engine, inputShapes, ...options });
   const reference = await ort.InferenceSession.create(open, { logSeverityLevel: 4 });
   const tensors = new Map<string, VerifiedTensor>();
   try {
     for (const feed of feeds) {
-      const ours = await session.run(feed);
-      const theirs = await reference.run(
-        Object.fromEntries(Object.entries(feed).map(([name, { type, data, shape }]) => [name, new ort.Tensor(type, data, shape)])),
-      );
+      const ours = await session.run(feed, options);
+      const given = Object.entries(feed).map(([name, { type, data, shape }]) => [name, new ort.Tensor(type, data, shape)] as const);
+      const theirs = await abortable(reference.run(Object.fromEntries(given)), options.signal, 'verify');
       for (const [name, tensor] of Object.entries(ours)) {
         const other = theirs[name];
         const found = tensors.get(name) ?? { name, type: tensor.type, elements: 0, equal: 0, largestDifference: 0 };
@@ -139,8 +144,6 @@ export async function verify(file: Uint8Array, feeds: Record<string, Tensor>[], 
     }
   } finally {
     await reference.release();
-    await session.close();
-    await model.close();
   }
   const list = [...tensors.values()];
   const isCodes = ({ type }: VerifiedTensor): boolean => type === 'uint8' || type === 'int8';

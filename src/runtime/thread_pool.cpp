@@ -149,8 +149,8 @@ ThreadPool::ThreadPool(int threads) : shared_(std::make_unique<Shared>()) {
   // Not std::thread, which throws where there are none: its texts would be downloaded with every
   // module.
   while (static_cast<int>(helpers.size()) < threads - 1) {
-    Shared::Helper& helper =
-        helpers.emplace_back(shared_.get(), static_cast<int>(helpers.size()) + 1, pthread_t{});
+    Shared::Helper& helper = helpers.emplace_back(
+        Shared::Helper{shared_.get(), static_cast<int>(helpers.size()) + 1, pthread_t{}});
     if (pthread_create(&helper.id, nullptr, &Shared::help, &helper) == 0) continue;
     helpers.pop_back();
     break;  // results do not depend on the number

@@ -8,11 +8,17 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <span>
 #include <string_view>
 
 #include "base/result.h"
+#include "ops/op.h"
 
 namespace octavo::fuzz {
+
+// The operators whose names and attributes the mutator writes; each target of whole models says
+// which.
+std::span<const ops::OpDef> mutator_ops();
 
 inline void check(bool holds, std::string_view property) {
   if (holds) return;

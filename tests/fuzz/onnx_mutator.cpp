@@ -1,5 +1,8 @@
 // libFuzzer's mutations, made on ONNX's messages: a file stays one whose lengths fit, so that what
 // lies behind the reader is reached. One mutation in eight is on plain bytes all the same.
+//
+// Fields are places in the file's bytes; a mutation replaces a range of bytes and writes the
+// lengths around it anew. It runs before every input, so it copies and allocates next to nothing.
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -8,23 +11,21 @@
 #include <optional>
 #include <random>
 #include <span>
-#include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
+#include "fuzz/fuzz.h"
 #include "onnx/schema.h"
-#include "onnx/wire.h"
-// Behind the assertions that wire.h defines.
-#include <protozero/pbf_writer.hpp>
-
-#include "ops/op.h"
 
 extern "C" std::size_t LLVMFuzzerMutate(std::uint8_t* data, std::size_t size, std::size_t max_size);
 
 namespace {
 
 using namespace octavo::onnx;
-using protozero::pbf_wire_type;
 using Random = std::minstd_rand;
+using Bytes = std::vector<std::uint8_t>;
+using View = std::span<const std::uint8_t>;
 
 enum class Kind {
   kLeaf,
@@ -72,102 +73,176 @@ Kind child_kind(Kind parent, field::Tag tag) {
   return Kind::kLeaf;
 }
 
+enum class Wire : std::uint8_t { kVarint = 0, kFixed64 = 1, kLength = 2, kFixed32 = 5 };
+
+constexpr std::size_t kNone = ~std::size_t{0};
+constexpr int kDeepest =
+    16;  // graphs in attributes of nodes of graphs ...: below, bytes are a leaf
+
 struct Field {
-  field::Tag tag = 0;
-  pbf_wire_type wire = pbf_wire_type::varint;
-  Kind kind = Kind::kLeaf;
-  std::uint64_t number = 0;   // of varint, fixed32, fixed64
-  std::string bytes;          // of a leaf with a length
-  std::vector<Field> fields;  // of a message
+  std::size_t parent;  // its index, or kNone
+  Kind parent_kind, kind;
+  field::Tag tag;
+  Wire wire;
+  // It is [start, end), begins with its key, and with kLength has a length at length_at; its
+  // contents begin at body.
+  std::size_t start, length_at, body, end;
 };
 
-// Nothing where the bytes are no message of fields.
-std::optional<std::vector<Field>> parse(protozero::data_view bytes, Kind kind) {
-  std::vector<Field> fields;
-  try {
-    for (protozero::pbf_reader reader{bytes}; reader.next();) {
-      Field& field = fields.emplace_back();
-      field.tag = reader.tag();
-      field.wire = reader.wire_type();
-      switch (field.wire) {
-        case pbf_wire_type::varint:
-          field.number = reader.get_uint64();
-          break;
-        case pbf_wire_type::fixed64:
-          field.number = reader.get_fixed64();
-          break;
-        case pbf_wire_type::fixed32:
-          field.number = reader.get_fixed32();
-          break;
-        case pbf_wire_type::length_delimited: {
-          const protozero::data_view view = reader.get_view();
-          field.kind = child_kind(kind, field.tag);
-          if (field.kind != Kind::kLeaf) {
-            if (auto inner = parse(view, field.kind)) {
-              field.fields = std::move(*inner);
-              break;
-            }
-            field.kind = Kind::kLeaf;
-          }
-          field.bytes = std::string(view.data(), view.size());
-          break;
-        }
-        default:
-          return std::nullopt;
-      }
+struct Message {
+  View bytes;
+  std::vector<Field> fields;  // each before those inside it
+
+  View whole(const Field& field) const {
+    return bytes.subspan(field.start, field.end - field.start);
+  }
+  View contents(const Field& field) const {
+    return bytes.subspan(field.body, field.end - field.body);
+  }
+};
+
+// ---- reading and writing ----
+
+std::optional<std::uint64_t> read_varint(View bytes, std::size_t& at, std::size_t end) {
+  std::uint64_t value = 0;
+  for (unsigned shift = 0; shift < 64 && at < end; shift += 7) {
+    const std::uint8_t byte = bytes[at++];
+    value |= static_cast<std::uint64_t>(byte & 127U) << shift;
+    if (byte < 128) return value;
+  }
+  return std::nullopt;
+}
+
+std::size_t varint_size(std::uint64_t value) {
+  std::size_t size = 1;
+  while (value >>= 7U) ++size;
+  return size;
+}
+
+void write_varint(std::uint64_t value, Bytes& out) {
+  for (; value > 127; value >>= 7U) out.push_back(static_cast<std::uint8_t>(value | 128U));
+  out.push_back(static_cast<std::uint8_t>(value));
+}
+
+void append(View bytes, Bytes& out) { out.insert(out.end(), bytes.begin(), bytes.end()); }
+
+// A field with a number in it.
+Bytes encoded(field::Tag tag, Wire wire, std::uint64_t number) {
+  Bytes out;
+  write_varint(std::uint64_t{tag} << 3U | static_cast<std::uint64_t>(wire), out);
+  if (wire == Wire::kVarint) {
+    write_varint(number, out);
+  } else {
+    for (int i = wire == Wire::kFixed32 ? 4 : 8; i > 0; --i, number >>= 8U)
+      out.push_back(static_cast<std::uint8_t>(number));
+  }
+  return out;
+}
+
+// A field with bytes in it.
+Bytes encoded(field::Tag tag, View contents) {
+  Bytes out = encoded(tag, Wire::kVarint, contents.size());
+  out[0] = static_cast<std::uint8_t>(out[0] | static_cast<unsigned>(Wire::kLength));
+  append(contents, out);
+  return out;
+}
+
+View view_of(std::string_view text) {
+  return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
+}
+
+// Adds the fields of [at, end); false where these bytes are no message, and nothing is added.
+bool parse(Message& message, std::size_t at, std::size_t end, Kind kind, std::size_t parent,
+           int depth) {
+  const std::size_t before = message.fields.size();
+  while (at < end) {
+    Field field{parent, kind, Kind::kLeaf, 0, Wire::kVarint, at, 0, 0, 0};
+    const auto key = read_varint(message.bytes, at, end);
+    if (!key || *key >> 35U != 0) break;
+    field.tag = static_cast<field::Tag>(*key >> 3U);
+    field.wire = static_cast<Wire>(*key & 7U);
+    field.length_at = field.body = at;
+    std::uint64_t size = field.wire == Wire::kFixed32 ? 4 : 8;
+    if (field.wire == Wire::kVarint) {
+      if (!read_varint(message.bytes, at, end)) break;
+      size = at - field.body;
+    } else if (field.wire == Wire::kLength) {
+      const auto length = read_varint(message.bytes, at, end);
+      if (!length) break;
+      size = *length;
+      field.body = at;
+    } else if (field.wire != Wire::kFixed32 && field.wire != Wire::kFixed64) {
+      break;
     }
-  } catch (const protozero::exception&) {
+    if (size > end - field.body) break;
+    at = field.end = field.body + size;
+    if (field.wire == Wire::kLength && depth < kDeepest) field.kind = child_kind(kind, field.tag);
+    const std::size_t index = message.fields.size();
+    message.fields.push_back(field);
+    if (field.kind != Kind::kLeaf &&
+        !parse(message, field.body, field.end, field.kind, index, depth + 1))
+      message.fields[index].kind = Kind::kLeaf;
+    if (at == end) return true;
+  }
+  if (at == end && message.fields.size() == before) return true;  // an empty message
+  message.fields.resize(before);
+  return false;
+}
+
+std::optional<Message> parsed(View bytes) {
+  Message message{bytes, {}};
+  if (!parse(message, 0, bytes.size(), Kind::kModel, kNone, 0) || message.fields.empty())
     return std::nullopt;
-  }
-  return fields;
+  return message;
 }
 
-std::string serialize(const std::vector<Field>& fields) {
-  std::string bytes;
-  protozero::pbf_writer writer{bytes};
-  for (const Field& field : fields) {
-    switch (field.wire) {
-      case pbf_wire_type::varint:
-        writer.add_uint64(field.tag, field.number);
-        break;
-      case pbf_wire_type::fixed64:
-        writer.add_fixed64(field.tag, field.number);
-        break;
-      case pbf_wire_type::fixed32:
-        writer.add_fixed32(field.tag, static_cast<std::uint32_t>(field.number));
-        break;
-      default:
-        writer.add_bytes(field.tag,
-                         field.kind == Kind::kLeaf ? field.bytes : serialize(field.fields));
-    }
+// The file with `with` in place of [from, to), which lies inside field `parent`.
+Bytes replaced(const Message& message, std::size_t parent, std::size_t from, std::size_t to,
+               View with) {
+  std::vector<std::pair<const Field*, std::uint64_t>> lengths;  // innermost first
+  std::size_t gained = with.size() - (to - from);               // modulo 2^n
+  for (std::size_t i = parent; i != kNone; i = message.fields[i].parent) {
+    const Field& field = message.fields[i];
+    const std::uint64_t length = field.end - field.body + gained;
+    lengths.emplace_back(&field, length);
+    gained += varint_size(length) - (field.body - field.length_at);
   }
-  return bytes;
+  Bytes out;
+  out.reserve(message.bytes.size() + gained);
+  std::size_t at = 0;
+  std::for_each(lengths.rbegin(), lengths.rend(), [&](const auto& entry) {
+    append(message.bytes.subspan(at, entry.first->length_at - at), out);
+    write_varint(entry.second, out);
+    at = entry.first->body;
+  });
+  append(message.bytes.subspan(at, from - at), out);
+  append(with, out);
+  append(message.bytes.subspan(to), out);
+  return out;
 }
 
-// Where a field stands.
-struct Place {
-  Kind parent;
-  std::vector<Field>* fields;
-  std::size_t at;
-  Field& field() const { return (*fields)[at]; }
-};
-void collect(std::vector<Field>& fields, Kind kind, std::vector<Place>& out) {
-  for (std::size_t i = 0; i < fields.size(); ++i) {
-    out.push_back({kind, &fields, i});
-    if (fields[i].kind != Kind::kLeaf) collect(fields[i].fields, fields[i].kind, out);
-  }
+Bytes replaced(const Message& message, const Field& field, View with) {
+  return replaced(message, field.parent, field.start, field.end, with);
 }
-std::vector<Place> places_of(std::vector<Field>& model) {
-  std::vector<Place> places;
-  collect(model, Kind::kModel, places);
-  return places;
-}
+
+// ---- mutations ----
 
 std::size_t below(Random& random, std::size_t n) { return random() % n; }
 
 template <class Items>
 auto& pick(Random& random, Items&& items) {
   return items[below(random, std::size(items))];
+}
+
+// One of the fields that are such, each as likely; null where there is none.
+template <class Such>
+const Field* pick_such(Random& random, const Message& message, Such such) {
+  const Field* found = nullptr;
+  std::size_t count = 0;
+  for (const Field& field : message.fields) {
+    if (such(field) && below(random, ++count) == 0) found = &field;
+  }
+  return found;
 }
 
 constexpr std::int64_t kNumbers[] = {0,
@@ -194,105 +269,113 @@ constexpr std::int64_t kNumbers[] = {0,
                                      std::numeric_limits<std::int64_t>::max(),
                                      std::numeric_limits<std::int64_t>::min()};
 
-bool is_tensor_name(const Place& place) {
-  return (place.parent == Kind::kNode && place.field().tag <= field::node::kOutput) ||
-         (place.parent == Kind::kValueInfo && place.field().tag == field::value_info::kName) ||
-         (place.parent == Kind::kTensor && place.field().tag == field::tensor::kName);
+bool is_tensor_name(const Field& field) {
+  return (field.parent_kind == Kind::kNode && field.tag <= field::node::kOutput) ||
+         (field.parent_kind == Kind::kValueInfo && field.tag == field::value_info::kName) ||
+         (field.parent_kind == Kind::kTensor && field.tag == field::tensor::kName);
 }
 
-void change_leaf(Random& random, const std::vector<Place>& places, const Place& place) {
-  Field& field = place.field();
-  const auto like = [&](const Place& other) {
-    return is_tensor_name(place) ? is_tensor_name(other)
-                                 : other.parent == place.parent && other.field().tag == field.tag;
-  };
+Bytes change_leaf(Random& random, const Message& message, const Field& field) {
   // Half of all changes take what stands in such a place elsewhere.
   if (random() % 2 == 0) {
-    std::vector<Place> others;
-    std::copy_if(places.begin(), places.end(), std::back_inserter(others), like);
-    const Field other = pick(random, others).field();
-    if (other.wire == field.wire && other.kind == Kind::kLeaf) {
-      field.bytes = other.bytes;
-      field.number = other.number;
-    }
-  } else if (place.parent == Kind::kNode && field.tag == field::node::kOpType) {
-    field.bytes = pick(random, octavo::ops::all_ops()).name;
-  } else if (field.wire != pbf_wire_type::length_delimited) {
-    field.number = random() % 2 == 0 ? static_cast<std::uint64_t>(pick(random, kNumbers))
-                                     : field.number + random() % 9 - 4;
-  } else {
-    const std::size_t size = field.bytes.size();
-    field.bytes.resize(size + 16);
-    field.bytes.resize(LLVMFuzzerMutate(reinterpret_cast<std::uint8_t*>(field.bytes.data()), size,
-                                        field.bytes.size()));
+    const Field& other = *pick_such(random, message, [&](const Field& one) {
+      if (one.wire != field.wire || one.kind != Kind::kLeaf) return false;
+      return is_tensor_name(field) ? is_tensor_name(one)
+                                   : one.parent_kind == field.parent_kind && one.tag == field.tag;
+    });
+    if (field.wire != Wire::kLength) return replaced(message, field, message.whole(other));
+    return replaced(message, field, encoded(field.tag, message.contents(other)));
   }
+  if (field.wire != Wire::kLength) {
+    std::uint64_t number = 0;
+    if (random() % 2 == 0) {
+      number = static_cast<std::uint64_t>(pick(random, kNumbers));
+    } else {
+      std::size_t at = field.body;
+      if (field.wire == Wire::kVarint) {
+        number = read_varint(message.bytes, at, field.end).value_or(0);
+      } else {
+        std::memcpy(&number, &message.bytes[at], field.end - at);
+      }
+      number += random() % 9 - 4;
+    }
+    return replaced(message, field, encoded(field.tag, field.wire, number));
+  }
+  const auto ops = octavo::fuzz::mutator_ops();
+  if (!ops.empty() && field.parent_kind == Kind::kNode && field.tag == field::node::kOpType)
+    return replaced(message, field, encoded(field.tag, view_of(pick(random, ops).name)));
+  const View contents = message.contents(field);
+  Bytes changed(contents.begin(), contents.end());
+  changed.resize(contents.size() + 16);
+  changed.resize(LLVMFuzzerMutate(changed.data(), contents.size(), changed.size()));
+  return replaced(message, field, encoded(field.tag, changed));
 }
 
 // An attribute that the node's op reads, with integers (an attribute may be any type; most are).
-void add_attribute(Random& random, Field& node) {
+Bytes added_attribute(Random& random, const Message& message, const Field& node) {
   using namespace field;
-  std::string op;
-  for (const Field& one : node.fields) {
-    if (one.tag == node::kOpType) op = one.bytes;
+  const auto ops = octavo::fuzz::mutator_ops();
+  const octavo::ops::OpDef* def = nullptr;
+  for (const Field& one : message.fields) {
+    if (one.parent == kNone || &message.fields[one.parent] != &node || one.tag != node::kOpType)
+      continue;
+    for (const auto& row : ops) {
+      if (std::ranges::equal(view_of(row.name), message.contents(one))) def = &row;
+    }
   }
-  const octavo::ops::OpDef* def = octavo::ops::find_op(op, "");
-  if (def == nullptr || def->attrs.empty()) return;
+  if (def == nullptr || def->attrs.empty()) return {};
   const octavo::ops::AttrDef& attr = pick(random, def->attrs);
   const bool list = attr.type == octavo::ops::AttrType::kInts;
-  Field added{node::kAttribute, pbf_wire_type::length_delimited, Kind::kAttribute, 0, "", {}};
-  const auto number = [&](Tag tag, std::int64_t value) {
-    added.fields.push_back(
-        {tag, pbf_wire_type::varint, Kind::kLeaf, static_cast<std::uint64_t>(value), "", {}});
-  };
-  added.fields.push_back({attribute::kName,
-                          pbf_wire_type::length_delimited,
-                          Kind::kLeaf,
-                          0,
-                          std::string(attr.name),
-                          {}});
-  for (std::size_t i = list ? 1 + below(random, 4) : 1; i > 0; --i)
-    number(list ? attribute::kInts : attribute::kI, pick(random, kNumbers));
-  number(attribute::kType, static_cast<int>(list ? AttributeType::kInts : AttributeType::kInt));
-  node.fields.push_back(std::move(added));
+  Bytes contents = encoded(attribute::kName, view_of(attr.name));
+  for (std::size_t i = list ? 1 + below(random, 4) : 1; i > 0; --i) {
+    const auto number = static_cast<std::uint64_t>(pick(random, kNumbers));
+    append(encoded(list ? attribute::kInts : attribute::kI, Wire::kVarint, number), contents);
+  }
+  const AttributeType type = list ? AttributeType::kInts : AttributeType::kInt;
+  append(encoded(attribute::kType, Wire::kVarint, static_cast<std::uint64_t>(type)), contents);
+  const auto index = static_cast<std::size_t>(&node - message.fields.data());
+  return replaced(message, index, node.end, node.end, encoded(node::kAttribute, contents));
 }
 
-void mutate(Random& random, std::vector<Field>& model) {
-  const std::vector<Place> places = places_of(model);
-  if (places.empty()) return;
-  const Place place = pick(random, places);
-  std::vector<Field>& siblings = *place.fields;
-  const Field copy = place.field();
+// Empty where that mutation cannot be made.
+Bytes mutated(Random& random, const Message& message) {
+  const Field& field = pick(random, message.fields);
+  const auto sibling = [&] {
+    return pick_such(random, message, [&](const Field& one) { return one.parent == field.parent; });
+  };
   switch (random() % 8) {
     case 0:
-      siblings.erase(siblings.begin() + static_cast<std::ptrdiff_t>(place.at));
-      break;
-    case 1:
-      siblings.insert(
-          siblings.begin() + static_cast<std::ptrdiff_t>(below(random, siblings.size() + 1)), copy);
-      break;
-    case 2:
-      std::swap(place.field(), pick(random, siblings));
-      break;
-    case 3:
-      if (place.field().kind == Kind::kNode) add_attribute(random, place.field());
-      break;
-    default:
-      if (place.field().kind == Kind::kLeaf) {
-        change_leaf(random, places, place);
-      } else {
-        mutate(random, place.field().fields);
+      return replaced(message, field, {});
+    case 1: {
+      const std::size_t at = sibling()->end;
+      return replaced(message, field.parent, at, at, message.whole(field));
+    }
+    case 2: {
+      const Field* first = &field;
+      const Field* second = sibling();
+      if (first->start > second->start) std::swap(first, second);
+      Bytes swapped;
+      append(message.whole(*second), swapped);
+      if (first != second) {
+        append(message.bytes.subspan(first->end, second->start - first->end), swapped);
+        append(message.whole(*first), swapped);
       }
+      return replaced(message, field.parent, first->start, second->end, swapped);
+    }
+    case 3:
+      return field.kind == Kind::kNode ? added_attribute(random, message, field) : Bytes{};
+    default: {
+      const Field* leaf =
+          pick_such(random, message, [](const Field& one) { return one.kind == Kind::kLeaf; });
+      return leaf != nullptr ? change_leaf(random, message, *leaf) : Bytes{};
+    }
   }
 }
 
-std::size_t store(const std::string& bytes, std::uint8_t* out, std::size_t max_size) {
+std::size_t store(View bytes, std::uint8_t* out, std::size_t max_size) {
   if (bytes.size() > max_size) return 0;
-  std::memcpy(out, bytes.data(), bytes.size());
+  std::copy(bytes.begin(), bytes.end(), out);
   return bytes.size();
-}
-
-protozero::data_view view_of(const std::uint8_t* data, std::size_t size) {
-  return {reinterpret_cast<const char*>(data), size};
 }
 
 }  // namespace
@@ -300,10 +383,16 @@ protozero::data_view view_of(const std::uint8_t* data, std::size_t size) {
 extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size,
                                                std::size_t max_size, unsigned seed) {
   Random random(seed);
-  auto model = parse(view_of(data, size), Kind::kModel);
-  if (model && random() % 8 != 0) {
-    for (std::size_t i = 1 + below(random, 4); i > 0; --i) mutate(random, *model);
-    if (const std::size_t stored = store(serialize(*model), data, max_size)) return stored;
+  if (random() % 8 != 0) {
+    std::size_t stored = 0;
+    for (std::size_t i = 1 + below(random, 4); i > 0; --i) {
+      const auto message = parsed({data, size});
+      if (!message) break;
+      const Bytes bytes = mutated(random, *message);
+      if (bytes.empty() || store(bytes, data, max_size) == 0) continue;
+      size = stored = bytes.size();
+    }
+    if (stored != 0) return stored;
   }
   return LLVMFuzzerMutate(data, size, max_size);
 }
@@ -315,22 +404,15 @@ extern "C" std::size_t LLVMFuzzerCustomCrossOver(const std::uint8_t* data1, std:
                                                  std::uint8_t* out, std::size_t max_out_size,
                                                  unsigned seed) {
   Random random(seed);
-  auto to = parse(view_of(data1, size1), Kind::kModel);
-  auto from = parse(view_of(data2, size2), Kind::kModel);
-  if (!to || !from || to->empty() || from->empty()) return 0;
-  const std::vector<Place> sources = places_of(*from);
-  const Place source = pick(random, sources);
-  std::vector<Place> targets = places_of(*to);
-  std::erase_if(targets, [&](const Place& one) {
-    return one.parent != source.parent || one.field().tag != source.field().tag;
+  const auto to = parsed({data1, size1});
+  const auto from = parsed({data2, size2});
+  if (!to || !from) return 0;
+  const Field& source = pick(random, from->fields);
+  const Field* target = pick_such(random, *to, [&](const Field& one) {
+    return one.parent_kind == source.parent_kind && one.tag == source.tag;
   });
-  if (targets.empty()) return 0;
-  const Place target = pick(random, targets);
-  if (random() % 2 == 0) {
-    target.field() = source.field();
-  } else {
-    target.fields->insert(target.fields->begin() + static_cast<std::ptrdiff_t>(target.at),
-                          source.field());
-  }
-  return store(serialize(*to), out, max_out_size);
+  if (target == nullptr) return 0;
+  const std::size_t at = random() % 2 == 0 ? target->start : target->end;
+  return store(replaced(*to, target->parent, at, target->end, from->whole(source)), out,
+               max_out_size);
 }

@@ -10,6 +10,8 @@
 using namespace octavo;
 using quantize::Model;
 
+std::span<const ops::OpDef> fuzz::mutator_ops() { return ops::all_ops(); }
+
 namespace {
 
 constexpr std::int64_t kMaxMacs = 1'000'000;

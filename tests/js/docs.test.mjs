@@ -49,14 +49,6 @@ test('generated tables are up to date', async () => {
   for (const [path, wanted] of await documents()) assert.equal(read(path), wanted, `${path}: run npm run docs`);
 });
 
-test('every error code is one that a test expects', () => {
-  const codes = [...read('docs/reference/errors.md').matchAll(/^\| `(\w+)` \|/gm)].map(([, code]) => code);
-  assert.ok(codes.length > 20);
-  const tests = readdirSync(join(root, 'tests/js')).filter((name) => name.endsWith('.test.mjs'));
-  const texts = tests.map((name) => read(`tests/js/${name}`)).join('\n');
-  for (const code of codes) assert.match(texts, new RegExp(`'${code}'`), code);
-});
-
 test("limits.md has the code's numbers", () => {
   const page = read('docs/reference/limits.md');
   const constants = {};

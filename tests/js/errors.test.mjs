@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { compare, createEngine, InferenceSession, images, Model, OctavoError, quantizeStatic, Tensor } from '../../dist/index.js';
+import { verify } from '../../dist/verify.js';
 import { convModel, digitFeeds, digitsModel, onnx, rejects } from './support.mjs';
 
 describe('bad input', () => {
@@ -320,6 +321,39 @@ test('aborting ends the work in each phase, and the engine goes on', async () =>
     await rejects(planned, 'ABORTED', { hint: /^$/ });
     const session = await InferenceSession.create(model);
     await rejects(session.run({ image: digitFeeds('test', 1)[0] }, { signal: already }), 'ABORTED', { hint: /^$/ });
+    await session.close();
+    await model.close();
+    assert.equal(await engine.call('liveObjects', []), 0);
+  }
+});
+
+test('aborting what the engine does in one piece ends the waiting, and leaves nothing behind', async () => {
+  for (const worker of [true, false]) {
+    await using engine = await createEngine({ worker });
+    const model = await Model.load(digitsModel(), { engine });
+    const [image] = digitFeeds('test', 1);
+    const session = await InferenceSession.create(model);
+    const pieces = {
+      'Model.load': (options) => Model.load(digitsModel(), { engine, ...options }),
+      'InferenceSession.create': (options) => InferenceSession.create(model, options),
+      'InferenceSession.create of bytes': (options) => InferenceSession.create(digitsModel(), { engine, ...options }),
+      'model.summary': (options) => model.summary(options),
+      'model.toONNX': (options) => model.toONNX({}, options),
+      'session.run': (options) => session.run({ image }, options),
+      'session.profile': (options) => session.profile({ image }, options),
+      compare: (options) => compare(model, model, [image], options),
+      quantizeStatic: (options) => quantizeStatic(model, [image], options).result,
+      verify: (options) => verify(digitsModel(), [{ image: new Tensor('float32', image.data, image.shape) }], engine, options),
+    };
+    for (const [name, work] of Object.entries(pieces)) {
+      const where = / of |verify/.test(name) ? /./ : new RegExp(name); // these two are made of others
+      await rejects(work({ signal: AbortSignal.abort() }), 'ABORTED', { where, hint: /^$/ });
+      const controller = new AbortController();
+      const working = work({ signal: controller.signal });
+      controller.abort();
+      await rejects(working, 'ABORTED', { where, hint: /^$/ });
+    }
+    assert.equal((await session.run({ image })).logits.data.length, 10);
     await session.close();
     await model.close();
     assert.equal(await engine.call('liveObjects', []), 0);

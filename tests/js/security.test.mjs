@@ -1,7 +1,8 @@
 // What is served, what is installed: nothing more than there should be. (tests/web/security.test.mjs looks at the page itself.)
 
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -35,10 +36,27 @@ test('the server gives nothing from above its folder', async () => {
   writeFileSync(join(outer, 'secret.txt'), 'secret');
   writeFileSync(join(outer, 'site-secret.txt'), 'secret');
   writeFileSync(join(folder, 'index.html'), 'public');
+  symlinkSync(join(folder, 'index.html'), join(folder, 'inside.html'));
+  symlinkSync(join(outer, 'secret.txt'), join(folder, 'link.txt'));
+  symlinkSync(join(outer, 'secret.txt'), join(folder, 'page.html'));
+  symlinkSync(outer, join(folder, 'outer'));
   const server = await serve({ folder });
   try {
-    assert.equal((await ask(server.url, '/')).body, 'public');
+    for (const path of ['/', '/index.html', '/inside.html', '/inside', '/index.html?x=1'])
+      assert.equal((await ask(server.url, path)).body, 'public');
     for (const path of [
+      '/link.txt',
+      '/link.txt?x',
+      '/li%6ek.txt',
+      '/page',
+      '/page.html',
+      '/outer/secret.txt',
+      '/outer%2fsecret.txt',
+      '//outer/secret.txt',
+      '/./outer/secret.txt',
+      `/${join(outer, 'secret.txt')}`,
+      `${join(outer, 'secret.txt')}`,
+      `file://${join(outer, 'secret.txt')}`,
       '/../secret.txt',
       '/%2e%2e/secret.txt',
       '/..%2fsecret.txt',
@@ -61,6 +79,36 @@ test('the server gives nothing from above its folder', async () => {
   } finally {
     await server.close();
     rmSync(outer, { recursive: true });
+  }
+});
+
+test('nor does the server of `npm run dev`, however it is asked', async () => {
+  const { createServer } = await import('vite');
+  const secret = mkdtempSync(join(tmpdir(), 'octavo-secret-'));
+  writeFileSync(join(secret, 'secret.js'), 'export default "secret";');
+  const server = await createServer({ configFile: join(root, 'web/vite.config.ts'), logLevel: 'silent', server: { port: 0 } });
+  try {
+    await server.listen();
+    const { address, port } = server.httpServer.address();
+    assert.equal(address, '127.0.0.1');
+    const url = `http://127.0.0.1:${port}/`;
+    assert.match((await ask(url, '/')).body, /<title>/);
+    const path = join(secret, 'secret.js');
+    const up = '/..'.repeat(20);
+    for (const way of [
+      `/@fs${path}`,
+      `/@fs/${path}`,
+      `/@fs${up}${path}`,
+      `${up}${path}`,
+      `/@fs${path.replaceAll('/', '%2f')}`,
+      `/@id/${path}`,
+      path,
+    ])
+      for (const query of ['', '?raw', '?url', '?import&raw', '?raw??', '?import&raw??', '?inline', '?.svg?.wasm?init', '#/../../x'])
+        assert.doesNotMatch((await ask(url, way + query)).body, /default "secret"/, way + query);
+  } finally {
+    await server.close();
+    rmSync(secret, { recursive: true });
   }
 });
 
@@ -88,7 +136,8 @@ test('every answer carries the policy: no eval, no inline script, no other host'
   }
 });
 
-test('installing the package runs no script: not its own, not one of what it depends on', () => {
+test('installing the package runs no script: not its own, not one of what it depends on, and a checkout none of its tools', () => {
+  assert.match(readFileSync(join(root, '.npmrc'), 'utf8'), /^ignore-scripts=true$/m);
   const { scripts, dependencies } = json('package.json');
   for (const name of ['preinstall', 'install', 'postinstall', 'prepare', 'prepublish']) assert.equal(scripts[name], undefined, name);
   const { packages } = json('package-lock.json');
@@ -103,4 +152,24 @@ test('installing the package runs no script: not its own, not one of what it dep
   };
   for (const name of Object.keys(dependencies)) visit(name);
   assert.ok(seen.size >= Object.keys(dependencies).length);
+});
+
+test('the list of what the package is made of names its packages and what is compiled into the modules', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'octavo-sbom-'));
+  try {
+    const path = join(folder, 'sbom.json');
+    execFileSync(process.execPath, [join(root, 'tools/sbom.mjs'), path], { encoding: 'utf8' });
+    const { bomFormat, metadata, components } = JSON.parse(readFileSync(path, 'utf8'));
+    assert.equal(bomFormat, 'CycloneDX');
+    assert.deepEqual([metadata.component.name, metadata.component.version], ['octavo', json('package.json').version]);
+    const names = components.map(({ name }) => name);
+    for (const name of [...Object.keys(json('package.json').dependencies), 'protozero', 'json', 'emscripten'])
+      assert.ok(names.includes(name), name);
+    for (const { name, version, licenses } of components) {
+      assert.match(version, /^\d+\.\d+\.\d+/, name);
+      assert.ok(licenses.length > 0, name);
+    }
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
