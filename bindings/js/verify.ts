@@ -5,7 +5,7 @@ import { OctavoError } from './errors.js';
 import { Model } from './model.js';
 import { InferenceSession } from './session.js';
 import { Tensor, type TensorType } from './tensor.js';
-import { extended, fields, toText, valueInfo } from './wire.js';
+import { extended, externalFiles, fields, toText, valueInfo, withoutExternalFiles } from './wire.js';
 
 export interface VerifiedTensor {
   name: string;
@@ -109,10 +109,18 @@ async function loadOrt(): Promise<Ort> {
  * Runs `file` in Octavo and in onnxruntime-node on the given inputs and compares all outputs and all tensors of codes.
  *
  * @param feeds float32 tensors of the model's inputs, one list for each run
+ * @param externalData files with weights that lie outside the model, by the name that it gives them
  */
-export async function verify(file: Uint8Array, feeds: Record<string, Tensor>[], engine: Engine): Promise<Verification> {
+export async function verify(
+  file: Uint8Array,
+  feeds: Record<string, Tensor>[],
+  engine: Engine,
+  externalData: Record<string, Uint8Array> = {},
+): Promise<Verification> {
   const ort = await loadOrt();
-  const { file: open } = exposeCodes(file);
+  // onnxruntime-node looks for such files below the working directory, wherever the model is.
+  const whole = externalFiles(file).length > 0 ? withoutExternalFiles(file, externalData) : file;
+  const { file: open } = exposeCodes(whole);
   const model = await Model.load(open, { engine });
   const inputShapes = Object.fromEntries(Object.entries(feeds[0] ?? {}).map(([name, { shape }]) => [name, [...shape]]));
   const session = await InferenceSession.create(model, { engine, inputShapes });
