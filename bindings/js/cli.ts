@@ -97,11 +97,18 @@ async function openEngine(flags: EngineFlags): Promise<Engine> {
 
 // ---- input ----
 
-async function loadModel(path: string, engine: Engine): Promise<{ model: Model; size: number }> {
+interface LoadedFile {
+  model: Model;
+  bytes: Uint8Array;
+  externalData: Record<string, Uint8Array>;
+  /** Of all files, in bytes. */
+  size: number;
+}
+async function loadModel(path: string, engine: Engine): Promise<LoadedFile> {
   const bytes = await readBytes(path);
   const externalData = await readExternal(path, bytes);
   const size = Object.values(externalData).reduce((sum, { length }) => sum + length, bytes.length);
-  return { model: await Model.load(bytes, { engine, externalData }), size };
+  return { model: await Model.load(bytes, { engine, externalData }), bytes, externalData, size };
 }
 
 /** The files beside a model that hold its weights. One that is not there is left to the engine to name. */
@@ -737,9 +744,9 @@ async function benchCommand(path: string, flags: PictureFlags & EngineFlags & { 
 
 async function verifyCommand(path: string, flags: EngineFlags & { runs: number }): Promise<number> {
   await using engine = await openEngine(flags);
-  const { model } = await loadModel(path, engine);
+  const { model, bytes, externalData } = await loadModel(path, engine);
   const feeds = Array.from({ length: flags.runs }, (_, i) => randomFeeds(model, {}, i + 1));
-  const result = await verify(await readBytes(path), feeds, engine);
+  const result = await verify(bytes, feeds, engine, { externalData });
   if (flags.json) {
     print(JSON.stringify(result));
     return exit.ok;

@@ -5,7 +5,12 @@ import { abortable, OctavoError, throwIfAborted } from './errors.js';
 import { type CallOptions, Model } from './model.js';
 import { InferenceSession } from './session.js';
 import { Tensor, type TensorType } from './tensor.js';
-import { extended, fields, toText, valueInfo } from './wire.js';
+import { extended, externalFiles, fields, toText, valueInfo, withoutExternalFiles } from './wire.js';
+
+export interface VerifyOptions extends CallOptions {
+  /** Files with weights that lie outside the model, by the name that it gives them. */
+  externalData?: Record<string, Uint8Array>;
+}
 
 export interface VerifiedTensor {
   name: string;
@@ -114,19 +119,22 @@ export async function verify(
   file: Uint8Array,
   feeds: Record<string, Tensor>[],
   engine: Engine,
-  options: CallOptions = {},
+  options: VerifyOptions = {},
 ): Promise<Verification> {
   throwIfAborted(options.signal, 'verify');
+  const { externalData = {}, ...call } = options;
   const ort = await loadOrt();
-  const { file: open } = exposeCodes(file);
-  await using model = await Model.load(open, { engine, ...options });
+  // onnxruntime-node looks for such files below the working directory, wherever the model is.
+  const whole = externalFiles(file).length > 0 ? withoutExternalFiles(file, externalData) : file;
+  const { file: open } = exposeCodes(whole);
+  await using model = await Model.load(open, { engine, ...call });
   const inputShapes = Object.fromEntries(Object.entries(feeds[0] ?? {}).map(([name, { shape }]) => [name, [...shape]]));
-  await using session = await InferenceSession.create(model, { engine, inputShapes, ...options });
+  await using session = await InferenceSession.create(model, { engine, inputShapes, ...call });
   const reference = await ort.InferenceSession.create(open, { logSeverityLevel: 4 });
   const tensors = new Map<string, VerifiedTensor>();
   try {
     for (const feed of feeds) {
-      const ours = await session.run(feed, options);
+      const ours = await session.run(feed, call);
       const given = Object.entries(feed).map(([name, { type, data, shape }]) => [name, new ort.Tensor(type, data, shape)] as const);
       const theirs = await abortable(reference.run(Object.fromEntries(given)), options.signal, 'verify');
       for (const [name, tensor] of Object.entries(ours)) {

@@ -50,6 +50,31 @@ export function externalFiles(model: Uint8Array): string[] {
   return [...new Set(entries.filter((entry) => key?.(entry) === 'location').map((entry) => value?.(entry) ?? ''))];
 }
 
+/**
+ * The model with its weights inside: what lies in other files is put in its place. A tensor without a length takes the rest of its file.
+ *
+ * @param files by the names that externalFiles() gives; what is in none of them is left as it is
+ */
+export function withoutExternalFiles(model: Uint8Array, files: Record<string, Uint8Array>): Uint8Array {
+  const tensor = (body: Uint8Array, raw: Uint8Array): Uint8Array => {
+    const parts = [...fields(body)];
+    const place = new Map<string, string>();
+    for (const entry of parts.filter(({ field }) => field === 13)) {
+      const [key = '', value = ''] = [...fields(entry.body)].map((part) => toText(part.body));
+      place.set(key, value);
+    }
+    const file = files[place.get('location') ?? ''];
+    if (!file) return raw;
+    const offset = Number(place.get('offset') ?? 0);
+    const data = file.subarray(offset, offset + Number(place.get('length') ?? file.length - offset));
+    const kept = parts.filter(({ field }) => field !== 13 && field !== 14);
+    return message(5, ...kept.map((part) => part.raw), message(9, data));
+  };
+  const graph = (body: Uint8Array): Uint8Array[] =>
+    [...fields(body)].map((part) => (part.field === 5 ? tensor(part.body, part.raw) : part.raw));
+  return join([...fields(model)].map(({ field, body, raw }) => (field === 7 ? message(7, ...graph(body)) : raw)));
+}
+
 export function varint(value: bigint | number): number[] {
   let n = BigInt.asUintN(64, BigInt(value));
   const out: number[] = [];
