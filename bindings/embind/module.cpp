@@ -217,6 +217,9 @@ class JobHandle {
   val end_samples() {
     return status([&] { return job_.end_samples(); });
   }
+  val change(const std::string& options) {
+    return status([&] { return job_.change(options); });
+  }
   bool sample_finished() const { return job_.sample_finished(); }
   double samples_wanted() const {
     const auto count = job_.samples_wanted();
@@ -356,6 +359,7 @@ EMSCRIPTEN_BINDINGS(octavo) {
       .function("input", &JobHandle::input)
       .function("beginSample", &JobHandle::begin_sample)
       .function("endSamples", &JobHandle::end_samples)
+      .function("change", &JobHandle::change)
       .function("sampleFinished", &JobHandle::sample_finished)
       .function("samplesWanted", &JobHandle::samples_wanted)
       .function("step", &JobHandle::step)

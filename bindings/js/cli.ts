@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// The command line: octavo quantize | run | inspect | compare | verify | bench.
+// The command line: octavo quantize | sensitivity | run | inspect | compare | verify | bench.
 //
 // Exit codes: 0 ok, 1 usage, 2 unsupported or bad input, 3 budget missed.
 
@@ -8,6 +8,7 @@ import { basename, dirname, extname, isAbsolute, join, relative, resolve, sep } 
 import { performance } from 'node:perf_hooks';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import {
+  type Budget,
   compare,
   createEngine,
   type Engine,
@@ -17,6 +18,7 @@ import {
   InferenceSession,
   imageInput,
   images,
+  type LayerSensitivity,
   Model,
   OctavoError,
   type Pixels,
@@ -61,6 +63,12 @@ const positive = (text: string): number => {
   const n = Number(text);
   if (!Number.isInteger(n) || n <= 0) throw new InvalidArgumentError('Give a whole number above 0.');
   return n;
+};
+const budgetOf = (text: string): Budget => {
+  const [metric = '', drop = ''] = text.split(':');
+  if (!['top1', 'top1Agreement', 'sqnr'].includes(metric))
+    throw new InvalidArgumentError('Give top1:DROP, top1Agreement:DROP or sqnr:DROP.');
+  return { metric: metric as 'sqnr', maxDrop: real(drop) };
 };
 const collect = (text: string, list: string[]): string[] => [...list, ...text.split(',')];
 
@@ -375,6 +383,8 @@ interface QuantizeFlags extends PictureFlags, EngineFlags {
   opTypesToQuantize: string[];
   evaluateSamples?: number;
   minAgreement?: number;
+  sensitivity?: boolean;
+  budget?: Budget;
 }
 
 /** ONNX Runtime's names of what it has too. */
@@ -398,6 +408,7 @@ const besideRecipe = new Set([
   'samples',
   'minAgreement',
   'saveRecipe',
+  'sensitivity',
 ]);
 /** Also that, where the recipe was made of tensors and does not know how pictures become such. */
 const pictureNames = new Set(['preset', 'size', 'resize', 'mean', 'std', 'range', 'channels', 'layout']);
@@ -495,23 +506,54 @@ function checkQuantizeFlags(flags: QuantizeFlags, given: string[], recipe: Recip
 }
 
 /** Quantizes as flags or recipe say; pictures only where there are some. */
-async function quantizeByFlags(model: Model, flags: QuantizeFlags, recipe: Recipe | undefined): Promise<QuantizeResult> {
+async function quantizeByFlags(model: Model, flags: QuantizeFlags, recipe?: Recipe): Promise<QuantizeResult> {
   const paths = flags.calib ? await listPictures(flags.calib, flags.samples) : [];
   const evaluated = flags.eval ? await listPictures(flags.eval) : undefined;
   const labels = evaluated && flags.labels ? await readLabels(flags.labels, evaluated) : undefined;
   const shapes = recipe?.options.inputShapes as Record<string, number[]> | undefined;
   const needsShape = !recipe || (!recipe.image && paths.length + (evaluated?.length ?? 0) > 0);
   const shape = needsShape ? (shapes?.[model.inputs[0]?.name ?? ''] ?? inputShape(model, flags)) : [];
-  const feeds = (list: string[]) => (recipe && !recipe.image ? pictureFeeds(model, list, shape, flags) : decoded(list));
+  // Read anew each time that they are asked for.
+  const feeds = (list: string[]): AsyncIterable<Feeds | Pixels> => ({
+    [Symbol.asyncIterator]: () => (recipe && !recipe.image ? pictureFeeds(model, list, shape, flags) : decoded(list)),
+  });
   const bar = progressPrinter();
   const job = quantizeStatic(model, feeds(paths), {
     ...(recipe ? { recipe } : await optionsFromFlags(model, shape, flags)),
     total: paths.length,
+    sensitivity: flags.sensitivity ?? false,
+    ...(flags.budget ? { budget: flags.budget } : {}),
     ...(evaluated ? { evaluation: { samples: feeds(evaluated), ...(labels ? { labels } : {}) } } : {}),
   });
   for await (const progress of job) bar.show(progress.stage, progress.done, progress.total);
   bar.end();
   return job.result;
+}
+
+/** Layers by what they cost, the worst first. */
+function printSensitivity(layers: LayerSensitivity[]): void {
+  printTable(
+    ['layer', 'op', 'noise alone', 'with all before it', 'ms float', 'ms int8'],
+    [...layers]
+      .sort((a, b) => b.alone.relativeRms - a.alone.relativeRms)
+      .map(({ node, op, alone, sequence, floatMs, int8Ms }) => [
+        node,
+        op,
+        percent(alone.relativeRms),
+        percent(sequence.relativeRms),
+        floatMs.toFixed(3),
+        int8Ms.toFixed(3),
+      ]),
+  );
+}
+
+async function sensitivityCommand(path: string, flags: QuantizeFlags): Promise<number> {
+  await using engine = await openEngine(flags);
+  const { model } = await loadModel(path, engine);
+  const { report } = await quantizeByFlags(model, { ...flags, sensitivity: true });
+  if (flags.json) print(JSON.stringify(report.sensitivity));
+  else printSensitivity(report.sensitivity ?? []);
+  return exit.ok;
 }
 
 const recipeHint = 'Give a file that --save-recipe or the page wrote.';
@@ -549,7 +591,20 @@ async function quantizeCommand(path: string, flags: QuantizeFlags, given: string
       print(
         `same top-1 as float: ${percent(report.top1Agreement)} of ${report.evaluatedSamples} calibration samples (--eval takes others)`,
       );
+    if (report.sensitivity) printSensitivity(report.sensitivity);
+    if (report.budget) {
+      const { float, milliseconds, metric, drop, int8Drop, tried } = report.budget;
+      const kept = float.length === 0 ? 'every layer int8' : `${float.join(', ')} in float (${milliseconds.toFixed(2)} ms more)`;
+      print(
+        `budget ${metric}: loses ${drop.toPrecision(3)} with ${kept}; all int8 loses ${int8Drop.toPrecision(3)}; ${tried} networks tried`,
+      );
+    }
     if (flags.report) print(`report: ${flags.report}`);
+  }
+  if (report.budget && !report.budget.met) {
+    const { metric, maxDrop, drop } = report.budget;
+    process.stderr.write(`budget missed: ${metric} loses ${drop.toPrecision(3)} at best, allowed ${maxDrop}\n`);
+    return exit.budgetMissed;
   }
   const agreement = report.evaluation?.top1Agreement ?? report.top1Agreement ?? 1;
   if (flags.minAgreement !== undefined && agreement < flags.minAgreement / 100) {
@@ -761,6 +816,47 @@ async function verifyCommand(path: string, flags: EngineFlags & { runs: number }
 
 // ---- the program ----
 
+/** How to quantize. */
+const withQuantization = (command: Command): Command =>
+  command
+    .addOption(new Option('--observer <name>', 'how ranges are found').choices(observers).default('mse'))
+    .addOption(
+      new Option('--calibration-method <name>', "the same by ONNX Runtime's names")
+        .choices(Object.keys(calibrationMethods))
+        .conflicts('observer'),
+    )
+    .option(
+      '--observer-for <tensor=name>',
+      'another observer for one tensor (repeatable)',
+      (item: string, list: string[]) => [...list, item],
+      [],
+    )
+    .option('--percentile <p>', 'for the percentile observer', real)
+    .option('--averaging-constant <c>', 'for the moving average', real)
+    .addOption(new Option('--activation-type <type>', 'codes of activations').choices(Object.keys(codeTypes)).default('QUInt8'))
+    .addOption(new Option('--weight-type <type>', 'codes of weights, always symmetric').choices(['QInt8']).default('QInt8'))
+    .addOption(new Option('--target <runtime>', 'where the file is meant to run').choices(['octavo', 'onnxruntime']).default('octavo'))
+    .addOption(new Option('--rounding <rule>', 'of weights').choices(['secondMoment', 'nearest']).default('secondMoment'))
+    .option('--no-equalize', 'do not even out channels')
+    .option('--no-bias-correction', 'keep the biases')
+    .option('--per-channel', 'a scale for each channel of the weights (the default)')
+    .addOption(new Option('--per-tensor', 'one scale for all weights of a layer').conflicts('perChannel'))
+    .option('--reduce-range', '7-bit weights')
+    .addOption(new Option('--bn <fate>', 'batch normalization').choices(['auto', 'fold', 'quantized', 'float']).default('auto'))
+    .addOption(
+      new Option('--bn-export <form>', 'how int8 batch normalization is written')
+        .choices(['depthwise', 'batchnorm', 'muladd'])
+        .default('depthwise'),
+    )
+    .addOption(new Option('--format <form>', 'how integer nodes are written').choices(['qdq', 'qoperator']).default('qdq'))
+    .option('--opset <n>', 'opset of the file, 13 or later', positive)
+    .option('--exclude <glob>', 'keep these nodes in float (repeatable, as are the next)', collect, [])
+    .option('--nodes-to-exclude <list>', 'the same', collect, [])
+    .option('--exclude-op <type>', 'keep nodes of this kind in float', collect, [])
+    .option('--nodes-to-quantize <list>', 'keep all other nodes in float', collect, [])
+    .option('--op-types-to-quantize <list>', 'keep all other kinds of nodes in float', collect, [])
+    .option('--evaluate-samples <n>', 'on how many calibration pictures the report compares float and int8', positive);
+
 async function program(argv: string[]): Promise<number> {
   let code: number = exit.ok;
   const end =
@@ -778,57 +874,28 @@ async function program(argv: string[]): Promise<number> {
 
   withEngine(
     withPictures(
-      octavo
-        .command('quantize')
-        .description('quantize a float model with calibration pictures; writes an int8 ONNX file')
-        .argument('<model>', 'float ONNX file')
-        .option('--calib <dir>', 'folder of calibration pictures (JPEG, PNG)')
-        .option('--out <file>', 'where to write the int8 ONNX file')
-        .option('--eval <dir>', 'pictures to compare float and int8 on afterwards')
-        .option('--labels <file>', 'right classes of --eval: lines `file<TAB>class`, or JSON { file: class }')
-        .option('--report <file>', 'write a report: .html or .json')
-        .option('--save-recipe <file>', 'write all that was decided, as JSON')
-        .option('--recipe <file>', 'do what a recipe says, to the byte; --calib only where it fitted weights to pictures')
-        .option('--save-calibration <file>', 'write the ranges that were found, as JSON')
-        .option('--load-calibration <file>', 'take these ranges instead of searching for them')
-        .addOption(new Option('--observer <name>', 'how ranges are found').choices(observers).default('mse'))
-        .addOption(
-          new Option('--calibration-method <name>', "the same by ONNX Runtime's names")
-            .choices(Object.keys(calibrationMethods))
-            .conflicts('observer'),
-        )
-        .option(
-          '--observer-for <tensor=name>',
-          'another observer for one tensor (repeatable)',
-          (item: string, list: string[]) => [...list, item],
-          [],
-        )
-        .option('--percentile <p>', 'for the percentile observer', real)
-        .option('--averaging-constant <c>', 'for the moving average', real)
-        .addOption(new Option('--activation-type <type>', 'codes of activations').choices(Object.keys(codeTypes)).default('QUInt8'))
-        .addOption(new Option('--weight-type <type>', 'codes of weights, always symmetric').choices(['QInt8']).default('QInt8'))
-        .addOption(new Option('--target <runtime>', 'where the file is meant to run').choices(['octavo', 'onnxruntime']).default('octavo'))
-        .addOption(new Option('--rounding <rule>', 'of weights').choices(['secondMoment', 'nearest']).default('secondMoment'))
-        .option('--no-equalize', 'do not even out channels')
-        .option('--no-bias-correction', 'keep the biases')
-        .option('--per-channel', 'a scale for each channel of the weights (the default)')
-        .addOption(new Option('--per-tensor', 'one scale for all weights of a layer').conflicts('perChannel'))
-        .option('--reduce-range', '7-bit weights')
-        .addOption(new Option('--bn <fate>', 'batch normalization').choices(['auto', 'fold', 'quantized', 'float']).default('auto'))
-        .addOption(
-          new Option('--bn-export <form>', 'how int8 batch normalization is written')
-            .choices(['depthwise', 'batchnorm', 'muladd'])
-            .default('depthwise'),
-        )
-        .addOption(new Option('--format <form>', 'how integer nodes are written').choices(['qdq', 'qoperator']).default('qdq'))
-        .option('--opset <n>', 'opset of the file, 13 or later', positive)
-        .option('--exclude <glob>', 'keep these nodes in float (repeatable, as are the next)', collect, [])
-        .option('--nodes-to-exclude <list>', 'the same', collect, [])
-        .option('--exclude-op <type>', 'keep nodes of this kind in float', collect, [])
-        .option('--nodes-to-quantize <list>', 'keep all other nodes in float', collect, [])
-        .option('--op-types-to-quantize <list>', 'keep all other kinds of nodes in float', collect, [])
-        .option('--evaluate-samples <n>', 'on how many calibration pictures the report compares float and int8', positive)
-        .option('--min-agreement <percent>', 'exit 3 when fewer answers equal the float ones', real),
+      withQuantization(
+        octavo
+          .command('quantize')
+          .description('quantize a float model with calibration pictures; writes an int8 ONNX file')
+          .argument('<model>', 'float ONNX file')
+          .option('--calib <dir>', 'folder of calibration pictures (JPEG, PNG)')
+          .option('--out <file>', 'where to write the int8 ONNX file')
+          .option('--eval <dir>', 'pictures to compare float and int8 on afterwards')
+          .option('--labels <file>', 'right classes of --eval: lines `file<TAB>class`, or JSON { file: class }')
+          .option('--report <file>', 'write a report: .html or .json')
+          .option('--save-recipe <file>', 'write all that was decided, as JSON')
+          .option('--recipe <file>', 'do what a recipe says, to the byte; --calib only where it fitted weights to pictures')
+          .option('--save-calibration <file>', 'write the ranges that were found, as JSON')
+          .option('--load-calibration <file>', 'take these ranges instead of searching for them')
+          .option('--min-agreement <percent>', 'exit 3 when fewer answers equal the float ones', real)
+          .option('--sensitivity', 'measure what each layer costs by itself')
+          .option(
+            '--budget <metric:drop>',
+            'keep the fewest layers in float with which no more is lost on --eval (without it on --calib), as top1Agreement:0.01; exit 3 when none do',
+            budgetOf,
+          ),
+      ),
     ),
   ).action(
     end((model: string, flags: QuantizeFlags, command: Command) =>
@@ -839,6 +906,18 @@ async function program(argv: string[]): Promise<number> {
       ),
     ),
   );
+
+  withEngine(
+    withPictures(
+      withQuantization(
+        octavo
+          .command('sensitivity')
+          .description('what each layer costs the outputs: with it alone in int8, and with all before it')
+          .argument('<model>', 'float ONNX file')
+          .requiredOption('--calib <dir>', 'folder of calibration pictures (JPEG, PNG)'),
+      ),
+    ),
+  ).action(end((model: string, flags: QuantizeFlags) => sensitivityCommand(model, flags)));
 
   withEngine(
     withPictures(

@@ -277,6 +277,15 @@ export class Host {
     });
   }
 
+  /** Decides otherwise in a finished job that keeps what that needs; the answer is how many samples that takes. */
+  jobChange(id: number, options: string): Promise<Outcome<number>> {
+    return this.#outcome(() => {
+      const job = this.#get('job', id);
+      unwrap(job.change(options));
+      return job.samplesWanted();
+    });
+  }
+
   /** The hash of the job's model (null: not known), and those of its first samples. */
   jobHashes(id: number): Promise<Outcome<{ model: string | null; samples: (string | null)[] }>> {
     return this.#outcome(async () => {

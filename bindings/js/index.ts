@@ -1,6 +1,7 @@
 // Octavo: quantize ONNX networks to int8 and run them, in the browser and in Node.
 
 export type { BoxAgreement, Detect, Detection } from './boxes.js';
+export type { Budget, BudgetReport } from './budget.js';
 export { type CompareOptions, type CompareResult, compare, type LayerError } from './compare.js';
 export { createEngine, type Engine, type EngineOptions } from './engine.js';
 export { type EngineErrorCode, type ErrorCode, type ErrorData, type HostErrorCode, hostErrorCodes, OctavoError } from './errors.js';
@@ -27,9 +28,17 @@ export {
   type ModelSummary,
   type NodeSummary,
 } from './model.js';
-export { type QuantizeOptions, type QuantizeResult, quantizeStatic } from './quantize.js';
+export { type Decisions, type QuantizeOptions, type QuantizeResult, quantizeStatic } from './quantize.js';
 export type { Recipe } from './recipe.js';
-export { type Fate, type NodeReport, portabilityNotes, Report, type ReportData, type TensorReport } from './report.js';
+export {
+  type Fate,
+  type LayerSensitivity,
+  type NodeReport,
+  portabilityNotes,
+  Report,
+  type ReportData,
+  type TensorReport,
+} from './report.js';
 export type { Feed, Feeds, Sample, Samples } from './samples.js';
 export { InferenceSession, type Profile, type RunOptions, type SessionOptions } from './session.js';
 export { Tensor, type TensorData, type TensorType } from './tensor.js';

@@ -1,6 +1,6 @@
 // Long work: progress as events, a result as a promise, and an abort that stops it.
 
-export type Stage = 'calibrate' | 'quantize' | 'evaluate';
+export type Stage = 'calibrate' | 'quantize' | 'evaluate' | 'sensitivity';
 
 /** Where a job is. `total` is absent while it is not known. */
 export interface Progress {

@@ -1,5 +1,6 @@
 // What a quantization did and what it cost: an object, JSON, and one HTML file that needs nothing else.
 
+import type { BudgetReport } from './budget.js';
 import type { CompareResult } from './compare.js';
 
 export type Fate = 'int8' | 'float' | 'folded' | 'fused' | 'removed';
@@ -37,7 +38,19 @@ export interface TensorReport {
   /** The largest magnitude of each channel, before and after equalization; only where that changed it. */
   channels?: { before: number[]; after: number[] };
 }
-/** The shape is src/quantize/report.h's, and `evaluation`. */
+/** What an int8 layer costs the outputs: noise as a share of their size, and in dB (null where there is none). */
+export interface LayerSensitivity {
+  node: string;
+  op: string;
+  /** With this layer in int8 and all others in float. */
+  alone: { sqnr: number | null; relativeRms: number };
+  /** With this layer and all before it in int8. */
+  sequence: { sqnr: number | null; relativeRms: number };
+  /** Its time in a run of the float and of the int8 network; what was fused into it is in it, and 0 is in the time of another. */
+  floatMs: number;
+  int8Ms: number;
+}
+/** The shape is src/quantize/report.h's, with `evaluation` and `budget`. */
 export interface ReportData {
   version: number;
   /** `opset` is the float file's. */
@@ -60,6 +73,12 @@ export interface ReportData {
   latency: { floatMs: number; int8Ms: number };
   /** Float (a) and int8 (b) on the `evaluation` samples; null where none were given. */
   evaluation: CompareResult | null;
+  /** Where option `sensitivity` asked for it: every int8 layer, in the order of the network, on the evaluated samples. */
+  sensitivity: LayerSensitivity[] | null;
+  /** What a search for mixed precision found; null without a budget. */
+  budget: BudgetReport | null;
+  /** What was computed for this result: ranges that were searched for, layers that were fitted, nodes that the sensitivity ran. */
+  work: { calibrated: number; fitted: number; nodesRun: number };
 }
 
 export interface Report extends ReportData {}
@@ -185,6 +204,21 @@ function table(head: string[], rows: string[][]): string {
     .join('')}</tbody></table></div>`;
 }
 
+function sensitivityTable(layers: LayerSensitivity[]): string {
+  const worst = [...layers].sort((a, b) => b.alone.relativeRms - a.alone.relativeRms);
+  return `<h2>What each layer costs by itself</h2><p class="soft">Noise in the outputs, as a share of their size: with this layer alone in int8, and with all before it too. Time of a run in float and in int8.</p>${table(
+    ['Layer', 'Operator', 'Alone', 'With all before', 'Float', 'Int8'],
+    worst.map(({ node, op, alone, sequence, floatMs, int8Ms }) => [
+      `<code>${escape(node)}</code>`,
+      escape(op),
+      percent(alone.relativeRms),
+      percent(sequence.relativeRms),
+      `${floatMs.toFixed(3)} ms`,
+      `${int8Ms.toFixed(3)} ms`,
+    ]),
+  )}`;
+}
+
 const percent = (share: number): string => `${(share * 100).toFixed(1)} %`;
 
 function evaluationTiles(evaluation: CompareResult | null, tile: (value: string, words: string) => string): string[] {
@@ -217,6 +251,14 @@ function renderHTML(report: ReportData): string {
       ? []
       : [tile(percent(report.top1Agreement), `same answer as float, on ${report.evaluatedSamples} calibration samples`)]),
     ...evaluationTiles(report.evaluation, tile),
+    ...(report.budget
+      ? [
+          tile(
+            report.budget.met ? 'met' : 'missed',
+            `budget of ${report.budget.maxDrop} ${escape(report.budget.metric)}: loses ${short(report.budget.drop)} with ${report.budget.float.length} layers in float`,
+          ),
+        ]
+      : []),
   ];
   const byDamage = [...report.tensors].sort((a, b) => (a.sqnr ?? Number.POSITIVE_INFINITY) - (b.sqnr ?? Number.POSITIVE_INFINITY));
   const notes = portabilityNotes(report);
@@ -230,6 +272,7 @@ function renderHTML(report: ReportData): string {
 <div class="tiles">${tiles.join('')}</div>
 <h2>Error by tensor</h2><p class="soft">Signal-to-noise ratio of int8 against float on ${report.evaluatedSamples} calibration samples, the most damaged first; longer is better, and below 15 dB a layer is worth a look. Open one for its histogram (log scale; bars: float, outline: int8) and the range of int8.</p>
 ${byDamage.map((tensor) => tensorRow(tensor, largest)).join('\n')}
+${report.sensitivity ? sensitivityTable(report.sensitivity) : ''}
 ${
   report.batchNorm.length
     ? `<h2>Batch normalization</h2>${table(

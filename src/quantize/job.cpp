@@ -4,7 +4,9 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <iterator>
 #include <map>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -19,6 +21,7 @@
 #include "quantize/measure.h"
 #include "quantize/options.h"
 #include "quantize/refine.h"
+#include "quantize/sensitivity.h"
 
 namespace octavo::quantize {
 
@@ -39,6 +42,7 @@ bool all_finite(std::span<const float> values) {
 // One calibrated tensor.
 struct Watched {
   std::string name, node, op;  // node: what makes it; empty for an input
+  std::string watcher;         // the observer's name; "given" for a range that is an option
   std::unique_ptr<calib::Observer> observer;
   std::unique_ptr<calib::Observer> extremes;  // what was seen, whatever the observer keeps of it
   std::optional<calib::Range> range;
@@ -131,7 +135,33 @@ Status check_exclude(const Graph& graph, const std::vector<std::string>& pattern
   return ok_status();
 }
 
-enum class Stage { kCalibrate, kRanges, kInsert, kRefine, kPrepare, kEvaluate, kDone };
+enum class Stage {
+  kCalibrate,
+  kRanges,
+  kInsert,
+  kRefine,
+  kPrepare,
+  kEvaluate,
+  kSensitivity,
+  kDone
+};
+
+// The milliseconds of each node of the session, the least of some runs; what was fused into a node
+// is in its time.
+std::map<std::string, double> node_times(runtime::Session& session) {
+  constexpr int kRuns = 3;
+  std::map<std::string, double> least;
+  for (int run = 0; run < kRuns; ++run) {
+    session.run_profiled();
+    std::map<std::string, double> times;
+    for (const runtime::StepInfo& step : session.steps()) times[step.node] += step.milliseconds;
+    for (const auto& [node, time] : times) {
+      const auto [place, is_new] = least.emplace(node, time);
+      if (!is_new) place->second = std::min(place->second, time);
+    }
+  }
+  return least;
+}
 
 }  // namespace
 
@@ -148,6 +178,12 @@ struct QuantizeJob::Impl {
 
   std::optional<WindowMeans> means;  // of the float network
   std::optional<Refinement> refinement;
+  Fits fits;                   // with options.keep: of all results so far
+  std::size_t fitted = 0;      // nodes, for this result
+  std::size_t calibrated = 0;  // tensors whose range was searched for, for this result
+  std::size_t notes_before_insert = 0;
+  std::vector<Watched> retired;           // with options.keep: what is not watched just now
+  std::optional<runtime::Session> whole;  // the float session, while a part of it calibrates again
   std::size_t refined_nodes = 0;
   std::int64_t fitted_samples = 0;  // what weights, biases and channels were fitted to
   std::optional<runtime::Session> float_session;           // calibration, then latency
@@ -188,10 +224,24 @@ struct QuantizeJob::Impl {
   std::int64_t rows = 0, equal_rows = 0;
   std::size_t evaluated = 0;
   std::size_t phase = 0;  // of the sample under evaluation
+  std::optional<Sensitivity> sensitivity;
+  std::map<std::string, double> float_times, int8_times;  // by node
 
   Status start(const Model& model);
   Status open_float_session();
+  Result<runtime::Session> float_session_of(Graph part) const;
   void watch();
+  Watched watched_tensor(ValueId id);
+  void attach_observers();
+  Status change(std::string_view options_json);
+  Status observe_again();
+  bool needs_samples(const Watched& tensor) const {
+    return !tensor.range && given_range(tensor.name) == nullptr;
+  }
+  // How many of the kept samples float and int8 are compared on.
+  std::size_t to_evaluate() const {
+    return std::min(kept.size(), static_cast<std::size_t>(options.evaluate_samples));
+  }
   bool collects_channels() const { return options.equalize && fitting; }
   // The range that was given for a tensor. Equalization, which comes later, renames what it
   // changes.
@@ -206,7 +256,7 @@ struct QuantizeJob::Impl {
   }
   bool knows_all_ranges() const {
     return std::all_of(watched.begin(), watched.end(), [this](const Watched& tensor) {
-      return given_range(tensor.name) != nullptr ||
+      return tensor.range || given_range(tensor.name) != nullptr ||
              (options.equalize && given_range(passes::equalized_name(tensor.name)) != nullptr);
     });
   }
@@ -240,6 +290,7 @@ struct QuantizeJob::Impl {
   void evaluate_next();
   void evaluate_tensor(Watched& tensor);
   void evaluate_outputs();
+  Status start_sensitivity();
   std::int64_t quantize_total() const {
     return static_cast<std::int64_t>(watched.size() + refined_nodes) + 5;
   }
@@ -248,6 +299,7 @@ struct QuantizeJob::Impl {
   Json nodes_json() const;
   Json batch_norm_json(const Json& nodes) const;
   Json tensors_json() const;
+  Json sensitivity_json() const;
 };
 
 QuantizeJob::QuantizeJob(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -307,53 +359,155 @@ Status QuantizeJob::Impl::start(const Model& model) {
   return open_float_session();
 }
 
-Status QuantizeJob::Impl::open_float_session() {
-  Graph fixed = graph;
-  OCTAVO_CHECK_OK(passes::fix_shapes(fixed, options.input_shapes));
+Result<runtime::Session> QuantizeJob::Impl::float_session_of(Graph part) const {
+  OCTAVO_CHECK_OK(passes::fix_shapes(part, options.input_shapes));
   passes::PassContext ignored;
-  OCTAVO_CHECK_OK(passes::prepare_for_session(fixed, {}, ignored));
+  OCTAVO_CHECK_OK(passes::prepare_for_session(part, {}, ignored));
   runtime::SessionOptions session_options;
   session_options.policy = policy;
-  OCTAVO_TRY(runtime::Session session, runtime::Session::create(std::move(fixed), session_options));
+  return runtime::Session::create(std::move(part), session_options);
+}
+
+Status QuantizeJob::Impl::open_float_session() {
+  OCTAVO_TRY(runtime::Session session, float_session_of(graph));
   float_session.emplace(std::move(session));
+  if (options.correct_bias) means.emplace(float_session->graph());
+  watched.clear();
   watch();
+  attach_observers();
   return ok_status();
 }
 
-void QuantizeJob::Impl::watch() {
-  const Graph& running_graph = float_session->graph();
+namespace {
+
+// The values that a session makes or is given, by name.
+std::map<std::string, ValueId> made_values(const Graph& graph) {
   std::map<std::string, ValueId> by_name;
-  for (const ValueId id : running_graph.inputs) by_name.emplace(running_graph.value(id).name, id);
-  for (const Node& node : running_graph.nodes) {
+  for (const ValueId id : graph.inputs) by_name.emplace(graph.value(id).name, id);
+  for (const Node& node : graph.nodes) {
     for (const ValueId id : node.outputs) {
-      if (id != kNoValue) by_name.emplace(running_graph.value(id).name, id);
+      if (id != kNoValue) by_name.emplace(graph.value(id).name, id);
     }
   }
-  options.qdq.observable = [&by_name](const std::string& name) { return by_name.count(name) != 0; };
+  return by_name;
+}
+
+}  // namespace
+
+// Plans, and watches what the plan wants a range of. Of tensors that were watched before, in the
+// same way, what was seen stays.
+void QuantizeJob::Impl::watch() {
+  const std::map<std::string, ValueId> by_name = made_values(float_session->graph());
+  options.qdq.observable = [&by_name](const std::string& name) { return by_name.contains(name); };
   options.qdq.always_bias = options.correct_bias;
   plan = passes::plan_qdq(graph, options.qdq);
   options.qdq.observable = nullptr;
-
-  const Uses uses(graph);
+  std::move(watched.begin(), watched.end(), std::back_inserter(retired));
   watched.clear();
-  watched_by_value.assign(running_graph.values.size(), {});
-  if (options.correct_bias) means.emplace(running_graph);
-  for (const ValueId id : plan.calibrated) {
-    const std::string& name = graph.value(id).name;
+  for (const ValueId id : plan.calibrated) watched.push_back(watched_tensor(id));
+  if (!options.keep) retired.clear();
+}
+
+Watched QuantizeJob::Impl::watched_tensor(ValueId id) {
+  const std::string& name = graph.value(id).name;
+  const std::string watcher = given_range(name) != nullptr ? "given" : options.observer_of(name);
+  Watched tensor;
+  const auto known = std::find_if(retired.begin(), retired.end(), [&](const Watched& one) {
+    return one.name == name && one.watcher == watcher;
+  });
+  if (known != retired.end()) {
+    tensor = std::move(*known);
+    retired.erase(known);
+  } else {
+    const Uses uses(graph);
     const auto producer = uses.producer_of(id);
-    Watched tensor;
     tensor.name = name;
     tensor.node = producer ? graph.node(*producer).name : "";
     tensor.op = producer ? graph.node(*producer).op : "";
+    tensor.watcher = watcher;
     tensor.observer = make_observer(name);
     if (tensor.observer->name() != "minmax") tensor.extremes = calib::make_min_max({});
-    tensor.histogram.assign(kHistogramBins, 0);
-    tensor.int8_histogram = tensor.histogram;
-    watched_by_value[static_cast<std::size_t>(by_name.at(name))].push_back(watched.size());
-    watched.push_back(std::move(tensor));
+  }
+  tensor.sums = {};
+  tensor.histogram.assign(kHistogramBins, 0);
+  tensor.int8_histogram = tensor.histogram;
+  return tensor;
+}
+
+// The float session shows every tensor whose range is not known yet what it makes of a sample.
+void QuantizeJob::Impl::attach_observers() {
+  const Graph& running_graph = float_session->graph();
+  const std::map<std::string, ValueId> by_name = made_values(running_graph);
+  watched_by_value.assign(running_graph.values.size(), {});
+  for (std::size_t i = 0; i < watched.size(); ++i) {
+    if (!watched[i].range)
+      watched_by_value[static_cast<std::size_t>(by_name.at(watched[i].name))].push_back(i);
   }
   float_session->on_step(
       [this](NodeId node, std::span<const std::byte* const> made) { on_step(node, made); });
+}
+
+Status QuantizeJob::Impl::change(std::string_view options_json) {
+  if (failed || stage != Stage::kDone || !options.keep) {
+    return Error{Code::kInvalidState,
+                 "There is nothing that could be changed.",
+                 "",
+                 "Make the job with keep = true, and wait until it is done.",
+                 {}};
+  }
+  OCTAVO_TRY(const Json changes, parse_options(options_json));
+  constexpr std::string_view kKeys[] = {"exclude", "observerOverrides", "sensitivity"};
+  OCTAVO_CHECK_OK(OptionReader(changes, "").check(kKeys));
+  Json all = effective_options(options);
+  all["sensitivity"] = options.sensitivity;
+  all["keep"] = true;
+  all.update(changes);
+  OCTAVO_TRY(JobOptions changed, parse_job_options(dump(all)));
+  OCTAVO_CHECK_OK(check_exclude(normalized, changed.qdq.exclude_names));
+  changed.ranges = options.ranges;
+  std::swap(options, changed);
+  if (Status status = check_named_tensors(); !status.ok()) {
+    std::swap(options, changed);
+    return status;
+  }
+
+  context.notes.erase(context.notes.begin() + static_cast<std::ptrdiff_t>(notes_before_insert),
+                      context.notes.end());
+  lowering_notes.clear();
+  weights.clear();
+  outputs.clear();
+  float_ms.clear();
+  int8_ms.clear();
+  rows = equal_rows = 0;
+  evaluated = phase = next = calibrated = fitted = refined_nodes = 0;
+  sensitivity.reset();
+  watch();
+  stage = Stage::kRanges;
+  if (std::none_of(watched.begin(), watched.end(),
+                   [this](const Watched& tensor) { return needs_samples(tensor); }))
+    return ok_status();
+  if (Status status = observe_again(); !status.ok()) return fail(std::move(status).error());
+  return ok_status();
+}
+
+// Calibrates with as much of the network as the tensors without a range depend on.
+Status QuantizeJob::Impl::observe_again() {
+  Graph part = graph;
+  part.outputs.clear();
+  for (std::size_t i = 0; i < watched.size(); ++i) {
+    if (needs_samples(watched[i]) && !part.is_input(plan.calibrated[i]))
+      part.outputs.push_back(plan.calibrated[i]);
+  }
+  if (part.outputs.empty()) part.outputs.push_back(part.nodes.front().outputs[0]);
+  if (Result<int> removed = passes::eliminate_dead(part, context); !removed.ok())
+    return std::move(removed).error();
+  OCTAVO_TRY(runtime::Session session, float_session_of(std::move(part)));
+  whole.emplace(std::move(*float_session));
+  float_session.emplace(std::move(session));
+  attach_observers();
+  stage = Stage::kCalibrate;
+  samples = 0;
+  return ok_status();
 }
 
 void QuantizeJob::Impl::observe_inputs() {
@@ -371,7 +525,8 @@ void QuantizeJob::Impl::observe_inputs() {
 
 // With enough samples seen, once: equalizes.
 Status QuantizeJob::Impl::settle() {
-  if (settled || !options.equalize || kept.size() < static_cast<std::size_t>(kCorrectionSamples))
+  if (settled || whole || !options.equalize ||
+      kept.size() < static_cast<std::size_t>(kCorrectionSamples))
     return ok_status();
   settled = true;
   return equalize();
@@ -522,7 +677,7 @@ Status QuantizeJob::Impl::merge(const CalibrationState& state) {
 
 Result<std::vector<std::byte>> QuantizeJob::save_calibration(bool basis) const {
   const Impl& impl = *impl_;
-  if (impl.failed || impl.stage != Stage::kCalibrate || impl.running)
+  if (impl.failed || impl.stage != Stage::kCalibrate || impl.running || impl.whole)
     return Error{Code::kInvalidState,
                  "The job is not between two samples.",
                  "",
@@ -555,7 +710,7 @@ Result<std::vector<std::byte>> QuantizeJob::save_calibration(bool basis) const {
 
 Status QuantizeJob::load_calibration(std::span<const std::byte> bytes) {
   Impl& impl = *impl_;
-  if (impl.failed || impl.stage != Stage::kCalibrate || impl.running)
+  if (impl.failed || impl.stage != Stage::kCalibrate || impl.running || impl.whole)
     return Error{Code::kInvalidState,
                  "The job is not between two samples.",
                  "",
@@ -626,7 +781,7 @@ Status QuantizeJob::begin_sample() {
   std::size_t bytes = 0;
   for (std::size_t i = 0; i < inputs; ++i) bytes += impl.float_session->input(i).size();
   impl.fitting.reset();
-  if (static_cast<std::int64_t>(impl.kept.size()) == impl.samples &&
+  if (!impl.whole && static_cast<std::int64_t>(impl.kept.size()) == impl.samples &&
       static_cast<std::int64_t>(impl.kept.size()) < impl.to_keep() &&
       impl.kept_bytes + bytes <= kKeptBytes) {
     if (impl.options.fits() && impl.samples < kCorrectionSamples) impl.fitting = impl.kept.size();
@@ -660,6 +815,10 @@ Status QuantizeJob::end_samples() {
                            "Give at least one; 100 to 200 typical ones make good ranges.",
                            {}});
   }
+  if (impl.whole) {
+    impl.float_session.emplace(std::move(*impl.whole));
+    impl.whole.reset();
+  }
   impl.float_session->on_step(nullptr);
   impl.stage = Stage::kRanges;
   impl.next = 0;
@@ -667,6 +826,7 @@ Status QuantizeJob::end_samples() {
 }
 
 std::optional<std::int64_t> QuantizeJob::samples_wanted() const {
+  if (impl_->stage != Stage::kCalibrate) return 0;
   if (!impl_->knows_all_ranges()) return std::nullopt;
   return impl_->to_keep();
 }
@@ -695,7 +855,9 @@ Status QuantizeJob::Impl::insert() {
   OCTAVO_CHECK_OK(check_named_tensors());
   for (const Watched& tensor : watched) ranges.emplace(tensor.name, *tensor.range);
   Graph qdq = graph;
+  const std::size_t notes = context.notes.size();
   OCTAVO_CHECK_OK(passes::insert_qdq(qdq, options.qdq, plan, ranges, context));
+  notes_before_insert = notes;
   qdq.metadata["octavo.quantization"] = dump(effective_options(options));
   quantized.emplace(std::move(qdq));
   return ok_status();
@@ -714,7 +876,8 @@ Status QuantizeJob::Impl::start_refinement() {
   if ((!refine.rounding && !refine.bias) || kept.size() < enough) return ok_status();
   if (!means) means.emplace(Graph());
   OCTAVO_TRY(Refinement made,
-             Refinement::create(*quantized, graph, *means, std::span(kept).first(enough), refine));
+             Refinement::create(*quantized, graph, *means, std::span(kept).first(enough), refine,
+                                options.keep ? &fits : nullptr));
   refinement.emplace(std::move(made));
   refined_nodes = refinement->nodes();
   return ok_status();
@@ -767,7 +930,7 @@ Status QuantizeJob::Impl::prepare_next() {
     int8_session.emplace(std::move(session));
     return ok_status();
   }
-  if (kept.empty()) return ok_status();
+  if (to_evaluate() == 0) return ok_status();
   session_options.keep_values = true;
   const Model source = next == 1 ? Model::from_graph(graph) : int8;
   OCTAVO_TRY(runtime::Session session,
@@ -853,6 +1016,24 @@ void QuantizeJob::Impl::evaluate_outputs() {
   }
 }
 
+Status QuantizeJob::Impl::start_sensitivity() {
+  std::set<std::string> layers;
+  for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
+    const ops::OpDef* op = ops::find_op(graph.nodes[i]);
+    // What only moves codes rounds nothing.
+    const bool rounds = op != nullptr && op->quant == ops::QuantRule::kCompute;
+    if (rounds && (plan.nodes[i].int8 || plan.nodes[i].weights_only))
+      layers.insert(graph.nodes[i].name);
+  }
+  float_times = node_times(*float_session);
+  int8_times = node_times(*int8_session);
+  OCTAVO_TRY(Sensitivity made,
+             Sensitivity::create(*quantized, graph, layers, std::span(kept).first(to_evaluate()),
+                                 options.input_shapes, policy));
+  sensitivity.emplace(std::move(made));
+  return ok_status();
+}
+
 Result<Progress> QuantizeJob::Impl::step() {
   if (failed) return Error{Code::kInvalidState, "The job has failed.", "", "Make a new one.", {}};
   switch (stage) {
@@ -878,8 +1059,13 @@ Result<Progress> QuantizeJob::Impl::step() {
     }
     case Stage::kRanges: {
       if (next < watched.size()) {
-        const calib::Range* given = given_range(watched[next].name);
-        watched[next].range = given != nullptr ? *given : watched[next].observer->range();
+        Watched& tensor = watched[next];
+        if (const calib::Range* given = given_range(tensor.name); given != nullptr) {
+          tensor.range = *given;
+        } else if (!tensor.range) {
+          tensor.range = tensor.observer->range();
+          ++calibrated;
+        }
         return Progress{"quantize", static_cast<std::int64_t>(++next), quantize_total()};
       }
       stage = Stage::kInsert;
@@ -898,10 +1084,11 @@ Result<Progress> QuantizeJob::Impl::step() {
         ++next;
         if (*more) return Progress{"quantize", static_cast<std::int64_t>(next), quantize_total()};
         quantized.emplace(refinement->graph());
+        fitted = refinement->fitted();
         refinement.reset();
       }
       measure_weights();
-      kept.resize(std::min(kept.size(), static_cast<std::size_t>(options.evaluate_samples)));
+      if (!options.keep) kept.resize(to_evaluate());
       stage = Stage::kPrepare;
       next = 0;
       return Progress{"quantize", quantize_total() - 4, quantize_total()};
@@ -914,17 +1101,29 @@ Result<Progress> QuantizeJob::Impl::step() {
                       quantize_total()};
     }
     case Stage::kEvaluate: {
-      const auto total = static_cast<std::int64_t>(kept.size());
-      if (evaluated < kept.size()) {
+      const auto total = static_cast<std::int64_t>(to_evaluate());
+      if (evaluated < to_evaluate()) {
         evaluate_next();
         return Progress{"evaluate", static_cast<std::int64_t>(evaluated), total};
       }
       float_kept.reset();
       int8_kept.reset();
+      if (options.sensitivity && total > 0) {
+        if (Status status = start_sensitivity(); !status.ok())
+          return fail(std::move(status).error());
+      }
       int8_session.reset();
-      kept.clear();
+      stage = Stage::kSensitivity;
+      next = 0;
+      return Progress{"evaluate", total, total};
+    }
+    case Stage::kSensitivity: {
+      if (sensitivity && sensitivity->step())
+        return Progress{"sensitivity", static_cast<std::int64_t>(++next),
+                        static_cast<std::int64_t>(sensitivity->steps())};
+      if (!options.keep) kept.clear();
       stage = Stage::kDone;
-      return Progress{"done", total, total};
+      break;
     }
     case Stage::kDone:
       break;
@@ -934,6 +1133,7 @@ Result<Progress> QuantizeJob::Impl::step() {
 }
 
 Result<Progress> QuantizeJob::step() { return impl_->step(); }
+Status QuantizeJob::change(std::string_view options_json) { return impl_->change(options_json); }
 
 Model QuantizeJob::take_model() {
   Model model =
@@ -1056,6 +1256,27 @@ Json QuantizeJob::Impl::tensors_json() const {
   return out;
 }
 
+Json QuantizeJob::Impl::sensitivity_json() const {
+  if (!sensitivity) return nullptr;
+  const auto error = [](const ErrorSums& sums) {
+    return Json{{"sqnr", number(sums.sqnr())}, {"relativeRms", sums.relative_rms()}};
+  };
+  const auto time = [](const std::map<std::string, double>& times, const std::string& node) {
+    const auto found = times.find(node);
+    return found == times.end() ? 0.0 : found->second;
+  };
+  Json out = Json::array();
+  for (const LayerSensitivity& layer : sensitivity->layers()) {
+    out.push_back({{"node", layer.node},
+                   {"op", layer.op},
+                   {"alone", error(layer.alone)},
+                   {"sequence", error(layer.sequence)},
+                   {"floatMs", time(float_times, layer.node)},
+                   {"int8Ms", time(int8_times, layer.node)}});
+  }
+  return out;
+}
+
 std::string QuantizeJob::report_json() const {
   const Impl& impl = *impl_;
   if (!impl.quantized) return "{}";
@@ -1089,6 +1310,10 @@ std::string QuantizeJob::report_json() const {
                     : Json(nullptr);
   out["evaluatedSamples"] = impl.evaluated;
   out["latency"] = {{"floatMs", median(impl.float_ms)}, {"int8Ms", median(impl.int8_ms)}};
+  out["sensitivity"] = impl.sensitivity_json();
+  out["work"] = {{"calibrated", impl.calibrated},
+                 {"fitted", impl.fitted},
+                 {"nodesRun", impl.sensitivity ? impl.sensitivity->nodes_run() : 0}};
   return dump(out);
 }
 

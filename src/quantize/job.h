@@ -16,7 +16,7 @@
 namespace octavo::quantize {
 
 struct Progress {
-  std::string_view stage;  // "calibrate" | "quantize" | "evaluate" | "done"
+  std::string_view stage;  // "calibrate" | "quantize" | "evaluate" | "sensitivity" | "done"
   std::int64_t done = 0;
   std::int64_t total = 0;  // 0: unknown
 };
@@ -43,7 +43,9 @@ class QuantizeJob {
   //   observerOverrides: { [tensor]: observer },
   //   ranges: { [tensor]: [lowest, highest] }  known already: these are not searched for
   //   export: see parse_export_options; only checked, so that a mistake shows before the work
-  //   evaluateSamples: 8 }
+  //   evaluateSamples: 8,
+  //   sensitivity: false,   measure what each layer costs by itself, on the evaluated samples
+  //   keep: false }         keep what change() needs
   static Result<QuantizeJob> create(const Model& model, std::string_view options_json,
                                     const kernels::Policy& policy);
   QuantizeJob(QuantizeJob&&) noexcept;
@@ -72,6 +74,14 @@ class QuantizeJob {
   // Does a bounded piece of work (a few milliseconds to a layer).
   Result<Progress> step();
   bool sample_finished() const;
+
+  // Decides otherwise in a finished job that was made with `keep`: { exclude, observerOverrides,
+  // sensitivity }, each in the place of the one before. The job goes back to where that matters and
+  // has the result of a new one with these options, but only what depends on them is computed: a
+  // tensor's range is searched for where its observer is new (samples_wanted() says whether samples
+  // are needed for that; then feed all and end_samples(), otherwise step() at once), and a layer is
+  // fitted anew where something before it changed.
+  Status change(std::string_view options_json);
 
   Model take_model();               // the QDQ graph
   std::string report_json() const;  // see report.h

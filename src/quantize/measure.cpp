@@ -19,25 +19,36 @@ void to_reals(std::span<const std::byte> bytes, const std::optional<QuantParams>
     out[i] = scale * static_cast<float>(static_cast<std::int32_t>(codes[i]) - zero);
 }
 
-// Memory order -> row-major.
-std::vector<float> to_row_major(const std::vector<float>& values, const Shape& shape,
-                                Layout layout) {
-  if (layout == Layout::kRowMajor || shape.rank() < 3) return values;
+// [N, C, pixels] <-> [N, pixels, C].
+std::vector<float> swap_channels(std::span<const float> values, const Shape& shape, Layout layout,
+                                 bool to_rows) {
+  std::vector<float> out(values.begin(), values.end());
+  if (layout == Layout::kRowMajor || shape.rank() < 3) return out;
   const auto batch = static_cast<std::size_t>(shape[0]);
   const auto channels = static_cast<std::size_t>(shape[1]);
   const std::size_t pixels = values.size() / (batch * channels);
-  std::vector<float> out(values.size());
   for (std::size_t n = 0; n < batch; ++n) {
-    const float* from = values.data() + n * channels * pixels;
-    float* to = out.data() + n * channels * pixels;
+    const std::size_t first = n * channels * pixels;
     for (std::size_t p = 0; p < pixels; ++p) {
-      for (std::size_t c = 0; c < channels; ++c) to[c * pixels + p] = from[p * channels + c];
+      for (std::size_t c = 0; c < channels; ++c) {
+        const std::size_t row = first + c * pixels + p;
+        const std::size_t last = first + p * channels + c;
+        out[to_rows ? row : last] = values[to_rows ? last : row];
+      }
     }
   }
   return out;
 }
 
 }  // namespace
+
+std::vector<float> to_row_major(std::span<const float> values, const Shape& shape, Layout layout) {
+  return swap_channels(values, shape, layout, true);
+}
+std::vector<float> from_row_major(std::span<const float> values, const Shape& shape,
+                                  Layout layout) {
+  return swap_channels(values, shape, layout, false);
+}
 
 std::vector<float> read_unordered(const runtime::Session& session, ValueId id) {
   const Value& value = session.graph().value(id);

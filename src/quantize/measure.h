@@ -14,6 +14,10 @@
 
 namespace octavo::quantize {
 
+// A tensor of `shape` from a memory layout to row-major order, and back.
+std::vector<float> to_row_major(std::span<const float> values, const Shape& shape, Layout layout);
+std::vector<float> from_row_major(std::span<const float> values, const Shape& shape, Layout layout);
+
 // The value after run() as real numbers in row-major order: codes dequantized, layout undone. Empty
 // where the session does not keep it or it is no float or code.
 std::vector<float> read_real(const runtime::Session& session, ValueId id);

@@ -120,10 +120,20 @@ Status read_ranges(const OptionReader& options, JobOptions& out) {
 Result<JobOptions> parse_job_options(std::string_view json) {
   OCTAVO_TRY(const Json parsed, parse_options(json));
   const OptionReader options(parsed, "");
-  constexpr std::string_view kKeys[] = {"target",   "activation",     "weight",
-                                        "equalize", "biasCorrection", "batchNorm",
-                                        "exclude",  "inputShapes",    "observerOverrides",
-                                        "ranges",   "export",         "evaluateSamples"};
+  constexpr std::string_view kKeys[] = {"target",
+                                        "activation",
+                                        "weight",
+                                        "equalize",
+                                        "biasCorrection",
+                                        "batchNorm",
+                                        "exclude",
+                                        "inputShapes",
+                                        "observerOverrides",
+                                        "ranges",
+                                        "export",
+                                        "evaluateSamples",
+                                        "sensitivity",
+                                        "keep"};
   OCTAVO_CHECK_OK(options.check(kKeys));
   JobOptions out;
   OCTAVO_CHECK_OK(options.read("target", out.target, kTargets));
@@ -140,6 +150,8 @@ Result<JobOptions> parse_job_options(std::string_view json) {
   if (const Json* exporting = options.find("export"); exporting != nullptr)
     OCTAVO_CHECK_OK(parse_export_options(dump(*exporting)));
   OCTAVO_CHECK_OK(options.read("evaluateSamples", out.evaluate_samples, 0, 100000));
+  OCTAVO_CHECK_OK(options.read("sensitivity", out.sensitivity));
+  OCTAVO_CHECK_OK(options.read("keep", out.keep));
   out.qdq.float_head = out.own_structure();
   out.qdq.share_grids = out.own_structure();
   out.qdq.quantize_batch_norm = out.batch_norm == "auto" || out.batch_norm == "quantized";

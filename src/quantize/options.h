@@ -38,6 +38,9 @@ struct JobOptions {
   // Ranges that are known already, by tensor: these are not searched for.
   std::map<std::string, calib::Range> ranges;
   int evaluate_samples = 8;
+  // Neither changes the result, so effective_options has neither.
+  bool sensitivity = false;  // measure what each layer costs by itself
+  bool keep = false;         // what QuantizeJob::change needs
 
   const std::string& observer_of(const std::string& tensor) const {
     const auto found = observer_overrides.find(tensor);

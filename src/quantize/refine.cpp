@@ -10,6 +10,7 @@
 #include "kernels/moments/moments.h"
 #include "ops/op.h"
 #include "passes/qdq.h"
+#include "quantize/measure.h"
 
 namespace octavo::quantize {
 
@@ -103,14 +104,19 @@ struct Refinement::Impl {
   std::vector<std::size_t> last_use;        // by value: the node that reads it last
   std::size_t samples = 0;
   std::size_t next = 0;
+  Fits* fits = nullptr;
+  std::vector<std::uint64_t> prints;  // by value: a hash of what it depends on; only with `fits`
+  std::size_t fitted = 0;
 
+  std::uint64_t print_of(const Node& node);
   void refine(Node& node);
   void round_weights(const Patches& patches, const std::vector<float>& rows,
                      const std::vector<double>& input, const std::vector<float>& scale,
                      const Tensor& real, Tensor& codes) const;
-  void correct_bias(Node& node, Node& target, const Patches& patches,
-                    const std::vector<double>& input, const std::vector<float>& scale,
-                    const Tensor& real, const Tensor& codes);
+  std::vector<double> bias_shift(const Node& node, const Node& target, const Patches& patches,
+                                 const std::vector<double>& input, const std::vector<float>& scale,
+                                 const Tensor& real, const Tensor& codes) const;
+  void shift_bias(Node& node, Node& target, const std::vector<double>& shift);
   Status run(const Node& node);
 };
 
@@ -122,7 +128,7 @@ Refinement::~Refinement() = default;
 Result<Refinement> Refinement::create(const Graph& qdq, const Graph& reference,
                                       const WindowMeans& means,
                                       std::span<const std::vector<std::vector<std::byte>>> samples,
-                                      const RefineOptions& options) {
+                                      const RefineOptions& options, Fits* fits) {
   auto impl = std::make_unique<Impl>();
   impl->qdq = qdq;
   impl->reference = &reference;
@@ -130,6 +136,7 @@ Result<Refinement> Refinement::create(const Graph& qdq, const Graph& reference,
   impl->options = options;
   impl->lowered = qdq;
   impl->samples = samples.size();
+  impl->fits = fits;
   Graph& graph = impl->lowered;
   OCTAVO_CHECK_OK(passes::fix_shapes(graph, options.shapes));
   passes::PassContext ignored;
@@ -154,6 +161,7 @@ Result<Refinement> Refinement::create(const Graph& qdq, const Graph& reference,
 }
 
 std::size_t Refinement::nodes() const { return impl_->lowered.nodes.size(); }
+std::size_t Refinement::fitted() const { return impl_->fitted; }
 const Graph& Refinement::graph() const { return impl_->qdq; }
 
 Result<bool> Refinement::step() {
@@ -209,7 +217,38 @@ Status Refinement::Impl::run(const Node& node) {
   return ok_status();
 }
 
+// Of a node with the constants that it has before it is fitted. Its name stands for its attributes:
+// what lowering makes of them follows from the grids.
+std::uint64_t Refinement::Impl::print_of(const Node& node) {
+  std::uint64_t hash = fnv1a(std::as_bytes(std::span(node.name)));
+  const auto add = [&hash](const auto& values) {
+    hash = fnv1a(std::as_bytes(std::span(values)), hash);
+  };
+  const auto add_grid = [&](const Value& value) {
+    hash = (hash ^ static_cast<std::uint64_t>(value.dtype)) * kFnv1aSeed;
+    if (!value.quant) return;
+    add(value.quant->scale);
+    add(value.quant->zero_point);
+  };
+  prints.resize(lowered.values.size(), kFnv1aSeed);
+  for (const ValueId id : node.inputs) {
+    if (id == kNoValue) continue;
+    const Value& value = lowered.value(id);
+    add_grid(value);
+    if (value.constant) hash = fnv1a({value.constant->data(), value.constant->bytes()}, hash);
+    add(std::vector{prints[static_cast<std::size_t>(id)]});
+  }
+  for (const ValueId id : node.outputs) {
+    if (id != kNoValue) add_grid(lowered.value(id));
+  }
+  for (const ValueId id : node.outputs) {
+    if (id != kNoValue) prints[static_cast<std::size_t>(id)] = hash;
+  }
+  return hash;
+}
+
 void Refinement::Impl::refine(Node& node) {
+  const std::uint64_t print = fits == nullptr ? 0 : print_of(node);
   const auto patches = Patches::of(lowered, node);
   Node* target = find_node(qdq, node.name);
   const Node* original = find_node(*reference, node.name);
@@ -230,32 +269,44 @@ void Refinement::Impl::refine(Node& node) {
   std::vector<float> scale = params->scale;
   repeat_single(scale, patches->outputs());
 
-  std::vector<float> rows;
-  for (std::size_t s = 0; s < samples; ++s) {
-    const Tensor& tensor = memory[static_cast<std::size_t>(node.inputs[0])][s];
-    patches->append(lowered.value(node.inputs[0]), {tensor.data(), tensor.bytes()}, s, rows);
+  Fit fit;
+  if (fits != nullptr && fits->contains(print)) {
+    fit = fits->at(print);
+  } else {
+    std::vector<float> rows;
+    for (std::size_t s = 0; s < samples; ++s) {
+      const Tensor& tensor = memory[static_cast<std::size_t>(node.inputs[0])][s];
+      patches->append(lowered.value(node.inputs[0]), {tensor.data(), tensor.bytes()}, s, rows);
+    }
+    if (rows.empty()) return;  // no window, no mean
+    std::vector<double> input(patches->width(), 0.0);
+    for (std::size_t i = 0; i < rows.size(); ++i)
+      input[i % input.size()] += static_cast<double>(rows[i]);
+    for (double& mean : input)
+      mean *= static_cast<double>(input.size()) / static_cast<double>(rows.size());
+    if (options.rounding) {
+      fit.codes = Tensor::make(DType::kInt8, coded.constant->shape());
+      std::memcpy(fit.codes.mutable_data(), coded.constant->data(), fit.codes.bytes());
+      round_weights(*patches, rows, input, scale, *real, fit.codes);
+    }
+    if (options.bias)
+      fit.shift = bias_shift(node, *target, *patches, input, scale, *real,
+                             options.rounding ? fit.codes : *coded.constant);
+    ++fitted;
+    if (fits != nullptr) fits->emplace(print, fit);
   }
-  if (rows.empty()) return;  // no window, no mean
-  std::vector<double> input(patches->width(), 0.0);
-  for (std::size_t i = 0; i < rows.size(); ++i)
-    input[i % input.size()] += static_cast<double>(rows[i]);
-  for (double& mean : input)
-    mean *= static_cast<double>(input.size()) / static_cast<double>(rows.size());
 
   if (options.rounding) {
-    Tensor codes = Tensor::make(DType::kInt8, coded.constant->shape());
-    std::memcpy(codes.mutable_data(), coded.constant->data(), codes.bytes());
-    round_weights(*patches, rows, input, scale, *real, codes);
-    coded.constant = codes;
+    coded.constant = fit.codes;
     Value& running = lowered.value(node.inputs[1]);
     if (running.dtype == DType::kInt8) {
-      running.constant = codes;
+      running.constant = fit.codes;
     } else {
       const Result<std::vector<Tensor>> floats = ops::evaluate(qdq, dequantize);
       if (floats.ok()) running.constant = (*floats)[0];
     }
   }
-  if (options.bias) correct_bias(node, *target, *patches, input, scale, *real, *coded.constant);
+  if (!fit.shift.empty()) shift_bias(node, *target, fit.shift);
 }
 
 void Refinement::Impl::round_weights(const Patches& patches, const std::vector<float>& rows,
@@ -303,13 +354,15 @@ void Refinement::Impl::round_weights(const Patches& patches, const std::vector<f
   }
 }
 
-void Refinement::Impl::correct_bias(Node& node, Node& target, const Patches& patches,
-                                    const std::vector<double>& input,
-                                    const std::vector<float>& scale, const Tensor& real,
-                                    const Tensor& codes) {
+// What the mean of each output channel lacks; empty where that is not known, or there is no bias.
+std::vector<double> Refinement::Impl::bias_shift(const Node& node, const Node& target,
+                                                 const Patches& patches,
+                                                 const std::vector<double>& input,
+                                                 const std::vector<float>& scale,
+                                                 const Tensor& real, const Tensor& codes) const {
   const std::vector<double> wanted = means->of(node.name);
   if (wanted.size() != input.size() || target.input(2) == kNoValue || node.input(2) == kNoValue)
-    return;
+    return {};
   const std::size_t inner = patches.channels() / patches.groups();
   const std::size_t outputs = patches.outputs() / patches.groups();
   std::vector<double> shift(patches.outputs(), 0.0);
@@ -324,7 +377,10 @@ void Refinement::Impl::correct_bias(Node& node, Node& target, const Patches& pat
       }
     }
   }
+  return shift;
+}
 
+void Refinement::Impl::shift_bias(Node& node, Node& target, const std::vector<double>& shift) {
   Value& running = lowered.value(node.inputs[2]);
   const Uses uses(qdq);
   const auto producer = uses.producer_of(target.inputs[2]);

@@ -15,6 +15,7 @@
 //              Bias Correction", 2019, section 4.2), per channel.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <span>
@@ -52,6 +53,14 @@ class WindowMeans {
   std::vector<float> rows_;
 };
 
+// What a node was fitted to become. Its key (Refinement) is a hash of all that it depends on, so
+// that another graph of the same network finds what has not changed.
+struct Fit {
+  Tensor codes;               // of the weights; empty where rounding is off
+  std::vector<double> shift;  // of the bias, real numbers; empty where it is not corrected
+};
+using Fits = std::map<std::uint64_t, Fit>;
+
 struct RefineOptions {
   bool rounding = true;
   bool bias = true;
@@ -63,16 +72,18 @@ struct RefineOptions {
 class Refinement {
  public:
   // `qdq` is the quantized graph, `reference` the float one that it was made from; `samples` hold
-  // the bytes of every input, in the order of the graph's, and outlive this.
+  // the bytes of every input, in the order of the graph's, and outlive this. `fits`, where given,
+  // are used instead of fitting the same again, and added to.
   static Result<Refinement> create(const Graph& qdq, const Graph& reference,
                                    const WindowMeans& means,
                                    std::span<const std::vector<std::vector<std::byte>>> samples,
-                                   const RefineOptions& options);
+                                   const RefineOptions& options, Fits* fits = nullptr);
   Refinement(Refinement&&) noexcept;
   Refinement& operator=(Refinement&&) noexcept;
   ~Refinement();
 
   std::size_t nodes() const;
+  std::size_t fitted() const;  // nodes so far, without those that `fits` knew
   // Does one node; true while there is more to do.
   Result<bool> step();
   // The graph with its new weights and biases.

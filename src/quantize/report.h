@@ -21,5 +21,10 @@
 //   outputs: [{ name, sqnr, relativeRms }],
 //   top1Agreement: 0..1|null,
 //   evaluatedSamples,
-//   latency: { floatMs, int8Ms } }      medians over the evaluated samples
+//   latency: { floatMs, int8Ms },       medians over the evaluated samples
+//   sensitivity: [{ node, op,           where it was asked for: every int8 layer, graph order
+//     alone, sequence: { sqnr, relativeRms },   sensitivity.h, over the evaluated samples
+//     floatMs, int8Ms }]|null,          the node's time in either network
+//   work: { calibrated, fitted, nodesRun } }    tensors whose range was searched for, layers fitted
+//                                       anew, nodes that the sensitivity ran
 #pragma once

@@ -38,7 +38,7 @@ TEST_CASE("unknown options and bad values are refused with what is allowed") {
   const Case cases[] = {
       {R"({"activations": {}})", "option 'activations'",
        "Allowed: target, activation, weight, equalize, biasCorrection, batchNorm, exclude, "
-       "inputShapes, observerOverrides, ranges, export, evaluateSamples."},
+       "inputShapes, observerOverrides, ranges, export, evaluateSamples, sensitivity, keep."},
       {R"({"activation": {"observer": "entropi"}})", "option 'activation.observer'",
        "Use one of: minmax, movingAverage, histogram, percentile, mse, entropy, auto."},
       {R"({"activation": {"bins": 5}})", "option 'activation.bins'",
