@@ -88,8 +88,8 @@ class FormChange {
     value.quant = shifted(*value.quant, form_);
     if (value.constant) value.constant = shifted(*value.constant, form_);
     const QuantParams params = *value.quant;
-    note_shift(id);
     for (Node& node : graph_.nodes) {
+      if (contains(node.outputs, id)) note_shift(node);
       const bool made_here = is_quantize(node) && node.outputs[0] == id;
       const bool read_here = is_dequantize(node) && node.inputs[0] == id;
       if (made_here || read_here) follow(node, params);
@@ -97,16 +97,9 @@ class FormChange {
     return 1;
   }
 
-  // Tells the node that makes the value, where it asks.
-  void note_shift(ValueId id) {
-    for (Node& node : graph_.nodes) {
-      if (!contains(node.outputs, id)) continue;
-      const ops::OpDef* op = ops::find_op(node);
-      if (op == nullptr || std::ranges::find(op->attrs, ops::kFormShift.name,
-                                             &ops::AttrDef::name) == op->attrs.end())
-        continue;
-      node.attrs.set(std::string(ops::kFormShift.name), std::int64_t{shift_to(form_)});
-    }
+  // For operators whose rounding depends on it.
+  void note_shift(Node& maker) {
+    maker.attrs.set(std::string(ops::kFormShift.name), std::int64_t{shift_to(form_)});
   }
 
   ValueId copy_of(ValueId id, std::string_view suffix, DType dtype,
@@ -173,13 +166,14 @@ class FormChange {
     for (Node& node : graph_.nodes) {
       if (is_quantize(node) && node.outputs[0] == id) follow(node, params);
       for (ValueId& output : node.outputs) {
-        if (output == id) output = inside;
+        if (output != id) continue;
+        output = inside;
+        note_shift(node);
       }
       for (ValueId& input : node.inputs) {
         if (input == id && !is_dequantize(node)) input = inside;
       }
     }
-    note_shift(inside);
     bridge(inside, id);
     return 1;
   }

@@ -98,7 +98,8 @@ TEST_CASE("the report shows channels before and after, and known ranges equalize
       const auto [low, high] = std::minmax_element(largest.begin(), largest.end());
       return *high / *low;
     };
-    // A channel of the residual sum may move by a power of two as well: random weights differ between C++ libraries.
+    // A channel of the residual sum may move by a power of two as well: random weights differ
+    // between C++ libraries.
     if (spread("before") > 1000) ++uneven;
     CHECK(spread("after") < 64);
   }
