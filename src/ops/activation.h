@@ -18,11 +18,11 @@ inline constexpr AttrDef kActivationAttrs[] = {{"octavo_activation", AttrType::k
                                                {"octavo_max", AttrType::kFloat}};
 
 // What a session's byte form has added to the codes of a node's result (128 or -128). Operators
-// that round with the zero point inside declare it: their ties fall where the file's own codes put
-// them.
-inline constexpr AttrDef kFormShift{"octavo_form_shift", AttrType::kInt};
+// that round with the zero point inside ask for it: their ties fall where the file's own codes put
+// them. No row declares it, so a file that names it is refused.
+inline constexpr std::string_view kFormShift = "octavo_form_shift";
 inline std::int32_t form_shift(const Attrs& attrs) {
-  return static_cast<std::int32_t>(attrs.get_int(std::string(kFormShift.name), 0));
+  return static_cast<std::int32_t>(attrs.get_int(std::string(kFormShift), 0));
 }
 
 struct RealBounds {

@@ -405,8 +405,6 @@ Result<Step> prepare_binary(const PrepareContext& context) {
 
 constexpr AttrDef kAddAttrs[] = {kActivationAttrs[0], kActivationAttrs[1], kActivationAttrs[2]};
 
-constexpr AttrDef kMulAttrs[] = {kFormShift};
-
 bool two_inputs(const Graph&, const Node& node) { return node.inputs.size() == 2; }
 
 constexpr std::array kDefs{
@@ -454,8 +452,20 @@ constexpr std::array kDefs{
           prepare_binary,
           nullptr,
           ""},
-    OpDef{"Mul", "", 14, 2, 2, 1, 1, kMulAttrs, LayoutRule::kFollow, QuantRule::kCompute,
-          infer_binary, prepare_binary, nullptr, "broadcasting"},
+    OpDef{"Mul",
+          "",
+          14,
+          2,
+          2,
+          1,
+          1,
+          {},
+          LayoutRule::kFollow,
+          QuantRule::kCompute,
+          infer_binary,
+          prepare_binary,
+          nullptr,
+          "broadcasting"},
     OpDef{"PRelu",
           "",
           16,

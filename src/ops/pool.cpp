@@ -255,8 +255,7 @@ constexpr AttrDef kAverageAttrs[] = {kWindowAttrs[0],
                                      kWindowAttrs[4],
                                      {"ceil_mode", AttrType::kInt},
                                      {"count_include_pad", AttrType::kInt},
-                                     {kClippedWindow, AttrType::kInt},
-                                     kFormShift};
+                                     {kClippedWindow, AttrType::kInt}};
 
 constexpr std::array kDefs{
     OpDef{"AveragePool", "", 11, 1, 1, 1, 1, kAverageAttrs, LayoutRule::kChannelsLast,

@@ -99,7 +99,7 @@ class FormChange {
 
   // For operators whose rounding depends on it.
   void note_shift(Node& maker) {
-    maker.attrs.set(std::string(ops::kFormShift.name), std::int64_t{shift_to(form_)});
+    maker.attrs.set(std::string(ops::kFormShift), std::int64_t{shift_to(form_)});
   }
 
   ValueId copy_of(ValueId id, std::string_view suffix, DType dtype,
