@@ -56,10 +56,12 @@ export interface QuantizeOptions {
   /** How toONNX() without options writes the result. */
   export?: ExportOptions;
   /**
-   * Does what an earlier quantization did, to the byte; no other option but `evaluation`, `total` and `signal` may be given then. Where weights were
+   * Does what an earlier quantization did, to the byte; no other option but `evaluation`, `memoryLimit`, `total` and `signal` may be given then. Where weights were
    * fitted (`recipe.samples.fitted`) the samples have to begin with the same ones, otherwise none is needed.
    */
   recipe?: Recipe;
+  /** Upper bound in bytes for what the job's sessions, kept samples and fitting take together; LIMIT_EXCEEDED above it. 0 (default) is none. */
+  memoryLimit?: number;
   /** How many samples there will be, for the progress; taken from arrays by itself. */
   total?: number;
   signal?: AbortSignal;
@@ -73,8 +75,8 @@ export interface QuantizeResult {
   recipe: Recipe;
 }
 
-const besideRecipe = ['recipe', 'evaluation', 'total', 'signal'] as const satisfies (keyof QuantizeOptions)[];
-const notForTheEngine = [...besideRecipe, 'image'] as const satisfies (keyof QuantizeOptions)[];
+const besideRecipe = ['recipe', 'evaluation', 'memoryLimit', 'total', 'signal'] as const satisfies (keyof QuantizeOptions)[];
+const notForTheEngine = ['recipe', 'evaluation', 'total', 'signal', 'image'] as const satisfies (keyof QuantizeOptions)[];
 
 /** The options of a recipe, with those that do not change the result. @throws OctavoError INVALID_OPTION */
 function optionsOf(recipe: Recipe, given: QuantizeOptions): QuantizeOptions {

@@ -212,6 +212,28 @@ struct QuantizeJob::Impl {
     return error;
   }
 
+  // Sessions and kept samples.
+  std::size_t held_bytes() const {
+    std::size_t sum = kept_bytes;
+    for (const auto* session : {&float_session, &float_kept, &int8_kept, &int8_session}) {
+      if (*session) sum += (*session)->arena_bytes() + (*session)->weight_bytes();
+    }
+    return sum;
+  }
+  // What the next piece may take; 0: anything.
+  std::size_t memory_left() const {
+    const std::size_t held = held_bytes();
+    if (options.memory_limit == 0) return 0;
+    return held < options.memory_limit ? options.memory_limit - held : 1;
+  }
+  // An error of what was to be made within memory_left().
+  Error with_memory(Error error) const {
+    if (options.memory_limit != 0 && error.code == Code::kLimitExceeded)
+      error.what += text(" Of memoryLimit = ", options.memory_limit, " the job holds ",
+                         held_bytes(), " already.");
+    return error;
+  }
+
   // How many of the first samples are kept.
   std::int64_t to_keep() const {
     return std::max<std::int64_t>(options.evaluate_samples,
@@ -298,8 +320,10 @@ Status QuantizeJob::Impl::open_float_session() {
   OCTAVO_CHECK_OK(passes::prepare_for_session(fixed, {}, ignored));
   runtime::SessionOptions session_options;
   session_options.policy = policy;
-  OCTAVO_TRY(runtime::Session session, runtime::Session::create(std::move(fixed), session_options));
-  float_session.emplace(std::move(session));
+  session_options.memory_limit = memory_left();
+  Result<runtime::Session> session = runtime::Session::create(std::move(fixed), session_options);
+  if (!session.ok()) return with_memory(std::move(session).error());
+  float_session.emplace(std::move(*session));
   watch();
   return ok_status();
 }
@@ -457,6 +481,14 @@ Status QuantizeJob::begin_sample() {
   const bool keep = static_cast<std::int64_t>(impl.kept.size()) < impl.to_keep() &&
                     impl.kept_bytes + bytes <= kKeptBytes;
   if (keep && static_cast<std::int64_t>(impl.kept.size()) == impl.samples) {
+    if (const std::size_t left = impl.memory_left(); left != 0 && bytes > left) {
+      return impl.fail(
+          impl.with_memory({Code::kLimitExceeded,
+                            text("Keeping sample ", impl.samples + 1, " takes ", bytes, " bytes."),
+                            "",
+                            "Raise memoryLimit.",
+                            {}}));
+    }
     for (std::size_t i = 0; i < graph.inputs.size(); ++i) {
       const auto from = impl.float_session->input(i);
       inputs.emplace_back(from.begin(), from.end());
@@ -539,9 +571,11 @@ Status QuantizeJob::Impl::start_refinement() {
   if (options.fits() && kept.size() >= enough) fitted_samples = kCorrectionSamples;
   if ((!refine.rounding && !refine.bias) || kept.size() < enough) return ok_status();
   if (!means) means.emplace(Graph());
-  OCTAVO_TRY(Refinement made,
-             Refinement::create(*quantized, graph, *means, std::span(kept).first(enough), refine));
-  refinement.emplace(std::move(made));
+  refine.memory_limit = memory_left();
+  Result<Refinement> made =
+      Refinement::create(*quantized, graph, *means, std::span(kept).first(enough), refine);
+  if (!made.ok()) return with_memory(std::move(made).error());
+  refinement.emplace(std::move(*made));
   refined_nodes = refinement->nodes();
   return ok_status();
 }
@@ -582,23 +616,25 @@ Status QuantizeJob::Impl::prepare_next() {
   const Model int8 = Model::from_graph(*quantized);
   runtime::SessionOptions session_options;
   session_options.policy = policy;
+  session_options.memory_limit = memory_left();
   if (next == 0) {
     if (const auto bytes = int8.to_onnx({}); bytes.ok()) int8_bytes = bytes->size();
     if (float_bytes == 0) {
       if (const auto bytes = Model::from_graph(normalized).to_onnx({}); bytes.ok())
         float_bytes = bytes->size();
     }
-    OCTAVO_TRY(runtime::Session session,
-               create_session(int8, options.input_shapes, session_options, &lowering_notes));
-    int8_session.emplace(std::move(session));
+    Result<runtime::Session> session =
+        create_session(int8, options.input_shapes, session_options, &lowering_notes);
+    if (!session.ok()) return with_memory(std::move(session).error());
+    int8_session.emplace(std::move(*session));
     return ok_status();
   }
   if (kept.empty()) return ok_status();
   session_options.keep_values = true;
   const Model source = next == 1 ? Model::from_graph(graph) : int8;
-  OCTAVO_TRY(runtime::Session session,
-             create_session(source, options.input_shapes, session_options));
-  (next == 1 ? float_kept : int8_kept).emplace(std::move(session));
+  Result<runtime::Session> session = create_session(source, options.input_shapes, session_options);
+  if (!session.ok()) return with_memory(std::move(session).error());
+  (next == 1 ? float_kept : int8_kept).emplace(std::move(*session));
   for (Watched& tensor : watched)
     (next == 1 ? tensor.in_float : tensor.in_int8) =
         find_tensor((next == 1 ? float_kept : int8_kept)->graph(), tensor.name);
@@ -725,7 +761,11 @@ Result<Progress> QuantizeJob::Impl::step() {
         refinement.reset();
       }
       measure_weights();
-      kept.resize(std::min(kept.size(), static_cast<std::size_t>(options.evaluate_samples)));
+      if (const auto wanted = static_cast<std::size_t>(options.evaluate_samples);
+          kept.size() > wanted) {
+        kept_bytes = kept_bytes / kept.size() * wanted;
+        kept.resize(wanted);
+      }
       stage = Stage::kPrepare;
       next = 0;
       return Progress{"quantize", quantize_total() - 4, quantize_total()};

@@ -40,7 +40,9 @@ class QuantizeJob {
   //   observerOverrides: { [tensor]: observer },
   //   ranges: { [tensor]: [lowest, highest] }  known already: these are not searched for
   //   export: see parse_export_options; only checked, so that a mistake shows before the work
-  //   evaluateSamples: 8 }
+  //   evaluateSamples: 8,
+  //   memoryLimit: bytes that sessions, kept samples and fitting may take together; 0: no limit.
+  //     LIMIT_EXCEEDED above it, before they are taken }
   static Result<QuantizeJob> create(const Model& model, std::string_view options_json,
                                     const kernels::Policy& policy);
   QuantizeJob(QuantizeJob&&) noexcept;

@@ -1,6 +1,7 @@
 #include "quantize/options.h"
 
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "ops/op.h"
@@ -113,10 +114,10 @@ Status read_ranges(const OptionReader& options, JobOptions& out) {
 Result<JobOptions> parse_job_options(std::string_view json) {
   OCTAVO_TRY(const Json parsed, parse_options(json));
   const OptionReader options(parsed, "");
-  constexpr std::string_view kKeys[] = {"target",   "activation",     "weight",
-                                        "equalize", "biasCorrection", "batchNorm",
-                                        "exclude",  "inputShapes",    "observerOverrides",
-                                        "ranges",   "export",         "evaluateSamples"};
+  constexpr std::string_view kKeys[] = {
+      "target",    "activation",      "weight",      "equalize",          "biasCorrection",
+      "batchNorm", "exclude",         "inputShapes", "observerOverrides", "ranges",
+      "export",    "evaluateSamples", "memoryLimit"};
   OCTAVO_CHECK_OK(options.check(kKeys));
   JobOptions out;
   OCTAVO_CHECK_OK(options.read("target", out.target, kTargets));
@@ -133,6 +134,11 @@ Result<JobOptions> parse_job_options(std::string_view json) {
   if (const Json* exporting = options.find("export"); exporting != nullptr)
     OCTAVO_CHECK_OK(parse_export_options(dump(*exporting)));
   OCTAVO_CHECK_OK(options.read("evaluateSamples", out.evaluate_samples, 0, 100000));
+  double memory_limit = 0;
+  OCTAVO_CHECK_OK(options.read("memoryLimit", memory_limit, 0, 0x1p53));
+  // More than can be addressed is no limit.
+  if (memory_limit < static_cast<double>(std::numeric_limits<std::size_t>::max()))
+    out.memory_limit = static_cast<std::size_t>(std::ceil(memory_limit));
   out.qdq.float_head = out.own_structure();
   out.qdq.share_grids = out.own_structure();
   out.qdq.quantize_batch_norm = out.batch_norm == "auto" || out.batch_norm == "quantized";

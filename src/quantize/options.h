@@ -1,6 +1,7 @@
 // What a QuantizeJob was asked to do.
 #pragma once
 
+#include <cstddef>
 #include <map>
 #include <string>
 #include <string_view>
@@ -38,6 +39,8 @@ struct JobOptions {
   // Ranges that are known already, by tensor: these are not searched for.
   std::map<std::string, calib::Range> ranges;
   int evaluate_samples = 8;
+  // Upper bound in bytes for sessions, kept samples and what is fitted on them; 0: none.
+  std::size_t memory_limit = 0;
 
   const std::string& observer_of(const std::string& tensor) const {
     const auto found = observer_overrides.find(tensor);
