@@ -2,10 +2,11 @@
 //
 // Each target runs N minutes (5) on one core. What is found is kept below build/fuzz/found, to be given to the program again; new
 // inputs stay in build/fuzz/corpus, where the next run goes on. --corpus names a folder of more .onnx files to begin with. The target
-// damage, which runs only when it is named, is no fuzzer: it tries every truncation and every change of a byte of three small models.
+// damage, which runs only when it is named, is no fuzzer: it tries every truncation and every change of a byte of three small models,
+// and every truncation of the files of --corpus, small ones first.
 
 import { copyFileSync, existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
-import { basename, join, resolve } from 'node:path';
+import { basename, join, relative, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { writeCorpus } from '../tests/fuzz/corpus.mjs';
 import { ninja } from './build.mjs';
@@ -18,12 +19,16 @@ const damaged = ['float', 'qdq_quint8', 'qoperator_qint8'].map((name) => inRoot(
 /** Without the stacks of allocations, and with memory kept rather than given back and taken again: a third of the time of an input. */
 const sanitizerOptions = 'malloc_context_size=0:quarantine_size_mb=2:max_malloc_fill_size=0:allocator_release_to_os_interval_ms=-1';
 
-/** The small .onnx files below a folder, each under a name of its own. */
+/** The .onnx files below a folder. */
+const modelsBelow = (folder) =>
+  readdirSync(folder, { recursive: true })
+    .filter((name) => name.endsWith('.onnx'))
+    .map((name) => join(folder, name));
+
+/** The small ones of them, copied each under a name of its own. */
 function copyModels(from, to) {
-  for (const file of readdirSync(from, { recursive: true }).filter((name) => name.endsWith('.onnx'))) {
-    if (statSync(join(from, file)).size <= Math.max(...Object.values(largest)))
-      copyFileSync(join(from, file), join(to, file.replaceAll('/', '-')));
-  }
+  for (const file of modelsBelow(from))
+    if (statSync(file).size <= Math.max(...Object.values(largest))) copyFileSync(file, join(to, relative(from, file).replaceAll('/', '-')));
 }
 
 /** Runs a target; { executions, coverage, found: files }. */
@@ -58,9 +63,10 @@ async function fuzz(target, minutes, seeds) {
 }
 
 /** What becomes of each damaged file, a line a model; whether all is well. */
-async function damage() {
-  const { code, output } = await run([inRoot('build/fuzz/fuzz_damage'), ...damaged]);
-  console.log(output.trimEnd());
+async function damage(models) {
+  const size = (file) => statSync(file).size;
+  const cut = models ? modelsBelow(models).sort((a, b) => size(a) - size(b)) : [];
+  const { code } = await run([inRoot('build/fuzz/fuzz_damage'), ...damaged, '--cut', ...cut], { show: true });
   return code === 0;
 }
 
@@ -80,7 +86,7 @@ async function main() {
   if (values.corpus) copyModels(resolve(values.corpus), seeds);
   for (const target of chosen) {
     if (target === 'damage') {
-      if (!(await damage())) process.exitCode = 1;
+      if (!(await damage(values.corpus && resolve(values.corpus)))) process.exitCode = 1;
       continue;
     }
     const { failed, executions, coverage, found } = await fuzz(target, minutes, seeds);

@@ -69,10 +69,12 @@ export interface QuantizeOptions {
   /** How toONNX() without options writes the result. */
   export?: ExportOptions;
   /**
-   * Does what an earlier quantization did, to the byte; no other option but `evaluation`, `total` and `signal` may be given then. Where weights were
+   * Does what an earlier quantization did, to the byte; no other option but `evaluation`, `memoryLimit`, `total` and `signal` may be given then. Where weights were
    * fitted (`recipe.samples.fitted`) the samples have to begin with the same ones, otherwise none is needed.
    */
   recipe?: Recipe;
+  /** Upper bound in bytes for what the job's sessions, kept samples and fitting take together; LIMIT_EXCEEDED above it. 0 (default) is none. */
+  memoryLimit?: number;
   /** How many samples there will be, for the progress; taken from arrays by itself. */
   total?: number;
   signal?: AbortSignal;
@@ -98,7 +100,7 @@ export interface QuantizeResult {
 /** What can be decided otherwise about a quantization: each takes the place of the option of that name. */
 export type Decisions = Pick<QuantizeOptions, 'exclude' | 'observerOverrides' | 'sensitivity'>;
 
-const besideRecipe = ['recipe', 'evaluation', 'total', 'signal', 'sensitivity', 'keep'] as const satisfies (keyof QuantizeOptions)[];
+const besideRecipe = ['recipe', 'evaluation', 'memoryLimit', 'total', 'signal', 'sensitivity', 'keep'] as const satisfies (keyof QuantizeOptions)[];
 const notForTheEngine = ['recipe', 'evaluation', 'total', 'signal', 'image', 'budget'] as const satisfies (keyof QuantizeOptions)[];
 
 /** The options of a recipe, with those that do not change the result. @throws OctavoError INVALID_OPTION */

@@ -278,6 +278,28 @@ struct QuantizeJob::Impl {
     return error;
   }
 
+  // Sessions and kept samples.
+  std::size_t held_bytes() const {
+    std::size_t sum = kept_bytes;
+    for (const auto* session : {&float_session, &whole, &float_kept, &int8_kept, &int8_session}) {
+      if (*session) sum += (*session)->arena_bytes() + (*session)->weight_bytes();
+    }
+    return sum;
+  }
+  // What the next piece may take; 0: anything.
+  std::size_t memory_left() const {
+    const std::size_t held = held_bytes();
+    if (options.memory_limit == 0) return 0;
+    return held < options.memory_limit ? options.memory_limit - held : 1;
+  }
+  // An error of what was to be made within memory_left().
+  Error with_memory(Error error) const {
+    if (options.memory_limit != 0 && error.code == Code::kLimitExceeded)
+      error.what += text(" Of memoryLimit = ", options.memory_limit, " the job holds ",
+                         held_bytes(), " already.");
+    return error;
+  }
+
   // How many of the first samples are kept.
   std::int64_t to_keep() const {
     return std::max<std::int64_t>(options.evaluate_samples,
@@ -365,7 +387,10 @@ Result<runtime::Session> QuantizeJob::Impl::float_session_of(Graph part) const {
   OCTAVO_CHECK_OK(passes::prepare_for_session(part, {}, ignored));
   runtime::SessionOptions session_options;
   session_options.policy = policy;
-  return runtime::Session::create(std::move(part), session_options);
+  session_options.memory_limit = memory_left();
+  Result<runtime::Session> session = runtime::Session::create(std::move(part), session_options);
+  if (!session.ok()) return with_memory(std::move(session).error());
+  return session;
 }
 
 Status QuantizeJob::Impl::open_float_session() {
@@ -785,6 +810,14 @@ Status QuantizeJob::begin_sample() {
       static_cast<std::int64_t>(impl.kept.size()) < impl.to_keep() &&
       impl.kept_bytes + bytes <= kKeptBytes) {
     if (impl.options.fits() && impl.samples < kCorrectionSamples) impl.fitting = impl.kept.size();
+    if (const std::size_t left = impl.memory_left(); left != 0 && bytes > left) {
+      return impl.fail(
+          impl.with_memory({Code::kLimitExceeded,
+                            text("Keeping sample ", impl.samples + 1, " takes ", bytes, " bytes."),
+                            "",
+                            "Raise memoryLimit.",
+                            {}}));
+    }
     SampleBytes& sample = impl.kept.emplace_back();
     for (std::size_t i = 0; i < inputs; ++i) {
       const auto from = impl.float_session->input(i);
@@ -875,10 +908,12 @@ Status QuantizeJob::Impl::start_refinement() {
   if (options.fits() && kept.size() >= enough) fitted_samples = kCorrectionSamples;
   if ((!refine.rounding && !refine.bias) || kept.size() < enough) return ok_status();
   if (!means) means.emplace(Graph());
-  OCTAVO_TRY(Refinement made,
-             Refinement::create(*quantized, graph, *means, std::span(kept).first(enough), refine,
-                                options.keep ? &fits : nullptr));
-  refinement.emplace(std::move(made));
+  refine.memory_limit = memory_left();
+  Result<Refinement> made =
+      Refinement::create(*quantized, graph, *means, std::span(kept).first(enough), refine,
+                         options.keep ? &fits : nullptr);
+  if (!made.ok()) return with_memory(std::move(made).error());
+  refinement.emplace(std::move(*made));
   refined_nodes = refinement->nodes();
   return ok_status();
 }
@@ -919,23 +954,25 @@ Status QuantizeJob::Impl::prepare_next() {
   const Model int8 = Model::from_graph(*quantized);
   runtime::SessionOptions session_options;
   session_options.policy = policy;
+  session_options.memory_limit = memory_left();
   if (next == 0) {
     if (const auto bytes = int8.to_onnx({}); bytes.ok()) int8_bytes = bytes->size();
     if (float_bytes == 0) {
       if (const auto bytes = Model::from_graph(normalized).to_onnx({}); bytes.ok())
         float_bytes = bytes->size();
     }
-    OCTAVO_TRY(runtime::Session session,
-               create_session(int8, options.input_shapes, session_options, &lowering_notes));
-    int8_session.emplace(std::move(session));
+    Result<runtime::Session> session =
+        create_session(int8, options.input_shapes, session_options, &lowering_notes);
+    if (!session.ok()) return with_memory(std::move(session).error());
+    int8_session.emplace(std::move(*session));
     return ok_status();
   }
   if (to_evaluate() == 0) return ok_status();
   session_options.keep_values = true;
   const Model source = next == 1 ? Model::from_graph(graph) : int8;
-  OCTAVO_TRY(runtime::Session session,
-             create_session(source, options.input_shapes, session_options));
-  (next == 1 ? float_kept : int8_kept).emplace(std::move(session));
+  Result<runtime::Session> session = create_session(source, options.input_shapes, session_options);
+  if (!session.ok()) return with_memory(std::move(session).error());
+  (next == 1 ? float_kept : int8_kept).emplace(std::move(*session));
   for (Watched& tensor : watched)
     (next == 1 ? tensor.in_float : tensor.in_int8) =
         find_tensor((next == 1 ? float_kept : int8_kept)->graph(), tensor.name);
@@ -1088,7 +1125,10 @@ Result<Progress> QuantizeJob::Impl::step() {
         refinement.reset();
       }
       measure_weights();
-      if (!options.keep) kept.resize(to_evaluate());
+      if (const std::size_t wanted = to_evaluate(); !options.keep && kept.size() > wanted) {
+        kept_bytes = kept_bytes / kept.size() * wanted;
+        kept.resize(wanted);
+      }
       stage = Stage::kPrepare;
       next = 0;
       return Progress{"quantize", quantize_total() - 4, quantize_total()};

@@ -45,7 +45,9 @@ class QuantizeJob {
   //   export: see parse_export_options; only checked, so that a mistake shows before the work
   //   evaluateSamples: 8,
   //   sensitivity: false,   measure what each layer costs by itself, on the evaluated samples
-  //   keep: false }         keep what change() needs
+  //   keep: false,          keep what change() needs
+  //   memoryLimit: bytes that sessions, kept samples and fitting may take together; 0: no limit.
+  //     LIMIT_EXCEEDED above it, before they are taken }
   static Result<QuantizeJob> create(const Model& model, std::string_view options_json,
                                     const kernels::Policy& policy);
   QuantizeJob(QuantizeJob&&) noexcept;

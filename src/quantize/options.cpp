@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "ops/op.h"
@@ -120,20 +121,11 @@ Status read_ranges(const OptionReader& options, JobOptions& out) {
 Result<JobOptions> parse_job_options(std::string_view json) {
   OCTAVO_TRY(const Json parsed, parse_options(json));
   const OptionReader options(parsed, "");
-  constexpr std::string_view kKeys[] = {"target",
-                                        "activation",
-                                        "weight",
-                                        "equalize",
-                                        "biasCorrection",
-                                        "batchNorm",
-                                        "exclude",
-                                        "inputShapes",
-                                        "observerOverrides",
-                                        "ranges",
-                                        "export",
-                                        "evaluateSamples",
-                                        "sensitivity",
-                                        "keep"};
+  constexpr std::string_view kKeys[] = {"target",      "activation",     "weight",
+                                        "equalize",    "biasCorrection", "batchNorm",
+                                        "exclude",     "inputShapes",    "observerOverrides",
+                                        "ranges",      "export",         "evaluateSamples",
+                                        "sensitivity", "keep",           "memoryLimit"};
   OCTAVO_CHECK_OK(options.check(kKeys));
   JobOptions out;
   OCTAVO_CHECK_OK(options.read("target", out.target, kTargets));
@@ -152,6 +144,11 @@ Result<JobOptions> parse_job_options(std::string_view json) {
   OCTAVO_CHECK_OK(options.read("evaluateSamples", out.evaluate_samples, 0, 100000));
   OCTAVO_CHECK_OK(options.read("sensitivity", out.sensitivity));
   OCTAVO_CHECK_OK(options.read("keep", out.keep));
+  double memory_limit = 0;
+  OCTAVO_CHECK_OK(options.read("memoryLimit", memory_limit, 0, 0x1p53));
+  // More than can be addressed is no limit.
+  if (memory_limit < static_cast<double>(std::numeric_limits<std::size_t>::max()))
+    out.memory_limit = static_cast<std::size_t>(std::ceil(memory_limit));
   out.qdq.float_head = out.own_structure();
   out.qdq.share_grids = out.own_structure();
   out.qdq.quantize_batch_norm = out.batch_norm == "auto" || out.batch_norm == "quantized";

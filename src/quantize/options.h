@@ -1,6 +1,7 @@
 // What a QuantizeJob was asked to do.
 #pragma once
 
+#include <cstddef>
 #include <map>
 #include <string>
 #include <string_view>
@@ -41,6 +42,8 @@ struct JobOptions {
   // Neither changes the result, so effective_options has neither.
   bool sensitivity = false;  // measure what each layer costs by itself
   bool keep = false;         // what QuantizeJob::change needs
+  // Upper bound in bytes for sessions, kept samples and what is fitted on them; 0: none.
+  std::size_t memory_limit = 0;
 
   const std::string& observer_of(const std::string& tensor) const {
     const auto found = observer_overrides.find(tensor);

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/repeat.h"
+#include "base/text.h"
 #include "kernels/moments/moments.h"
 #include "ops/op.h"
 #include "passes/qdq.h"
@@ -109,6 +110,7 @@ struct Refinement::Impl {
   std::size_t fitted = 0;
 
   std::uint64_t print_of(const Node& node);
+  std::uint64_t peak_bytes() const;
   void refine(Node& node);
   void round_weights(const Patches& patches, const std::vector<float>& rows,
                      const std::vector<double>& input, const std::vector<float>& scale,
@@ -148,6 +150,18 @@ Result<Refinement> Refinement::create(const Graph& qdq, const Graph& reference,
       if (id != kNoValue) impl->last_use[static_cast<std::size_t>(id)] = i;
     }
   }
+  if (options.memory_limit != 0) {
+    const std::uint64_t needed = impl->peak_bytes();
+    if (needed > options.memory_limit) {
+      return Error{
+          Code::kLimitExceeded,
+          text("Fitting weights to ", samples.size(), " samples takes ", needed, " bytes."),
+          "",
+          "Raise memoryLimit, or fit nothing: weight.rounding = 'nearest' and "
+          "biasCorrection = false.",
+          {}};
+    }
+  }
   for (std::size_t k = 0; k < graph.inputs.size(); ++k) {
     const Value& value = graph.value(graph.inputs[k]);
     for (const auto& sample : samples) {
@@ -158,6 +172,42 @@ Result<Refinement> Refinement::create(const Graph& qdq, const Graph& reference,
     }
   }
   return Refinement(std::move(impl));
+}
+
+// What step() holds at most: values from where they are made to where they are read last, and a
+// node's windows, as they are and centred, with their moments.
+std::uint64_t Refinement::Impl::peak_bytes() const {
+  std::vector<std::uint64_t> held(lowered.values.size(), 0);
+  std::uint64_t sum = 0;
+  std::uint64_t peak = 0;
+  const auto set = [&](ValueId id, bool alive) {
+    if (id == kNoValue || lowered.value(id).is_constant()) return;
+    const Value& value = lowered.value(id);
+    std::uint64_t& bytes = held[static_cast<std::size_t>(id)];
+    sum -= bytes;
+    bytes = alive ? static_cast<std::uint64_t>(value.shape->elements()) * dtype_size(value.dtype) *
+                        samples
+                  : 0;
+    sum += bytes;
+  };
+  for (const ValueId id : lowered.inputs) set(id, true);
+  for (std::size_t i = 0; i < lowered.nodes.size(); ++i) {
+    const Node& node = lowered.nodes[i];
+    for (const ValueId id : node.outputs) set(id, true);
+    std::uint64_t windows = 0;
+    if (const auto patches = Patches::of(lowered, node)) {
+      const std::uint64_t moments = std::min(patches->width(), kWidest);
+      windows =
+          (2 * samples * patches->sampled() * patches->width() + moments * moments) * sizeof(float);
+    }
+    peak = std::max(peak, sum + windows);
+    for (const auto* ids : {&node.inputs, &node.outputs}) {
+      for (const ValueId id : *ids) {
+        if (id != kNoValue && last_use[static_cast<std::size_t>(id)] <= i) set(id, false);
+      }
+    }
+  }
+  return peak;
 }
 
 std::size_t Refinement::nodes() const { return impl_->lowered.nodes.size(); }

@@ -15,6 +15,7 @@
 //              Bias Correction", 2019, section 4.2), per channel.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -67,13 +68,16 @@ struct RefineOptions {
   int largest_code = 127;
   kernels::Policy policy{};
   passes::InputShapes shapes;
+  // Upper bound in bytes for the values of all samples that are alive at once; 0: none.
+  std::size_t memory_limit = 0;
 };
 
 class Refinement {
  public:
   // `qdq` is the quantized graph, `reference` the float one that it was made from; `samples` hold
-  // the bytes of every input, in the order of the graph's, and outlive this. `fits`, where given,
-  // are used instead of fitting the same again, and added to.
+  // the bytes of every input, in the order of the graph's, and outlive this. LIMIT_EXCEEDED where
+  // that is more than options.memory_limit. `fits`, where given, are used instead of
+  // fitting the same again, and added to.
   static Result<Refinement> create(const Graph& qdq, const Graph& reference,
                                    const WindowMeans& means,
                                    std::span<const std::vector<std::vector<std::byte>>> samples,

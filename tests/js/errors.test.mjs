@@ -177,6 +177,10 @@ describe('bad input', () => {
 
   test('memory: a limit of the caller, and an input larger than memory', async () => {
     await rejects(InferenceSession.create(model, { memoryLimit: 1000 }), 'LIMIT_EXCEEDED', { what: /\d/ });
+    await rejects(quantizeStatic(model, digitFeeds('train', 1), { memoryLimit: 1000 }).result, 'LIMIT_EXCEEDED', {
+      what: /memoryLimit = 1000/,
+    });
+    await rejects(quantizeStatic(model, digitFeeds('train', 1), { memoryLimit: -1 }).result, 'INVALID_OPTION', { where: /memoryLimit/ });
     for (const memoryLimit of [-1, 0.5, Number.NaN]) await rejects(InferenceSession.create(model, { memoryLimit }), 'INVALID_OPTION');
     for (const shape of ['1x1x28x28', [1.5, 1, 28, 28], [-1, 1, 28, 28]])
       await rejects(InferenceSession.create(model, { inputShapes: { image: shape } }), 'INVALID_OPTION', { what: /image/ });
@@ -286,7 +290,7 @@ test('aborting ends the work in each phase, and the engine goes on', async () =>
     await rejects(loading, 'ABORTED', { hint: /^$/ });
 
     const model = await Model.load(digitsModel(), { engine });
-    for (const phase of ['calibrate', 'evaluate']) {
+    for (const phase of ['calibrate', 'quantize', 'evaluate']) {
       const abort = new AbortController();
       const job = quantizeStatic(model, digitFeeds('train', 60), { signal: abort.signal, evaluateSamples: 60 });
       const watch = (async () => {

@@ -38,7 +38,8 @@ TEST_CASE("unknown options and bad values are refused with what is allowed") {
   const Case cases[] = {
       {R"({"activations": {}})", "option 'activations'",
        "Allowed: target, activation, weight, equalize, biasCorrection, batchNorm, exclude, "
-       "inputShapes, observerOverrides, ranges, export, evaluateSamples, sensitivity, keep."},
+       "inputShapes, observerOverrides, ranges, export, evaluateSamples, sensitivity, keep, "
+       "memoryLimit."},
       {R"({"activation": {"observer": "entropi"}})", "option 'activation.observer'",
        "Use one of: minmax, movingAverage, histogram, percentile, mse, entropy, auto."},
       {R"({"activation": {"bins": 5}})", "option 'activation.bins'",
@@ -59,6 +60,7 @@ TEST_CASE("unknown options and bad values are refused with what is allowed") {
       {R"({"exclude": [3]})", "option 'exclude[0]'", "Use an array of node names"},
       {R"({"exclude": [{"opType": "Conv", "x": 1}]})", "option 'exclude[0]'",
        "Use an array of node names"},
+      {R"({"memoryLimit": -1})", "option 'memoryLimit'", "Use a number from 0 to"},
       {R"({"evaluateSamples": 1.5})", "option 'evaluateSamples'",
        "Use a whole number from 0 to 100000."},
       {R"({"inputShapes": {"image": [1, "x"]}})", "option 'inputShapes.image'",
