@@ -88,6 +88,67 @@ template <bool kFused, int kRows>
   }
 }
 
+struct Bounds {
+  v128_t lo, hi;
+
+  // pmax(a, b) is a < b ? b : a, pmin(a, b) is b < a ? b : a: a NaN passes.
+  v128_t clamp(v128_t y) const { return wasm_f32x4_pmin(wasm_f32x4_pmax(y, lo), hi); }
+};
+
+// The sums of one pixel's channels n .. n + 7.
+[[gnu::always_inline]] inline void store_pixel(v128_t sum0, v128_t sum1, const FConvPacked& packed,
+                                               const Bounds& bounds, float* out, int n) {
+  const v128_t y0 = bounds.clamp(wasm_f32x4_add(sum0, wasm_v128_load(packed.bias.data() + n)));
+  const v128_t y1 = bounds.clamp(wasm_f32x4_add(sum1, wasm_v128_load(packed.bias.data() + n + 4)));
+  const int valid = std::min(kColumns, packed.spec.channels - n);
+  if (valid == kColumns) {
+    wasm_v128_store(out, y0);
+    wasm_v128_store(out + 4, y1);
+    return;
+  }
+  float both[kColumns];
+  wasm_v128_store(both, y0);
+  wasm_v128_store(both + 4, y1);
+  std::memcpy(out, both, static_cast<std::size_t>(valid) * sizeof(float));
+}
+
+// One pixel (a matrix times a vector) by kTiles tiles at once: as many independent sums as
+// registers, and as many streams of weights, which come from far away.
+template <bool kFused, int kTiles>
+[[gnu::always_inline]] inline void one_pixel(const FConvPacked& packed, const FConvCall& call,
+                                             const Bounds& bounds, std::int64_t m, int n) {
+  const FConvSpec& spec = packed.spec;
+  const std::int64_t tile_floats =
+      static_cast<std::int64_t>(spec.segments) * spec.length * kColumns;
+  v128_t acc[kTiles][2];
+  for (auto& sums : acc) sums[0] = sums[1] = wasm_f32x4_splat(0.0F);
+  const float* w = packed.weights.data() + n / kColumns * tile_floats;
+  for (int s = 0; s < spec.segments; ++s) {
+    const float* x = pixel_at(call, m) + call.segment_offset[s];
+    for (int k = 0; k < spec.length; ++k, w += kColumns) {
+      const v128_t a = wasm_v128_load32_splat(x + k);
+      for (int t = 0; t < kTiles; ++t) {
+        const float* of_tile = w + t * tile_floats;
+        acc[t][0] = simd::multiply_add<kFused>(a, wasm_v128_load(of_tile), acc[t][0]);
+        acc[t][1] = simd::multiply_add<kFused>(a, wasm_v128_load(of_tile + 4), acc[t][1]);
+      }
+    }
+  }
+  float* out = call.out + m * call.out_stride + n;
+  for (int t = 0; t < kTiles; ++t)
+    store_pixel(acc[t][0], acc[t][1], packed, bounds, out + t * kColumns, n + t * kColumns);
+}
+
+template <bool kFused>
+[[gnu::noinline]] void run_one_pixel(const FConvPacked& packed, const FConvCall& call,
+                                     const Bounds& bounds, std::int64_t m, int n0, int n1) {
+  constexpr int kTiles = 5;
+  int n = n0;
+  for (; n + kTiles * kColumns <= n1; n += kTiles * kColumns)
+    one_pixel<kFused, kTiles>(packed, call, bounds, m, n);
+  for (; n < n1; n += kColumns) one_pixel<kFused, 1>(packed, call, bounds, m, n);
+}
+
 template <bool kFused>
 void run_tiles(const FConvPacked& packed, const FConvCall& call) {
   constexpr int kRows = kRowsOf<kFused>;
@@ -96,13 +157,19 @@ void run_tiles(const FConvPacked& packed, const FConvCall& call) {
       static_cast<std::int64_t>(spec.segments) * spec.length * kColumns;
   const std::int64_t tiles =
       std::max<std::int64_t>(1, kWeightBlockBytes / std::max<std::int64_t>(1, tile_floats * 4));
-  const int block =
-      static_cast<int>(std::min<std::int64_t>(tiles * kColumns, padded_channels(spec)));
-  const v128_t lo = wasm_f32x4_splat(call.lo);
-  const v128_t hi = wasm_f32x4_splat(call.hi);
+  const Bounds bounds{wasm_f32x4_splat(call.lo), wasm_f32x4_splat(call.hi)};
+  const int padded = padded_channels(spec);
+  // One pixel reads all weights once: nothing to keep in the cache.
+  const int block = call.pixels == 1
+                        ? padded
+                        : static_cast<int>(std::min<std::int64_t>(tiles * kColumns, padded));
   for (int n0 = 0; n0 < spec.channels; n0 += block) {
-    const int n1 = std::min(n0 + block, padded_channels(spec));
+    const int n1 = std::min(n0 + block, padded);
     for (std::int64_t m = 0; m < call.pixels; m += kRows) {
+      if (call.pixels - m == 1) {
+        run_one_pixel<kFused>(packed, call, bounds, m, n0, n1);
+        break;
+      }
       const float* pixel[kRows];
       for (int r = 0; r < kRows; ++r) pixel[r] = pixel_at(call, std::min(m + r, call.pixels - 1));
       const float* w = packed.weights.data() + n0 / kColumns * tile_floats;
@@ -130,27 +197,9 @@ void run_tiles(const FConvPacked& packed, const FConvCall& call) {
             for (int r = 0; r < kRows; ++r) x[r] += 4;
           }
         }
-        const v128_t bias0 = wasm_v128_load(packed.bias.data() + n);
-        const v128_t bias1 = wasm_v128_load(packed.bias.data() + n + 4);
-        const int valid = std::min(kColumns, spec.channels - n);
         for (int r = 0; r < kRows; ++r) {
-          float* out =
-              call.out +
-              static_cast<std::int64_t>(std::min(m + r, call.pixels - 1)) * call.out_stride + n;
-          // pmax(a, b) is a < b ? b : a, pmin(a, b) is b < a ? b : a: a NaN passes.
-          const v128_t y0 =
-              wasm_f32x4_pmin(wasm_f32x4_pmax(wasm_f32x4_add(acc[r][0], bias0), lo), hi);
-          const v128_t y1 =
-              wasm_f32x4_pmin(wasm_f32x4_pmax(wasm_f32x4_add(acc[r][1], bias1), lo), hi);
-          if (valid == kColumns) {
-            wasm_v128_store(out, y0);
-            wasm_v128_store(out + 4, y1);
-          } else {
-            float both[kColumns];
-            wasm_v128_store(both, y0);
-            wasm_v128_store(both + 4, y1);
-            std::memcpy(out, both, static_cast<std::size_t>(valid) * sizeof(float));
-          }
+          float* out = call.out + std::min(m + r, call.pixels - 1) * call.out_stride + n;
+          store_pixel(acc[r][0], acc[r][1], packed, bounds, out, n);
         }
       }
     }
