@@ -26,6 +26,7 @@ namespace octavo::ops {
 namespace {
 
 constexpr std::int64_t kPixelsOfCall = 192;  // of a kernel
+constexpr std::int64_t kPixelsOfTiles = 12;  // a multiple of the rows of any kernel's tile
 // Small images too are cut into blocks for a few threads, but not into crumbs.
 constexpr std::int64_t kBlocksWanted = 4;
 constexpr std::int64_t kLeastPixelsOfBlock = 24;
@@ -95,6 +96,9 @@ struct Windows {
     const std::int64_t wanted =
         std::clamp<std::int64_t>(count * pixels_of_row / kLeastPixelsOfBlock, 1, kBlocksWanted);
     rows = std::max<std::int64_t>(1, ceil_div(count, std::max(ceil_div(count, of_call), wanted)));
+    // Long runs of single pixels end with a tile, which would be done in part and in whole again.
+    if (pixels_of_row == 1 && rows > kPixelsOfCall / 2)
+      rows = ceil_div(rows, kPixelsOfTiles) * kPixelsOfTiles;
     together = ceil_div(of_call, rows);
     return ceil_div(count, rows);
   }

@@ -185,8 +185,10 @@ template <EngineClass kClass, int kRows>
   }
 }
 
-// kRows pixels from m on by channels n0 .. n1.
-template <EngineClass kClass, int kRows, bool kQuads>
+// kRows pixels from m on by channels n0 .. n1. kOneSegment: where a tile is a few steps (a 1x1
+// convolution of few channels), its way in and out counts, so the pointers go back to where they
+// were and stay in their registers.
+template <EngineClass kClass, int kRows, bool kQuads, bool kOneSegment>
 [[gnu::always_inline]] inline void run_rows(const Loop& loop, std::int64_t m, int n0, int n1) {
   const QConvPacked& packed = loop.packed;
   const int segments = packed.groups > 0 ? packed.spec.segments : 0;
@@ -198,11 +200,15 @@ template <EngineClass kClass, int kRows, bool kQuads>
   std::byte* out[kRows];
   out_pixels(loop.call, loop.epilogue, m, out);
   const std::int8_t* w = loop.weights(n0);
+  const std::byte* x[kRows];
+  if constexpr (kOneSegment) {
+    for (int r = 0; r < kRows; ++r) x[r] = pixel[r] + loop.call.segment_offset[0];
+  }
+  const int walked = (packed.groups / kStep - 1) / 4 * (4 * kStep * kGroup);
   for (int n = n0; n < n1; n += kColumns) {
     v128_t acc[kRows][2];
     start(acc, packed, n);
-    const auto step = [&](const std::byte* const(&x)[kRows], int at)
-        __attribute__((always_inline)) {
+    const auto step = [&](int at) __attribute__((always_inline)) {
       if constexpr (kQuads) {
         add_quads(acc, x, at * kStep * kGroup, w, ones);
       } else {
@@ -210,22 +216,29 @@ template <EngineClass kClass, int kRows, bool kQuads>
       }
       w += kStep * kGroupBytes;
     };
-    for (int s = 0; s < segments; ++s) {
-      const std::byte* x[kRows];
-      for (int r = 0; r < kRows; ++r) x[r] = pixel[r] + loop.call.segment_offset[s];
+    const auto segment = [&]() __attribute__((always_inline)) {
       // A real branch after each step: in one basic block LLVM would hoist the loads and chain the
       // sums of each accumulator, and V8 would spill (measured: 91 against 78 GMAC/s plainly
       // unrolled).
       for (int left = packed.groups / kStep;;) {
-        step(x, 0);
+        step(0);
         if (--left == 0) break;
-        step(x, 1);
+        step(1);
         if (--left == 0) break;
-        step(x, 2);
+        step(2);
         if (--left == 0) break;
-        step(x, 3);
+        step(3);
         if (--left == 0) break;
         for (int r = 0; r < kRows; ++r) x[r] += 4 * kStep * kGroup;
+      }
+    };
+    if constexpr (kOneSegment) {
+      segment();
+      for (int r = 0; r < kRows; ++r) x[r] -= walked;
+    } else {
+      for (int s = 0; s < segments; ++s) {
+        for (int r = 0; r < kRows; ++r) x[r] = pixel[r] + loop.call.segment_offset[s];
+        segment();
       }
     }
     add_residuals<kClass>(acc, loop, pixel, n);
@@ -284,13 +297,17 @@ template <EngineClass kClass, int kRows, bool kQuads>
   const int padded = padded_channels(packed.spec);
   // One pixel reads all weights once: nothing to keep in the cache.
   const int block = call.pixels == 1 ? padded : block_channels(packed, loop.tile_bytes);
+  constexpr bool kHasOneSegment = kClass == instruction_of(EngineClass::kUsdot);
+  const bool one_segment = kHasOneSegment && packed.spec.segments == 1 && packed.groups > 0;
   for (int n0 = 0; n0 < packed.spec.channels; n0 += block) {
     const int n1 = std::min(n0 + block, padded);
     for (std::int64_t m = 0; m < call.pixels; m += kRows) {
       if (call.pixels - m == 1) {
         run_one_pixel<kClass>(loop, m, n0, n1);
+      } else if (one_segment) {
+        run_rows<kClass, kRows, kQuads, kHasOneSegment>(loop, m, n0, n1);
       } else {
-        run_rows<kClass, kRows, kQuads>(loop, m, n0, n1);
+        run_rows<kClass, kRows, kQuads, false>(loop, m, n0, n1);
       }
     }
   }
