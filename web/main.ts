@@ -29,7 +29,11 @@ async function main(): Promise<void> {
       : `Engine: WebAssembly SIMD ${on}. This browser has no relaxed SIMD; results are the same, only slower.`;
 
   const app: App = { engine, modelName: '', modelBytes: 0, calibration: [], evaluation: [], chosen: [], isSample: false };
-  const result = resultPanel(app, { change: (change) => quantize.change(change), undo: () => quantize.undo() });
+  const result = resultPanel(app, {
+    change: (change) => quantize.change(change),
+    measure: () => quantize.measure(),
+    undo: () => quantize.undo(),
+  });
   const draw = drawPanel(app);
   const quantize = quantizePanel(app, async () => {
     await result.show();
