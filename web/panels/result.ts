@@ -164,6 +164,8 @@ export function resultPanel(app: App, { change, measure, undo }: Hands): { show:
       );
     }
     const worst = [...measured].sort((a, b) => b.alone.relativeRms - a.alone.relativeRms);
+    // Layers of small networks take less than the hundredth of a millisecond that other times are told in.
+    const time = (ms: number): string => (ms < 0.1 ? `${(ms * 1000).toFixed(0)}\u00a0µs` : milliseconds(ms));
     const share = (noise: number): string => `${(noise * 100).toFixed(2)}\u00a0%`;
     const isFloat = new Set(report.nodes.filter(({ fate }) => fate === 'float').map(({ name }) => name));
     return h(
@@ -181,8 +183,8 @@ export function resultPanel(app: App, { change, measure, undo }: Hands): { show:
           h('span', {}, `${op} `, h('span', { className: 'mono' }, node)),
           share(alone.relativeRms),
           share(sequence.relativeRms),
-          milliseconds(floatMs),
-          milliseconds(int8Ms),
+          time(floatMs),
+          time(int8Ms),
           isFloat.has(node)
             ? 'is float'
             : h('button', { type: 'button', on: { click: () => change({ words: `${node} in float`, exclude: node }) } }, 'Keep in float'),
