@@ -1,6 +1,6 @@
 // What the panels share: the engine, the loaded network, the chosen pictures, the last result.
 
-import { type Engine, type Model, OctavoError, type QuantizeOptions, type Recipe, type Report } from 'octavo';
+import { type Engine, type Model, OctavoError, type QuantizeOptions, type QuantizeResult, type Recipe, type Report } from 'octavo';
 import { h } from './dom.ts';
 
 /** One picture as the page keeps it: raw pixels or a file, perhaps with its label. */
@@ -17,13 +17,16 @@ export interface Result {
   int8: Model;
   report: Report;
   recipe: Recipe;
+  /** What is kept of the quantization, for changes. */
+  source: Pick<QuantizeResult, 'change' | 'close'>;
   /** The one that this was made of by changing a single decision, in words. */
   before?: { result: Result; change: string };
 }
 
-/** One decision about one layer, as a person makes it in the result. */
+/** One decision about one layer, as a person makes it in the result; without `words` nothing is decided, only measured. */
 export interface Change {
-  words: string;
+  words?: string;
+  sensitivity?: boolean;
   exclude?: string;
   observer?: { tensor: string; name: NonNullable<NonNullable<QuantizeOptions['observerOverrides']>[string]> };
 }
@@ -47,6 +50,7 @@ export interface App {
 
 /** Frees a result and those that it came from. The float model stays. */
 export async function closeResult(result: Result | undefined): Promise<void> {
+  await result?.source.close();
   for (let one = result; one; one = one.before?.result) await one.int8.close();
 }
 

@@ -95,13 +95,15 @@ export function imageOptions(model: Model, state: State): ImageOptions {
   };
 }
 
-/** One picture at a time, as quantizeStatic takes them with imageOptions(). */
-export function* samples(pictures: Picture[]): Generator<Sample> {
-  for (const picture of pictures) {
-    if (picture.digit) yield digitTensor(picture.digit);
-    else if (picture.file) yield picture.file;
-  }
-}
+/** One picture at a time, as often as asked for, as quantizeStatic takes them with imageOptions(). */
+export const samples = (pictures: Picture[]): Iterable<Sample> => ({
+  *[Symbol.iterator]() {
+    for (const picture of pictures) {
+      if (picture.digit) yield digitTensor(picture.digit);
+      else if (picture.file) yield picture.file;
+    }
+  },
+});
 
 /** One picture at a time, as feeds. */
 export async function* feeds(model: Model, pictures: Picture[], state: State): AsyncGenerator<Feeds> {

@@ -53,7 +53,11 @@ async function main(): Promise<void> {
   );
 
   const app: App = { engine, modelName: '', modelBytes: 0, calibration: [], evaluation: [], chosen: [], isSample: false };
-  const result = resultPanel(app, { change: (change) => quantize.change(change), undo: () => quantize.undo() });
+  const result = resultPanel(app, {
+    change: (change) => quantize.change(change),
+    measure: () => quantize.measure(),
+    undo: () => quantize.undo(),
+  });
   const draw = drawPanel(app);
   const quantize = quantizePanel(app, async () => {
     await result.show();

@@ -7,6 +7,7 @@ const fields = {
   observer: ['mse', 'auto', 'percentile', 'entropy', 'minmax', 'histogram', 'movingAverage'],
   bn: ['auto', 'fold', 'quantized', 'float'],
   target: ['octavo', 'onnxruntime'],
+  budget: ['', '2', '1', '0.5', '0'],
   order: ['damage', 'network'],
   weights: ['per_channel_symmetric', 'per_tensor_symmetric'],
   preset: ['imagenet', 'unit', 'signed', 'bytes'],

@@ -6,7 +6,6 @@
 #include <cstring>
 #include <iterator>
 #include <map>
-#include <set>
 #include <utility>
 #include <vector>
 
@@ -146,18 +145,20 @@ enum class Stage {
   kDone
 };
 
-// The milliseconds of each node of the session, the least of some runs; what was fused into a node
-// is in its time.
-std::map<std::string, double> node_times(runtime::Session& session) {
+// The milliseconds of each layer's node in the session, the least of some runs; what was fused into
+// a node is in its time.
+std::vector<double> layer_times(runtime::Session& session,
+                                const std::vector<LayerSensitivity>& layers) {
   constexpr int kRuns = 3;
-  std::map<std::string, double> least;
+  std::vector<double> least(layers.size(), INFINITY);
   for (int run = 0; run < kRuns; ++run) {
     session.run_profiled();
-    std::map<std::string, double> times;
-    for (const runtime::StepInfo& step : session.steps()) times[step.node] += step.milliseconds;
-    for (const auto& [node, time] : times) {
-      const auto [place, is_new] = least.emplace(node, time);
-      if (!is_new) place->second = std::min(place->second, time);
+    const std::vector<runtime::StepInfo> steps = session.steps();
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+      double time = 0;
+      for (const runtime::StepInfo& step : steps)
+        time += step.node == layers[i].node ? step.milliseconds : 0;
+      least[i] = std::min(least[i], time);
     }
   }
   return least;
@@ -225,7 +226,7 @@ struct QuantizeJob::Impl {
   std::size_t evaluated = 0;
   std::size_t phase = 0;  // of the sample under evaluation
   std::optional<Sensitivity> sensitivity;
-  std::map<std::string, double> float_times, int8_times;  // by node
+  std::vector<double> float_times, int8_times;  // by layer of `sensitivity`
 
   Status start(const Model& model);
   Status open_float_session();
@@ -486,7 +487,7 @@ Status QuantizeJob::Impl::change(std::string_view options_json) {
   Json all = effective_options(options);
   all["sensitivity"] = options.sensitivity;
   all["keep"] = true;
-  all.update(changes);
+  for (const auto& [key, value] : changes.items()) all[key] = value;
   OCTAVO_TRY(JobOptions changed, parse_job_options(dump(all)));
   OCTAVO_CHECK_OK(check_exclude(normalized, changed.qdq.exclude_names));
   changed.ranges = options.ranges;
@@ -1054,20 +1055,20 @@ void QuantizeJob::Impl::evaluate_outputs() {
 }
 
 Status QuantizeJob::Impl::start_sensitivity() {
-  std::set<std::string> layers;
+  std::vector<std::string> layers;
   for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
     const ops::OpDef* op = ops::find_op(graph.nodes[i]);
     // What only moves codes rounds nothing.
     const bool rounds = op != nullptr && op->quant == ops::QuantRule::kCompute;
     if (rounds && (plan.nodes[i].int8 || plan.nodes[i].weights_only))
-      layers.insert(graph.nodes[i].name);
+      layers.push_back(graph.nodes[i].name);
   }
-  float_times = node_times(*float_session);
-  int8_times = node_times(*int8_session);
   OCTAVO_TRY(Sensitivity made,
              Sensitivity::create(*quantized, graph, layers, std::span(kept).first(to_evaluate()),
                                  options.input_shapes, policy));
   sensitivity.emplace(std::move(made));
+  float_times = layer_times(*float_session, sensitivity->layers());
+  int8_times = layer_times(*int8_session, sensitivity->layers());
   return ok_status();
 }
 
@@ -1301,18 +1302,15 @@ Json QuantizeJob::Impl::sensitivity_json() const {
   const auto error = [](const ErrorSums& sums) {
     return Json{{"sqnr", number(sums.sqnr())}, {"relativeRms", sums.relative_rms()}};
   };
-  const auto time = [](const std::map<std::string, double>& times, const std::string& node) {
-    const auto found = times.find(node);
-    return found == times.end() ? 0.0 : found->second;
-  };
   Json out = Json::array();
-  for (const LayerSensitivity& layer : sensitivity->layers()) {
+  for (std::size_t i = 0; i < sensitivity->layers().size(); ++i) {
+    const LayerSensitivity& layer = sensitivity->layers()[i];
     out.push_back({{"node", layer.node},
                    {"op", layer.op},
                    {"alone", error(layer.alone)},
                    {"sequence", error(layer.sequence)},
-                   {"floatMs", time(float_times, layer.node)},
-                   {"int8Ms", time(int8_times, layer.node)}});
+                   {"floatMs", float_times[i]},
+                   {"int8Ms", int8_times[i]}});
   }
   return out;
 }

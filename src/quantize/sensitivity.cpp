@@ -91,7 +91,7 @@ struct FloatStep {
 };
 
 // By value: whether a variant of the network has another one than the float network.
-using Flags = std::vector<bool>;
+using Flags = std::vector<std::uint8_t>;
 
 }  // namespace
 
@@ -110,7 +110,7 @@ struct Sensitivity::Impl {
   Flags in_sequence;  // all layers before `next` are quantized
   Flags changed;      // the layer at hand is, too, or alone
 
-  Status add_layers(const Graph& qdq, const std::set<std::string>& layers,
+  Status add_layers(const Graph& qdq, std::span<const std::string> layers,
                     const kernels::Policy& policy);
   const Tensor& read(const Flags* flags, ValueId id) const;
   std::byte* write(Flags* flags, ValueId id);
@@ -128,12 +128,12 @@ Sensitivity& Sensitivity::operator=(Sensitivity&&) noexcept = default;
 Sensitivity::~Sensitivity() = default;
 
 Result<Sensitivity> Sensitivity::create(
-    const Graph& qdq, const Graph& reference, const std::set<std::string>& layers,
+    const Graph& qdq, const Graph& reference, std::span<const std::string> layers,
     std::span<const std::vector<std::vector<std::byte>>> samples, const passes::InputShapes& shapes,
     const kernels::Policy& policy) {
   auto impl = std::make_unique<Impl>();
   impl->samples = samples;
-  impl->graph = reference;
+  impl->graph = Graph(reference);
   Graph& graph = impl->graph;
   OCTAVO_CHECK_OK(passes::fix_shapes(graph, shapes));
   passes::PassContext ignored;
@@ -154,24 +154,25 @@ Result<Sensitivity> Sensitivity::create(
   return Sensitivity(std::move(impl));
 }
 
-Status Sensitivity::Impl::add_layers(const Graph& qdq, const std::set<std::string>& layers,
+Status Sensitivity::Impl::add_layers(const Graph& qdq, std::span<const std::string> layers,
                                      const kernels::Policy& policy) {
-  std::map<std::string, ValueId> by_name;
-  for (std::size_t i = 0; i < graph.values.size(); ++i)
-    by_name.emplace(graph.values[i].name, static_cast<ValueId>(i));
-  std::map<std::string, const Node*> quantized;
-  for (const Node& node : qdq.nodes) quantized.emplace(node.name, &node);
   // The float network's value of a name, where it is one of those that are run through.
-  const auto find = [&](const std::string& name) -> std::optional<ValueId> {
-    const auto found = by_name.find(name);
-    if (found == by_name.end() || graph.value(found->second).dtype != DType::kFloat32) return {};
-    return found->second;
+  const auto find = [this](const std::string& name) -> std::optional<ValueId> {
+    for (std::size_t i = 0; i < graph.values.size(); ++i) {
+      if (graph.values[i].name == name && graph.values[i].dtype == DType::kFloat32)
+        return static_cast<ValueId>(i);
+    }
+    return std::nullopt;
   };
 
   for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
     const std::string& name = graph.nodes[i].name;
-    if (!layers.contains(name) || !quantized.contains(name)) continue;
-    Graph excerpt = Excerpt(qdq).graph(*quantized.at(name));
+    const auto quantized = std::find_if(qdq.nodes.begin(), qdq.nodes.end(),
+                                        [&](const Node& node) { return node.name == name; });
+    if (std::find(layers.begin(), layers.end(), name) == layers.end() ||
+        quantized == qdq.nodes.end())
+      continue;
+    Graph excerpt = Excerpt(qdq).graph(*quantized);
     std::vector<ValueId> inputs;
     std::vector<ValueId> outputs;
     for (const ValueId id : excerpt.inputs) {
@@ -204,7 +205,7 @@ Status Sensitivity::Impl::add_layers(const Graph& qdq, const std::set<std::strin
 const Tensor& Sensitivity::Impl::read(const Flags* flags, ValueId id) const {
   const auto i = static_cast<std::size_t>(id);
   if (graph.value(id).constant) return *graph.value(id).constant;
-  return flags != nullptr && (*flags)[i] ? altered[i] : base[i];
+  return flags != nullptr && (*flags)[i] != 0 ? altered[i] : base[i];
 }
 
 std::byte* Sensitivity::Impl::write(Flags* flags, ValueId id) {
@@ -212,7 +213,7 @@ std::byte* Sensitivity::Impl::write(Flags* flags, ValueId id) {
   Tensor& tensor = (flags == nullptr ? base : altered)[i];
   if (tensor.data() == nullptr)
     tensor = Tensor::make(graph.value(id).dtype, *graph.value(id).shape);
-  if (flags != nullptr) (*flags)[i] = true;
+  if (flags != nullptr) (*flags)[i] = 1;
   return tensor.mutable_data();
 }
 
@@ -231,7 +232,7 @@ void Sensitivity::Impl::run(std::size_t node, Flags* flags) {
 }
 
 void Sensitivity::Impl::run_float_network() {
-  in_sequence.assign(graph.values.size(), false);
+  in_sequence.assign(graph.values.size(), 0);
   for (std::size_t k = 0; k < graph.inputs.size(); ++k) {
     const std::vector<std::byte>& bytes = samples[sample][k];
     std::byte* to = write(nullptr, graph.inputs[k]);
@@ -259,7 +260,7 @@ void Sensitivity::Impl::run_layer(Layer& layer, const Flags* from, Flags& to) {
 
 bool Sensitivity::Impl::touches(const Node& node, const Flags& flags) const {
   return std::any_of(node.inputs.begin(), node.inputs.end(), [&](ValueId id) {
-    return id != kNoValue && flags[static_cast<std::size_t>(id)];
+    return id != kNoValue && flags[static_cast<std::size_t>(id)] != 0;
   });
 }
 
@@ -289,7 +290,7 @@ bool Sensitivity::step() {
   FloatStep& at = impl.steps[impl.next];
   if (at.layer) {
     LayerSensitivity& result = impl.results[at.layer->row];
-    impl.changed.assign(impl.graph.values.size(), false);
+    impl.changed.assign(impl.graph.values.size(), 0);
     impl.run_layer(*at.layer, nullptr, impl.changed);
     impl.run_rest();
     impl.add_error(result.alone);

@@ -10,7 +10,6 @@
 
 #include <cstddef>
 #include <memory>
-#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -35,7 +34,7 @@ class Sensitivity {
   // the names of the nodes to look at; `samples` hold the bytes of every input, in the order of the
   // graph's, and outlive this.
   static Result<Sensitivity> create(const Graph& qdq, const Graph& reference,
-                                    const std::set<std::string>& layers,
+                                    std::span<const std::string> layers,
                                     std::span<const std::vector<std::vector<std::byte>>> samples,
                                     const passes::InputShapes& shapes,
                                     const kernels::Policy& policy);

@@ -133,6 +133,38 @@ test('octavo quantize takes its options and gives JSON', async () => {
   assert.equal(JSON.parse(readFileSync(at('o.json'), 'utf8')).samples, 5);
 });
 
+test('octavo sensitivity lists what each layer costs, the worst first', async () => {
+  const pictures = ['digits.onnx', '--calib', 'train', '--preset', 'unit', '--samples', '4'];
+  const { code, out, err } = await octavo('sensitivity', ...pictures);
+  assert.equal(code, 0, err);
+  const shares = [...out.matchAll(/([\d.]+) % {2,}[\d.]+ % /g)].map(([, share]) => Number(share));
+  assert.ok(shares.length > 5, out);
+  assert.deepEqual(
+    shares,
+    [...shares].sort((a, b) => b - a),
+  );
+  const json = await octavo('sensitivity', ...pictures, '--exclude', '/stem/*', '--json');
+  const layers = JSON.parse(json.out);
+  assert.equal(layers.length, shares.length - 1);
+  assert.ok(layers.every(({ alone, sequence }) => alone.relativeRms > 0 && sequence.relativeRms > 0));
+});
+
+test('octavo quantize --budget keeps layers float until no more is lost, or exits with 3', async () => {
+  const quantize = (...more) =>
+    octavo('quantize', 'digits.onnx', '--calib', 'train', '--samples', '4', '--preset', 'unit', '--out', 'b.onnx', ...more);
+  const plain = await quantize('--budget', 'sqnr:0.9', '--json');
+  assert.equal(plain.code, 0, plain.err);
+  const { int8Drop, float } = JSON.parse(plain.out).report.budget;
+  assert.deepEqual(float, []);
+  const half = await quantize('--budget', `sqnr:${int8Drop / 2}`);
+  assert.equal(half.code, 0, half.err);
+  assert.match(half.out, /budget sqnr: loses .* in float \([\d.]+ ms more\)/);
+  const missed = await quantize('--budget', 'sqnr:-1');
+  assert.equal(missed.code, 3);
+  assert.match(missed.err, /budget missed: sqnr loses [\d.e-]+ at best, allowed -1/);
+  assert.equal((await quantize('--budget', 'speed:1')).code, 1);
+});
+
 test('octavo quantize follows a recipe to the byte', async () => {
   const calib = ['--calib', 'train', '--out'];
   const made = await octavo(

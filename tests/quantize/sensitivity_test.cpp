@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -97,8 +96,8 @@ TEST_CASE("nothing before a layer is run again for it") {
   b.output(y);
   const Model model = Model::from_graph(b.graph);
   const Graph qdq = test::quantized(model, "{}").take_model().graph();
-  std::set<std::string> names;
-  for (const Node& node : b.graph.nodes) names.insert(node.name);
+  std::vector<std::string> names;
+  for (const Node& node : b.graph.nodes) names.push_back(node.name);
   std::vector<std::vector<std::vector<std::byte>>> samples(2);
   for (auto& sample : samples) sample.emplace_back(4 * 6 * 6 * sizeof(float));
   Sensitivity sensitivity = take(Sensitivity::create(qdq, model.graph(), names, samples, {}, {}));

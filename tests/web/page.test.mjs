@@ -164,9 +164,33 @@ describe(`the page in ${browserName}`, () => {
       await click(page, '#undo');
       await page.waitForFunction(() => !document.querySelector('#changes') && document.querySelector('.layer'));
 
+      await click(page, '#measure-layers');
+      await appears(page, '#sensitivity td');
+      const costs = await page.$$eval('#sensitivity tbody tr', (rows) => rows.map((row) => Number.parseFloat(row.cells[1].textContent)));
+      assert.ok(costs.length > 5);
+      assert.deepEqual(
+        costs,
+        [...costs].sort((a, b) => b - a),
+      );
+      await click(page, '#sensitivity button');
+      await changed('in float');
+      await click(page, '#undo');
+      await page.waitForFunction(() => !document.querySelector('#changes') && document.querySelector('#sensitivity'));
+
       await click(page, '#compare-targets');
       await appears(page, '#targets-out td');
       assert.match(await text(page, '#targets-out'), /octavo \(this result\).*onnxruntime.*dB/s);
+      assert.deepEqual(consoleErrors, []);
+    } finally {
+      await close();
+    }
+  });
+
+  test('a budget of answers that may differ is met and explained', async () => {
+    const { page, consoleErrors, close } = await openPage({ path: '#sample=digits&budget=0' });
+    try {
+      await appears(page, '#budget');
+      assert.match(await text(page, '#budget'), /(All layers are int8|of the layers stay float).*: 0\.0\s% of the answers differ/);
       assert.deepEqual(consoleErrors, []);
     } finally {
       await close();

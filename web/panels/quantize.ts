@@ -1,6 +1,6 @@
 // Panel 3: options, the job, its progress and its end.
 
-import { type Progress, type QuantizeOptions, type QuantizeResult, quantizeStatic, type Recipe } from 'octavo';
+import { type Decisions, OctavoError, type Progress, type QuantizeOptions, quantizeStatic, type Recipe } from 'octavo';
 import { type App, type Change, closeResult, errorNotice, isAbort, type Result } from '../app.ts';
 import { byId, h } from '../dom.ts';
 import { imageOptions, inputGeometry, inputShapes, samples } from '../inputs.ts';
@@ -11,6 +11,7 @@ const stageWords: Record<string, string> = {
   calibrate: 'Watching the network on your pictures',
   quantize: 'Choosing ranges and rounding weights',
   evaluate: 'Comparing float and int8',
+  sensitivity: 'Trying each layer by itself',
 };
 
 export interface QuantizePanel {
@@ -18,6 +19,8 @@ export interface QuantizePanel {
   start: () => void;
   /** Makes the result anew with one decision changed; what that does not touch is taken over. */
   change: (change: Change) => void;
+  /** Measures what each layer of the result costs. */
+  measure: () => void;
   /** Takes the last such change back. */
   undo: () => void;
   /** Ends the job under way, as the network that it works on is about to go. */
@@ -57,6 +60,7 @@ export function quantizePanel(app: App, onDone: () => Promise<void>): QuantizePa
     const { model } = app;
     if (!model) return {};
     const state = readState();
+    const maxDrop = Number.parseFloat(state.budget);
     const exclude = state.exclude.split(/[\s,]+/).filter(Boolean);
     return {
       activation: { observer: state.observer as 'percentile' },
@@ -66,27 +70,18 @@ export function quantizePanel(app: App, onDone: () => Promise<void>): QuantizePa
       inputShapes: inputShapes(model, state),
       exclude: exclude.map((word) => (/^op:/i.test(word) ? { opType: word.slice(3) } : word)),
       ...(app.isSample ? {} : { image: imageOptions(model, state) }),
+      ...(maxDrop >= 0 ? { budget: { metric: 'top1Agreement', maxDrop: maxDrop / 100 } } : {}),
     };
   }
 
-  /** Those of a result with one decision changed. Ranges that do not depend on it are known. */
-  function changedOptions({ recipe }: Result, { exclude, observer }: Change): QuantizeOptions {
+  /** All decisions about layers of a result, with one of them changed. */
+  function changedDecisions({ recipe }: Result, { exclude, observer, sensitivity = false }: Change): Decisions {
     const options = recipe.options as QuantizeOptions;
     return {
-      ...options,
       exclude: [...(options.exclude ?? []), ...(exclude === undefined ? [] : [exclude])],
       observerOverrides: { ...options.observerOverrides, ...(observer ? { [observer.tensor]: observer.name } : {}) },
-      ranges: Object.fromEntries(recipe.tensors.filter(({ name }) => name !== observer?.tensor).map(({ name, range }) => [name, range])),
-      export: recipe.export,
-      ...(recipe.image ? { image: recipe.image } : {}),
+      sensitivity,
     };
-  }
-
-  /** What found a range stays its name when the range is taken over. */
-  function keepObservers(result: QuantizeResult, old: Recipe): void {
-    const names = new Map(old.tensors.map(({ name, observer }) => [name, observer]));
-    for (const tensor of [...result.report.tensors, ...result.recipe.tensors])
-      if (tensor.observer === 'given') tensor.observer = names.get(tensor.name) ?? 'given';
   }
 
   async function run(change?: Change): Promise<void> {
@@ -105,26 +100,39 @@ export function quantizePanel(app: App, onDone: () => Promise<void>): QuantizePa
       // Pictures that calibration has not seen, where there are enough.
       const shown = app.evaluation.length ? app.evaluation : app.calibration.slice(0, 50);
       const labels = shown.every((picture) => picture.label !== undefined) ? shown.map((picture) => picture.label ?? 0) : undefined;
-      const options: QuantizeOptions = change && old ? changedOptions(old, change) : app.recipe ? { recipe: app.recipe } : formOptions();
+      const options: QuantizeOptions = app.recipe ? { recipe: app.recipe } : formOptions();
       // A recipe that was made of as many pictures as there are kept none back.
       const all = options.recipe?.samples?.count === app.chosen.length;
       const watched = all ? app.chosen : app.calibration;
-      const job = quantizeStatic(model, samples(watched), {
-        ...options,
-        total: watched.length,
-        evaluation: { samples: samples(shown), ...(labels ? { labels } : {}) },
-        signal: controller.signal,
-      });
+      const { signal } = controller;
+      const job =
+        change && old
+          ? old.source.change(changedDecisions(old, change), { signal })
+          : quantizeStatic(model, samples(watched), {
+              ...options,
+              total: watched.length,
+              keep: true,
+              evaluation: { samples: samples(shown), ...(labels ? { labels } : {}) },
+              signal,
+            });
       for await (const progress of job) showProgress(progress);
-      const made = await job.result;
-      if (change && old) keepObservers(made, old.recipe);
-      else await closeResult(old);
-      app.result = { float: model, int8: made.model, report: made.report, recipe: made.recipe };
-      if (change && old) app.result.before = { result: old, change: change.words };
+      const { model: int8, report, recipe, ...source } = await job.result;
+      if (!change) await closeResult(old);
+      app.result = { float: model, int8, report, recipe, source };
+      if (change && old) {
+        // What was only measured is the same network, in the place of the one before.
+        const before = change.words === undefined ? old.before : { result: old, change: change.words };
+        if (before) app.result.before = before;
+        if (change.words === undefined) await old.int8.close();
+      }
       text.textContent = 'Ready';
       await onDone();
     } catch (error) {
-      if (isAbort(error))
+      if (change && error instanceof OctavoError && error.code === 'INVALID_STATE')
+        out.replaceChildren(
+          h('div', { className: 'notice' }, 'What was kept for changes went when one was cancelled. Quantize again, then change it.'),
+        );
+      else if (isAbort(error))
         out.replaceChildren(h('div', { className: 'notice' }, 'Cancelled. Nothing was lost: network and pictures are still here.'));
       else out.replaceChildren(errorNotice(error));
     } finally {
@@ -238,6 +246,19 @@ export function quantizePanel(app: App, onDone: () => Promise<void>): QuantizePa
       'Folding costs nothing at run time.',
       () => {},
     ),
+    choice(
+      'budget',
+      'Answers that may differ from float',
+      [
+        { value: '', label: 'Any number: every layer int8' },
+        { value: '2', label: 'At most 2 in 100' },
+        { value: '1', label: 'At most 1 in 100' },
+        { value: '0.5', label: 'At most 1 in 200' },
+        { value: '0', label: 'None' },
+      ],
+      'As few layers as possible stay float for it.',
+      () => {},
+    ),
     h(
       'div',
       {},
@@ -261,6 +282,7 @@ export function quantizePanel(app: App, onDone: () => Promise<void>): QuantizePa
     },
     start: () => begin(),
     change: (change) => begin(change),
+    measure: () => begin({ sensitivity: true }),
     undo: () => void undo(),
     stop: async () => {
       running?.abort();

@@ -50,11 +50,13 @@ function thumb(picture: Picture): HTMLElement {
 interface Hands {
   /** Makes the result anew with one decision changed. */
   change: (change: Change) => void;
+  /** Measures what each layer costs. */
+  measure: () => void;
   /** Goes back to the result before the last change. */
   undo: () => void;
 }
 
-export function resultPanel(app: App, { change, undo }: Hands): { show: () => Promise<void>; hide: () => void } {
+export function resultPanel(app: App, { change, measure, undo }: Hands): { show: () => Promise<void>; hide: () => void } {
   const section = byId('result');
   const out = byId('result-out');
   let clearChart = (): void => {};
@@ -132,6 +134,64 @@ export function resultPanel(app: App, { change, undo }: Hands): { show: () => Pr
       h('div', { className: 'columns' }, h('div', { className: 'layers' }, ...rows), h('div', {}, facts, hands, chart)),
     );
     return list;
+  }
+
+  /** What a search for mixed precision found. */
+  function budgetNotice({ budget }: Report): HTMLElement | null {
+    if (!budget) return null;
+    const { met, drop, int8Drop, maxDrop, float, milliseconds: more } = budget;
+    const words = met
+      ? float.length === 0
+        ? `All layers are int8: ${percent(drop)} of the answers differ, ${percent(maxDrop)} may.`
+        : `${float.length} of the layers stay float (${milliseconds(more)} more): ${percent(drop)} of the answers differ, ${percent(maxDrop)} may. All int8: ${percent(int8Drop)}.`
+      : `No choice of float layers meets ${percent(maxDrop)}; the nearest differs in ${percent(drop)} of the answers.`;
+    return h(
+      'div',
+      { className: met ? 'notice' : 'notice error', id: 'budget' },
+      h('p', {}, words),
+      float.length ? h('p', { className: 'mono' }, float.join(', ')) : null,
+    );
+  }
+
+  /** What each layer costs by itself, the worst first; measured when asked for. */
+  function sensitivity(report: Report): HTMLElement {
+    const measured = report.sensitivity;
+    if (!measured) {
+      return h(
+        'p',
+        {},
+        h('button', { type: 'button', id: 'measure-layers', on: { click: measure } }, 'What does each layer cost by itself?'),
+      );
+    }
+    const worst = [...measured].sort((a, b) => b.alone.relativeRms - a.alone.relativeRms);
+    // Layers of small networks take less than the hundredth of a millisecond that other times are told in.
+    const time = (ms: number): string => (ms < 0.1 ? `${(ms * 1000).toFixed(0)}\u00a0µs` : milliseconds(ms));
+    const share = (noise: number): string => `${(noise * 100).toFixed(2)}\u00a0%`;
+    const isFloat = new Set(report.nodes.filter(({ fate }) => fate === 'float').map(({ name }) => name));
+    return h(
+      'details',
+      { open: true, id: 'sensitivity' },
+      h('summary', {}, 'What each layer costs by itself'),
+      h(
+        'p',
+        { className: 'hint' },
+        'Noise in the answer, as a share of its size: with this layer alone in int8, and with all before it too. Time of a run in float and in int8.',
+      ),
+      table(
+        ['Layer', 'Alone', 'With all before', 'Float', 'Int8', ''],
+        worst.map(({ node, op, alone, sequence, floatMs, int8Ms }) => [
+          h('span', {}, `${op} `, h('span', { className: 'mono' }, node)),
+          share(alone.relativeRms),
+          share(sequence.relativeRms),
+          time(floatMs),
+          time(int8Ms),
+          isFloat.has(node)
+            ? 'is float'
+            : h('button', { type: 'button', on: { click: () => change({ words: `${node} in float`, exclude: node }) } }, 'Keep in float'),
+        ]),
+        true,
+      ),
+    );
   }
 
   /** What a person can decide otherwise for one layer. */
@@ -442,7 +502,9 @@ export function resultPanel(app: App, { change, undo }: Hands): { show: () => Pr
           ),
         ),
         h('div', { id: 'save-out' }),
+        budgetNotice(report) ?? '',
         layers(report),
+        sensitivity(report),
         (await predictions()) ?? '',
         worst(report) ?? '',
         targets(),
