@@ -10,6 +10,7 @@
 #include "kernels/moments/moments.h"
 #include "ops/op.h"
 #include "passes/qdq.h"
+#include "passes/weights.h"
 
 namespace octavo::quantize {
 
@@ -39,9 +40,9 @@ std::vector<float> centred(const std::vector<float>& rows, const std::vector<dou
 }
 
 // The codes of one output channel, at first rounded to the nearest; `real` in units of the scale.
-// `moments` is k x k, damped; `gradient` is scratch.
+// `moments` is k x k, damped; pairs of a `segment` (1: none) stay safe; `gradient` is scratch.
 void descend(std::span<const float> real, std::span<float> codes, const std::vector<float>& moments,
-             float largest, std::vector<float>& gradient) {
+             float largest, std::size_t segment, std::vector<float>& gradient) {
   const std::size_t k = real.size();
   gradient.assign(k, 0.0F);
   for (std::size_t i = 0; i < k; ++i) {
@@ -50,7 +51,10 @@ void descend(std::span<const float> real, std::span<float> codes, const std::vec
   }
   for (std::size_t i = 0; i < k; ++i) {
     const float best = codes[i] - gradient[i] / moments[i * k + i];
-    const float code = std::clamp(std::nearbyint(best), -largest, largest);
+    const std::size_t other = passes::pair_of(i, segment, k);
+    const auto [low, high] = other == i ? passes::CodeLimits{-largest, largest}
+                                        : passes::limits_beside(codes[other], largest);
+    const float code = std::clamp(std::nearbyint(best), low, high);
     if (code == codes[i] || !std::isfinite(code)) continue;
     kernels::add_scaled(gradient.data(), moments.data() + i * k, code - codes[i], k);
     codes[i] = code;
@@ -105,9 +109,10 @@ struct Refinement::Impl {
   std::size_t next = 0;
 
   void refine(Node& node);
+  // Pairs of a `segment` of weights stay safe; 1: there are none.
   void round_weights(const Patches& patches, const std::vector<float>& rows,
                      const std::vector<double>& input, const std::vector<float>& scale,
-                     const Tensor& real, Tensor& codes) const;
+                     const Tensor& real, std::size_t segment, Tensor& codes) const;
   void correct_bias(Node& node, Node& target, const Patches& patches,
                     const std::vector<double>& input, const std::vector<float>& scale,
                     const Tensor& real, const Tensor& codes);
@@ -245,9 +250,12 @@ void Refinement::Impl::refine(Node& node) {
   if (options.rounding) {
     Tensor codes = Tensor::make(DType::kInt8, coded.constant->shape());
     std::memcpy(codes.mutable_data(), coded.constant->data(), codes.bytes());
-    round_weights(*patches, rows, input, scale, *real, codes);
-    coded.constant = codes;
     Value& running = lowered.value(node.inputs[1]);
+    const bool pairs = options.pair_safe && running.dtype == DType::kInt8;
+    const int axis = passes::weight_channel_axis(*target, codes.shape().rank());
+    round_weights(*patches, rows, input, scale, *real,
+                  pairs ? passes::weight_rows(*target, codes.shape(), axis).segment : 1, codes);
+    coded.constant = codes;
     if (running.dtype == DType::kInt8) {
       running.constant = codes;
     } else {
@@ -261,7 +269,7 @@ void Refinement::Impl::refine(Node& node) {
 void Refinement::Impl::round_weights(const Patches& patches, const std::vector<float>& rows,
                                      const std::vector<double>& input,
                                      const std::vector<float>& scale, const Tensor& real,
-                                     Tensor& codes) const {
+                                     std::size_t segment, Tensor& codes) const {
   const std::size_t inner = patches.channels() / patches.groups();
   const std::size_t width = inner * patches.taps();
   const std::size_t count = rows.size() / patches.width();
@@ -293,7 +301,7 @@ void Refinement::Impl::round_weights(const Patches& patches, const std::vector<f
           chosen[t * inner + i] = static_cast<float>(codes.span<std::int8_t>()[at]);
         }
       }
-      descend(wanted, chosen, moments, largest, gradient);
+      descend(wanted, chosen, moments, largest, segment, gradient);
       for (std::size_t t = 0; t < patches.taps(); ++t) {
         for (std::size_t i = 0; i < inner; ++i)
           codes.mutable_span<std::int8_t>()[patches.weight_index(o, i, t)] =

@@ -56,6 +56,7 @@ struct RefineOptions {
   bool rounding = true;
   bool bias = true;
   int largest_code = 127;
+  bool pair_safe = false;  // the codes are, and stay so (passes/weights.h)
   kernels::Policy policy{};
   passes::InputShapes shapes;
 };
