@@ -335,50 +335,14 @@ QdqPlan plan_qdq(const Graph& graph, const QdqOptions& options) {
 
 namespace {
 
-// A quantized weight: codes, one scale a channel (or one), all zero points 0.
-struct QuantizedWeight {
-  Tensor codes;
-  std::vector<float> scale;
-};
-
-QuantizedWeight quantize_weight(const Tensor& weights, int axis, const QdqOptions& options,
-                                const std::vector<float>& bias, float input_scale) {
-  const Shape& shape = weights.shape();
-  const auto channels = static_cast<std::size_t>(options.per_channel ? shape[axis] : 1);
-  std::size_t inner = 1;
-  if (options.per_channel) {
-    for (int d = axis + 1; d < shape.rank(); ++d) inner *= static_cast<std::size_t>(shape[d]);
-  }
-  const std::span<const float> values = weights.span<float>();
-  const auto channel_of = [&](std::size_t i) {
-    return options.per_channel ? i / inner % channels : 0;
-  };
-
-  std::vector<float> largest(channels, 0.0F);
-  for (std::size_t i = 0; i < values.size(); ++i)
-    largest[channel_of(i)] = std::max(largest[channel_of(i)], std::fabs(values[i]));
-  const int top = options.reduce_range ? 64 : 127;
-  QuantizedWeight out{Tensor::make(DType::kInt8, shape), std::vector<float>(channels, 1.0F)};
-  for (std::size_t c = 0; c < channels; ++c) {
-    float scale =
-        calib::ort_qparams({-largest[c], largest[c]}, {-top, top}, calib::Scheme::kSymmetric).scale;
-    // A channel without weights, or nearly so, still has a bias, whose code must fit into 2^30.
-    float largest_bias = 0;
-    for (std::size_t b = 0; b < bias.size(); ++b) {
-      if (channels == 1 || b == c || bias.size() == 1)
-        largest_bias = std::max(largest_bias, std::fabs(bias[b]));
-    }
-    const float least = largest_bias / (input_scale * 0x1p30F);
-    if (largest[c] == 0 && least >= std::numeric_limits<float>::min()) scale = least;
-    out.scale[c] = std::max(scale, least);
-  }
-  const std::span<std::int8_t> codes = out.codes.mutable_span<std::int8_t>();
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const float code = std::nearbyint(values[i] / out.scale[channel_of(i)]);
-    codes[i] = static_cast<std::int8_t>(
-        std::clamp(code, static_cast<float>(-top), static_cast<float>(top)));
-  }
-  return out;
+// The smallest scales with which a bias has codes within 2^30: of a channel without weights, or
+// nearly so.
+std::vector<float> least_scales(const std::vector<float>& bias, float input_scale,
+                                bool per_channel) {
+  std::vector<float> least;
+  for (const float b : bias) least.push_back(std::fabs(b) / (input_scale * 0x1p30F));
+  if (!per_channel && !least.empty()) least = {*std::max_element(least.begin(), least.end())};
+  return least;
 }
 
 class Inserter {
@@ -544,7 +508,10 @@ class Inserter {
   void quantize_weights_only(Node& node) {
     const Tensor weights = *graph_.value(node.inputs[1]).constant;
     const int axis = weight_channel_axis(node, weights.shape().rank());
-    const QuantizedWeight quantized = quantize_weight(weights, axis, options_, {}, 1);
+    WeightOptions options = options_.weight;
+    options.pair_safe = false;  // float products add no pairs
+    const QuantizedWeight quantized =
+        quantize_weight(weights, weight_rows(node, weights.shape(), axis), options, {});
     node.inputs[1] =
         parameter(graph_.value(node.inputs[1]).name, quantized.codes, quantized.scale, axis);
   }
@@ -579,10 +546,12 @@ class Inserter {
       node.attrs.erase("alpha");
       node.attrs.erase("beta");
     }
-    QdqOptions options = options_;
+    WeightOptions options = options_.weight;
     options.per_channel =
-        options_.per_channel && (node.op != "MatMul" || original.shape().rank() == 2);
-    const QuantizedWeight quantized = quantize_weight(weights, axis, options, bias, input_scale);
+        options.per_channel && (node.op != "MatMul" || original.shape().rank() == 2);
+    const QuantizedWeight quantized =
+        quantize_weight(weights, weight_rows(node, original.shape(), axis), options,
+                        least_scales(bias, input_scale, options.per_channel));
     const std::string name = graph_.value(node.inputs[1]).name;
     const std::string bias_name = bias.empty() ? std::string() : graph_.value(node.inputs[2]).name;
     node.inputs[1] = parameter(name, quantized.codes, quantized.scale, axis);

@@ -3,7 +3,7 @@
 // quantize_static places them.
 //
 //   activations   per tensor, affine, from the range (calib::ort_qparams)
-//   weights       int8, symmetric, scale = max|w| / 127 per output channel (or per tensor)
+//   weights       int8, symmetric, per output channel or per tensor (passes/weights.h)
 //   bias          int32, scale = sx * sw, code = round(b / (sx * sw)) in f64
 //   moved codes   (MaxPool, Reshape, ...) output on the input's grid
 //   BatchNormalization   one node between DequantizeLinear and QuantizeLinear; its shift is rounded
@@ -26,13 +26,13 @@
 #include "calib/qparams.h"
 #include "graph/graph.h"
 #include "passes/pass.h"
+#include "passes/weights.h"
 
 namespace octavo::passes {
 
 struct QdqOptions {
   DType activation = DType::kUint8;  // or kInt8
-  bool per_channel = true;
-  bool reduce_range = false;               // weights in -64..64
+  WeightOptions weight;
   bool quantize_batch_norm = true;         // a BatchNormalization that is left becomes int8
   bool always_bias = false;                // an integer product without a bias gets one of zeros
   bool float_head = false;                 // the last product and the pooling before it give floats

@@ -97,43 +97,6 @@ struct ChannelChange {
   std::vector<float> before, after;
 };
 
-// How many letters to add, drop or change to make `b` of `a` (Levenshtein).
-std::size_t edits(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t j = 0; j < row.size(); ++j) row[j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = std::exchange(row[0], i);
-    for (std::size_t j = 1; j < row.size(); ++j) {
-      const std::size_t changed = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({changed, row[j] + 1, row[j - 1] + 1});
-    }
-  }
-  return row.back();
-}
-
-// INVALID_OPTION where a pattern of `exclude` names no node: it would silently do nothing.
-Status check_exclude(const Graph& graph, const std::vector<std::string>& patterns) {
-  for (const std::string& pattern : patterns) {
-    std::vector<std::pair<std::size_t, std::string>> near;
-    bool found = false;
-    for (const Node& node : graph.nodes) {
-      found = found || passes::glob_matches(pattern, node.name);
-      near.emplace_back(edits(pattern, node.name), text("'", node.name, "'"));
-    }
-    if (found) continue;
-    constexpr std::size_t kShown = 3;
-    std::sort(near.begin(), near.end());
-    near.resize(std::min(near.size(), kShown));
-    std::vector<std::string> names;
-    for (auto& entry : near) names.push_back(std::move(entry.second));
-    return invalid_option(
-        "exclude", text("No node is named like '", pattern, "'."),
-        text("Near names: ", join(names, ", "), "; * and ? stand for any characters."));
-  }
-  return ok_status();
-}
-
 enum class Stage {
   kCalibrate,
   kRanges,
@@ -333,13 +296,7 @@ QuantizeJob::~QuantizeJob() = default;
 Result<QuantizeJob> QuantizeJob::create(const Model& model, std::string_view options_json,
                                         const kernels::Policy& policy) {
   OCTAVO_TRY(JobOptions options, parse_job_options(options_json));
-  if (model.is_quantized()) {
-    return Error{Code::kInvalidState,
-                 "The model is quantized already.",
-                 "",
-                 "Quantize the float model that it was made from.",
-                 {}};
-  }
+  OCTAVO_CHECK_OK(check_is_float(model));
   auto impl = std::make_unique<Impl>();
   impl->options = std::move(options);
   impl->policy = policy;
@@ -568,7 +525,7 @@ Status QuantizeJob::Impl::equalize() {
   channel_sums.clear();
   Graph equalized = graph;
   passes::EqualizeOptions equalize_options;
-  equalize_options.per_channel = options.qdq.per_channel;
+  equalize_options.per_channel = options.qdq.weight.per_channel;
   OCTAVO_TRY(const int changes, passes::equalize(equalized, stats, equalize_options, context));
   if (changes == 0) return ok_status();
   graph = std::move(equalized);
@@ -903,7 +860,8 @@ Status QuantizeJob::Impl::start_refinement() {
   RefineOptions refine;
   refine.rounding = options.refine_rounding;
   refine.bias = options.correct_bias;
-  refine.largest_code = options.qdq.reduce_range ? 64 : 127;
+  refine.largest_code = options.qdq.weight.largest_code;
+  refine.pair_safe = options.qdq.weight.pair_safe;
   refine.policy = policy;
   refine.shapes = options.input_shapes;
   if (options.fits() && kept.size() >= enough) fitted_samples = kCorrectionSamples;

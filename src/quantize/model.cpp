@@ -170,7 +170,8 @@ Model Model::from_graph(Graph graph, std::vector<passes::Note> notes) {
 bool Model::is_quantized() const {
   return std::any_of(graph_.nodes.begin(), graph_.nodes.end(),
                      [](const Node& node) {
-                       return passes::is_quantize(node) || passes::is_dequantize(node);
+                       return passes::is_quantize(node) || passes::is_dequantize(node) ||
+                              node.op == "DynamicQuantizeLinear";
                      }) ||
          std::any_of(graph_.values.begin(), graph_.values.end(),
                      [](const Value& value) { return value.quant.has_value(); });

@@ -37,7 +37,7 @@ class Model {
 
   const Graph& graph() const { return graph_; }
   const std::vector<passes::Note>& notes() const { return notes_; }
-  bool is_quantized() const;  // has Q/DQ nodes or integer codes
+  bool is_quantized() const;  // quantizes or has integer codes
   // Size of the file that the model was loaded from; 0 for one that was not.
   std::size_t file_bytes() const { return file_bytes_; }
   int opset() const { return opset_; }  // the file's

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "ops/op.h"
@@ -13,7 +15,10 @@ namespace octavo::quantize {
 namespace {
 constexpr std::string_view kCodeTypes[] = {"quint8", "qint8"};
 constexpr std::string_view kWeightSchemes[] = {"per_channel_symmetric", "per_tensor_symmetric"};
+constexpr std::string_view kWeightScales[] = {"max", "mse"};
+constexpr int kReducedCode = 64;  // ONNX Runtime's reduce_range
 constexpr std::string_view kRoundings[] = {"secondMoment", "nearest"};
+constexpr std::string_view kDynamicModes[] = {"dynamic", "weightOnly"};
 constexpr std::string_view kTargets[] = {"octavo", "onnxruntime"};
 constexpr std::string_view kBatchNorms[] = {"auto", "fold", "quantized", "float"};
 
@@ -58,19 +63,25 @@ Status read_activation(const OptionReader& options, JobOptions& out) {
   return ok_status();
 }
 
-Status read_weight(const OptionReader& options, JobOptions& out) {
+Status read_weight(const OptionReader& options, std::span<const std::string_view> keys,
+                   JobOptions& out) {
   const Json* json = options.find("weight");
   if (json == nullptr) return ok_status();
   const OptionReader weight(*json, options.path("weight"));
-  constexpr std::string_view kKeys[] = {"scheme", "reduceRange", "rounding"};
-  OCTAVO_CHECK_OK(weight.check(kKeys));
+  OCTAVO_CHECK_OK(weight.check(keys));
   std::string scheme = "per_channel_symmetric";
   OCTAVO_CHECK_OK(weight.read("scheme", scheme, kWeightSchemes));
-  out.qdq.per_channel = scheme == "per_channel_symmetric";
+  out.qdq.weight.per_channel = scheme == "per_channel_symmetric";
   std::string rounding = "secondMoment";
   OCTAVO_CHECK_OK(weight.read("rounding", rounding, kRoundings));
   out.refine_rounding = rounding == "secondMoment";
-  return weight.read("reduceRange", out.qdq.reduce_range);
+  std::string scale = "max";
+  OCTAVO_CHECK_OK(weight.read("scale", scale, kWeightScales));
+  out.qdq.weight.least_error = scale == "mse";
+  bool reduced = false;
+  OCTAVO_CHECK_OK(weight.read("reduceRange", reduced));
+  if (reduced) out.qdq.weight.largest_code = kReducedCode;
+  return weight.read("pairSafe", out.qdq.weight.pair_safe);
 }
 
 Status read_exclude(const OptionReader& options, JobOptions& out) {
@@ -116,7 +127,52 @@ Status read_ranges(const OptionReader& options, JobOptions& out) {
   }
   return ok_status();
 }
+// How many letters to add, drop or change to make `b` of `a` (Levenshtein).
+std::size_t edits(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  for (std::size_t j = 0; j < row.size(); ++j) row[j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = std::exchange(row[0], i);
+    for (std::size_t j = 1; j < row.size(); ++j) {
+      const std::size_t changed = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({changed, row[j] + 1, row[j - 1] + 1});
+    }
+  }
+  return row.back();
+}
+
 }  // namespace
+
+Status check_exclude(const Graph& graph, const std::vector<std::string>& patterns) {
+  for (const std::string& pattern : patterns) {
+    std::vector<std::pair<std::size_t, std::string>> near;
+    bool found = false;
+    for (const Node& node : graph.nodes) {
+      found = found || passes::glob_matches(pattern, node.name);
+      near.emplace_back(edits(pattern, node.name), text("'", node.name, "'"));
+    }
+    if (found) continue;
+    constexpr std::size_t kShown = 3;
+    std::sort(near.begin(), near.end());
+    near.resize(std::min(near.size(), kShown));
+    std::vector<std::string> names;
+    for (auto& entry : near) names.push_back(std::move(entry.second));
+    return invalid_option(
+        "exclude", text("No node is named like '", pattern, "'."),
+        text("Near names: ", join(names, ", "), "; * and ? stand for any characters."));
+  }
+  return ok_status();
+}
+
+Status check_is_float(const Model& model) {
+  if (!model.is_quantized()) return ok_status();
+  return Error{Code::kInvalidState,
+               "The model is quantized already.",
+               "",
+               "Quantize the float model that it was made from.",
+               {}};
+}
 
 Result<JobOptions> parse_job_options(std::string_view json) {
   OCTAVO_TRY(const Json parsed, parse_options(json));
@@ -130,7 +186,9 @@ Result<JobOptions> parse_job_options(std::string_view json) {
   JobOptions out;
   OCTAVO_CHECK_OK(options.read("target", out.target, kTargets));
   OCTAVO_CHECK_OK(read_activation(options, out));
-  OCTAVO_CHECK_OK(read_weight(options, out));
+  constexpr std::string_view kWeightKeys[] = {"scheme", "scale", "reduceRange", "pairSafe",
+                                              "rounding"};
+  OCTAVO_CHECK_OK(read_weight(options, kWeightKeys, out));
   OCTAVO_CHECK_OK(options.read("equalize", out.equalize));
   OCTAVO_CHECK_OK(options.read("biasCorrection", out.correct_bias));
   OCTAVO_CHECK_OK(read_exclude(options, out));
@@ -155,7 +213,23 @@ Result<JobOptions> parse_job_options(std::string_view json) {
   return out;
 }
 
+Result<passes::DynamicOptions> parse_dynamic_options(std::string_view json) {
+  OCTAVO_TRY(const Json parsed, parse_options(json));
+  const OptionReader options(parsed, "");
+  constexpr std::string_view kKeys[] = {"mode", "weight", "exclude"};
+  OCTAVO_CHECK_OK(options.check(kKeys));
+  std::string mode = "dynamic";
+  OCTAVO_CHECK_OK(options.read("mode", mode, kDynamicModes));
+  JobOptions shared;
+  constexpr std::string_view kWeightKeys[] = {"scheme", "scale", "reduceRange"};
+  OCTAVO_CHECK_OK(read_weight(options, kWeightKeys, shared));
+  OCTAVO_CHECK_OK(read_exclude(options, shared));
+  return passes::DynamicOptions{mode == "weightOnly", shared.qdq.weight, shared.qdq.exclude_names,
+                                shared.qdq.exclude_ops};
+}
+
 Json effective_options(const JobOptions& options) {
+  const passes::WeightOptions& weight = options.qdq.weight;
   Json exclude = Json::array();
   for (const std::string& name : options.qdq.exclude_names) exclude.push_back(name);
   for (const std::string& op : options.qdq.exclude_ops) exclude.push_back({{"opType", op}});
@@ -170,8 +244,10 @@ Json effective_options(const JobOptions& options) {
             {"numQuantizedBins", options.observer_options.quantized_bins},
             {"dtype", options.qdq.activation == DType::kInt8 ? "qint8" : "quint8"}}},
           {"weight",
-           {{"scheme", options.qdq.per_channel ? "per_channel_symmetric" : "per_tensor_symmetric"},
-            {"reduceRange", options.qdq.reduce_range},
+           {{"scheme", weight.per_channel ? "per_channel_symmetric" : "per_tensor_symmetric"},
+            {"scale", weight.least_error ? "mse" : "max"},
+            {"reduceRange", weight.largest_code == kReducedCode},
+            {"pairSafe", weight.pair_safe},
             {"rounding", options.refine_rounding ? "secondMoment" : "nearest"}}},
           {"observerOverrides", options.observer_overrides},
           {"equalize", options.equalize},

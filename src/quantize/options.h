@@ -5,12 +5,15 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "calib/observer.h"
 #include "passes/insert_qdq.h"
 #include "passes/pipelines.h"
+#include "passes/quantize_dynamic.h"
 #include "quantize/json.h"
+#include "quantize/model.h"
 
 namespace octavo::quantize {
 
@@ -56,6 +59,12 @@ struct JobOptions {
 };
 
 Result<JobOptions> parse_job_options(std::string_view json);
+// See dynamic.h.
+Result<passes::DynamicOptions> parse_dynamic_options(std::string_view json);
+// INVALID_OPTION where a pattern of `exclude` names no node: it would silently do nothing.
+Status check_exclude(const Graph& graph, const std::vector<std::string>& patterns);
+// INVALID_STATE where the model is quantized already.
+Status check_is_float(const Model& model);
 // With all defaults filled in, in the form that parse_job_options reads.
 Json effective_options(const JobOptions& options);
 

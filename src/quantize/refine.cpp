@@ -11,6 +11,7 @@
 #include "kernels/moments/moments.h"
 #include "ops/op.h"
 #include "passes/qdq.h"
+#include "passes/weights.h"
 #include "quantize/measure.h"
 
 namespace octavo::quantize {
@@ -41,9 +42,9 @@ std::vector<float> centred(const std::vector<float>& rows, const std::vector<dou
 }
 
 // The codes of one output channel, at first rounded to the nearest; `real` in units of the scale.
-// `moments` is k x k, damped; `gradient` is scratch.
+// `moments` is k x k, damped; pairs of a `segment` (1: none) stay safe; `gradient` is scratch.
 void descend(std::span<const float> real, std::span<float> codes, const std::vector<float>& moments,
-             float largest, std::vector<float>& gradient) {
+             float largest, std::size_t segment, std::vector<float>& gradient) {
   const std::size_t k = real.size();
   gradient.assign(k, 0.0F);
   for (std::size_t i = 0; i < k; ++i) {
@@ -52,7 +53,10 @@ void descend(std::span<const float> real, std::span<float> codes, const std::vec
   }
   for (std::size_t i = 0; i < k; ++i) {
     const float best = codes[i] - gradient[i] / moments[i * k + i];
-    const float code = std::clamp(std::nearbyint(best), -largest, largest);
+    const std::size_t other = passes::pair_of(i, segment, k);
+    const auto [low, high] = other == i ? passes::CodeLimits{-largest, largest}
+                                        : passes::limits_beside(codes[other], largest);
+    const float code = std::clamp(std::nearbyint(best), low, high);
     if (code == codes[i] || !std::isfinite(code)) continue;
     kernels::add_scaled(gradient.data(), moments.data() + i * k, code - codes[i], k);
     codes[i] = code;
@@ -112,9 +116,10 @@ struct Refinement::Impl {
   std::uint64_t print_of(const Node& node);
   std::uint64_t peak_bytes() const;
   void refine(Node& node);
+  // Pairs of a `segment` of weights stay safe; 1: there are none.
   void round_weights(const Patches& patches, const std::vector<float>& rows,
                      const std::vector<double>& input, const std::vector<float>& scale,
-                     const Tensor& real, Tensor& codes) const;
+                     const Tensor& real, std::size_t segment, Tensor& codes) const;
   std::vector<double> bias_shift(const Node& node, const Node& target, const Patches& patches,
                                  const std::vector<double>& input, const std::vector<float>& scale,
                                  const Tensor& real, const Tensor& codes) const;
@@ -337,7 +342,11 @@ void Refinement::Impl::refine(Node& node) {
     if (options.rounding) {
       fit.codes = Tensor::make(DType::kInt8, coded.constant->shape());
       std::memcpy(fit.codes.mutable_data(), coded.constant->data(), fit.codes.bytes());
-      round_weights(*patches, rows, input, scale, *real, fit.codes);
+      const bool pairs = options.pair_safe && lowered.value(node.inputs[1]).dtype == DType::kInt8;
+      const Shape& shape = fit.codes.shape();
+      const int axis = passes::weight_channel_axis(*target, shape.rank());
+      const std::size_t segment = pairs ? passes::weight_rows(*target, shape, axis).segment : 1;
+      round_weights(*patches, rows, input, scale, *real, segment, fit.codes);
     }
     if (options.bias)
       fit.shift = bias_shift(node, *target, *patches, input, scale, *real,
@@ -362,7 +371,7 @@ void Refinement::Impl::refine(Node& node) {
 void Refinement::Impl::round_weights(const Patches& patches, const std::vector<float>& rows,
                                      const std::vector<double>& input,
                                      const std::vector<float>& scale, const Tensor& real,
-                                     Tensor& codes) const {
+                                     std::size_t segment, Tensor& codes) const {
   const std::size_t inner = patches.channels() / patches.groups();
   const std::size_t width = inner * patches.taps();
   const std::size_t count = rows.size() / patches.width();
@@ -394,7 +403,7 @@ void Refinement::Impl::round_weights(const Patches& patches, const std::vector<f
           chosen[t * inner + i] = static_cast<float>(codes.span<std::int8_t>()[at]);
         }
       }
-      descend(wanted, chosen, moments, largest, gradient);
+      descend(wanted, chosen, moments, largest, segment, gradient);
       for (std::size_t t = 0; t < patches.taps(); ++t) {
         for (std::size_t i = 0; i < inner; ++i)
           codes.mutable_span<std::int8_t>()[patches.weight_index(o, i, t)] =

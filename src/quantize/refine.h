@@ -66,6 +66,7 @@ struct RefineOptions {
   bool rounding = true;
   bool bias = true;
   int largest_code = 127;
+  bool pair_safe = false;  // the codes are, and stay so (passes/weights.h)
   kernels::Policy policy{};
   passes::InputShapes shapes;
   // Upper bound in bytes for the values of all samples that are alive at once; 0: none.

@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -110,6 +111,41 @@ TEST_CASE("the fitted network is no farther from float than the rounded one, on 
     CHECK(error(R"({"weight": {)" + one_scale + "}}") <=
           1.1 * error(R"({"biasCorrection": false, "weight": {"rounding": "nearest", )" +
                       one_scale + "}}"));
+  }
+}
+
+// The int8 weights of a graph's convolutions, as pairs of channels: how many do not fit 16 bits.
+int unsafe_pairs(const Graph& graph) {
+  int count = 0;
+  const Uses uses(graph);
+  for (const Node& node : graph.nodes) {
+    if (node.op != "Conv" || node.attrs.get_int("group", 1) != 1) continue;
+    const Node& dequantize = graph.node(*uses.producer_of(node.inputs[1]));
+    const Tensor& codes = *graph.value(dequantize.inputs[0]).constant;
+    const auto w = codes.span<std::int8_t>();
+    const auto channels = static_cast<std::size_t>(codes.shape()[1]);
+    const std::size_t taps = w.size() / channels / static_cast<std::size_t>(codes.shape()[0]);
+    for (std::size_t i = 0; channels % 2 == 0 && i < w.size(); ++i) {
+      if (i / taps % 2 == 1) continue;
+      const int sum = w[i] + w[i + taps];
+      count += (w[i] < 0) == (w[i + taps] < 0) && std::abs(sum) > 128 ? 1 : 0;
+    }
+  }
+  return count;
+}
+
+TEST_CASE("rounding leaves pair-safe weights pair safe, at nearly the same error") {
+  for (unsigned seed = 1; seed <= 3; ++seed) {
+    CAPTURE(seed);
+    const Model model = Model::from_graph(test::mixed_network(seed));
+    QuantizeJob plain = test::quantized(model, "{}", 40);
+    QuantizeJob safe = test::quantized(model, R"({"weight": {"pairSafe": true}})", 40);
+    const auto error = [](const QuantizeJob& job) {
+      return json::parse(job.report_json())["outputs"][0]["relativeRms"].get<double>();
+    };
+    CHECK(error(safe) <= 1.5 * error(plain));
+    CHECK(unsafe_pairs(plain.take_model().graph()) > 0);
+    CHECK(unsafe_pairs(safe.take_model().graph()) == 0);
   }
 }
 

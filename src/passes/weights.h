@@ -1,0 +1,70 @@
+// From float weights to int8 codes and scales.
+//
+//   scale of a channel   max|w| / 127, or of some candidates the one with the least sum of squared
+//                        errors ("MSE"; Banner et al., "Post training 4-bit quantization of
+//                        convolutional networks for rapid-deployment", 2019)
+//   pair safe            an engine of the MADDUBS class adds two products of a weight and a byte
+//                        in 16 bits, saturating: in every pair of weights that it adds, what is
+//                        positive and what is negative stays within 128. The scale is enlarged as
+//                        far as that errs less than cutting the pairs does.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "graph/graph.h"
+
+namespace octavo::passes {
+
+struct WeightOptions {
+  bool per_channel = true;
+  int largest_code = 127;
+  bool least_error = false;  // the scale; else the largest weight's
+  bool pair_safe = false;
+};
+
+// A weight seen as rows, one an output channel, in the order in which products are summed: of a
+// convolution tap after tap, channels inside.
+struct WeightRows {
+  std::size_t outputs = 0, length = 0;
+  std::size_t behind = 1;  // weights of one channel that lie together, behind its axis
+  std::size_t taps = 1;    // of a convolution: [channel][tap] lie together
+  // So many weights of a row are in one piece: pairs do not reach over its end. 1: there are none.
+  std::size_t segment = 1;
+
+  // Where weight `k` of row `o` lies in the tensor.
+  std::size_t at(std::size_t o, std::size_t k) const {
+    const std::size_t inner = length / taps;
+    const std::size_t i = taps == 1 ? k : k % inner * taps + k / inner;
+    return (i / behind * outputs + o) * behind + i % behind;
+  }
+};
+// Of a node with weights of this shape; output channels lie along `axis`.
+WeightRows weight_rows(const Node& node, const Shape& shape, int axis);
+
+// The other one of weight `k`'s pair in a row; `k` itself where it has none.
+inline std::size_t pair_of(std::size_t k, std::size_t segment, std::size_t length) {
+  const std::size_t in_segment = k % segment;
+  if (in_segment % 2 == 1) return k - 1;
+  return in_segment + 1 < segment && k + 1 < length ? k + 1 : k;
+}
+// What a code may be beside its pair's.
+struct CodeLimits {
+  float low, high;
+};
+inline CodeLimits limits_beside(float other, float largest) {
+  constexpr float kPair = 128;  // 255 * 128 < 2^15
+  return {other < 0 ? -kPair - other : -largest, other > 0 ? kPair - other : largest};
+}
+
+// Codes, one scale a channel (or one), all zero points 0.
+struct QuantizedWeight {
+  Tensor codes;
+  std::vector<float> scale;
+};
+// `least` by output channel (or one): scales are no smaller, so that a bias has a code.
+QuantizedWeight quantize_weight(const Tensor& weights, const WeightRows& rows,
+                                const WeightOptions& options, const std::vector<float>& least);
+
+}  // namespace octavo::passes
