@@ -601,10 +601,10 @@ Status QuantizeJob::Impl::load(CalibrationState state) {
   }
   const Graph& running_graph = float_session->graph();
   for (const SampleBytes& sample : state.kept) {
-    bool fits = sample.size() == running_graph.inputs.size();
-    for (std::size_t i = 0; fits && i < sample.size(); ++i)
-      fits = sample[i].size() == float_session->input(i).size();
-    if (!fits) {
+    bool same = sample.size() == running_graph.inputs.size();
+    for (std::size_t i = 0; same && i < sample.size(); ++i)
+      same = sample[i].size() == float_session->input(i).size();
+    if (!same) {
       return Error{Code::kInvalidState,
                    "Its samples have other inputs than this model.",
                    "calibration state",
