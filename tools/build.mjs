@@ -53,6 +53,14 @@ function withWorkerOptions(glue, name) {
   return glue;
 }
 
+/** Glue with short names: Emscripten only drops its white space, and it is downloaded with every module. */
+async function shortened(glue, name) {
+  const { minifySync } = await import('vite'); // not installed yet where this file is read first
+  const { code, errors } = minifySync(`${name}.mjs`, glue, { module: true });
+  if (errors.length > 0) throw new Error(`${name}.mjs: ${errors[0].message}`);
+  return code;
+}
+
 function wasm(level) {
   const preset = `wasm-${level}`;
   const names = Object.keys(modules(level));
@@ -69,7 +77,7 @@ function wasm(level) {
       for (const name of names) {
         copyFileSync(inRoot(`build/${preset}/${name}.wasm`), inRoot(`dist/${name}.wasm`));
         const glue = readFileSync(inRoot(`build/${preset}/${name}.mjs`), 'utf8');
-        writeFileSync(inRoot(`dist/${name}.mjs`), withWorkerOptions(glue, name));
+        writeFileSync(inRoot(`dist/${name}.mjs`), await shortened(withWorkerOptions(glue, name), name));
         const types = name.replace('.threads', ''); // with threads and without, a module has the same face
         for (const folder of ['dist', 'bindings/js'])
           copyFileSync(inRoot(`build/${preset}/${types}.d.mts`), inRoot(`${folder}/${name}.d.mts`)); // tsc reads the latter

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/sort.h"
 #include "ops/op.h"
 
 namespace octavo::ops {
@@ -96,9 +97,11 @@ std::span<const OpDef> all_ops() {
           kProducts, kQuantizers, kReductions, kSelections, kSoftmaxes}) {
       all.insert(all.end(), family.begin(), family.end());
     }
-    std::sort(all.begin(), all.end(),
-              [](const OpDef& a, const OpDef& b) { return a.name < b.name; });
-    return all;
+    std::vector<OpDef> sorted;
+    for (const std::size_t i : sorted_indices(
+             all.size(), [&](std::size_t a, std::size_t b) { return all[a].name < all[b].name; }))
+      sorted.push_back(all[i]);
+    return sorted;
   }();
   return ops;
 }

@@ -77,10 +77,9 @@ Equation parse(std::string_view given, const std::vector<int>& ranks) {
     // Without an arrow: the axes of "...", then the letters that stand once, in alphabetical order.
     std::string all;
     for (const Labels& labels : e.inputs) all.append(labels.begin(), labels.end());
-    std::sort(all.begin(), all.end());
     for (int k = dots; k > 0; --k) e.output.push_back(static_cast<char>(k));
-    for (const char c : all) {
-      if (c > 16 && std::count(all.begin(), all.end(), c) == 1) e.output.push_back(c);
+    for (char c = 'A'; c <= 'z'; ++c) {
+      if (std::count(all.begin(), all.end(), c) == 1) e.output.push_back(c);
     }
   }
   return e;

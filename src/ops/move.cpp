@@ -5,6 +5,7 @@
 #include <limits>
 #include <numeric>
 
+#include "base/sort.h"
 #include "base/text.h"
 #include "kernels/copy/copy.h"
 #include "kernels/qbatchnorm/qbatchnorm.h"
@@ -51,9 +52,7 @@ TablePlan make_table_plan(const Move& move, DType dtype, const kernels::Policy& 
   spec.beta = {0};
   plan.map =
       kernels::QBatchNormPlan::of_tables(spec, plan.table, kernels::ChannelOrder::kPlanes, policy);
-  std::vector<std::size_t> order(move.dims.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+  const auto order = sorted_indices(move.dims.size(), [&](std::size_t a, std::size_t b) {
     return move.to_strides[a] > move.to_strides[b];
   });
   for (const std::size_t d : order) {

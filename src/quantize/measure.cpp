@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "base/sort.h"
 #include "base/text.h"
 
 namespace octavo::quantize {
@@ -178,10 +179,9 @@ bool in_top(std::span<const float> row, std::int64_t label, std::size_t k) {
 
 double median(std::vector<double> values) {
   if (values.empty()) return 0;
-  const std::size_t middle = values.size() / 2;
-  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(middle),
-                   values.end());
-  return values[middle];
+  const auto order = sorted_indices(
+      values.size(), [&](std::size_t a, std::size_t b) { return values[a] < values[b]; });
+  return values[order[values.size() / 2]];
 }
 
 double timed_run(runtime::Session& session) {

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/sort.h"
 #include "ops/op.h"
 #include "quantize/model.h"
 
@@ -154,10 +155,11 @@ Status check_exclude(const Graph& graph, const std::vector<std::string>& pattern
     }
     if (found) continue;
     constexpr std::size_t kShown = 3;
-    std::sort(near.begin(), near.end());
-    near.resize(std::min(near.size(), kShown));
+    auto nearest = sorted_indices(near.size(),
+                                  [&](std::size_t a, std::size_t b) { return near[a] < near[b]; });
+    nearest.resize(std::min(near.size(), kShown));
     std::vector<std::string> names;
-    for (auto& entry : near) names.push_back(std::move(entry.second));
+    for (const std::size_t i : nearest) names.push_back(std::move(near[i].second));
     return invalid_option(
         "exclude", text("No node is named like '", pattern, "'."),
         text("Near names: ", join(names, ", "), "; * and ? stand for any characters."));

@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <functional>
 #include <limits>
-#include <numeric>
+
+#include "base/sort.h"
 
 namespace octavo::runtime {
 
@@ -58,11 +59,9 @@ Plan plan_memory(std::span<const Lifetime> buffers) {
   const std::uint64_t bound = lower_bound(buffers);
   Plan best;
   for (const Before& before : orders) {
-    std::vector<std::size_t> order(buffers.size());
-    std::iota(order.begin(), order.end(), std::size_t{0});
-    std::stable_sort(order.begin(), order.end(),
-                     [&](std::size_t a, std::size_t b) { return before(buffers[a], buffers[b]); });
-    Plan plan = place(buffers, order);
+    Plan plan = place(buffers, sorted_indices(buffers.size(), [&](std::size_t a, std::size_t b) {
+                        return before(buffers[a], buffers[b]);
+                      }));
     if (best.offsets.empty() || plan.bytes < best.bytes) best = std::move(plan);
     if (best.bytes == bound) break;
   }
@@ -80,13 +79,12 @@ Plan plan_apart(std::span<const Lifetime> buffers) {
 
 std::uint64_t lower_bound(std::span<const Lifetime> buffers) {
   // A sum can only be largest where a buffer has just come alive.
-  std::vector<std::size_t> by_first(buffers.size()), by_last(buffers.size());
-  std::iota(by_first.begin(), by_first.end(), std::size_t{0});
-  by_last = by_first;
-  std::sort(by_first.begin(), by_first.end(),
-            [&](std::size_t a, std::size_t b) { return buffers[a].first < buffers[b].first; });
-  std::sort(by_last.begin(), by_last.end(),
-            [&](std::size_t a, std::size_t b) { return buffers[a].last < buffers[b].last; });
+  const auto by_first = sorted_indices(buffers.size(), [&](std::size_t a, std::size_t b) {
+    return buffers[a].first < buffers[b].first;
+  });
+  const auto by_last = sorted_indices(buffers.size(), [&](std::size_t a, std::size_t b) {
+    return buffers[a].last < buffers[b].last;
+  });
   std::uint64_t alive = 0, most = 0;
   std::size_t gone = 0;
   for (const std::size_t id : by_first) {

@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "base/sort.h"
+
 namespace octavo::kernels {
 
 namespace {
@@ -43,17 +45,19 @@ CopyPlan CopyPlan::make(std::span<const std::int64_t> dims,
                         const Policy& policy) {
   CopyPlan plan;
   plan.element_size_ = element_size;
-  std::vector<Dim> order;
+  std::vector<Dim> given;
   for (std::size_t d = 0; d < dims.size(); ++d) {
     if (dims[d] == 0) return plan;
-    if (dims[d] > 1) order.push_back({dims[d], src_strides[d], dst_strides[d]});
+    if (dims[d] > 1) given.push_back({dims[d], src_strides[d], dst_strides[d]});
   }
   // Innermost last: by how far the destination moves, so that it is written in order.
-  std::stable_sort(order.begin(), order.end(),
-                   [](const Dim& a, const Dim& b) { return std::abs(a.dst) > std::abs(b.dst); });
+  const auto order = sorted_indices(given.size(), [&](std::size_t a, std::size_t b) {
+    return std::abs(given[a].dst) > std::abs(given[b].dst);
+  });
   // A dimension joins the one inside it when both tensors walk on evenly.
   std::vector<Dim> merged;
-  for (auto dim = order.rbegin(); dim != order.rend(); ++dim) {
+  for (auto place = order.rbegin(); place != order.rend(); ++place) {
+    const Dim* dim = &given[*place];
     if (!merged.empty() && dim->src == merged.back().src * merged.back().size &&
         dim->dst == merged.back().dst * merged.back().size) {
       merged.back().size *= dim->size;
