@@ -100,7 +100,15 @@ export interface QuantizeResult {
 /** What can be decided otherwise about a quantization: each takes the place of the option of that name. */
 export type Decisions = Pick<QuantizeOptions, 'exclude' | 'observerOverrides' | 'sensitivity'>;
 
-const besideRecipe = ['recipe', 'evaluation', 'memoryLimit', 'total', 'signal', 'sensitivity', 'keep'] as const satisfies (keyof QuantizeOptions)[];
+const besideRecipe = [
+  'recipe',
+  'evaluation',
+  'memoryLimit',
+  'total',
+  'signal',
+  'sensitivity',
+  'keep',
+] as const satisfies (keyof QuantizeOptions)[];
 const notForTheEngine = ['recipe', 'evaluation', 'total', 'signal', 'image', 'budget'] as const satisfies (keyof QuantizeOptions)[];
 
 /** The options of a recipe, with those that do not change the result. @throws OctavoError INVALID_OPTION */
