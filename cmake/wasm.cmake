@@ -13,10 +13,11 @@ function(octavo_wasm_module target output layer)
   target_include_directories(${target} PRIVATE bindings/embind)
   target_compile_options(${target} PRIVATE -Oz)
   set_target_properties(${target} PROPERTIES OUTPUT_NAME ${output} SUFFIX .mjs)
+  # The smaller allocator: sessions plan their memory in one piece, and small pieces are few.
   # No eval (a page's CSP may forbid it), no file system; the loader hands the compiled module in, so one glue serves
   # browsers, workers and Node.
   target_link_options(${target} PRIVATE
-    -Oz -lembind -sMODULARIZE -sEXPORT_ES6 -sDYNAMIC_EXECUTION=0 -sFILESYSTEM=0 -sENVIRONMENT=web,worker,node
+    -Oz -lembind -sMALLOC=emmalloc -sMODULARIZE -sEXPORT_ES6 -sDYNAMIC_EXECUTION=0 -sFILESYSTEM=0 -sENVIRONMENT=web,worker,node
     -sINCOMING_MODULE_JS_API=instantiateWasm,print,printErr)
 endfunction()
 

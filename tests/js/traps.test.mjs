@@ -35,8 +35,8 @@ function trapModule(instructions) {
   );
 }
 
-/** What the module calls its malloc: names are short in it, its glue knows them. */
-const malloc = readFileSync(join(root, 'dist/octavo.simd.mjs'), 'utf8').match(/_malloc=wasmExports\["(\w+)"\]/)[1];
+/** What the module calls its malloc: names are short in it, its glue knows them, as Emscripten wrote it. */
+const malloc = readFileSync(join(root, 'build/wasm-simd/octavo.simd.mjs'), 'utf8').match(/_malloc=wasmExports\["(\w+)"\]/)[1];
 
 /** { engine, arm }: after arm() the next string that is handed to the engine meets `trap`. The engine started after that is a usual one. */
 async function trappedEngine(trap) {
