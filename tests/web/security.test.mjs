@@ -80,6 +80,7 @@ describe(`the page in ${browserName} is closed`, () => {
       page.waitForFunction((where, what) => document.querySelector(where)?.textContent.includes(what), { timeout: 60_000 }, selector, part);
     const sent = () => requests.filter((address) => !/^(blob|data):/.test(address));
     try {
+      await page.waitForNetworkIdle({ idleTime: 2000 }); // the engine's helpers load their script when it is ready already
       const before = sent();
       assert.ok(before.length > 0);
       await upload('#model-file', file('unsupported.onnx', named('Foo')));
