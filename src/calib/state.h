@@ -79,7 +79,7 @@ class StateReader {
     std::uint32_t stored = 0;
     if (!get(stored) || stored != count || bytes_.size() / sizeof(T) < count) return false;
     values.resize(count);
-    std::memcpy(values.data(), bytes_.data(), count * sizeof(T));
+    if (count > 0) std::memcpy(values.data(), bytes_.data(), count * sizeof(T));
     bytes_ = bytes_.subspan(count * sizeof(T));
     return true;
   }
