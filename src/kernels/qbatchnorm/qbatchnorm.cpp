@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "kernels/codes.h"
 #include "kernels/qbatchnorm/forms.h"
@@ -25,6 +26,18 @@ FusedBatchNorm fuse_batch_norm_params(const BatchNormParams& params, double scal
     fused.beta.push_back(static_cast<float>(static_cast<double>(offset) / scale_out));
   }
   return fused;
+}
+
+void qbatchnorm_int32(const std::int32_t* in, std::int32_t* out, std::size_t count, float alpha,
+                      float beta, std::int32_t zero_in, std::int32_t zero_out, bool relu) {
+  // Differences and sums of codes leave the range of int32; double holds them.
+  const double lo = relu ? zero_out : std::numeric_limits<std::int32_t>::min();
+  const double hi = std::numeric_limits<std::int32_t>::max();
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto q = static_cast<float>(static_cast<double>(in[i]) - zero_in);
+    const double y = zero_out + std::nearbyint(static_cast<double>(std::fma(alpha, q, beta)));
+    out[i] = static_cast<std::int32_t>(y > lo ? std::min(y, hi) : lo);  // NaN becomes lo
+  }
 }
 
 std::int32_t code_of(std::uint8_t byte, CodeType code) {

@@ -52,6 +52,11 @@ struct QBatchNormSpec {
 // The definition: 256 result bytes for each channel, index = (uint8_t)q.
 std::vector<std::uint8_t> qbatchnorm_tables(const QBatchNormSpec& spec);
 
+// The same formula on PyTorch's third code type, qint32: `count` codes of one channel, alpha and
+// beta as above. 2^32 codes have no table, so there is one form only. out may be in.
+void qbatchnorm_int32(const std::int32_t* in, std::int32_t* out, std::size_t count, float alpha,
+                      float beta, std::int32_t zero_in, std::int32_t zero_out, bool relu);
+
 enum class ChannelOrder : std::uint8_t {
   kChannelsLast,  // [pixels][channels]
   kPlanes,        // [planes][plane_size], channel = plane index % channels

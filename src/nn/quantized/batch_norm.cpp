@@ -178,10 +178,6 @@ Result<QTensor> BatchNorm::forward(const QTensor& x) const {
                  text("The input is ", qscheme_name(x.qscheme()), ", expected per_tensor_affine."),
                  "Activations have one scale: quantize_per_tensor.");
   }
-  if (x.dtype() == ScalarType::kQint32) {
-    return error(Code::kUnsupportedDtype, "The input is torch.qint32.",
-                 "Give torch.quint8 or torch.qint8.");
-  }
   if (shape[1] != num_features_) {
     return error(Code::kShapeMismatch,
                  text("Expect weight size to match C: the input ", shape.to_string(), " has ",
@@ -191,6 +187,7 @@ Result<QTensor> BatchNorm::forward(const QTensor& x) const {
   if (x.numel() == 0) return x;
   // [N, C] is both: one pixel an image, channels innermost.
   const MemoryFormat format = shape.rank() == 2 ? MemoryFormat::kChannelsLast : x.memory_format();
+  if (x.dtype() == ScalarType::kQint32) return forward_int32(x);
   OCTAVO_TRY(const std::shared_ptr<const Plan> plan,
              plan_for(x.dtype(), x.grid().scales[0], x.grid().zero_points[0], format));
   Tensor codes = Tensor::make(x.storage().dtype(), shape);
@@ -202,6 +199,29 @@ Result<QTensor> BatchNorm::forward(const QTensor& x) const {
     plan->kernel.run_pixels(in, out, 0, pixels);
   } else {
     plan->kernel.run_planes(in, out, static_cast<std::size_t>(x.numel()) / planes, 0, planes);
+  }
+  return QTensor::of_storage(std::move(codes), QGrid::per_tensor(scale_, zero_point_),
+                             x.memory_format());
+}
+
+Result<QTensor> BatchNorm::forward_int32(const QTensor& x) const {
+  OCTAVO_CHECK_OK(
+      check_grid(QGrid::per_tensor(scale_, zero_point_), x.dtype(), Shape{}, kind_->op));
+  const kernels::FusedBatchNorm fused = kernels::fuse_batch_norm_params(
+      {weight_, bias_, mean_, var_, parameters_.eps}, x.grid().scales[0], scale_);
+  const auto zero_in = static_cast<std::int32_t>(x.grid().zero_points[0]);
+  const auto zero_out = static_cast<std::int32_t>(zero_point_);
+  Tensor codes = Tensor::make(x.storage().dtype(), x.shape());
+  const auto* in = reinterpret_cast<const std::int32_t*>(x.storage().data());
+  auto* out = reinterpret_cast<std::int32_t*>(codes.mutable_data());
+  const auto channels = static_cast<std::size_t>(num_features_);
+  const auto total = static_cast<std::size_t>(x.numel());
+  const bool innermost = x.shape().rank() == 2 || x.memory_format() == MemoryFormat::kChannelsLast;
+  const auto images = static_cast<std::size_t>(x.shape()[0]);
+  const std::size_t run = innermost ? 1 : total / (images * channels);  // codes of one channel
+  for (std::size_t at = 0, c = 0; at < total; at += run, c = (c + 1) % channels) {
+    kernels::qbatchnorm_int32(in + at, out + at, run, fused.alpha[c], fused.beta[c], zero_in,
+                              zero_out, kind_->relu);
   }
   return QTensor::of_storage(std::move(codes), QGrid::per_tensor(scale_, zero_point_),
                              x.memory_format());

@@ -60,10 +60,11 @@ class BatchNorm {
   const BatchNormParameters& parameters() const { return parameters_; }
   Status set_output(double scale, std::int64_t zero_point);
 
-  // x [N, C, ...] quint8 or qint8, per tensor; y has its shape, dtype and memory format (torch
-  // always answers in channels_last, which is the same tensor in another order) and the module's
-  // scale and zero point. An empty x comes back as it is, with its own scale and zero point, as in
-  // torch. Errors: rank, dtype, channels, a per-channel x, an output zero point outside the dtype.
+  // x [N, C, ...] quint8, qint8 or qint32, per tensor; y has its shape, dtype and memory format
+  // (torch always answers in channels_last, which is the same tensor in another order) and the
+  // module's scale and zero point. An empty x comes back as it is, with its own scale and zero
+  // point, as in torch. Errors: rank, dtype, channels, a per-channel x, an output zero point
+  // outside the dtype.
   Result<QTensor> forward(const QTensor& x) const;
   // The row of the kernel table that ran last: "qbatchnorm/nibble-nchw"; "" before the first run.
   std::string_view kernel() const;
@@ -95,6 +96,7 @@ class BatchNorm {
   Result<std::shared_ptr<const Plan>> plan_for(ScalarType dtype, double x_scale,
                                                std::int64_t x_zero_point,
                                                MemoryFormat format) const;
+  Result<QTensor> forward_int32(const QTensor& x) const;
   Error error(Code code, std::string what, std::string hint) const;
 
   const Kind* kind_;
