@@ -141,12 +141,16 @@ describe('memory that runs out', () => {
 test('a run keeps its session to itself', async () => {
   await using engine = await createEngine();
   const model = await Model.load(digitsModel(), { engine });
-  const session = await InferenceSession.create(model, { inputShapes: { image: batch.shape } });
-  const alone = (await session.run({ image: batch })).logits.data;
-  const other = { data: new Float32Array(batch.data.length).fill(1), shape: batch.shape };
-  const running = session.run({ image: batch });
-  await rejects(session.profile({ image: other }), 'INVALID_STATE', { hint: /second session/ });
-  await rejects(session.run({ image: other }), 'INVALID_STATE', { hint: /second session/ });
+  // Many times what a slice of a run takes, so that the other calls come while it is under way.
+  const large = { data: new Float32Array(2048 * 784), shape: [2048, 1, 28, 28] };
+  const session = await InferenceSession.create(model, { inputShapes: { image: large.shape } });
+  const alone = (await session.run({ image: large })).logits.data;
+  const other = { data: new Float32Array(large.data.length).fill(1), shape: large.shape };
+  const running = session.run({ image: large });
+  await Promise.all([
+    rejects(session.profile({ image: other }), 'INVALID_STATE', { hint: /second session/ }),
+    rejects(session.run({ image: other }), 'INVALID_STATE', { hint: /second session/ }),
+  ]);
   assert.deepEqual((await running).logits.data, alone);
   assert.ok((await session.profile({ image: other })).steps.length > 0);
 });

@@ -50,6 +50,24 @@ export async function launch({ extraArgs = [], name = browserName } = {}) {
   };
 }
 
+/** Waits until the page's engine has started; where it does not, the error says how far it came. */
+async function isReady(page, seen) {
+  try {
+    await page.waitForSelector('html[data-ready=true]', { timeout: 60_000 });
+  } catch (error) {
+    const looked = page.evaluate(() => ({
+      ready: document.documentElement.dataset.ready,
+      document: document.readyState,
+      isolated: window.crossOriginIsolated,
+      engine: document.querySelector('#engine')?.textContent,
+      loaded: performance.getEntriesByType('resource').map(({ name, responseEnd }) => `${name} ${Math.round(responseEnd)}`),
+    }));
+    const unanswered = new Promise((resolve) => setTimeout(resolve, 10_000, 'the page does not answer'));
+    const state = await Promise.race([looked, unanswered]).catch(String);
+    throw new Error(`The page did not get ready: ${JSON.stringify({ state, ...seen() }, null, 1)}`, { cause: error });
+  }
+}
+
 /**
  * Serves the page (or another `folder`), starts a browser and opens `path` of it.
  *
@@ -77,7 +95,7 @@ export async function openPage({ path = '', width = 1280, height = 900, extraArg
     page.on('pageerror', (error) => consoleErrors.push(String(error)));
     page.on('request', (request) => requests.push(request.url()));
     await page.goto(server.url + path);
-    if (ready) await page.waitForSelector('html[data-ready=true]', { timeout: 60_000 });
+    if (ready) await isReady(page, () => ({ consoleErrors, requests }));
     return { page, browser, url: server.url, consoleErrors, requests, close };
   } catch (error) {
     await close();
