@@ -69,6 +69,9 @@ export function buildEnvironment() {
   const folders = [inRoot('node_modules/.bin'), emscripten, process.env.PATH];
   return {
     EMSDK_PYTHON: python(),
+    // A compiler cache finds what another build folder compiled.
+    CCACHE_BASEDIR: root,
+    CCACHE_NOHASHDIR: '1',
     ...process.env,
     EMSCRIPTEN_ROOT: emscripten,
     EM_NODE_JS: node24(),

@@ -137,6 +137,16 @@ async function emscriptenScripts(bin) {
   return folder;
 }
 
+/** A compiler cache: what the two WebAssembly builds have in common is compiled once. Builds do without it. */
+async function compilerCache() {
+  const as = findProgram('apt-get') && (await becomeRoot('install ccache'));
+  if (!as) return false;
+  return install(['ccache'], as).then(
+    () => true,
+    () => false,
+  );
+}
+
 /** Installs browsers that are not there, where that is possible. Those that stay away are tested for by `find`. */
 async function browserPackages(say) {
   const missing = Object.values(browsers)
@@ -175,6 +185,7 @@ export async function setup({ all = false, say = console.log } = {}) {
   });
   const system = (async () => {
     if (missingHeaders().length > 0) await part('headers', () => withLock(headers));
+    if (all && !findProgram('ccache')) await part('compiler cache', compilerCache);
     if (!emscriptenRoot()) await part('emscripten', () => withLock(emscripten));
     if (all) await part('browsers', () => browserPackages(say));
   })();
