@@ -43,8 +43,9 @@ Result<QTensor> clamp_codes(const QTensor& x, std::optional<double> lo, std::opt
     const auto bound = [&](double real) {
       return kernels::quantize_torch_value<Code>(static_cast<float>(real), grid);
     };
-    if (lo) code = std::max(code, bound(*lo));
-    if (hi) code = std::min(code, bound(*hi));
+    // Infinity is no bound; as a number to quantize it would be the lowest code.
+    if (lo && std::isfinite(*lo)) code = std::max(code, bound(*lo));
+    if (hi && std::isfinite(*hi)) code = std::min(code, bound(*hi));
     return code;
   });
 }

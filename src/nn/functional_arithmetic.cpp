@@ -45,9 +45,9 @@ Result<QTensor> binary(const QTensor& a, const QTensor& b, double scale, std::in
                     where, "Aligned at the end, axes are equal or 1.");
   }
   const bool same = a.shape() == b.shape();
-  const MemoryFormat format = same ? a.memory_format() : MemoryFormat::kContiguous;
-  const QTensor left = a.contiguous(format);
-  const QTensor right = b.contiguous(format);
+  const MemoryFormat order = same ? a.order() : MemoryFormat::kContiguous;
+  const QTensor left = a.contiguous(order);
+  const QTensor right = b.contiguous(order);
   Tensor codes = Tensor::make(code_dtype(a.dtype()), *shape);
   const auto lowest = static_cast<std::int32_t>(relu ? zero_point : quant_min_of(a.dtype()));
   const auto highest = static_cast<std::int32_t>(quant_max_of(a.dtype()));
@@ -69,8 +69,9 @@ Result<QTensor> binary(const QTensor& a, const QTensor& b, double scale, std::in
         plan, codes_of<Code>(left), codes_of<Code>(right), out, 0, plan.outer,
         [&](const Code* x, const Code* y, Code* z, std::size_t n) { run(x, y, z, n, params); });
   });
-  const QTensor result =
-      QTensor::of_storage(std::move(codes), QGrid::per_tensor(scale, zero_point), format);
+  QGrid grid = QGrid::per_tensor(scale, zero_point);
+  if (same) return a.with(std::move(codes), std::move(grid));
+  const QTensor result = QTensor::of_storage(std::move(codes), std::move(grid), order);
   return shape->rank() == a.shape().rank() ? result.contiguous(a.memory_format()) : result;
 }
 
@@ -114,7 +115,7 @@ Result<QTensor> add_scalar(const QTensor& x, double c) {
   }
   const std::int64_t moved = zero - static_cast<std::int64_t>(steps);
   if (moved >= lowest && moved <= highest) {
-    return QTensor::of_storage(x.storage(), QGrid::per_tensor(scale, moved), x.memory_format());
+    return x.with(x.storage(), QGrid::per_tensor(scale, moved));
   }
   const std::int64_t end = moved < lowest ? lowest : highest;
   const double span = static_cast<double>(moved < lowest ? highest - moved : moved - lowest);
@@ -139,14 +140,13 @@ Result<QTensor> mul_scalar(const QTensor& x, double c) {
   const std::int64_t zero = x.grid().zero_points[0];
   const std::int64_t ends = quant_min_of(x.dtype()) + quant_max_of(x.dtype());
   if (c == 0) {
-    return QTensor::of_storage(Tensor::make(x.storage().dtype(), x.shape()),
-                               QGrid::per_tensor(1.0, 0), x.memory_format());
+    return x.with(Tensor::make(x.storage().dtype(), x.shape()), QGrid::per_tensor(1.0, 0));
   }
   const double scale = std::fabs(c) * x.grid().scales[0];
   const std::int64_t moved = c > 0 ? zero : ends - zero;
   OCTAVO_CHECK_OK(check_output_grid(scale, moved, x.dtype(), kWhere));
   const QGrid grid = QGrid::per_tensor(scale, moved);
-  if (c > 0) return QTensor::of_storage(x.storage(), grid, x.memory_format());
+  if (c > 0) return x.with(x.storage(), grid);
   return remap(x, table_of(x.dtype(), [&](auto code) { return ends - std::int64_t{code}; }), grid);
 }
 

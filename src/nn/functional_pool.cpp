@@ -14,6 +14,13 @@ namespace octavo::nn::functional {
 
 namespace {
 
+// torch's is_contiguous(ChannelsLast): tensors of one channel or one pixel are both.
+bool is_channels_last(const QTensor& x) {
+  const Shape& shape = x.shape();
+  return x.memory_format() == MemoryFormat::kChannelsLast || shape[1] == 1 ||
+         shape[2] * shape[3] == 1;
+}
+
 constexpr std::int64_t kMaxPixels = std::int64_t{1} << 23;  // their sum fits 32 bits
 
 // One image after another through a kernel: run(in, out) on channels-last codes.
@@ -109,13 +116,13 @@ Result<QTensor> max_pool1d(const QTensor& x, const Pool2d& pool) {
   OCTAVO_CHECK_OK(check_rank(x, 3, "[N, C, L]", "quantized::max_pool1d"));
   const Shape& shape = x.shape();
   const QTensor image = QTensor::of_storage(x.storage().reshaped({shape[0], shape[1], 1, shape[2]}),
-                                            x.grid(), x.memory_format());
+                                            x.grid(), x.order(), x.memory_format());
   Pool2d line = pool;
   line.kernel_size[0] = line.stride[0] = line.dilation[0] = 1;
   line.padding[0] = 0;
   OCTAVO_TRY(const QTensor y, max_pool2d(image, line));
   return QTensor::of_storage(y.storage().reshaped({shape[0], shape[1], y.shape()[3]}), y.grid(),
-                             y.memory_format());
+                             y.order(), y.memory_format());
 }
 
 Result<QTensor> avg_pool2d(const QTensor& x, const Pool2d& pool, const Backend& backend) {
@@ -139,7 +146,7 @@ Result<QTensor> avg_pool2d(const QTensor& x, const Pool2d& pool, const Backend& 
   const auto zero = static_cast<std::int32_t>(x.grid().zero_points[0]);
   kernels::QWindowParams params;
   params.offset = zero;
-  if (x.memory_format() == MemoryFormat::kChannelsLast || backend.engine == QEngine::kQnnpack) {
+  if (is_channels_last(x) || backend.engine == QEngine::kQnnpack) {
     params.after = zero;
   } else {
     params.before = static_cast<float>(zero);
@@ -167,7 +174,7 @@ Result<QTensor> adaptive_avg_pool2d(const QTensor& x, std::array<std::int64_t, 2
   };
   const auto rows = spans(x.shape()[2], output_size[0]);
   const auto columns = spans(x.shape()[3], output_size[1]);
-  const bool last = x.memory_format() == MemoryFormat::kChannelsLast;
+  const bool last = is_channels_last(x);
   const auto factors = factors_of(rows.size(), columns.size(), [&](std::size_t r, std::size_t c) {
     const std::int64_t height = length(rows[r]);
     const std::int64_t width = length(columns[c]);

@@ -77,7 +77,8 @@ class Observer : public PostProcess {
   }
   // One batch. An empty one changes nothing.
   virtual Status observe(const Tensor& x) = 0;
-  // As if `other`, of the same kind and options, had been observed here too.
+  // As if `other`, of the same kind and options, had been observed here too. Moving averages, which
+  // depend on the order of batches, become the mean of the two, weighted by their batches.
   virtual Status merge(const Observer& other) = 0;
   // Forgets all values. torch: reset_min_max_vals.
   virtual void reset() = 0;

@@ -296,27 +296,28 @@ Tensor reorder(const Tensor& tensor, MemoryFormat from, MemoryFormat to) {
   return out;
 }
 
-Tensor QTensor::int_repr() const { return reorder(storage_, format_, MemoryFormat::kContiguous); }
+Tensor QTensor::int_repr() const { return reorder(storage_, order_, MemoryFormat::kContiguous); }
 
 Tensor QTensor::dequantize() const {
   Tensor reals = Tensor::make(DType::kFloat32, shape());
   switch (dtype_) {
     case ScalarType::kQuint8:
-      dequantize_codes<std::uint8_t>(storage_, grid_, format_, reals);
+      dequantize_codes<std::uint8_t>(storage_, grid_, order_, reals);
       break;
     case ScalarType::kQint8:
-      dequantize_codes<std::int8_t>(storage_, grid_, format_, reals);
+      dequantize_codes<std::int8_t>(storage_, grid_, order_, reals);
       break;
     case ScalarType::kQint32:
-      dequantize_codes<std::int32_t>(storage_, grid_, format_, reals);
+      dequantize_codes<std::int32_t>(storage_, grid_, order_, reals);
       break;
   }
-  return reorder(reals, format_, MemoryFormat::kContiguous);
+  return reorder(reals, order_, MemoryFormat::kContiguous);
 }
 
 QTensor QTensor::contiguous(MemoryFormat format) const {
   QTensor out = *this;
-  out.storage_ = reorder(storage_, format_, format);
+  out.storage_ = reorder(storage_, order_, format);
+  out.order_ = format;
   out.format_ = format;
   return out;
 }
@@ -340,12 +341,13 @@ std::string QTensor::to_string() const {
   return out + ")";
 }
 
-QTensor QTensor::of_storage(Tensor codes, QGrid grid, MemoryFormat format) {
+QTensor QTensor::of_storage(Tensor codes, QGrid grid, MemoryFormat order, MemoryFormat format) {
   QTensor out;
   const ScalarTypeRow* row = row_of_codes(codes.dtype());
   out.dtype_ = row == nullptr ? ScalarType::kQuint8 : row->type;
   out.storage_ = std::move(codes);
   out.grid_ = std::move(grid);
+  out.order_ = order;
   out.format_ = format;
   return out;
 }

@@ -73,7 +73,10 @@ class QTensor {
   const Shape& shape() const { return storage_.shape(); }
   std::int64_t numel() const { return storage_.elements(); }
   QScheme qscheme() const { return grid_.scheme; }
+  // What torch's is_contiguous(memory_format=...) says, which the rounding of pools depends on.
   MemoryFormat memory_format() const { return format_; }
+  // How the codes lie here: a BatchNorm of planes gives planes, while torch's is channels_last.
+  MemoryFormat order() const { return order_; }
   const QGrid& grid() const { return grid_; }
 
   // Of a per-tensor scheme; an error as torch's for a per-channel one, and the other way round.
@@ -95,18 +98,25 @@ class QTensor {
   // tensor as "...".
   std::string to_string() const;
 
-  // The codes as they lie: shape() is the logical shape, the order is memory_format()'s. For
-  // kernels.
+  // The codes as they lie: shape() is the logical shape, the order is order(). For kernels.
   const Tensor& storage() const { return storage_; }
 
-  // For makers of tensors (modules, kernels): codes as they lie in `format`, whose dtype is
+  // For makers of tensors (modules, kernels): codes as they lie in `order`, whose dtype is
   // code_dtype(dtype); the grid is taken as it is. `make_quantized_tensor` is the checked way.
-  static QTensor of_storage(Tensor codes, QGrid grid, MemoryFormat format);
+  static QTensor of_storage(Tensor codes, QGrid grid, MemoryFormat order, MemoryFormat format);
+  static QTensor of_storage(Tensor codes, QGrid grid, MemoryFormat order) {
+    return of_storage(std::move(codes), std::move(grid), order, order);
+  }
+  // Other codes, or another grid, of a tensor of this shape: they lie as this one's.
+  QTensor with(Tensor codes, QGrid grid) const {
+    return of_storage(std::move(codes), std::move(grid), order_, format_);
+  }
 
  private:
   Tensor storage_;
   QGrid grid_;
   ScalarType dtype_ = ScalarType::kQuint8;
+  MemoryFormat order_ = MemoryFormat::kContiguous;
   MemoryFormat format_ = MemoryFormat::kContiguous;
 };
 

@@ -27,7 +27,7 @@ inline QTensor remap(const QTensor& x, const kernels::Table256& table, QGrid gri
   kernels::best_row(kernels::lut_kernels(), {})
       .run(reinterpret_cast<const std::uint8_t*>(x.storage().data()),
            reinterpret_cast<std::uint8_t*>(codes.mutable_data()), codes.bytes(), table.data());
-  return QTensor::of_storage(std::move(codes), std::move(grid), x.memory_format());
+  return x.with(std::move(codes), std::move(grid));
 }
 
 }  // namespace octavo::nn

@@ -188,6 +188,7 @@ function rows() {
       BatchNorm1d: quantizedBn(api.quantizePerTensor(tensor(numbers(8), [4, 2]), 0.1, 3, 'quint8')),
       BatchNorm2d: quantizedBn(q),
       BatchNorm3d: quantizedBn(q5),
+      BNReLU1d: quantizedBn(api.quantizePerTensor(tensor(numbers(8), [4, 2]), 0.1, 3, 'quint8')),
       BNReLU2d: quantizedBn(q),
       BNReLU3d: quantizedBn(q5),
       Conv1d: quantizedConv(weight(2, 2, 1), api.quantizePerTensor(tensor(numbers(8), [1, 2, 4]), 0.1, 3, 'quint8')),

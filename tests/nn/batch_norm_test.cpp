@@ -8,6 +8,7 @@
 #include <string>
 #include <type_traits>
 
+#include "nn/functional.h"
 #include "support/buffers.h"
 #include "support/take.h"
 
@@ -92,10 +93,31 @@ TEST_CASE("batch_norm: memory format, rank and relu change nothing but what they
     std::vector<std::int64_t> clamped = codes_of(y);
     for (std::int64_t& code : clamped) code = std::max<std::int64_t>(code, 17);
     CHECK(codes_of(take(take(BNReLU2d::from_float(bn, 0.03, 17)).forward(x))) == clamped);
+    CHECK(codes_of(take(take(BNReLU1d::from_float(bn, 0.03, 17)).forward(as({2, 5, 12})))) ==
+          clamped);
     CHECK(
         codes_of(take(take(BNReLU3d::from_reference(bn, 0.03, 17)).forward(as({2, 5, 4, 3, 1})))) ==
         clamped);
   }
+}
+
+TEST_CASE(
+    "batch_norm: what follows sees a channels_last tensor, as in torch, however the codes lie") {
+  const QTensor planes = random_input({2, 5, 6, 6});
+  const auto module = take(BatchNorm2d::from_float(random_parameters(5, 9), 0.03, 17));
+  const QTensor a = take(module.forward(planes));
+  const QTensor b = take(module.forward(planes.contiguous(MemoryFormat::kChannelsLast)));
+  CHECK(a.memory_format() == MemoryFormat::kChannelsLast);
+  CHECK(a.order() == MemoryFormat::kContiguous);  // nothing was moved
+  const functional::Pool2d pool{{2, 2}, {2, 2}};
+  const auto after = [&](const QTensor& x) {
+    const QTensor y = take(functional::relu(take(functional::add(x, x, 0.1, 3))));
+    return codes_of(take(functional::avg_pool2d(y, pool)));
+  };
+  CHECK(after(a) == after(b));
+  CHECK(after(a) != after(a.contiguous()));  // torch's other rounding
+  CHECK(codes_of(take(functional::adaptive_avg_pool2d(a, {4, 4}))) ==
+        codes_of(take(functional::adaptive_avg_pool2d(b, {4, 4}))));
 }
 
 TEST_CASE("batch_norm: refuses what torch refuses, in its words") {

@@ -164,6 +164,26 @@ TEST_CASE("functional: pools agree with windows written out") {
   CHECK(take(max_pool2d(codes({0, 1, 3, 3}, {}), Pool2d{{2, 2}})).shape() == Shape{0, 1, 1, 1});
 }
 
+TEST_CASE(
+    "functional: pools round a tensor of one channel or one pixel as channels_last, as torch") {
+  const Pool2d pool{{2, 2}, {2, 2}};
+  // Sums of a half with an odd zero point: the two forms of torch differ on each.
+  const QTensor one = codes({1, 1, 2, 2}, {3, 4, 4, 3}, 0.5, 1);
+  CHECK(list(take(avg_pool2d(one, pool))) == list(take(avg_pool2d(last(one), pool))));
+  CHECK(list(take(avg_pool2d(codes({1, 2, 2, 2}, {3, 4, 4, 3, 3, 4, 4, 3}, 0.5, 1), pool))) !=
+        list(take(avg_pool2d(last(codes({1, 2, 2, 2}, {3, 4, 4, 3, 3, 4, 4, 3}, 0.5, 1)), pool))));
+  const QTensor large = random({1, 1, 14, 14});
+  CHECK(list(take(adaptive_avg_pool2d(large, {3, 3}))) ==
+        list(take(adaptive_avg_pool2d(last(large), {3, 3}))));
+}
+
+TEST_CASE("functional: a bound of clamp that is infinite is none") {
+  const float all = std::numeric_limits<float>::infinity();
+  const QTensor x = codes({4}, {0, 9, 11, 255});
+  CHECK(list(take(clamp(x, 0, all))) == std::vector<std::int64_t>{10, 10, 11, 255});
+  CHECK(list(take(clamp(x, -all, 0))) == std::vector<std::int64_t>{0, 9, 10, 10});
+}
+
 TEST_CASE("functional: interpolation repeats pixels, or blends them") {
   const QTensor x = codes({1, 1, 2, 2}, {10, 20, 30, 40});
   CHECK(list(take(interpolate(x, {4, 2}, InterpolateMode::kNearest))) ==

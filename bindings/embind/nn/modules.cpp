@@ -174,6 +174,7 @@ constexpr Row kRows[] = {
     {"BatchNorm1d", &make_batch_norm<nn::quantized::BatchNorm1d>},
     {"BatchNorm2d", &make_batch_norm<nn::quantized::BatchNorm2d>},
     {"BatchNorm3d", &make_batch_norm<nn::quantized::BatchNorm3d>},
+    {"BNReLU1d", &make_batch_norm<nn::quantized::BNReLU1d>},
     {"BNReLU2d", &make_batch_norm<nn::quantized::BNReLU2d>},
     {"BNReLU3d", &make_batch_norm<nn::quantized::BNReLU3d>},
     {"Conv1d", &make_weighted<nn::quantized::Conv1d>},

@@ -136,11 +136,13 @@ Result<nn::QTensor> qtensor_from(const val& wire) {
   OCTAVO_CHECK_OK(copy_bytes(wire["bytes"], codes));
   OCTAVO_TRY(nn::QGrid grid, grid_from(wire));
   OCTAVO_CHECK_OK(nn::check_grid(grid, type, codes.shape(), "quantized tensor"));
-  const auto format =
-      string_of(wire["format"]) == nn::memory_format_name(nn::MemoryFormat::kChannelsLast)
-          ? nn::MemoryFormat::kChannelsLast
-          : nn::MemoryFormat::kContiguous;
-  return nn::QTensor::of_storage(std::move(codes), std::move(grid), format);
+  const auto format = [&wire](const char* key) {
+    return string_of(wire[key]) == nn::memory_format_name(nn::MemoryFormat::kChannelsLast)
+               ? nn::MemoryFormat::kChannelsLast
+               : nn::MemoryFormat::kContiguous;
+  };
+  return nn::QTensor::of_storage(std::move(codes), std::move(grid), format("order"),
+                                 format("format"));
 }
 
 val to_wire(const nn::QTensor& tensor) {
@@ -151,6 +153,7 @@ val to_wire(const nn::QTensor& tensor) {
   wire.set("scales", to_array(grid.scales));
   wire.set("zeroPoints", to_array(grid.zero_points));
   if (grid.axis) wire.set("axis", *grid.axis);
+  wire.set("order", std::string(nn::memory_format_name(tensor.order())));
   wire.set("format", std::string(nn::memory_format_name(tensor.memory_format())));
   return wire;
 }

@@ -136,7 +136,10 @@ export class Observer extends Process<NativeObserver> {
   observe(x: TensorLike): void {
     unwrap(this.native.get().observe(toWire(x)));
   }
-  /** As if `other`, of the same kind and options, had been observed here too. */
+  /**
+   * As if `other`, of the same kind and options, had been observed here too. Moving averages, which depend on the order of batches, become
+   * the mean of the two, each weighted by its batches.
+   */
   merge(other: Observer): this {
     if (!(other instanceof Observer)) refuse(`${shown(other)} is no observer.`, 'merge', 'Give one of the same kind.');
     unwrap(this.native.get().merge(other.native.get()));

@@ -212,6 +212,8 @@ function batchNormClass(kind: string): BatchNormClass {
 export const BatchNorm1d: BatchNormClass = batchNormClass('BatchNorm1d');
 export const BatchNorm2d: BatchNormClass = batchNormClass('BatchNorm2d');
 export const BatchNorm3d: BatchNormClass = batchNormClass('BatchNorm3d');
+/** quantized::batch_norm1d_relu. */
+export const BNReLU1d: BatchNormClass = batchNormClass('BNReLU1d');
 export const BNReLU2d: BatchNormClass = batchNormClass('BNReLU2d');
 export const BNReLU3d: BatchNormClass = batchNormClass('BNReLU3d');
 

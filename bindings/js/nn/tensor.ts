@@ -38,6 +38,8 @@ export interface QWire extends Wire {
   scales: number[];
   zeroPoints: number[];
   axis?: number;
+  /** How the bytes lie, and what memory format torch's tensor has: a BatchNorm of planes gives planes, torch's channels_last. */
+  order: MemoryFormat;
   format: MemoryFormat;
 }
 

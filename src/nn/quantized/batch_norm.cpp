@@ -13,6 +13,7 @@ namespace internal {
 const BatchNorm::Kind kBatchNorm1d{"BatchNorm1d", "quantized::batch_norm1d", 2, 3, false};
 const BatchNorm::Kind kBatchNorm2d{"BatchNorm2d", "quantized::batch_norm2d", 4, 4, false};
 const BatchNorm::Kind kBatchNorm3d{"BatchNorm3d", "quantized::batch_norm3d", 5, 5, false};
+const BatchNorm::Kind kBNReLU1d{"BNReLU1d", "quantized::batch_norm1d_relu", 2, 3, true};
 const BatchNorm::Kind kBNReLU2d{"BNReLU2d", "quantized::batch_norm2d_relu", 4, 4, true};
 const BatchNorm::Kind kBNReLU3d{"BNReLU3d", "quantized::batch_norm3d_relu", 5, 5, true};
 }  // namespace internal
@@ -186,10 +187,10 @@ Result<QTensor> BatchNorm::forward(const QTensor& x) const {
   }
   if (x.numel() == 0) return x;
   // [N, C] is both: one pixel an image, channels innermost.
-  const MemoryFormat format = shape.rank() == 2 ? MemoryFormat::kChannelsLast : x.memory_format();
+  const MemoryFormat order = shape.rank() == 2 ? MemoryFormat::kChannelsLast : x.order();
   if (x.dtype() == ScalarType::kQint32) return forward_int32(x);
   OCTAVO_TRY(const std::shared_ptr<const Plan> plan,
-             plan_for(x.dtype(), x.grid().scales[0], x.grid().zero_points[0], format));
+             plan_for(x.dtype(), x.grid().scales[0], x.grid().zero_points[0], order));
   Tensor codes = Tensor::make(x.storage().dtype(), shape);
   const auto* in = reinterpret_cast<const std::uint8_t*>(x.storage().data());
   auto* out = reinterpret_cast<std::uint8_t*>(codes.mutable_data());
@@ -200,8 +201,14 @@ Result<QTensor> BatchNorm::forward(const QTensor& x) const {
   } else {
     plan->kernel.run_planes(in, out, static_cast<std::size_t>(x.numel()) / planes, 0, planes);
   }
-  return QTensor::of_storage(std::move(codes), QGrid::per_tensor(scale_, zero_point_),
-                             x.memory_format());
+  return result_of(x, std::move(codes));
+}
+
+// Codes that lie as the input's do. torch makes every output channels_last.
+QTensor BatchNorm::result_of(const QTensor& x, Tensor codes) const {
+  return QTensor::of_storage(
+      std::move(codes), QGrid::per_tensor(scale_, zero_point_), x.order(),
+      x.shape().rank() == 2 ? MemoryFormat::kContiguous : MemoryFormat::kChannelsLast);
 }
 
 Result<QTensor> BatchNorm::forward_int32(const QTensor& x) const {
@@ -216,15 +223,14 @@ Result<QTensor> BatchNorm::forward_int32(const QTensor& x) const {
   auto* out = reinterpret_cast<std::int32_t*>(codes.mutable_data());
   const auto channels = static_cast<std::size_t>(num_features_);
   const auto total = static_cast<std::size_t>(x.numel());
-  const bool innermost = x.shape().rank() == 2 || x.memory_format() == MemoryFormat::kChannelsLast;
+  const bool innermost = x.shape().rank() == 2 || x.order() == MemoryFormat::kChannelsLast;
   const auto images = static_cast<std::size_t>(x.shape()[0]);
   const std::size_t run = innermost ? 1 : total / (images * channels);  // codes of one channel
   for (std::size_t at = 0, c = 0; at < total; at += run, c = (c + 1) % channels) {
     kernels::qbatchnorm_int32(in + at, out + at, run, fused.alpha[c], fused.beta[c], zero_in,
                               zero_out, kind_->relu);
   }
-  return QTensor::of_storage(std::move(codes), QGrid::per_tensor(scale_, zero_point_),
-                             x.memory_format());
+  return result_of(x, std::move(codes));
 }
 
 std::string_view BatchNorm::kernel() const {

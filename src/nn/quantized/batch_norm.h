@@ -97,6 +97,7 @@ class BatchNorm {
                                                std::int64_t x_zero_point,
                                                MemoryFormat format) const;
   Result<QTensor> forward_int32(const QTensor& x) const;
+  QTensor result_of(const QTensor& x, Tensor codes) const;
   Error error(Code code, std::string what, std::string hint) const;
 
   const Kind* kind_;
@@ -110,7 +111,8 @@ class BatchNorm {
 };
 
 namespace internal {
-extern const BatchNorm::Kind kBatchNorm1d, kBatchNorm2d, kBatchNorm3d, kBNReLU2d, kBNReLU3d;
+extern const BatchNorm::Kind kBatchNorm1d, kBatchNorm2d, kBatchNorm3d, kBNReLU1d, kBNReLU2d,
+    kBNReLU3d;
 }
 
 // One class a rank, as torch has them.
@@ -155,6 +157,7 @@ using BatchNorm1d = BatchNormOf<internal::kBatchNorm1d>;
 using BatchNorm2d = BatchNormOf<internal::kBatchNorm2d>;
 using BatchNorm3d = BatchNormOf<internal::kBatchNorm3d>;
 using BNReLU2d = BatchNormOf<internal::kBNReLU2d>;
+using BNReLU1d = BatchNormOf<internal::kBNReLU1d>;  // the op; torch has no module over it
 using BNReLU3d = BatchNormOf<internal::kBNReLU3d>;
 
 }  // namespace quantized

@@ -237,8 +237,7 @@ Result<QTensor> Conv::forward(const QTensor& given) const {
   Shape shape = out_shape;
   if (kind_->spatial == 1) shape.dims().erase(shape.dims().begin() + 2);
   return QTensor::of_storage(codes.reshaped(std::move(shape)), output_grid(),
-                             MemoryFormat::kChannelsLast)
-      .contiguous(given.memory_format());
+                             MemoryFormat::kChannelsLast);
 }
 
 StateDict Conv::state_dict() const {
