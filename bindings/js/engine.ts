@@ -35,9 +35,47 @@ export interface Owner {
   generation: number;
 }
 
+/**
+ * Firefox (153) now and then never comes back from starting a worker in a worker, which threads are: in 1 to 3 of 100 loads of a page.
+ * Starting takes milliseconds, so a worker that is silent for so long is given up for another.
+ */
+const startMilliseconds = 4000;
+const startAttempts = 4;
+
+/** An engine with its threads; where a browser does not start them, and 'auto' asked for them, with one. */
 async function connect(options: EngineOptions): Promise<Connection> {
-  const { worker = true, ...load } = options;
   const threads = await chooseThreads(options);
+  for (let attempt = 0; threads > 1 && attempt < startAttempts; attempt++) {
+    const connection = await attach(options, threads);
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<undefined>((resolve) => {
+      timer = setTimeout(resolve, startMilliseconds, undefined);
+    });
+    const count = await Promise.race([connection.host.startThreads(threads), connection.died, late]);
+    clearTimeout(timer);
+    if (count?.ok) {
+      connection.unref(); // an idle engine does not keep Node alive
+      return { ...connection, features: { ...connection.features, threadCount: count.value } };
+    }
+    connection.terminate();
+    if (count) throw new OctavoError(count.error);
+  }
+  if (threads > 1 && options.threads !== 'auto' && options.threads !== undefined) {
+    throw new OctavoError({
+      code: 'ENGINE_FAILED',
+      what: `The browser did not start ${threads} threads.`,
+      where: 'createEngine',
+      hint: "Load the page again, or ask for { threads: 'auto' }, which goes on with one.",
+    });
+  }
+  const connection = await attach(options, 1);
+  connection.unref();
+  return connection;
+}
+
+/** A worker with the module for so many threads in it, none of them started yet. */
+async function attach(options: EngineOptions, threads: number): Promise<Connection> {
+  const { worker = true, ...load } = options;
   let reject: (error: OctavoError) => void = () => {};
   const died = new Promise<never>((_, fail) => {
     reject = fail;
@@ -70,7 +108,6 @@ async function connect(options: EngineOptions): Promise<Connection> {
   try {
     const started = await Promise.race([connection.host.start({ ...load, threads }), died]);
     if (!started.ok) throw new OctavoError(started.error);
-    connection.unref(); // an idle engine does not keep Node alive
     const terminate = (): void => {
       connection.terminate();
       onDeath('it was closed'); // calls under way end too: a worker of a browser says nothing when it is terminated

@@ -123,9 +123,14 @@ export class Host {
         relaxedSimd: hasRelaxedSimd(),
         threads: hasThreads(),
         worker: false,
-        threadCount: this.#module.setThreads(threads),
+        threadCount: 1,
       };
     });
+  }
+
+  /** Starts the threads beside this one; gives the number of all. By itself, since a browser may never come back from it. */
+  startThreads(threads: number): Promise<Outcome<number>> {
+    return this.#outcome(() => this.#wasm().setThreads(threads));
   }
 
   operators(): Promise<Outcome<{ name: string; int8: boolean; notes: string }[]>> {

@@ -100,10 +100,8 @@ async function compile(standard: URL, build: Build, options: LoadOptions): Promi
   }
   const response = await fetch(url, { credentials: 'same-origin' });
   if (!response.ok) throw new Error(`HTTP ${response.status} ${response.statusText}`);
-  // A server that does not know .wasm's MIME type stops streaming, not compiling. Neither does Firefox, where compileStreaming() in a worker
-  // now and then never ends, with all bytes there: in one of a hundred starts (version 153).
-  const streams = response.headers.get('content-type')?.startsWith('application/wasm') && !/Firefox\//.test(navigator.userAgent);
-  if (streams) return WebAssembly.compileStreaming(response);
+  // A server that does not know .wasm's MIME type stops streaming, not compiling.
+  if (response.headers.get('content-type')?.startsWith('application/wasm')) return WebAssembly.compileStreaming(response);
   return WebAssembly.compile(await response.arrayBuffer());
 }
 

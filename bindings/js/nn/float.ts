@@ -402,9 +402,9 @@ export interface ConvOptions {
 
 /** The options with their defaults, as the WebAssembly module takes them. */
 export function convOptions(options: ConvOptions): object {
-  const { paddingMode = 'zeros' } = options as { paddingMode?: unknown };
+  const all: ConvOptions & { paddingMode?: unknown } = object(options, 'convolution');
+  const { stride = 1, padding = 0, dilation = 1, outputPadding = 0, groups = 1, paddingMode = 'zeros' } = all;
   if (paddingMode !== 'zeros') refuse(`paddingMode = ${shown(paddingMode)} is not there.`, 'convolution', "Pad the input, or use 'zeros'.");
-  const { stride = 1, padding = 0, dilation = 1, outputPadding = 0, groups = 1 } = object(options, 'convolution');
   const pairs = { stride: pair(stride), padding: pair(padding), dilation: pair(dilation), outputPadding: pair(outputPadding) };
   return { ...pairs, groups: whole(groups, 'groups') };
 }
