@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <array>
 
 namespace octavo::golden {
 namespace {
@@ -54,6 +55,29 @@ TEST_CASE("golden: what is not understood is a failure") {
   CHECK(tally.compared == 4);
   CHECK(tally.mismatches == 1);
   CHECK(tally.problems.size() == 2);  // y differs, surprise was not read
+}
+
+TEST_CASE("golden: an empty tensor is compared, and numbers to the last bit") {
+  test::GoldenGroup group;
+  test::GoldenCase record;
+  record.name = "case";
+  record.attrs["one"] = "2";
+  record.attrs["two"] = "2 3 1";
+  record.tensors["y"] = {"f32", 0, 0, {2, 0}};
+  Case c(group, record, kFolder);
+  CHECK(c.each<2>("one") == std::array<std::int64_t, 2>{2, 2});
+  CHECK(c.each<2>("two") == std::array<std::int64_t, 2>{3, 1});
+  CHECK_THROWS(c.each<4>("two"));
+  Case untouched(group, record, kFolder);
+  untouched.ignore(untouched.keys());
+  CHECK_FALSE(untouched.finish().passed());  // nothing was compared
+  c.expect("y", Tensor::make(DType::kFloat32, {2, 0}));
+  CHECK(c.finish().passed());
+  c.expect_equal("a scale", 0.1, 0.1 + 1e-9);
+  c.expect("y", Tensor::make(DType::kFloat32, {0, 2}));
+  const Tally tally = c.finish();
+  CHECK(tally.mismatches == 1);
+  CHECK(tally.problems.size() == 2);  // the scale and the shape
 }
 
 }  // namespace
