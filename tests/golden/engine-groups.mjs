@@ -64,8 +64,9 @@ const onCodes =
   (c) =>
     expectNode(c, { op, from, inputs: (build) => [...from.flatMap((name) => build.codes(name)), ...build.grid('y')], attrs: attrs(c) });
 
-/** An ONNX attribute of `count` numbers, of which the case has one for all, or a list. */
-function square(c, key, otherwise, count = 2) {
+/** An ONNX attribute of `times` numbers for each axis of x behind the channels, of which the case has one for all, or a list. */
+function repeated(c, key, otherwise, times = 1) {
+  const count = times * (c.tensor('x').shape.length - 2);
   const value = [c.getOr(key, otherwise)].flat();
   if (value.length !== count && value.length !== 1) throw new Error(`attribute ${key} has ${value.length} numbers`);
   return value.length === count ? value : new Array(count).fill(value[0]);
@@ -117,9 +118,9 @@ const operators = {
       ],
       attrs: {
         group: c.getOr('groups', 1),
-        strides: square(c, 'stride', 1),
-        pads: square(c, 'pad', 0, 4),
-        dilations: square(c, 'dilation', 1),
+        strides: repeated(c, 'stride', 1),
+        pads: repeated(c, 'pad', 0, 2),
+        dilations: repeated(c, 'dilation', 1),
       },
     }),
   QLinearMatMul: (c) =>
@@ -140,9 +141,9 @@ const operators = {
     }),
   QLinearGlobalAveragePool: onCodes('QLinearGlobalAveragePool', ['x']),
   QLinearAveragePool: onCodes('QLinearAveragePool', ['x'], (c) => ({
-    kernel_shape: square(c, 'k'),
-    strides: square(c, 'stride', 1),
-    pads: square(c, 'pad', 0, 4),
+    kernel_shape: repeated(c, 'k', 1),
+    strides: repeated(c, 'stride', 1),
+    pads: repeated(c, 'pad', 0, 2),
     ceil_mode: c.getOr('ceil', 0),
     count_include_pad: c.getOr('count_include_pad', 0),
   })),

@@ -60,6 +60,19 @@ std::vector<double> Case::list(const std::string& key) {
   return record_.list(key);
 }
 
+std::vector<std::int64_t> Case::each(const std::string& key, std::size_t count) {
+  if (attribute(key).find(' ') == std::string::npos)
+    return std::vector<std::int64_t>(count, integer(key));
+  const std::vector<double> values = list(key);
+  if (values.size() != count && values.size() != 1)
+    throw std::runtime_error("attribute " + key + " has " + std::to_string(values.size()) +
+                             " numbers");
+  std::vector<std::int64_t> out;
+  for (std::size_t i = 0; i < count; ++i)
+    out.push_back(static_cast<std::int64_t>(values[values.size() == 1 ? 0 : i]));
+  return out;
+}
+
 void Case::ignore(const std::vector<std::string>& keys) { read_.insert(keys.begin(), keys.end()); }
 
 std::string Case::dtype(const std::string& key) const {

@@ -5,7 +5,6 @@
 // failures.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <set>
@@ -52,9 +51,8 @@ class Case {
   std::int64_t integer(const std::string& key);
   bool flag(const std::string& key);
   std::vector<double> list(const std::string& key);
-  // An attribute that is one number for all `N` axes, or a list of one for each.
-  template <std::size_t N>
-  std::array<std::int64_t, N> each(const std::string& key);
+  // An attribute that is one number for all of `count` axes, or a list of one for each.
+  std::vector<std::int64_t> each(const std::string& key, std::size_t count);
   // Says that these, where they are there, need no check (and why, in a comment at the call).
   void ignore(const std::vector<std::string>& keys);
 
@@ -109,22 +107,6 @@ Tally run_group(const std::string& folder, const std::string& group);
 std::vector<std::string> groups_in(const std::string& folder);
 // "batchnorm: 99 cases, 1234567 codes compared, 0 mismatches", then a line a problem.
 std::string to_line(std::string_view group, const Tally& tally);
-
-template <std::size_t N>
-std::array<std::int64_t, N> Case::each(const std::string& key) {
-  std::array<std::int64_t, N> out;
-  if (attribute(key).find(' ') == std::string::npos) {
-    out.fill(integer(key));
-    return out;
-  }
-  const std::vector<double> values = list(key);
-  if (values.size() != N && values.size() != 1)
-    throw std::runtime_error("attribute " + key + " has " + std::to_string(values.size()) +
-                             " numbers");
-  for (std::size_t i = 0; i < N; ++i)
-    out[i] = static_cast<std::int64_t>(values[values.size() == 1 ? 0 : i]);
-  return out;
-}
 
 template <class T>
 std::vector<T> Case::values(const std::string& key) {

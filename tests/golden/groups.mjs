@@ -633,7 +633,13 @@ export async function runGroup(apis, name, read) {
     tally.problems.push(`group ${name} is not understood`);
     return tally;
   }
-  const group = { ...parseIndex(new TextDecoder().decode(await read(`${name}.idx`))), bytes: await read(`${name}.bin`), read };
+  let group;
+  try {
+    group = { ...parseIndex(new TextDecoder().decode(await read(`${name}.idx`))), bytes: await read(`${name}.bin`), read };
+  } catch (error) {
+    tally.problems.push(`group ${name} cannot be read: ${error.message}`);
+    return tally;
+  }
   const format = group.header.get('format') ?? 'qgold1';
   if (format !== 'qgold1') tally.problems.push(`format ${format} is not understood`);
   if (group.cases.length === 0) tally.problems.push(`group ${name} has no cases`);

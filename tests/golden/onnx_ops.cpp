@@ -1,5 +1,6 @@
 // onnx_ops: ONNX Runtime's quantized operators, each as the node that a quantized model runs, in
 // both layouts.
+#include <algorithm>
 #include <array>
 
 #include "golden/groups.h"
@@ -50,12 +51,15 @@ void run_qlinear(Case& c, const std::string& op, const std::vector<std::string>&
   expect_node(c, "y", test::make_node(op, attrs), operands, grid_of(c, "y"));
 }
 
-// An ONNX attribute of N numbers, of which the case has one for all, or a list.
-template <std::size_t N>
-std::vector<std::int64_t> repeated(Case& c, const std::string& key, std::int64_t otherwise) {
-  if (!c.has(key)) return std::vector<std::int64_t>(N, otherwise);
-  const auto values = c.each<N>(key);
-  return {values.begin(), values.end()};
+// An ONNX attribute of `count` numbers, of which the case has one for all, or a list.
+std::vector<std::int64_t> repeated(Case& c, const std::string& key, std::size_t count,
+                                   std::int64_t otherwise) {
+  return c.has(key) ? c.each(key, count) : std::vector<std::int64_t>(count, otherwise);
+}
+
+// The axes of x behind the batch and the channels.
+std::size_t spatial_axes(Case& c) {
+  return static_cast<std::size_t>(std::max(c.shape("x").rank() - 2, 0));
 }
 
 void conv(Case& c) {
@@ -66,10 +70,11 @@ void conv(Case& c) {
   for (const std::int64_t zero : to_int64s(c.tensor("w_zp")))
     grid.zero_point.push_back(to_int32(zero));
   weight.quant = grid;
+  const std::size_t axes = spatial_axes(c);
   const Node node = test::make_node("Conv", {{"group", c.has("groups") ? c.integer("groups") : 1},
-                                             {"strides", repeated<2>(c, "stride", 1)},
-                                             {"pads", repeated<4>(c, "pad", 0)},
-                                             {"dilations", repeated<2>(c, "dilation", 1)}});
+                                             {"strides", repeated(c, "stride", axes, 1)},
+                                             {"pads", repeated(c, "pad", 2 * axes, 0)},
+                                             {"dilations", repeated(c, "dilation", axes, 1)}});
   std::vector<std::optional<test::Operand>> operands{codes(c, "x"), weight};
   if (c.has("bias")) operands.emplace_back(test::constant(c.tensor("bias")));
   expect_node(c, "y", node, operands, grid_of(c, "y"));
@@ -116,11 +121,12 @@ void dynamic_quantize_linear(Case& c) {
 }
 
 void average_pool(Case& c) {
+  const std::size_t axes = spatial_axes(c);
   run_qlinear(
       c, "AveragePool", {"x"},
-      {{"kernel_shape", repeated<2>(c, "k", 1)},
-       {"strides", repeated<2>(c, "stride", 1)},
-       {"pads", repeated<4>(c, "pad", 0)},
+      {{"kernel_shape", repeated(c, "k", axes, 1)},
+       {"strides", repeated(c, "stride", axes, 1)},
+       {"pads", repeated(c, "pad", 2 * axes, 0)},
        {"ceil_mode", c.has("ceil") ? c.integer("ceil") : 0},
        {"count_include_pad", c.has("count_include_pad") ? c.integer("count_include_pad") : 0}});
 }

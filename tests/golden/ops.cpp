@@ -60,16 +60,18 @@ void expect_weighted(Case& c, const QTensor& x, const Options&... options) {
   c.ignore({"acc", "y_fbgemm_model"});
 }
 
-// An option of both axes that torch has a default for.
-std::array<std::int64_t, 2> each(Case& c, const std::string& key, std::int64_t otherwise) {
-  return c.has(key) ? c.each<2>(key) : std::array{otherwise, otherwise};
+// An option of both axes, and torch's default where the case has none.
+std::array<std::int64_t, 2> both(Case& c, const std::string& key, std::int64_t otherwise) {
+  if (!c.has(key)) return {otherwise, otherwise};
+  const auto values = c.each(key, 2);
+  return {values[0], values[1]};
 }
 
 void conv2d(Case& c, const QTensor& x) {
   nn::quantized::ConvOptions options;
-  options.stride = each(c, "stride", 1);
-  options.padding = each(c, "pad", 0);
-  options.dilation = each(c, "dilation", 1);
+  options.stride = both(c, "stride", 1);
+  options.padding = both(c, "pad", 0);
+  options.dilation = both(c, "dilation", 1);
   options.groups = c.has("groups") ? c.integer("groups") : 1;
   if (c.flag("relu")) {
     expect_weighted<nn::quantized::ConvReLU2d>(c, x, options);
@@ -123,10 +125,10 @@ void unary(Case& c, const QTensor& x, Function f) {
 
 F::Pool2d pool_of(Case& c) {
   F::Pool2d pool;
-  pool.kernel_size = c.each<2>("k");
-  pool.stride = each(c, "stride", 0);
-  pool.padding = each(c, "pad", 0);
-  pool.dilation = each(c, "dilation", 1);
+  pool.kernel_size = both(c, "k", 1);
+  pool.stride = both(c, "stride", 0);
+  pool.padding = both(c, "pad", 0);
+  pool.dilation = both(c, "dilation", 1);
   pool.ceil_mode = c.has("ceil") && c.flag("ceil");
   return pool;
 }

@@ -284,6 +284,7 @@ function qparams(min, max, [dtype, scheme, range]) {
       : range === 'full'
         ? { lo: -128, hi: 127 }
         : { lo: -64, hi: 63 };
+  if (min > max) return { lo, hi, scale: 1, zp: 0 };
   const least = Math.min(min, 0);
   const most = Math.max(max, 0);
   if (scheme === 'symmetric')
@@ -303,8 +304,8 @@ function observersGroup() {
   const group = new Group('observers', { combos: `[${combos.map((combo) => `'${combo}'`).join(',_')}]` });
   const put = (kind, name, batches, { axis, constant, ...entries }) => {
     const channels = axis === undefined ? 1 : batches[0].shape[axis];
-    let min = [];
-    let max = [];
+    let min = [Infinity];
+    let max = [-Infinity];
     batches.forEach(({ data, shape }, b) => {
       const at = axis === undefined ? () => 0 : indexAt(shape, axis);
       const lows = new Array(channels).fill(Infinity);
@@ -368,6 +369,9 @@ function observersGroup() {
     put('MinMax', name, batches, { data: `data_${name}` });
     put('MovingAverageMinMax', name, batches, { data: `data_${name}`, constant: 0.25 });
   }
+  // Nothing seen.
+  group.case('data_none', { kind: 'data', batches: 0 });
+  put('MinMax', 'none', [], { data: 'data_none' });
   // Channels of a data case, and of batches of the case's own.
   put('PerChannelMinMax', 'named', stored, { data: 'data_stored', axis: 0 });
   put('MovingAveragePerChannelMinMax', 'named', stored, { data: 'data_stored', axis: 0, constant: 0.125 });
@@ -386,8 +390,12 @@ function eachTap([, , height, width], kernel, { stride, pad, dilation = [1, 1] }
     }
   }
 }
-const positions = (size, d, kernel, { stride, pad, dilation = [1, 1] }) =>
-  Math.floor((size + 2 * pad[d] - dilation[d] * (kernel[d] - 1) - 1) / stride[d]) + 1;
+function positions(size, d, kernel, { stride, pad, dilation = [1, 1], ceil }) {
+  const steps = (size + 2 * pad[d] - dilation[d] * (kernel[d] - 1) - 1) / stride[d];
+  // The last window of a pool that rounds up begins within the image or its padding before it.
+  if (ceil) return Math.ceil(steps) + (Math.ceil(steps) * stride[d] >= size + pad[d] ? 0 : 1);
+  return Math.floor(steps) + 1;
+}
 /** Runs over a row-major [N, C, H, W]. */
 function indices4(shape) {
   const [h, w] = [indexAt(shape, 2), indexAt(shape, 3)];
@@ -427,6 +435,17 @@ function onednn(acc, x, scales, bias, grid, relu) {
   });
 }
 
+/** qnnpack's: its bias is one of codes. */
+function qnnpack(acc, x, scales, bias, grid, relu) {
+  const at = indexAt(acc.shape, 1);
+  return made(x.dtype, acc.shape, grid, (i) => {
+    const scale = f(x.scale * scales[scales.length === 1 ? 0 : at(i)]);
+    const sum = acc.data[i] + (bias ? rint(f(bias.data[at(i)] / scale)) : 0);
+    const code = rint(f(sum * f(scale / f(grid.scale)))) + grid.zp;
+    return relu ? Math.max(code, grid.zp) : code;
+  });
+}
+
 /** torch's broadcast of two shapes: the shape, and for an index into it those into the two. */
 function broadcast(a, b) {
   const rank = Math.max(a.length, b.length);
@@ -451,7 +470,7 @@ function mul(a, b, grid, relu) {
   });
 }
 
-/** One pool's codes: `of(values, places)` of a window's codes less the zero point and its kernel positions with padding. */
+/** One pool's codes: `of(values, places)` of a window's codes less the zero point, and how many places it has with the padding. */
 function pooled(x, kernel, options, of) {
   const [n, c, height, width] = x.shape;
   const shape = [n, c, positions(height, 0, kernel, options), positions(width, 1, kernel, options)];
@@ -462,7 +481,11 @@ function pooled(x, kernel, options, of) {
     eachTap(x.shape, kernel, options, place.row, place.column, (pixel) =>
       values.push(x.data[(place.n * c + place.c) * height * width + pixel] - x.zp),
     );
-    return of(values);
+    const reach = (d, position, size) => {
+      const start = position * options.stride[d] - options.pad[d];
+      return Math.min(start + kernel[d], size + options.pad[d]) - start;
+    };
+    return of(values, reach(0, place.row, height) * reach(1, place.column, width));
   });
 }
 const total = (values) => values.reduce((a, b) => a + b, 0);
@@ -511,7 +534,8 @@ function opsGroup() {
     const pairs = Object.fromEntries(['stride', 'pad', 'dilation'].map((key) => [key, [options[key], options[key]].flat().slice(0, 2)]));
     const acc = sums(x, w, pairs);
     const y = onednn(acc, x, scales, bias, grid, relu);
-    const entries = { ...options, ...inOf(x), ...outOf(grid), w, w_scale: tensorOf(Float64Array, scales), bias, acc, y };
+    const y_qnnpack = qnnpack(acc, x, scales, bias, grid, relu);
+    const entries = { ...options, ...inOf(x), ...outOf(grid), w, w_scale: tensorOf(Float64Array, scales), bias, acc, y, y_qnnpack };
     group.case(`conv_${at}`, { kind: 'conv2d', engine: 'onednn', relu, per_channel: per, ...entries });
   });
   for (const [at, shape] of [
@@ -602,6 +626,7 @@ function opsGroup() {
       { shape: [2, 5, 6], k: [3, 2], stride: 1, pad: 1 },
       { shape: [1, 4, 4], k: 2, stride: 2, pad: 0 },
       { shape: [0, 2, 4, 4], k: 2, stride: 2, pad: 0 },
+      { shape: [1, 2, 6, 5], k: [3, 2], stride: [2, 3], pad: 1, ceil: 1 },
     ];
     for (const [at, { shape, ...own }] of pools.entries()) {
       const x = codes(dtype, shape);
@@ -610,23 +635,24 @@ function opsGroup() {
       const image = alone ? { ...x, shape: [1, ...shape] } : x;
       const as = (y) => (alone ? { ...y, shape: y.shape.slice(1) } : y);
       const [kernel, stride, pad] = [own.k, own.stride, own.pad].map((value) => [value, value].flat().slice(0, 2));
-      const options = { stride, pad };
+      const options = { stride, pad, ceil: own.ceil };
       const most = as(pooled(image, kernel, options, (values) => Math.max(...values) + x.zp));
-      group.case(`maxpool_${dtype}_${at}`, { kind: 'maxpool', ...own, ceil: 0, ...inOf(x), y: most });
+      group.case(`maxpool_${dtype}_${at}`, { kind: 'maxpool', ceil: 0, ...own, ...inOf(x), y: most });
       for (const [include, divisor] of [
         [1, undefined],
         [0, undefined],
         [1, 3],
       ]) {
         const by = (mean) =>
-          as(pooled(image, kernel, options, (values) => mean(values, divisor ?? (include ? kernel[0] * kernel[1] : values.length), x.zp)));
+          as(pooled(image, kernel, options, (values, places) => mean(values, divisor ?? (include ? places : values.length), x.zp)));
         const first = by(meanFirst);
-        const entries = { kind: 'avgpool', ...own, ceil: 0, count_include_pad: include, divisor_override: divisor };
+        const entries = { kind: 'avgpool', ceil: 0, ...own, count_include_pad: include, divisor_override: divisor };
         group.case(`avgpool_${dtype}_${at}_${include}_${divisor ?? 0}`, {
           ...entries,
           ...inOf(x),
           y: alone ? first : by(meanLast),
           y_nchw: first,
+          y_qnnpack: dtype === 'quint8' && !alone ? by(meanLast) : undefined,
         });
       }
       const [contiguous, last] = [false, true].map((channelsLast) => as(adaptive(image, [3, 2], channelsLast)));
@@ -642,6 +668,19 @@ function opsGroup() {
     const x = codes(dtype, [2, 3, 4, 5]);
     const means = made(dtype, [2, 3], x, (i) => rint(f(total([...x.data.subarray(i * 20, i * 20 + 20)]) / 20)));
     group.case(`mean_${dtype}`, { kind: 'mean_hw', ...inOf(x), ...outOf(x), y: means });
+  }
+  for (const [at, shape] of [
+    [4, 3, 3, 2],
+    [3, 1, 1, 1],
+    [2, 5, 1, 3],
+  ].entries()) {
+    const w = floats(shape, -1, 1);
+    const b = at === 1 ? undefined : floats([shape[0]], -1, 1);
+    const bn = normOf(shape[0]);
+    const found = fused(w, b ?? { data: new Float32Array(shape[0]), shape: [shape[0]] }, bn);
+    const results = { fused_w: found.weight, fused_b: found.bias, w_scale: tensorOf(Float32Array, found.scales), wq: found.codes };
+    const { eps, mean, var: variance, weight: gamma, bias: beta } = bn;
+    group.case(`fuse_${at}`, { kind: 'fuse_conv_bn', eps, w, b, mean, var: variance, gamma, beta, ...results });
   }
   return group;
 }
@@ -745,11 +784,31 @@ function onnxGroup() {
   return group;
 }
 
+/** The ranges of ONNX Runtime's calibrators that are a formula. */
+function calibrationGroup() {
+  const group = new Group('ort_calib');
+  const [b0, b1] = [floats([40], -1, 3), floats([25], -2, 1)];
+  const all = [...b0.data, ...b1.data];
+  const [lo, hi] = [Math.min(...all), Math.max(...all)];
+  const most = Math.max(-lo, hi);
+  group.case('calib', {
+    kind: 'ort_calibration',
+    suffixes: '0=default,1=symmetric,2=moving_average_0.01,3=percentile_99,4=entropy_num_bins_1024_qbins_128',
+    batches: 2,
+    b0,
+    b1,
+    MinMax_0: tensorOf(Float64Array, [lo, hi]),
+    MinMax_1: tensorOf(Float64Array, [-most, most]),
+    Distribution_0: tensorOf(Float64Array, [-most, most]),
+  });
+  return group;
+}
+
 /** Writes the set into a folder, which it makes; the same bytes every time. */
 export function writeSecondSet(folder) {
   state = 20261;
   mkdirSync(folder, { recursive: true });
-  const groups = [quantizeGroup, batchnormGroup, fakequantGroup, observersGroup, opsGroup, e2eGroup, onnxGroup];
+  const groups = [quantizeGroup, batchnormGroup, fakequantGroup, observersGroup, opsGroup, e2eGroup, onnxGroup, calibrationGroup];
   for (const make of groups) make().write(folder);
 }
 
