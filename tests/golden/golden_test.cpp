@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <filesystem>
 
 namespace octavo::golden {
 namespace {
@@ -26,6 +27,21 @@ TEST_CASE("golden: onnx_ops equals ONNX Runtime") { check_group("onnx_ops"); }
 TEST_CASE("golden: ops equals PyTorch") { check_group("ops"); }
 TEST_CASE("golden: ort_calib equals ONNX Runtime") { check_group("ort_calib"); }
 TEST_CASE("golden: quantize equals PyTorch") { check_group("quantize"); }
+
+TEST_CASE("golden: a second set, of other shapes, ranks and options, has no mismatch") {
+  const std::string folder = std::string(OCTAVO_SOURCE_DIR) + "/build/second-set";
+  if (!std::filesystem::exists(folder)) {
+    MESSAGE("skipped: make it with node tests/golden/second-set.mjs build/second-set");
+    return;
+  }
+  const std::vector<std::string> groups = groups_in(folder);
+  CHECK(groups.size() > 0);
+  for (const std::string& group : groups) {
+    const Tally tally = run_group(folder, group);
+    CAPTURE(to_line(group, tally));
+    CHECK(tally.passed());
+  }
+}
 
 TEST_CASE("golden: every group of the folder has a row, and every row a group") {
   std::vector<std::string> names;
