@@ -2,6 +2,7 @@
 
 import { existsSync, readdirSync } from 'node:fs';
 import { parseArgs, stripVTControlCharacters } from 'node:util';
+import { writeSecondSet } from '../tests/golden/second-set.mjs';
 import { build, ninja } from './build.mjs';
 import { CommandError, emscriptenRoot, inRoot, isMain, jobs, node24, run, seconds, withLock } from './project.mjs';
 import { browsers, setup } from './setup.mjs';
@@ -52,6 +53,7 @@ function doctest(preset) {
   return {
     name: preset,
     async work() {
+      writeSecondSet(inRoot('build/second-set')); // for test_golden
       await ninja(preset);
       const listed = await run(['ctest', '--test-dir', `build/${preset}`, '--show-only=json-v1']);
       const { tests } = JSON.parse(listed.output);

@@ -55,6 +55,7 @@ Result<QTensor> cat(std::span<const QTensor> parts, std::int64_t dim, double sca
                     std::int64_t zero_point);
 
 // ---- windows: x [N, C, H, W] (max_pool1d: [N, C, L]); the grid is the input's ----
+// The pools take one [C, H, W] ([C, L]) too, which is contiguous whatever its memory format.
 
 struct Pool2d {
   std::array<std::int64_t, 2> kernel_size{1, 1};

@@ -14,9 +14,27 @@ namespace octavo::nn::functional {
 
 namespace {
 
-// torch's is_contiguous(ChannelsLast): tensors of one channel or one pixel are both.
+// `x` where it has `rank` dimensions; where it has one less, as torch takes it too, a batch of it.
+QTensor batched(const QTensor& x, int rank) {
+  if (x.shape().rank() + 1 != rank) return x;
+  std::vector<std::int64_t> dims(x.shape().begin(), x.shape().end());
+  dims.insert(dims.begin(), 1);
+  return QTensor::of_storage(x.int_repr().reshaped(Shape(std::move(dims))), x.grid(),
+                             MemoryFormat::kContiguous);
+}
+// `y` of batched(x), with as many dimensions as `x`.
+QTensor as_given(QTensor y, const QTensor& x) {
+  if (y.shape().rank() == x.shape().rank()) return y;
+  const std::vector<std::int64_t> dims(y.shape().begin() + 1, y.shape().end());
+  return QTensor::of_storage(y.int_repr().reshaped(Shape(dims)), y.grid(),
+                             MemoryFormat::kContiguous);
+}
+
+// torch's is_contiguous(ChannelsLast): tensors of one channel or one pixel are both, [C, H, W]
+// never.
 bool is_channels_last(const QTensor& x) {
   const Shape& shape = x.shape();
+  if (shape.rank() != 4) return false;
   return x.memory_format() == MemoryFormat::kChannelsLast || shape[1] == 1 ||
          shape[2] * shape[3] == 1;
 }
@@ -92,8 +110,9 @@ Status check_image(const QTensor& x, std::string_view where) {
 
 }  // namespace
 
-Result<QTensor> max_pool2d(const QTensor& x, const Pool2d& pool) {
+Result<QTensor> max_pool2d(const QTensor& input, const Pool2d& pool) {
   constexpr std::string_view kWhere = "quantized::max_pool2d";
+  const QTensor x = batched(input, 4);
   OCTAVO_CHECK_OK(check_image(x, kWhere));
   OCTAVO_TRY(const PoolAxis h, pool_axis(x.shape(), 2, pool, true, kWhere));
   OCTAVO_TRY(const PoolAxis w, pool_axis(x.shape(), 3, pool, true, kWhere));
@@ -107,12 +126,14 @@ Result<QTensor> max_pool2d(const QTensor& x, const Pool2d& pool) {
   g.pad_left = g.pad_right = small(w.padding);
   g.out_h = small(h.out), g.out_w = small(w.out);
   const kernels::QPoolKernel& kernel = kernels::best_row(kernels::qpool_kernels(), {});
-  return each_image(x, h.out, w.out, [&]<class Code>(const Code* in, Code* out) {
+  const QTensor y = each_image(x, h.out, w.out, [&]<class Code>(const Code* in, Code* out) {
     kernel.fns<Code>().max(in, out, g, 0, g.rows());
   });
+  return as_given(y, input);
 }
 
-Result<QTensor> max_pool1d(const QTensor& x, const Pool2d& pool) {
+Result<QTensor> max_pool1d(const QTensor& input, const Pool2d& pool) {
+  const QTensor x = batched(input, 3);
   OCTAVO_CHECK_OK(check_rank(x, 3, "[N, C, L]", "quantized::max_pool1d"));
   const Shape& shape = x.shape();
   const QTensor image = QTensor::of_storage(x.storage().reshaped({shape[0], shape[1], 1, shape[2]}),
@@ -121,12 +142,14 @@ Result<QTensor> max_pool1d(const QTensor& x, const Pool2d& pool) {
   line.kernel_size[0] = line.stride[0] = line.dilation[0] = 1;
   line.padding[0] = 0;
   OCTAVO_TRY(const QTensor y, max_pool2d(image, line));
-  return QTensor::of_storage(y.storage().reshaped({shape[0], shape[1], y.shape()[3]}), y.grid(),
-                             y.order(), y.memory_format());
+  return as_given(QTensor::of_storage(y.storage().reshaped({shape[0], shape[1], y.shape()[3]}),
+                                      y.grid(), y.order(), y.memory_format()),
+                  input);
 }
 
-Result<QTensor> avg_pool2d(const QTensor& x, const Pool2d& pool, const Backend& backend) {
+Result<QTensor> avg_pool2d(const QTensor& input, const Pool2d& pool, const Backend& backend) {
   constexpr std::string_view kWhere = "quantized::avg_pool2d";
+  const QTensor x = batched(input, 4);
   OCTAVO_CHECK_OK(check_image(x, kWhere));
   OCTAVO_TRY(const PoolAxis h, pool_axis(x.shape(), 2, pool, false, kWhere));
   OCTAVO_TRY(const PoolAxis w, pool_axis(x.shape(), 3, pool, false, kWhere));
@@ -146,16 +169,17 @@ Result<QTensor> avg_pool2d(const QTensor& x, const Pool2d& pool, const Backend& 
   const auto zero = static_cast<std::int32_t>(x.grid().zero_points[0]);
   kernels::QWindowParams params;
   params.offset = zero;
-  if (is_channels_last(x) || backend.engine == QEngine::kQnnpack) {
+  if (is_channels_last(input) || backend.engine == QEngine::kQnnpack) {
     params.after = zero;
   } else {
     params.before = static_cast<float>(zero);
   }
-  return window_means(x, rows, columns, factors, params);
+  return as_given(window_means(x, rows, columns, factors, params), input);
 }
 
-Result<QTensor> adaptive_avg_pool2d(const QTensor& x, std::array<std::int64_t, 2> output_size) {
+Result<QTensor> adaptive_avg_pool2d(const QTensor& input, std::array<std::int64_t, 2> output_size) {
   constexpr std::string_view kWhere = "quantized::adaptive_avg_pool2d";
+  const QTensor x = batched(input, 4);
   OCTAVO_CHECK_OK(check_image(x, kWhere));
   if (output_size[0] < 1 || output_size[1] < 1 ||
       !Shape{x.shape()[0], x.shape()[1], output_size[0], output_size[1]}.checked_elements()) {
@@ -174,7 +198,7 @@ Result<QTensor> adaptive_avg_pool2d(const QTensor& x, std::array<std::int64_t, 2
   };
   const auto rows = spans(x.shape()[2], output_size[0]);
   const auto columns = spans(x.shape()[3], output_size[1]);
-  const bool last = is_channels_last(x);
+  const bool last = is_channels_last(input);
   const auto factors = factors_of(rows.size(), columns.size(), [&](std::size_t r, std::size_t c) {
     const std::int64_t height = length(rows[r]);
     const std::int64_t width = length(columns[c]);
@@ -185,7 +209,7 @@ Result<QTensor> adaptive_avg_pool2d(const QTensor& x, std::array<std::int64_t, 2
   if (last) {
     params.offset = params.after = static_cast<std::int32_t>(x.grid().zero_points[0]);
   }
-  return window_means(x, rows, columns, factors, params);
+  return as_given(window_means(x, rows, columns, factors, params), input);
 }
 
 Result<QTensor> mean_hw(const QTensor& x, bool keepdim) {

@@ -15,9 +15,10 @@ nn::FakeQuantized fake_quantize(Case& c, const std::string& kind, const Tensor& 
         x, c.number("scale"), c.integer("zero_point"), quant_min, quant_max));
   }
   if (kind != "per_channel") throw std::runtime_error("kind " + kind + " is not understood");
-  nn::QParams qparams{c.values<float>("scales"), {}};
-  for (const std::int32_t zero : c.values<std::int32_t>("zero_points"))
-    qparams.zero_point.push_back(zero);
+  nn::QParams qparams;
+  for (const double scale : c.numbers("scales")) qparams.scale.push_back(static_cast<float>(scale));
+  for (const double zero : c.numbers("zero_points"))
+    qparams.zero_point.push_back(static_cast<std::int64_t>(zero));
   return Case::take(
       nn::fake_quantize_per_channel_affine(x, qparams, c.integer("axis"), quant_min, quant_max));
 }

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iomanip>
+#include <limits>
+#include <sstream>
 
 namespace octavo::golden {
 
@@ -57,6 +60,19 @@ std::vector<double> Case::list(const std::string& key) {
   return record_.list(key);
 }
 
+std::vector<std::int64_t> Case::each(const std::string& key, std::size_t count) {
+  if (attribute(key).find(' ') == std::string::npos)
+    return std::vector<std::int64_t>(count, integer(key));
+  const std::vector<double> values = list(key);
+  if (values.size() != count && values.size() != 1)
+    throw std::runtime_error("attribute " + key + " has " + std::to_string(values.size()) +
+                             " numbers");
+  std::vector<std::int64_t> out;
+  for (std::size_t i = 0; i < count; ++i)
+    out.push_back(static_cast<std::int64_t>(values[values.size() == 1 ? 0 : i]));
+  return out;
+}
+
 void Case::ignore(const std::vector<std::string>& keys) { read_.insert(keys.begin(), keys.end()); }
 
 std::string Case::dtype(const std::string& key) const {
@@ -81,6 +97,29 @@ Tensor Case::tensor(const std::string& key) {
   return out;
 }
 
+std::vector<double> Case::numbers(const std::string& key) {
+  const Tensor read = tensor(key);
+  std::vector<double> out;
+  const auto take_from = [&](const auto& span) { out.assign(span.begin(), span.end()); };
+  switch (read.dtype()) {
+    case DType::kUint8:
+      take_from(read.span<std::uint8_t>());
+      break;
+    case DType::kInt8:
+      take_from(read.span<std::int8_t>());
+      break;
+    case DType::kInt32:
+      take_from(read.span<std::int32_t>());
+      break;
+    case DType::kFloat32:
+      take_from(read.span<float>());
+      break;
+    default:
+      take_from(read.span<double>());
+  }
+  return out;
+}
+
 void Case::expect(const std::string& key, const Tensor& got) {
   if (got.shape() != shape(key)) {
     problem(key + " has shape " + shape(key).to_string() + ", we have " + got.shape().to_string());
@@ -102,10 +141,20 @@ void Case::expect(const std::string& key, const Tensor& got) {
 }
 
 void Case::expect_equal(std::string_view what, const std::string& got, const std::string& want) {
+  ++comparisons_;
   ++tally_.compared;
   if (got == want) return;
   ++tally_.mismatches;
   problem(std::string(what) + " is " + got + " instead of " + want);
+}
+
+void Case::expect_equal(std::string_view what, double got, double want) {
+  const auto exact = [](double number) {
+    std::ostringstream out;
+    out << std::setprecision(std::numeric_limits<double>::max_digits10) << number;
+    return out.str();
+  };
+  expect_equal(what, exact(got), exact(want));
 }
 
 void Case::problem(std::string what) { tally_.problems.push_back(name() + ": " + what); }
@@ -118,7 +167,7 @@ Tally Case::finish() {
   for (const auto& [key, value] : record_.tensors) {
     if (read_.count(key) == 0) problem("tensor " + key + " is not understood");
   }
-  if (tally_.compared == 0) problem("nothing was compared");
+  if (comparisons_ == 0) problem("nothing was compared");
   return tally_;
 }
 
@@ -130,6 +179,9 @@ Tally run_group(const std::string& folder, const std::string& group) {
     return tally;
   }
   const test::GoldenGroup data = test::load_golden_files(folder + "/" + group);
+  const auto format = data.header.find("format");
+  if (format != data.header.end() && format->second != "qgold1")
+    tally.problems.push_back("format " + format->second + " is not understood");
   if (data.cases.empty()) tally.problems.push_back("group " + group + " has no cases");
   for (const test::GoldenCase& record : data.cases) {
     Case c(data, record, folder);

@@ -51,6 +51,8 @@ class Case {
   std::int64_t integer(const std::string& key);
   bool flag(const std::string& key);
   std::vector<double> list(const std::string& key);
+  // An attribute that is one number for all of `count` axes, or a list of one for each.
+  std::vector<std::int64_t> each(const std::string& key, std::size_t count);
   // Says that these, where they are there, need no check (and why, in a comment at the call).
   void ignore(const std::vector<std::string>& keys);
 
@@ -59,13 +61,16 @@ class Case {
   Tensor tensor(const std::string& key);
   template <class T>
   std::vector<T> values(const std::string& key);
+  // A tensor of any dtype as numbers.
+  std::vector<double> numbers(const std::string& key);
 
   // Compares with tensor `key`, bit by bit; two NaNs are equal.
   template <class T>
   void expect(const std::string& key, std::span<const T> got);
   void expect(const std::string& key, const Tensor& got);
-  // Compares two numbers that are not tensors.
+  // Compares what is not a tensor; numbers bit by bit.
   void expect_equal(std::string_view what, const std::string& got, const std::string& want);
+  void expect_equal(std::string_view what, double got, double want);
 
   // The value, or the end of this case with the error as its problem.
   template <class T>
@@ -75,7 +80,7 @@ class Case {
   }
 
   void problem(std::string what);
-  // The last word: complains about keys that nobody read.
+  // The last word: complains about keys that nobody read, and where nothing was compared.
   Tally finish();
 
  private:
@@ -86,6 +91,7 @@ class Case {
   const test::GoldenCase& record_;
   std::string folder_;
   std::set<std::string> read_;
+  int comparisons_ = 0;  // of tensors and numbers; a tensor may be empty
   Tally tally_;
 };
 
@@ -114,6 +120,7 @@ std::vector<T> Case::values(const std::string& key) {
 template <class T>
 void Case::expect(const std::string& key, std::span<const T> got) {
   const std::vector<T> want = values<T>(key);
+  ++comparisons_;
   if (got.size() != want.size()) {
     problem(key + " has " + std::to_string(want.size()) + " elements, we have " +
             std::to_string(got.size()));

@@ -1,5 +1,6 @@
 // onnx_ops: ONNX Runtime's quantized operators, each as the node that a quantized model runs, in
 // both layouts.
+#include <algorithm>
 #include <array>
 
 #include "golden/groups.h"
@@ -50,23 +51,33 @@ void run_qlinear(Case& c, const std::string& op, const std::vector<std::string>&
   expect_node(c, "y", test::make_node(op, attrs), operands, grid_of(c, "y"));
 }
 
-std::vector<std::int64_t> repeated(Case& c, const std::string& key, std::size_t times) {
-  return std::vector<std::int64_t>(times, c.integer(key));
+// An ONNX attribute of `count` numbers, of which the case has one for all, or a list.
+std::vector<std::int64_t> repeated(Case& c, const std::string& key, std::size_t count,
+                                   std::int64_t otherwise) {
+  return c.has(key) ? c.each(key, count) : std::vector<std::int64_t>(count, otherwise);
+}
+
+// The axes of x behind the batch and the channels.
+std::size_t spatial_axes(Case& c) {
+  return static_cast<std::size_t>(std::max(c.shape("x").rank() - 2, 0));
 }
 
 void conv(Case& c) {
   test::Operand weight = test::constant(c.tensor("w"));
-  QuantParams grid{c.values<float>("w_scale"), {}, std::nullopt};
+  QuantParams grid{{}, {}, std::nullopt};
+  for (const double scale : c.numbers("w_scale")) grid.scale.push_back(static_cast<float>(scale));
   if (grid.scale.size() > 1) grid.axis = 0;
   for (const std::int64_t zero : to_int64s(c.tensor("w_zp")))
     grid.zero_point.push_back(to_int32(zero));
   weight.quant = grid;
-  const Node node = test::make_node("Conv", {{"group", c.integer("groups")},
-                                             {"strides", repeated(c, "stride", 2)},
-                                             {"pads", repeated(c, "pad", 4)},
-                                             {"dilations", repeated(c, "dilation", 2)}});
-  expect_node(c, "y", node, {codes(c, "x"), weight, test::constant(c.tensor("bias"))},
-              grid_of(c, "y"));
+  const std::size_t axes = spatial_axes(c);
+  const Node node = test::make_node("Conv", {{"group", c.has("groups") ? c.integer("groups") : 1},
+                                             {"strides", repeated(c, "stride", axes, 1)},
+                                             {"pads", repeated(c, "pad", 2 * axes, 0)},
+                                             {"dilations", repeated(c, "dilation", axes, 1)}});
+  std::vector<std::optional<test::Operand>> operands{codes(c, "x"), weight};
+  if (c.has("bias")) operands.emplace_back(test::constant(c.tensor("bias")));
+  expect_node(c, "y", node, operands, grid_of(c, "y"));
 }
 
 void matmul(Case& c) {
@@ -105,17 +116,19 @@ void quantize_linear_axis(Case& c) {
 void dynamic_quantize_linear(Case& c) {
   const nn::QTensor q = Case::take(nn::dynamic_quantize_linear(c.tensor("x")));
   c.expect("y", q.int_repr());
-  c.expect_equal("scale", std::to_string(*q.q_scale()), std::to_string(c.number("scale")));
-  c.expect_equal("zero_point", std::to_string(*q.q_zero_point()),
-                 std::to_string(c.integer("zero_point")));
+  c.expect_equal("scale", *q.q_scale(), c.number("scale"));
+  c.expect_equal("zero_point", static_cast<double>(*q.q_zero_point()), c.number("zero_point"));
 }
 
 void average_pool(Case& c) {
-  run_qlinear(c, "AveragePool", {"x"},
-              {{"kernel_shape", repeated(c, "k", 2)},
-               {"strides", repeated(c, "stride", 2)},
-               {"pads", repeated(c, "pad", 4)},
-               {"count_include_pad", c.integer("count_include_pad")}});
+  const std::size_t axes = spatial_axes(c);
+  run_qlinear(
+      c, "AveragePool", {"x"},
+      {{"kernel_shape", repeated(c, "k", axes, 1)},
+       {"strides", repeated(c, "stride", axes, 1)},
+       {"pads", repeated(c, "pad", 2 * axes, 0)},
+       {"ceil_mode", c.has("ceil") ? c.integer("ceil") : 0},
+       {"count_include_pad", c.has("count_include_pad") ? c.integer("count_include_pad") : 0}});
 }
 
 struct Kind {

@@ -4,6 +4,7 @@
 // channels_last input (y) and of a contiguous one (y_nchw). y_fbgemm_model is a model of a third
 // engine that nobody ran; ours has two engines, so it is not compared.
 #include <array>
+#include <optional>
 
 #include "golden/groups.h"
 #include "golden/quantized_case.h"
@@ -24,12 +25,17 @@ using nn::QTensor;
 constexpr std::array kFormats{MemoryFormat::kContiguous, MemoryFormat::kChannelsLast};
 
 QTensor weight_of(Case& c) {
-  const std::vector<double> scales = c.values<double>("w_scale");
-  return Case::take(nn::make_quantized_tensor(
-      c.tensor("w"),
-      scales.size() == 1 && !c.flag("per_channel")
-          ? nn::QGrid::per_tensor(scales[0], 0)
-          : nn::QGrid::per_channel(scales, std::vector<std::int64_t>(scales.size()), 0)));
+  const std::vector<double> scales = c.numbers("w_scale");
+  std::vector<std::int64_t> zeros(scales.size());
+  if (c.has("w_zp")) {
+    zeros.clear();
+    for (const double zero : c.numbers("w_zp")) zeros.push_back(static_cast<std::int64_t>(zero));
+  }
+  const bool per_channel = c.has("per_channel") ? c.flag("per_channel") : scales.size() > 1;
+  return Case::take(
+      nn::make_quantized_tensor(c.tensor("w"), scales.size() == 1 && !per_channel
+                                                   ? nn::QGrid::per_tensor(scales[0], zeros.at(0))
+                                                   : nn::QGrid::per_channel(scales, zeros, 0)));
 }
 
 nn::Backend engine_of(const std::string& name) {
@@ -41,29 +47,32 @@ nn::Backend engine_of(const std::string& name) {
 template <class Module, class... Options>
 void expect_weighted(Case& c, const QTensor& x, const Options&... options) {
   const auto check = [&](const std::string& key, const std::string& engine) {
-    const auto module = Case::take(Module::from_weights(weight_of(c), c.tensor("bias"), options...,
-                                                        c.number("out_scale"), c.integer("out_zp"),
-                                                        engine_of(engine)));
+    const auto bias = c.has("bias") ? std::optional(c.tensor("bias")) : std::nullopt;
+    const auto module =
+        Case::take(Module::from_weights(weight_of(c), bias, options..., c.number("out_scale"),
+                                        c.integer("out_zp"), engine_of(engine)));
     for (const MemoryFormat format : kFormats)
       expect_codes(c, key, Case::take(module.forward(x.contiguous(format))));
   };
   check("y", c.str("engine"));
   if (c.has("y_qnnpack")) check("y_qnnpack", "qnnpack");
-  c.flag("per_channel");
   // The exact sums behind y: they show in it.
   c.ignore({"acc", "y_fbgemm_model"});
 }
 
-std::array<std::int64_t, 2> both(Case& c, const std::string& key) {
-  return {c.integer(key), c.integer(key)};
+// An option of both axes, and torch's default where the case has none.
+std::array<std::int64_t, 2> both(Case& c, const std::string& key, std::int64_t otherwise) {
+  if (!c.has(key)) return {otherwise, otherwise};
+  const auto values = c.each(key, 2);
+  return {values[0], values[1]};
 }
 
 void conv2d(Case& c, const QTensor& x) {
   nn::quantized::ConvOptions options;
-  options.stride = both(c, "stride");
-  options.padding = both(c, "pad");
-  options.dilation = both(c, "dilation");
-  options.groups = c.integer("groups");
+  options.stride = both(c, "stride", 1);
+  options.padding = both(c, "pad", 0);
+  options.dilation = both(c, "dilation", 1);
+  options.groups = c.has("groups") ? c.integer("groups") : 1;
   if (c.flag("relu")) {
     expect_weighted<nn::quantized::ConvReLU2d>(c, x, options);
   } else {
@@ -92,12 +101,14 @@ void binary(Case& c, Binary f) {
 }
 
 void cat(Case& c) {
-  const QTensor parts[] = {quantized(c, "a", "a"), quantized(c, "b", "b")};
-  const QTensor last[] = {parts[0].contiguous(MemoryFormat::kChannelsLast),
-                          parts[1].contiguous(MemoryFormat::kChannelsLast)};
+  std::vector<QTensor> parts, last;
+  for (std::string key = "a"; c.has(key); ++key[0]) {
+    parts.push_back(quantized(c, key, key));
+    last.push_back(parts.back().contiguous(MemoryFormat::kChannelsLast));
+  }
   const nn::quantized::QFunctional module(c.number("out_scale"), c.integer("out_zp"));
   expect_codes(c, "y", Case::take(module.cat(parts, c.integer("dim"))));
-  expect_codes(c, "y_cl", Case::take(module.cat(last, c.integer("dim"))));
+  if (c.has("y_cl")) expect_codes(c, "y_cl", Case::take(module.cat(last, c.integer("dim"))));
 }
 
 // A function of one tensor, in both memory formats; the result's grid is the case's.
@@ -107,20 +118,32 @@ void unary(Case& c, const QTensor& x, Function f) {
     const QTensor y =
         Case::take(f(x.contiguous(format), c.number("out_scale"), c.integer("out_zp")));
     expect_codes(c, "y", y);
-    c.expect_equal("the scale", std::to_string(*y.q_scale()),
-                   std::to_string(c.number("out_scale")));
-    c.expect_equal("the zero point", std::to_string(*y.q_zero_point()),
-                   std::to_string(c.integer("out_zp")));
+    c.expect_equal("the scale", *y.q_scale(), c.number("out_scale"));
+    c.expect_equal("the zero point", static_cast<double>(*y.q_zero_point()), c.number("out_zp"));
   }
 }
 
 F::Pool2d pool_of(Case& c) {
   F::Pool2d pool;
-  pool.kernel_size = both(c, "k");
-  pool.stride = both(c, "stride");
-  pool.padding = both(c, "pad");
-  pool.ceil_mode = c.flag("ceil");
+  pool.kernel_size = both(c, "k", 1);
+  pool.stride = both(c, "stride", 0);
+  pool.padding = both(c, "pad", 0);
+  pool.dilation = both(c, "dilation", 1);
+  pool.ceil_mode = c.has("ceil") && c.flag("ceil");
   return pool;
+}
+
+// A pool's y is that of a channels_last input, its y_nchw that of a contiguous one; a maximum has
+// one answer.
+template <class Pool>
+void expect_pooled(Case& c, const QTensor& x, Pool pool) {
+  expect_codes(c, "y", Case::take(pool(x.contiguous(MemoryFormat::kChannelsLast))));
+  const QTensor y = Case::take(pool(x));
+  if (c.has("y_nchw")) {
+    expect_codes(c, "y_nchw", y);
+  } else if (c.str("kind") == "maxpool") {
+    expect_codes(c, "y", y);
+  }
 }
 
 void fuse(Case& c) {
@@ -197,25 +220,23 @@ constexpr std::array kKinds{
          }},
     Kind{"maxpool",
          [](Case& c, const QTensor& x) {
-           for (const MemoryFormat format : kFormats)
-             expect_codes(c, "y", Case::take(F::max_pool2d(x.contiguous(format), pool_of(c))));
+           expect_pooled(c, x, [&](const QTensor& in) { return F::max_pool2d(in, pool_of(c)); });
          }},
     Kind{"avgpool",
          [](Case& c, const QTensor& x) {
            F::Pool2d pool = pool_of(c);
-           pool.count_include_pad = c.flag("count_include_pad");
-           const QTensor last = x.contiguous(MemoryFormat::kChannelsLast);
-           expect_codes(c, "y", Case::take(F::avg_pool2d(last, pool)));
-           expect_codes(c, "y_nchw", Case::take(F::avg_pool2d(x, pool)));
+           if (c.has("count_include_pad")) pool.count_include_pad = c.flag("count_include_pad");
+           for (const char* key : {"divisor", "divisor_override"}) {
+             if (c.has(key)) pool.divisor_override = c.integer(key);
+           }
+           expect_pooled(c, x, [&](const QTensor& in) { return F::avg_pool2d(in, pool); });
            if (c.has("y_qnnpack"))
              expect_codes(c, "y_qnnpack", Case::take(F::avg_pool2d(x, pool, engine_of("qnnpack"))));
          }},
     Kind{"adaptive_avgpool",
          [](Case& c, const QTensor& x) {
            const std::array<std::int64_t, 2> size{c.integer("oh"), c.integer("ow")};
-           const QTensor last = x.contiguous(MemoryFormat::kChannelsLast);
-           expect_codes(c, "y", Case::take(F::adaptive_avg_pool2d(last, size)));
-           expect_codes(c, "y_nchw", Case::take(F::adaptive_avg_pool2d(x, size)));
+           expect_pooled(c, x, [&](const QTensor& in) { return F::adaptive_avg_pool2d(in, size); });
          }},
     Kind{"mean_hw",
          [](Case& c, const QTensor& q) {

@@ -43,7 +43,8 @@ void run_ort_calib(Case& c) {
     throw std::runtime_error("kind " + c.str("kind") + " is not understood");
   c.expect_equal("suffixes", c.str("suffixes"), kSuffixes);
   const auto batches = test::batches_of(c.group(), *c.group().find(c.name()));
-  c.expect_equal("batches", std::to_string(batches.size()), std::to_string(c.integer("batches")));
+  if (c.has("batches"))
+    c.expect_equal("batches", static_cast<double>(batches.size()), c.number("batches"));
   // What the batches were read or generated from; their heads were compared.
   c.ignore({"gen", "n", "seeds", "mults"});
   for (std::size_t b = 0; b < batches.size(); ++b)
@@ -52,6 +53,7 @@ void run_ort_calib(Case& c) {
   for (const std::vector<float>& batch : batches)
     values.insert(values.end(), batch.begin(), batch.end());
   for (const Method& method : kMethods) {
+    if (!c.has(method.key)) continue;
     const calib::OrtRange range = method.range(batches, values);
     c.expect<double>(method.key, std::vector<double>{range.lo, range.hi});
   }

@@ -11,10 +11,10 @@ void run_quantize(Case& c) {
   nn::QTensor q;
   if (kind == "per_channel") {
     std::vector<std::int64_t> zero_points;
-    for (const std::int32_t zero : c.values<std::int32_t>("zero_points"))
-      zero_points.push_back(zero);
-    q = Case::take(nn::quantize_per_channel(x, c.values<double>("scales"), zero_points,
-                                            c.integer("axis"), type));
+    for (const double zero : c.numbers("zero_points"))
+      zero_points.push_back(static_cast<std::int64_t>(zero));
+    q = Case::take(
+        nn::quantize_per_channel(x, c.numbers("scales"), zero_points, c.integer("axis"), type));
   } else if (kind == "per_tensor" || kind == "nonfinite") {
     // nonfinite: NaN and infinities, as torch's x86-64 build without FBGEMM has them.
     c.ignore({"order"});

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { groups } from '../golden/groups.mjs';
+import { writeSecondSet } from '../golden/second-set.mjs';
 import { root } from './support.mjs';
 
 const run = (folder, ...args) =>
@@ -19,6 +20,23 @@ for (const isa of ['simd', 'relaxed']) {
     assert.equal(status, 0, stdout + stderr);
     for (const name of Object.keys(groups))
       assert.match(stdout, new RegExp(`${name}: \\d+ cases, [1-9]\\d* codes compared, 0 mismatches\n`));
+  });
+}
+
+for (const isa of ['simd', 'relaxed']) {
+  test(`a second set, of other shapes, ranks and options, has no mismatch (${isa})`, () => {
+    const folder = mkdtempSync(join(tmpdir(), 'octavo-golden-'));
+    try {
+      writeSecondSet(folder);
+      const { status, stdout, stderr } = run(folder, '--isa', isa);
+      assert.equal(status, 0, stdout + stderr);
+      const names = readdirSync(folder).filter((file) => file.endsWith('.idx'));
+      assert.ok(names.length > 0);
+      for (const name of names)
+        assert.match(stdout, new RegExp(`${name.slice(0, -4)}: \\d+ cases, [1-9]\\d* codes compared, 0 mismatches\n`));
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
   });
 }
 
@@ -69,6 +87,11 @@ test('a changed code, an unknown key and an unknown group end it with 1', () => 
     check('fakequant', index, wrong, /mask: 1 of \d+ differ/);
     check('fakequant', index.replace('a quant_min', 'a surprise i 1\na quant_min'), bytes, /surprise is not understood/);
     check('surprises', index, bytes, /group surprises is not understood/);
+    check('fakequant', index.replace('kind s per_tensor', 'kind s per_surprise'), bytes, /kind per_surprise is not understood/);
+    check('fakequant', index.replace('format qgold1', 'format qgold2'), bytes, /format qgold2 is not understood/);
+    check('fakequant', index.replace(/^(t y f32 \d+ (\d+)) 1 /m, '$1 2 1 '), bytes, /y has shape \[1,\d+\], we have \[\d+\]/);
+    const observers = readFileSync(join(golden, 'observers.idx'), 'utf8').replace(/^h combos .*$/m, "h combos ['quint8,affine,half']");
+    check('observers', observers, readFileSync(join(golden, 'observers.bin')), /combo quint8,affine,half is not understood/);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

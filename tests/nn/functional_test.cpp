@@ -152,10 +152,27 @@ TEST_CASE("functional: pools agree with windows written out") {
   CHECK(list(take(mean_hw(x, true))) == list(take(adaptive_avg_pool2d(x, {1, 1}))));
   const QTensor line = codes({1, 1, 4}, {3, 9, 4, 200});
   CHECK(list(take(max_pool1d(line, {{1, 2}, {0, 0}}))) == std::vector<std::int64_t>{9, 200});
+  // One image or line without its batch.
+  const QTensor image = random({2, 5, 6});
+  REQUIRE(list(image) == in);
+  for (const MemoryFormat format : {MemoryFormat::kContiguous, MemoryFormat::kChannelsLast}) {
+    const QTensor alone = image.contiguous(format);
+    const QTensor most_alone = take(max_pool2d(alone, pool));
+    CHECK(most_alone.shape() == Shape{2, 3, 7});
+    CHECK(list(most_alone) == list(most));
+    CHECK(list(take(avg_pool2d(alone, pool))) == list(take(avg_pool2d(x, pool))));
+    CHECK(list(take(adaptive_avg_pool2d(alone, {5, 6}))) == in);
+  }
+  const QTensor line_alone = take(max_pool1d(codes({1, 4}, {3, 9, 4, 200}), {{1, 2}, {0, 0}}));
+  CHECK(line_alone.shape() == Shape{1, 2});
+  CHECK(list(line_alone) == std::vector<std::int64_t>{9, 200});
+  // A tie on an odd zero point: torch has [C, H, W] as contiguous even where it has one channel.
+  const QTensor tie = codes({1, 1, 2}, {6, 7}, 1.0, 5);
+  CHECK(list(take(avg_pool2d(tie, {{1, 2}}))) == std::vector<std::int64_t>{6});
   Pool2d odd = pool;
   odd.padding = {2, 1};
   CHECK(mentions(max_pool2d(x, odd), "at most half of effective kernel size"));
-  CHECK(mentions(avg_pool2d(line, pool), "of rank 4"));
+  CHECK(mentions(avg_pool2d(codes({1, 4}, {3, 9, 4, 200}), pool), "of rank 4"));
   odd = pool;
   odd.divisor_override = 0;
   CHECK(mentions(avg_pool2d(x, odd), "divisor must be not zero"));

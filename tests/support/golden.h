@@ -46,6 +46,7 @@ struct GoldenCase {
 };
 
 struct GoldenGroup {
+  std::map<std::string, std::string> header;
   std::vector<GoldenCase> cases;
   std::vector<char> bytes;
 
@@ -75,7 +76,12 @@ inline GoldenGroup load_golden_files(const std::string& stem) {
     std::istringstream in(line);
     std::string tag;
     in >> tag;
-    if (tag == "case") {
+    if (tag == "h") {
+      std::string key, value;
+      in >> key;
+      std::getline(in >> std::ws, value);
+      out.header[key] = value;
+    } else if (tag == "case") {
       out.cases.emplace_back();
       in >> out.cases.back().name;
     } else if (tag == "a") {

@@ -32,6 +32,8 @@ inline std::vector<std::vector<float>> batches_of(const GoldenGroup& group,
   const std::vector<double> seeds = data.list("seeds");
   const std::vector<double> mults = data.list("mults");
   const std::string kind = data.str("gen");
+  if (kind != "gauss" && kind != "relu" && kind != "cube" && kind != "square" && kind != "fifth")
+    throw std::runtime_error("generator " + kind + " is not understood");
   for (std::size_t b = 0; b < seeds.size(); ++b) {
     std::vector<float> values(static_cast<std::size_t>(data.integer("n")));
     for (std::size_t i = 0; i < values.size(); ++i) {
@@ -48,7 +50,7 @@ inline std::vector<std::vector<float>> batches_of(const GoldenGroup& group,
       values[i] = x * static_cast<float>(mults[b]);
     }
     const auto head = group.get<float>(data, "b" + std::to_string(b) + "_head");
-    if (!std::equal(head.begin(), head.end(), values.begin()))
+    if (head.size() > values.size() || !std::equal(head.begin(), head.end(), values.begin()))
       throw std::runtime_error(data.name + ": the generator does not give the stored head");
     batches.push_back(std::move(values));
   }

@@ -39,6 +39,7 @@ export const mulScalar = (x: QTensor, c: number): QTensor => call('mulScalar', [
 export const cat = (parts: readonly QTensor[], dim: number, grid: OutputGrid): QTensor =>
   onto('cat', listed(parts, 'functional.cat'), grid, { dim: whole(dim, 'dim') });
 
+/** The pools take [N, C, H, W] (maxPool1d: [N, C, L]), or one of a batch alone: [C, H, W]. */
 export const maxPool1d = (x: QTensor, options: PoolOptions): QTensor => call('maxPool1d', [x], poolOptions(options));
 export const maxPool2d = (x: QTensor, options: PoolOptions): QTensor => call('maxPool2d', [x], poolOptions(options));
 /** On ties torch answers differently for channels_last and contiguous inputs; so does this. */
