@@ -254,6 +254,7 @@ struct Session::Impl {
   }
 
   Status prepare(const SessionOptions& options);
+  void let_go_of_constants();
   void assign_memory(const Buffers& buffers, const Plan& plan, bool keep_values);
 
   // Steps [first, first + count), and the callback after each where there is one.
@@ -309,6 +310,7 @@ Status Session::Impl::prepare(const SessionOptions& options) {
     steps.push_back(std::move(ready));
   }
   if (!findings.empty()) return combine(std::move(findings));
+  if (!options.keep_values) let_go_of_constants();
 
   const Buffers buffers(graph, steps, options.keep_values);
   const Plan plan =
@@ -344,6 +346,32 @@ Status Session::Impl::prepare(const SessionOptions& options) {
     stages.push_back({ready.skipped ? 0 : ready.step.blocks, is_small(graph, i, ready.step.macs)});
   }
   return ok_status();
+}
+
+// Constants are mostly views of a model's file. Those that steps have packed go; small ones that
+// steps read become copies, so that the file can go with its model.
+void Session::Impl::let_go_of_constants() {
+  constexpr std::size_t kSmall = 64 * 1024;
+  std::vector<bool> read(graph.values.size(), false);
+  const auto reads = [&](ValueId id) {
+    if (id != kNoValue) read[static_cast<std::size_t>(id)] = true;
+  };
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    if (steps[i].step.holds_constants) continue;
+    for (const ValueId id : graph.nodes[i].inputs) reads(id);
+  }
+  for (const ValueId id : graph.outputs) reads(id);
+  for (std::size_t i = 0; i < graph.values.size(); ++i) {
+    std::optional<Tensor>& constant = graph.values[i].constant;
+    if (!constant) continue;
+    if (!read[i]) {
+      constant = Tensor::view(constant->dtype(), constant->shape(), nullptr);
+    } else if (constant->bytes() <= kSmall) {
+      Tensor copy = Tensor::make(constant->dtype(), constant->shape());
+      if (constant->bytes() > 0) std::memcpy(copy.mutable_data(), constant->data(), copy.bytes());
+      constant = std::move(copy);
+    }
+  }
 }
 
 void Session::Impl::assign_memory(const Buffers& buffers, const Plan& plan, bool keep_values) {
@@ -426,7 +454,10 @@ std::span<const std::byte> Session::output(std::size_t i) const {
 
 std::span<const std::byte> Session::value(ValueId id) const {
   const Value& value = impl_->graph.value(id);
-  if (value.is_constant()) return {impl_->constant_bytes(id), value.constant->bytes()};
+  if (value.is_constant()) {
+    const std::byte* data = value.constant->data();
+    return {data, data == nullptr ? 0 : value.constant->bytes()};
+  }
   const auto index = static_cast<std::size_t>(id);
   if (!impl_->lasting[index] || impl_->memory[index] == nullptr) return {};
   return {impl_->memory[index], bytes_of(value)};
