@@ -5,6 +5,7 @@
 // Source: ONNX Runtime, MlasRequantizeOutput; FBGEMM's requantization gives the same.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <span>
@@ -33,9 +34,16 @@ inline ChannelStart channel_start(std::span<const std::int8_t> weights, std::int
                                   std::int32_t zero_x, float scale) {
   std::int64_t sum = 0;
   std::int64_t magnitude = 0;
-  for (const std::int64_t w : weights) {
-    sum += w;
-    magnitude += std::abs(w);
+  constexpr std::size_t kPiece = 1 << 16;  // 32 bits hold its sums
+  for (; !weights.empty(); weights = weights.subspan(std::min(kPiece, weights.size()))) {
+    std::int32_t of_piece = 0;
+    std::int32_t magnitudes = 0;
+    for (const std::int32_t w : weights.first(std::min(kPiece, weights.size()))) {
+      of_piece += w;
+      magnitudes += std::abs(w);
+    }
+    sum += of_piece;
+    magnitude += magnitudes;
   }
   const double largest = static_cast<double>(255 * magnitude) + std::abs(static_cast<double>(own));
   return {static_cast<std::int32_t>(static_cast<std::uint64_t>(own - zero_x * sum)),
