@@ -142,10 +142,13 @@ Result<Step> prepare_rows(const PrepareContext& context, const RightSide& right,
                           std::span<const float> bias) {
   const kernels::FConvKernel& kernel =
       kernels::best_row(kernels::fconv_kernels(), context.policy());
-  std::vector<float> weights = rows_of_weights(context.constant(1)->span<float>(), right);
-  if (is_gemm(context.node())) {
-    const float alpha = context.attrs().get_float("alpha", 1.0F);
-    for (float& w : weights) w *= alpha;
+  const float alpha = is_gemm(context.node()) ? context.attrs().get_float("alpha", 1.0F) : 1.0F;
+  std::span<const float> weights = context.constant(1)->span<float>();
+  std::vector<float> moved;
+  if (!right.transposed || alpha != 1.0F) {
+    moved = rows_of_weights(weights, right);
+    for (float& w : moved) w *= alpha;
+    weights = moved;
   }
   const kernels::FConvSpec spec{static_cast<int>(right.n), 1, static_cast<int>(right.k)};
   const RealBounds bounds = real_bounds(context.attrs());

@@ -254,7 +254,6 @@ struct Session::Impl {
   }
 
   Status prepare(const SessionOptions& options);
-  void let_go_of_constants();
   void assign_memory(const Buffers& buffers, const Plan& plan, bool keep_values);
 
   // Steps [first, first + count), and the callback after each where there is one.
@@ -285,9 +284,58 @@ struct Session::Impl {
   }
 };
 
+namespace {
+// Constants are mostly views of a model's file, and steps pack most of them. Each goes when the
+// last step that might read it has packed it, before the next one packs its own; small ones that
+// are read become copies, so that the file can go with its model.
+class Constants {
+ public:
+  explicit Constants(Graph& graph) : graph_(graph), readers_(graph.values.size(), 0) {
+    for (const Node& node : graph.nodes) {
+      for (const ValueId id : node.inputs) readers_of(id) += 1;
+    }
+    for (const ValueId id : graph.outputs) readers_of(id) += 1;
+    for (std::size_t i = 0; i < readers_.size(); ++i) let_go(static_cast<ValueId>(i));
+  }
+  void packed_by(const Node& node) {
+    for (const ValueId id : node.inputs) {
+      if (id == kNoValue) continue;
+      readers_of(id) -= 1;
+      let_go(id);
+    }
+  }
+  void copy_small() {
+    constexpr std::size_t kSmall = 64 * 1024;
+    for (Value& value : graph_.values) {
+      if (!value.constant || value.constant->data() == nullptr || value.constant->bytes() > kSmall)
+        continue;
+      Tensor copy = Tensor::make(value.constant->dtype(), value.constant->shape());
+      std::memcpy(copy.mutable_data(), value.constant->data(), copy.bytes());
+      value.constant = std::move(copy);
+    }
+  }
+
+ private:
+  int& readers_of(ValueId id) {
+    return id == kNoValue ? none_ : readers_[static_cast<std::size_t>(id)];
+  }
+  void let_go(ValueId id) {
+    std::optional<Tensor>& constant = graph_.value(id).constant;
+    if (constant && readers_of(id) == 0)
+      constant = Tensor::view(constant->dtype(), constant->shape(), nullptr);
+  }
+
+  Graph& graph_;
+  std::vector<int> readers_;  // by value: inputs of steps that may read it, and outputs
+  int none_ = 0;
+};
+}  // namespace
+
 Status Session::Impl::prepare(const SessionOptions& options) {
   std::vector<Error> findings;
   std::size_t scratch_bytes = 0;
+  std::optional<Constants> constants;
+  if (!options.keep_values) constants.emplace(graph);
   for (const Node& node : graph.nodes) {
     const ops::OpDef* op = ops::find_op(node);
     if (op == nullptr) {
@@ -303,6 +351,7 @@ Status Session::Impl::prepare(const SessionOptions& options) {
       findings.push_back(std::move(step).error());
       continue;
     }
+    if (constants && step->holds_constants) constants->packed_by(node);
     packed_bytes += step->packed_bytes;
     scratch_bytes = std::max(scratch_bytes, step->scratch_bytes);
     ReadyStep ready;
@@ -310,7 +359,7 @@ Status Session::Impl::prepare(const SessionOptions& options) {
     steps.push_back(std::move(ready));
   }
   if (!findings.empty()) return combine(std::move(findings));
-  if (!options.keep_values) let_go_of_constants();
+  if (constants) constants->copy_small();
 
   const Buffers buffers(graph, steps, options.keep_values);
   const Plan plan =
@@ -346,32 +395,6 @@ Status Session::Impl::prepare(const SessionOptions& options) {
     stages.push_back({ready.skipped ? 0 : ready.step.blocks, is_small(graph, i, ready.step.macs)});
   }
   return ok_status();
-}
-
-// Constants are mostly views of a model's file. Those that steps have packed go; small ones that
-// steps read become copies, so that the file can go with its model.
-void Session::Impl::let_go_of_constants() {
-  constexpr std::size_t kSmall = 64 * 1024;
-  std::vector<bool> read(graph.values.size(), false);
-  const auto reads = [&](ValueId id) {
-    if (id != kNoValue) read[static_cast<std::size_t>(id)] = true;
-  };
-  for (std::size_t i = 0; i < steps.size(); ++i) {
-    if (steps[i].step.holds_constants) continue;
-    for (const ValueId id : graph.nodes[i].inputs) reads(id);
-  }
-  for (const ValueId id : graph.outputs) reads(id);
-  for (std::size_t i = 0; i < graph.values.size(); ++i) {
-    std::optional<Tensor>& constant = graph.values[i].constant;
-    if (!constant) continue;
-    if (!read[i]) {
-      constant = Tensor::view(constant->dtype(), constant->shape(), nullptr);
-    } else if (constant->bytes() <= kSmall) {
-      Tensor copy = Tensor::make(constant->dtype(), constant->shape());
-      if (constant->bytes() > 0) std::memcpy(copy.mutable_data(), constant->data(), copy.bytes());
-      constant = std::move(copy);
-    }
-  }
 }
 
 void Session::Impl::assign_memory(const Buffers& buffers, const Plan& plan, bool keep_values) {
