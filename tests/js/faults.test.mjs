@@ -19,7 +19,7 @@ threads.Worker = class extends threads.Worker {
 };
 syncBuiltinESMExports();
 
-const batch = { data: new Float32Array(256 * 784), shape: [256, 1, 28, 28] };
+const batch = { data: new Float32Array(1024 * 784), shape: [1024, 1, 28, 28] }; // several slices of a run
 const [digit] = digitFeeds('test', 1);
 
 /** The engine does a whole piece of work, and nothing else lives in it. */
