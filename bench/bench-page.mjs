@@ -210,3 +210,35 @@ export async function startUp(how, model, shape) {
   for (let i = 0; i < 3; i++) await session.run();
   return { ready: ready - from, first: first - ready, memory: memory(), features: engine.features };
 }
+
+/**
+ * What Octavo does between a model's bytes and the first result, part by part, in a new page whose engine is up; and then all of it again,
+ * when the browser has compiled what it needs. Milliseconds; bytes of memory after the first result.
+ */
+export async function startUpParts({ threads }, model, shape) {
+  const { createEngine, InferenceSession, Model } = await import('/build/bench/octavo/index.js');
+  const bytes = await bytesOf(model);
+  const x = sample(shape);
+  const from = performance.now();
+  const engine = await createEngine({ worker: threads > 1, threads });
+  const ready = performance.now() - from;
+  const once = async () => {
+    const times = [performance.now()];
+    const lap = () => times.push(performance.now());
+    const loaded = await Model.load(bytes, { engine });
+    lap();
+    const session = await InferenceSession.create(loaded);
+    lap();
+    await session.run(x);
+    lap();
+    const heap = await engine.call('heap', []);
+    await session.close();
+    await loaded.close();
+    const [load, create, run] = times.slice(1).map((time, i) => time - times[i]);
+    return { load, create, run, first: load + create + run, memory: heap.bytes };
+  };
+  const cold = await once();
+  const warm = await once();
+  await engine.close();
+  return { ready, cold, warm };
+}

@@ -120,14 +120,15 @@ const forPage = ({ engine, type, ...how }, urls, group = type) => ({
 
 // ---- browsers ----
 
-/** The package as a page can load it without a bundler: workers know no import map, so the one dependency is named by its address. */
+/** The package as a page can load it without a bundler: workers know no import map, so the one dependency lies beside it. */
 function storePackage() {
   const to = inRoot(folder, 'octavo');
   cpSync(inRoot('dist'), to, { recursive: true, filter: (path) => path !== inRoot('dist/web') });
   for (const file of readdirSync(to).filter((name) => name.endsWith('.js'))) {
     const text = readFileSync(`${to}/${file}`, 'utf8');
-    writeFileSync(`${to}/${file}`, text.replaceAll(`'comlink'`, `'/node_modules/comlink/dist/esm/comlink.mjs'`));
+    writeFileSync(`${to}/${file}`, text.replaceAll(`'comlink'`, `'./comlink.mjs'`));
   }
+  cpSync(inRoot('node_modules/comlink/dist/esm/comlink.mjs'), `${to}/comlink.mjs`);
 }
 
 /** A browser of an environment, with a server of the checkout. */

@@ -18,7 +18,10 @@ function(octavo_wasm_module target output layer)
   # browsers, workers and Node.
   target_link_options(${target} PRIVATE
     -Oz -lembind -sMALLOC=emmalloc -sMODULARIZE -sEXPORT_ES6 -sDYNAMIC_EXECUTION=0 -sFILESYSTEM=0 -sENVIRONMENT=web,worker,node
-    -sINCOMING_MODULE_JS_API=instantiateWasm,print,printErr)
+    -sINCOMING_MODULE_JS_API=instantiateWasm,print,printErr
+    # Memory starts with little more than the stack and the constants and grows by a fiftieth: what a network does not need is not
+    # taken. (Emscripten's 16 MB and a fifth are more than a MobileNetV2 and half of one.)
+    -sINITIAL_MEMORY=2MB -sMEMORY_GROWTH_GEOMETRIC_STEP=0.02)
 endfunction()
 
 # --emit-tsd links a second time, and needs tsc (typescript 5) on PATH: tools/build.mjs sees to that.

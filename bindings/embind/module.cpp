@@ -82,7 +82,7 @@ passes::InputShapes shapes_from(const val& object) {
   return shapes;
 }
 
-// Bytes that JavaScript fills and a model then owns.
+// Bytes that JavaScript fills and one model then owns.
 class Bytes {
  public:
   static val make(double size) {
@@ -118,7 +118,8 @@ class ModelHandle {
   static val load(const Bytes& bytes) {
     return outcome([&]() -> Result<val> {
       OCTAVO_TRY(quantize::Model model,
-                 quantize::Model::load(bytes.data(), bytes.size(), bytes.external()));
+                 quantize::Model::load(bytes.data(), bytes.size(), bytes.external(),
+                                       onnx::Unaligned::kMove));
       return val(std::make_shared<ModelHandle>(std::move(model)));
     });
   }

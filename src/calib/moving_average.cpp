@@ -1,5 +1,6 @@
 // movingAverage: m += c * (m_of_batch - m), f32, the first batch sets m (torch
 // MovingAverageMinMaxObserver).
+#include <algorithm>
 #include <cstdint>
 
 #include "calib/extremes.h"
@@ -41,7 +42,7 @@ class MovingAverage final : public Observer {
                                 share * static_cast<double>(theirs));
     };
     range_ = {mean(range_.min, same->range_.min), mean(range_.max, same->range_.max)};
-    batches_ += same->batches_;
+    batches_ = std::min(batches_ + same->batches_, kMostBatches);
     return ok_status();
   }
 
@@ -60,7 +61,8 @@ class MovingAverage final : public Observer {
     std::int64_t batches = 0;
     Range range;
     if (!in.name(name()) || !in.get(constant) || constant != constant_ || !in.get(batches) ||
-        batches < 0 || !in.get_range(range.min, range.max) || !in.at_end()) {
+        batches < 0 || batches > kMostBatches || !in.get_range(range.min, range.max) ||
+        !in.at_end()) {
       return foreign_state(name());
     }
     batches_ = batches;
@@ -69,6 +71,9 @@ class MovingAverage final : public Observer {
   }
 
  private:
+  // More than anybody waits for, and a sum of two is still a number.
+  static constexpr std::int64_t kMostBatches = std::int64_t{1} << 53;
+
   float constant_;
   std::int64_t batches_ = 0;
   Range range_;

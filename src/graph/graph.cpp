@@ -62,13 +62,19 @@ ValueId Graph::add_constant(std::string value_name, Tensor tensor) {
 namespace {
 template <class Items>
 std::string fresh_name(const Items& items, std::string_view base) {
-  // The set is worth its making only where names have to be tried.
-  if (std::none_of(items.begin(), items.end(), [&](const auto& item) { return item.name == base; }))
-    return std::string(base);
+  // Most often one of the first is free. A set is worth its making only where many are not.
+  constexpr int kLooks = 4;
+  std::string candidate(base);
+  int i = 1;
+  for (; i <= kLooks; ++i) {
+    if (std::none_of(items.begin(), items.end(),
+                     [&](const auto& item) { return item.name == candidate; }))
+      return candidate;
+    candidate = text(base, "_", i);
+  }
   std::unordered_set<std::string_view> taken;
   for (const auto& item : items) taken.insert(item.name);
-  std::string candidate(base);
-  for (int i = 1; taken.contains(candidate); ++i) candidate = text(base, "_", i);
+  for (; taken.contains(candidate); ++i) candidate = text(base, "_", i);
   return candidate;
 }
 }  // namespace

@@ -64,8 +64,9 @@ std::string to_string(data_view view) { return {view.data(), view.size()}; }
 
 class Importer {
  public:
-  Importer(std::shared_ptr<const std::byte> bytes, std::size_t size, const ExternalFiles& external)
-      : bytes_(std::move(bytes)), size_(size), external_(external) {}
+  Importer(std::shared_ptr<const std::byte> bytes, std::size_t size, const ExternalFiles& external,
+           Unaligned unaligned)
+      : bytes_(std::move(bytes)), size_(size), external_(external), unaligned_(unaligned) {}
 
   Result<Graph> run() {
     try {
@@ -622,8 +623,12 @@ class Importer {
         return std::nullopt;
       }
       const auto* data = reinterpret_cast<const std::byte*>(raw->data());
-      if (reinterpret_cast<std::uintptr_t>(data) % dtype_size(*dtype) == 0 && wanted > 0) {
-        tensor = Tensor::view(*dtype, shape, std::shared_ptr<const std::byte>(owner, data));
+      const std::size_t off = reinterpret_cast<std::uintptr_t>(data) % dtype_size(*dtype);
+      // From 128 bytes on the length takes two bytes, which with the field's number are three.
+      const bool moves = unaligned_ == Unaligned::kMove && !external && off <= 3 && wanted >= 128;
+      if (wanted > 0 && (off == 0 || moves)) {
+        if (off > 0) std::memmove(const_cast<std::byte*>(data - off), data, wanted);
+        tensor = Tensor::view(*dtype, shape, std::shared_ptr<const std::byte>(owner, data - off));
       } else {
         tensor = Tensor::make(*dtype, shape);
         if (wanted > 0) std::memcpy(tensor->mutable_data(), data, wanted);
@@ -742,6 +747,7 @@ class Importer {
   std::shared_ptr<const std::byte> bytes_;
   std::size_t size_;
   const ExternalFiles& external_;
+  Unaligned unaligned_;
   Graph graph_;
   bool has_graph_ = false;
   std::string where_ = "model";
@@ -779,7 +785,7 @@ constexpr Lookalike kLookalikes[] = {
 }  // namespace
 
 Result<Graph> import_model(std::shared_ptr<const std::byte> bytes, std::size_t size,
-                           const ExternalFiles& external) {
+                           const ExternalFiles& external, Unaligned unaligned) {
   const std::string_view head(reinterpret_cast<const char*>(bytes.get()),
                               std::min<std::size_t>(size, 64));
   if (size == 0)
@@ -790,7 +796,7 @@ Result<Graph> import_model(std::shared_ptr<const std::byte> bytes, std::size_t s
       return Error{Code::kInvalidModel, std::string(other.what), "model", std::string(other.hint)};
     }
   }
-  return Importer(std::move(bytes), size, external).run();
+  return Importer(std::move(bytes), size, external, unaligned).run();
 }
 
 }  // namespace octavo::onnx

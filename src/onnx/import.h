@@ -32,14 +32,20 @@ struct FileBytes {
 // Files with weights that lie outside the model, by the name that the model gives them.
 using ExternalFiles = std::map<std::string, FileBytes, std::less<>>;
 
-// `bytes` are kept alive by the graph: initializers stored as raw data that is aligned for its type
-// are views of them; others are copied. float16 and bfloat16 initializers become float32. Nodes are
-// sorted topologically; nodes without a name get one.
+// What becomes of raw data that does not lie aligned for its type. Moving it takes no memory: it
+// goes up to 3 bytes towards the file's beginning, over its own length. So it is for bytes that
+// nobody else reads and that are imported once.
+enum class Unaligned { kCopy, kMove };
+
+// `bytes` are kept alive by the graph: initializers stored as raw data that is aligned for its
+// type, or moved so, are views of them; others are copied. float16 and bfloat16 initializers become
+// float32. Nodes are sorted topologically; nodes without a name get one.
 //
 // Errors: INVALID_MODEL (says what the bytes look like), TRUNCATED_MODEL (in which field),
 // UNSUPPORTED_OPSET, UNSUPPORTED_DTYPE, EXTERNAL_DATA (a file that `external` does not have),
 // MISSING_INITIALIZER, NON_FINITE_WEIGHT, LIMIT_EXCEEDED.
 Result<Graph> import_model(std::shared_ptr<const std::byte> bytes, std::size_t size,
-                           const ExternalFiles& external = {});
+                           const ExternalFiles& external = {},
+                           Unaligned unaligned = Unaligned::kCopy);
 
 }  // namespace octavo::onnx

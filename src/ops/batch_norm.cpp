@@ -55,6 +55,7 @@ Result<Step> prepare_batch_norm(const PrepareContext& context) {
   const std::int64_t pixels = channels == 0 ? 0 : x.shape->elements() / channels;
   Step step;
   step.in_place = 0;
+  step.holds_constants = true;
   step.blocks = static_cast<int>((pixels + kPixelsOfBlock - 1) / kPixelsOfBlock);
   if (is_quantized_code(x.dtype)) {
     OCTAVO_CHECK_OK(check_codes(context, x));

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "base/text.h"
+#include "kernels/codes.h"
 #include "kernels/felementwise/broadcast.h"
 #include "kernels/lut/lut.h"
 #include "kernels/qadd/qadd.h"
@@ -249,15 +251,20 @@ std::vector<T> sum_table(const kernels::QAddParams& p) {
                               static_cast<double>(z));
   };
   std::vector<T> table(256 * 256);
+  std::array<double, 256> products;
+  for (std::size_t b = 0; b < 256; ++b)
+    products[b] = static_cast<double>(b) * static_cast<double>(p.ratio_b);
   const auto lo = static_cast<float>(p.lo);
   const auto hi = static_cast<float>(p.hi);
+  T* to = table.data();
   for (std::size_t a = 0; a < 256; ++a) {
-    const float first = fused(static_cast<float>(a), p.ratio_a, p.fixed);
-    for (std::size_t b = 0; b < 256; ++b) {
-      const float sum = fused(static_cast<float>(b), p.ratio_b, first);
-      const float code = std::nearbyint(sum < lo ? lo : hi < sum ? hi : sum);
-      table[a * 256 + b] =
-          static_cast<T>(static_cast<std::int32_t>(code) + std::numeric_limits<T>::min());
+    const auto first = static_cast<double>(fused(static_cast<float>(a), p.ratio_a, p.fixed));
+    for (const double product : products) {
+      const auto sum = static_cast<float>(product + first);
+      // Adding the magic number rounds as nearbyint does, at a third of its time.
+      const float rounded = (sum < lo ? lo : hi < sum ? hi : sum) + kernels::kRoundMagic;
+      *to++ = static_cast<T>(std::bit_cast<std::int32_t>(rounded) - kernels::kRoundMagicBits +
+                             std::numeric_limits<T>::min());
     }
   }
   return table;

@@ -296,6 +296,7 @@ Result<Step> prepare_float(const PrepareContext& context, const Windows& p, std:
       bias_tensor != nullptr ? bias_tensor->span<float>() : std::span<const float>{};
   const RealBounds bounds = real_bounds(context.attrs());
   Step step;
+  step.holds_constants = true;
   step.blocks = static_cast<int>(p.blocks);
   step.macs = context.out_shape().elements() * w[1] * taps;
 
@@ -339,15 +340,16 @@ Result<Step> prepare_float(const PrepareContext& context, const Windows& p, std:
   step.kernel = kernel.name;
   const Segments segments = segments_of(p, group);
   const std::int64_t of_group = m / group;
-  const std::vector<float> inside = channels_inside(weight.span<float>(), m, w[1], taps);
+  std::vector<float> moved;
+  if (taps > 1) moved = channels_inside(weight.span<float>(), m, w[1], taps);
+  const std::span<const float> inside = taps > 1 ? moved : weight.span<float>();
   const auto weights_of_group = static_cast<std::size_t>(of_group * w[1] * taps);
   std::vector<kernels::FConvPacked> packed;
   for (std::int64_t g = 0; g < group; ++g) {
     const kernels::FConvSpec spec{static_cast<int>(of_group),
                                   static_cast<int>(segments.offsets.size()), segments.length};
     packed.push_back(kernel.pack(
-        spec,
-        std::span(inside).subspan(static_cast<std::size_t>(g) * weights_of_group, weights_of_group),
+        spec, inside.subspan(static_cast<std::size_t>(g) * weights_of_group, weights_of_group),
         bias.empty() ? bias
                      : bias.subspan(static_cast<std::size_t>(g * of_group),
                                     static_cast<std::size_t>(of_group))));
@@ -409,6 +411,7 @@ Step affine_step(const PrepareContext& context, const Windows& p, const IntegerW
       spec, tables, kernels::ChannelOrder::kChannelsLast, context.policy());
   Step step;
   step.kernel = plan.kernel();
+  step.holds_constants = true;
   step.blocks = static_cast<int>(p.blocks);
   step.macs = context.out_shape().elements();
   step.in_place = 0;
@@ -429,13 +432,14 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
   const std::int64_t m = w[0];
   const std::int64_t taps = p.h.kernel * p.w.kernel;
   OCTAVO_CHECK_OK(check_codes(context, x));
-  OCTAVO_TRY(const IntegerWeights weights, integer_weights(context, 1, m));
+  OCTAVO_TRY(IntegerWeights weights, integer_weights(context, 1, m));
   OCTAVO_TRY(const std::vector<std::int32_t> bias, integer_bias(context, 2, m));
   OCTAVO_TRY(const std::vector<float> scale, output_scales(context, weights, m));
   const bool x_signed = x.dtype == DType::kInt8;
   const std::int32_t zero_x = x.quant->zero_point[0];
   const OutputForm form = output_form(context);
   Step step;
+  step.holds_constants = true;
   step.blocks = static_cast<int>(p.blocks);
   step.macs = context.out_shape().elements() * w[1] * taps;
   const auto fill = static_cast<std::uint8_t>(zero_x);
@@ -447,7 +451,7 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
                                     zero_x, dw_window(p)};
     const kernels::QDwConvKernel& kernel = kernels::choose_qdwconv(context.policy(), spec);
     step.kernel = kernel.name;
-    auto packed = kernel.pack(spec, join_rows(weights.parts, taps), bias, scale);
+    auto packed = kernel.pack(spec, weights.joined_rows(taps), bias, scale);
     step.packed_bytes = packed.bytes();
     if (kernel.run_image != nullptr) {
       step.run = [p, packed = std::move(packed), run = kernel.run_image, form](
@@ -492,11 +496,10 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
 
   Segments segments = segments_of(p, group);
   const std::int64_t of_group = m / group;
-  std::vector<std::vector<std::int8_t>> parts;
-  for (const auto& part : weights.parts)
-    parts.push_back(channels_inside(std::span<const std::int8_t>(part), m, w[1], taps));
-  const std::vector<std::int8_t> inside = join_rows(parts, w[1] * taps);
-  segments.offsets = repeated(segments.offsets, parts.size());
+  segments.offsets = repeated(segments.offsets, weights.parts.size());
+  for (std::size_t i = 0; i < weights.parts.size() && taps > 1; ++i)
+    weights.replace(i, channels_inside(weights.parts[i], m, w[1], taps));
+  const std::span<const std::int8_t> inside = weights.joined_rows(w[1] * taps);
   const kernels::QConvSpec all_groups{static_cast<int>(m),
                                       static_cast<int>(segments.offsets.size()), segments.length,
                                       x_signed, zero_x};
@@ -511,8 +514,7 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
     kernels::QConvSpec spec = all_groups;
     spec.channels = static_cast<int>(of_group);
     packed.push_back(kernel.pack(
-        spec,
-        std::span(inside).subspan(static_cast<std::size_t>(g) * weights_of_group, weights_of_group),
+        spec, inside.subspan(static_cast<std::size_t>(g) * weights_of_group, weights_of_group),
         bias.empty() ? std::span<const std::int32_t>{} : std::span(bias).subspan(from, count),
         std::span(scale).subspan(from, count)));
     kernel_scratch = std::max(kernel_scratch, packed.back().scratch_bytes);

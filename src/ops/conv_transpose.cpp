@@ -273,6 +273,7 @@ Result<Step> prepare_float(const PrepareContext& context, const std::shared_ptr<
       pieces->push_back(std::move(piece));
     }
   }
+  step.holds_constants = true;
   step.blocks = static_cast<int>(p.batch * p.places_h);
   step.scratch_bytes = p.scratch_elements() * sizeof(float) + 64;
   step.macs = context.in_shape(0).elements() * p.of_group * p.h.kernel * p.w.kernel;
@@ -338,15 +339,15 @@ Result<Step> prepare_codes(const PrepareContext& context, const std::shared_ptr<
         piece.offsets.insert(piece.offsets.end(), once.begin(), once.end());
       const auto segments = static_cast<int>(piece.offsets.size());
       for (std::int64_t g = 0; g < p.group; ++g) {
-        std::vector<std::vector<std::int8_t>> parts;
-        for (const auto& part : weights.parts)
-          parts.push_back(p.weights(std::span<const std::int8_t>(part), g, row, column));
+        IntegerWeights own;
+        for (const std::span<const std::int8_t> part : weights.parts)
+          own.add(p.weights(part, g, row, column));
         const auto at = static_cast<std::size_t>(g * p.of_group);
         const auto count = static_cast<std::size_t>(p.of_group);
         const kernels::QConvSpec spec{static_cast<int>(p.of_group), segments,
                                       static_cast<int>(depth), x_signed, zero_x};
-        const std::vector<std::int8_t> rows =
-            join_rows(parts, static_cast<std::int64_t>(once.size()) * depth);
+        const std::span<const std::int8_t> rows =
+            own.joined_rows(static_cast<std::int64_t>(once.size()) * depth);
         const kernels::QConvKernel& kernel = kernels::choose_qconv(context.policy(), spec, rows);
         piece.groups.push_back(
             {&kernel, kernel.pack(spec, rows,
@@ -361,6 +362,7 @@ Result<Step> prepare_codes(const PrepareContext& context, const std::shared_ptr<
       pieces->push_back(std::move(piece));
     }
   }
+  step.holds_constants = true;
   step.blocks = static_cast<int>(p.batch * p.places_h);
   const std::size_t image_bytes = (p.scratch_elements() + 64 + 63) / 64 * 64;
   step.scratch_bytes = image_bytes + kernel_scratch;

@@ -106,11 +106,16 @@ std::optional<RightSide> right_side(const PrepareContext& context) {
 
 template <class T>
 std::vector<T> rows_of_weights(std::span<const T> b, const RightSide& right) {
-  std::vector<T> out(b.begin(), b.end());
-  if (right.transposed) return out;
-  for (std::int64_t n = 0; n < right.n; ++n) {
-    for (std::int64_t k = 0; k < right.k; ++k)
-      out[static_cast<std::size_t>(n * right.k + k)] = b[static_cast<std::size_t>(k * right.n + n)];
+  if (right.transposed) return {b.begin(), b.end()};
+  std::vector<T> out(b.size());
+  constexpr std::int64_t kColumns = 16;  // read together: they share a cache line
+  for (std::int64_t first = 0; first < right.n; first += kColumns) {
+    const std::int64_t last = std::min(first + kColumns, right.n);
+    for (std::int64_t k = 0; k < right.k; ++k) {
+      for (std::int64_t n = first; n < last; ++n)
+        out[static_cast<std::size_t>(n * right.k + k)] =
+            b[static_cast<std::size_t>(k * right.n + n)];
+    }
   }
   return out;
 }
@@ -137,10 +142,13 @@ Result<Step> prepare_rows(const PrepareContext& context, const RightSide& right,
                           std::span<const float> bias) {
   const kernels::FConvKernel& kernel =
       kernels::best_row(kernels::fconv_kernels(), context.policy());
-  std::vector<float> weights = rows_of_weights(context.constant(1)->span<float>(), right);
-  if (is_gemm(context.node())) {
-    const float alpha = context.attrs().get_float("alpha", 1.0F);
-    for (float& w : weights) w *= alpha;
+  const float alpha = is_gemm(context.node()) ? context.attrs().get_float("alpha", 1.0F) : 1.0F;
+  std::span<const float> weights = context.constant(1)->span<float>();
+  std::vector<float> moved;
+  if (!right.transposed || alpha != 1.0F) {
+    moved = rows_of_weights(weights, right);
+    for (float& w : moved) w *= alpha;
+    weights = moved;
   }
   const kernels::FConvSpec spec{static_cast<int>(right.n), 1, static_cast<int>(right.k)};
   const RealBounds bounds = real_bounds(context.attrs());
@@ -150,6 +158,7 @@ Result<Step> prepare_rows(const PrepareContext& context, const RightSide& right,
   step.blocks = static_cast<int>((right.rows + kRowsOfBlock - 1) / kRowsOfBlock);
   kernels::FConvPacked packed = kernel.pack(spec, weights, bias);
   step.packed_bytes = packed.bytes();
+  step.holds_constants = true;
   step.run = [packed = std::move(packed), run = kernel.run, right, bounds](const StepArgs& args,
                                                                            int first, int last) {
     const std::int64_t from = first * kRowsOfBlock;
@@ -180,16 +189,15 @@ Result<Step> prepare_codes(const PrepareContext& context) {
   if (context.has_input(2) && context.attrs().get_float("beta", 1.0F) != 1.0F) {
     return context.error(Code::kUnsupportedAttribute, "On codes its beta has to be 1.");
   }
-  OCTAVO_TRY(const IntegerWeights weights, integer_weights(context, 1, right->n));
+  OCTAVO_TRY(IntegerWeights weights, integer_weights(context, 1, right->n));
   OCTAVO_TRY(const std::vector<std::int32_t> bias, integer_bias(context, 2, right->n));
   OCTAVO_TRY(const std::vector<float> scale,
              output_scales(context, weights, right->n, context.attrs().get_float("alpha", 1.0F)));
   const bool x_signed = x.dtype == DType::kInt8;
-  std::vector<std::vector<std::int8_t>> parts;
-  for (const auto& part : weights.parts)
-    parts.push_back(rows_of_weights(std::span<const std::int8_t>(part), *right));
-  const std::vector<std::int8_t> rows = join_rows(parts, right->k);
-  const auto segments = static_cast<int>(parts.size());
+  const auto segments = static_cast<int>(weights.parts.size());
+  for (std::size_t i = 0; i < weights.parts.size() && !right->transposed; ++i)
+    weights.replace(i, rows_of_weights(weights.parts[i], *right));
+  const std::span<const std::int8_t> rows = weights.joined_rows(right->k);
   const kernels::QConvSpec spec{static_cast<int>(right->n), segments, static_cast<int>(right->k),
                                 x_signed, x.quant->zero_point[0]};
   const kernels::QConvKernel& kernel = kernels::choose_qconv(context.policy(), spec, rows);
@@ -200,6 +208,7 @@ Result<Step> prepare_codes(const PrepareContext& context) {
   step.blocks = static_cast<int>((right->rows + kRowsOfBlock - 1) / kRowsOfBlock);
   step.scratch_bytes = packed.scratch_bytes;
   step.packed_bytes = packed.bytes();
+  step.holds_constants = true;
   step.run = [packed = std::move(packed), run = kernel.run, right = *right,
               form = output_form(context)](const StepArgs& args, int first, int last) {
     const std::int64_t from = first * kRowsOfBlock;

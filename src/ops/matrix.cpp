@@ -8,6 +8,31 @@
 
 namespace octavo::ops {
 
+void IntegerWeights::add(std::vector<std::int8_t> part) {
+  owned_.push_back(std::move(part));
+  parts.emplace_back(owned_.back());
+}
+
+void IntegerWeights::replace(std::size_t i, std::vector<std::int8_t> part) {
+  owned_.resize(std::max(owned_.size(), parts.size()));
+  owned_[i] = std::move(part);
+  parts[i] = owned_[i];
+}
+
+std::span<const std::int8_t> IntegerWeights::joined_rows(std::int64_t row) {
+  if (parts.size() == 1) return parts.front();
+  std::vector<std::int8_t> joined;
+  for (std::ptrdiff_t at = 0; at < std::ssize(parts.front());
+       at += static_cast<std::ptrdiff_t>(row)) {
+    for (const std::span<const std::int8_t> part : parts) {
+      joined.insert(joined.end(), part.begin() + at,
+                    part.begin() + at + static_cast<std::ptrdiff_t>(row));
+    }
+  }
+  owned_.push_back(std::move(joined));
+  return owned_.back();
+}
+
 Result<IntegerWeights> integer_weights(const PrepareContext& context, std::size_t i,
                                        std::int64_t channels) {
   const Value& value = context.input(i);
@@ -43,7 +68,12 @@ Result<IntegerWeights> integer_weights(const PrepareContext& context, std::size_
   IntegerWeights weights;
   weights.scale = quant.scale;
   const auto elements = static_cast<std::size_t>(tensor->elements());
-  weights.parts.emplace_back(elements);
+  if (value.dtype == DType::kInt8 && std::all_of(quant.zero_point.begin(), quant.zero_point.end(),
+                                                 [](std::int32_t zero) { return zero == 0; })) {
+    weights.parts.push_back(tensor->span<std::int8_t>());
+    return weights;
+  }
+  std::vector<std::vector<std::int8_t>> parts(1, std::vector<std::int8_t>(elements));
   for (std::size_t at = 0; at < elements; ++at) {
     const std::byte byte = tensor->data()[at];
     const std::int32_t code = value.dtype == DType::kInt8 ? static_cast<std::int8_t>(byte)
@@ -54,27 +84,14 @@ Result<IntegerWeights> integer_weights(const PrepareContext& context, std::size_
       return context.error(Code::kInvalidModel,
                            "A zero point of its weight is not one of its codes.");
     for (std::size_t part = 0; part == 0 || left != 0; ++part) {
-      if (part == weights.parts.size()) weights.parts.emplace_back(elements);
+      if (part == parts.size()) parts.emplace_back(elements);
       const std::int32_t here = std::clamp(left, -128, 127);
-      weights.parts[part][at] = static_cast<std::int8_t>(here);
+      parts[part][at] = static_cast<std::int8_t>(here);
       left -= here;
     }
   }
+  for (std::vector<std::int8_t>& part : parts) weights.add(std::move(part));
   return weights;
-}
-
-std::vector<std::int8_t> join_rows(const std::vector<std::vector<std::int8_t>>& parts,
-                                   std::int64_t row) {
-  if (parts.size() == 1) return parts.front();
-  std::vector<std::int8_t> joined;
-  for (std::ptrdiff_t at = 0; at < std::ssize(parts.front());
-       at += static_cast<std::ptrdiff_t>(row)) {
-    for (const std::vector<std::int8_t>& part : parts) {
-      joined.insert(joined.end(), part.begin() + at,
-                    part.begin() + at + static_cast<std::ptrdiff_t>(row));
-    }
-  }
-  return joined;
 }
 
 Result<std::vector<std::int32_t>> integer_bias(const PrepareContext& context, std::size_t i,

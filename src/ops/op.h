@@ -69,6 +69,7 @@ struct Step {
       alias;  // output 0 has exactly the bytes of this input: no copy if memory is shared
   std::optional<int> in_place;   // `run` also works when output 0 is this input's memory
   std::size_t packed_bytes = 0;  // memory that `run` holds: packed weights, tables
+  bool holds_constants = false;  // `run` reads no input that is a constant: it has packed them all
   std::int64_t macs = 0;         // multiply-accumulates, 0 where the word makes no sense
 };
 

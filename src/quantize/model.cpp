@@ -147,8 +147,8 @@ Result<ExportOptions> parse_export_options(std::string_view json) {
 }
 
 Result<Model> Model::load(std::shared_ptr<const std::byte> bytes, std::size_t size,
-                          const onnx::ExternalFiles& external) {
-  OCTAVO_TRY(Graph graph, onnx::import_model(std::move(bytes), size, external));
+                          const onnx::ExternalFiles& external, onnx::Unaligned unaligned) {
+  OCTAVO_TRY(Graph graph, onnx::import_model(std::move(bytes), size, external, unaligned));
   const int opset = graph.opset;  // normalizing changes the graph's
   passes::PassContext context;
   OCTAVO_CHECK_OK(passes::normalize(graph, context));

@@ -30,9 +30,11 @@ Result<ExportOptions> parse_export_options(std::string_view json);
 // A normalized graph (passes::normalize). Copies share the weights.
 class Model {
  public:
-  // `bytes` and the external files stay alive as long as any tensor views them.
+  // `bytes` and the external files stay alive as long as any tensor views them; what `unaligned`
+  // allows is onnx/import.h's.
   static Result<Model> load(std::shared_ptr<const std::byte> bytes, std::size_t size,
-                            const onnx::ExternalFiles& external = {});
+                            const onnx::ExternalFiles& external = {},
+                            onnx::Unaligned unaligned = onnx::Unaligned::kCopy);
   static Model from_graph(Graph graph, std::vector<passes::Note> notes = {});
 
   const Graph& graph() const { return graph_; }

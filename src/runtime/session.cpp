@@ -284,9 +284,58 @@ struct Session::Impl {
   }
 };
 
+namespace {
+// Constants are mostly views of a model's file, and steps pack most of them. Each goes when the
+// last step that might read it has packed it, before the next one packs its own; small ones that
+// are read become copies, so that the file can go with its model.
+class Constants {
+ public:
+  explicit Constants(Graph& graph) : graph_(graph), readers_(graph.values.size(), 0) {
+    for (const Node& node : graph.nodes) {
+      for (const ValueId id : node.inputs) readers_of(id) += 1;
+    }
+    for (const ValueId id : graph.outputs) readers_of(id) += 1;
+    for (std::size_t i = 0; i < readers_.size(); ++i) let_go(static_cast<ValueId>(i));
+  }
+  void packed_by(const Node& node) {
+    for (const ValueId id : node.inputs) {
+      if (id == kNoValue) continue;
+      readers_of(id) -= 1;
+      let_go(id);
+    }
+  }
+  void copy_small() {
+    constexpr std::size_t kSmall = 64 * 1024;
+    for (Value& value : graph_.values) {
+      if (!value.constant || value.constant->data() == nullptr || value.constant->bytes() > kSmall)
+        continue;
+      Tensor copy = Tensor::make(value.constant->dtype(), value.constant->shape());
+      std::memcpy(copy.mutable_data(), value.constant->data(), copy.bytes());
+      value.constant = std::move(copy);
+    }
+  }
+
+ private:
+  int& readers_of(ValueId id) {
+    return id == kNoValue ? none_ : readers_[static_cast<std::size_t>(id)];
+  }
+  void let_go(ValueId id) {
+    std::optional<Tensor>& constant = graph_.value(id).constant;
+    if (constant && readers_of(id) == 0)
+      constant = Tensor::view(constant->dtype(), constant->shape(), nullptr);
+  }
+
+  Graph& graph_;
+  std::vector<int> readers_;  // by value: inputs of steps that may read it, and outputs
+  int none_ = 0;
+};
+}  // namespace
+
 Status Session::Impl::prepare(const SessionOptions& options) {
   std::vector<Error> findings;
   std::size_t scratch_bytes = 0;
+  std::optional<Constants> constants;
+  if (!options.keep_values) constants.emplace(graph);
   for (const Node& node : graph.nodes) {
     const ops::OpDef* op = ops::find_op(node);
     if (op == nullptr) {
@@ -302,6 +351,7 @@ Status Session::Impl::prepare(const SessionOptions& options) {
       findings.push_back(std::move(step).error());
       continue;
     }
+    if (constants && step->holds_constants) constants->packed_by(node);
     packed_bytes += step->packed_bytes;
     scratch_bytes = std::max(scratch_bytes, step->scratch_bytes);
     ReadyStep ready;
@@ -309,6 +359,7 @@ Status Session::Impl::prepare(const SessionOptions& options) {
     steps.push_back(std::move(ready));
   }
   if (!findings.empty()) return combine(std::move(findings));
+  if (constants) constants->copy_small();
 
   const Buffers buffers(graph, steps, options.keep_values);
   const Plan plan =
@@ -426,7 +477,10 @@ std::span<const std::byte> Session::output(std::size_t i) const {
 
 std::span<const std::byte> Session::value(ValueId id) const {
   const Value& value = impl_->graph.value(id);
-  if (value.is_constant()) return {impl_->constant_bytes(id), value.constant->bytes()};
+  if (value.is_constant()) {
+    const std::byte* data = value.constant->data();
+    return {data, data == nullptr ? 0 : value.constant->bytes()};
+  }
   const auto index = static_cast<std::size_t>(id);
   if (!impl_->lasting[index] || impl_->memory[index] == nullptr) return {};
   return {impl_->memory[index], bytes_of(value)};

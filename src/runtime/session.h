@@ -41,7 +41,8 @@ struct StepInfo {
 
 class Session {
  public:
-  // `graph` is canonical, all shapes known, layouts assigned (passes/pipelines.h:
+  // Where keep_values is off, constants that steps have packed are let go, as is the file that they
+  // lie in. `graph` is canonical, all shapes known, layouts assigned (passes/pipelines.h:
   // prepare_for_session).
   static Result<Session> create(Graph graph, const SessionOptions& options);
 
@@ -54,7 +55,8 @@ class Session {
   // tensor. Inputs are not kept by run(): write all of them before each run.
   std::span<std::byte> input(std::size_t i);
   std::span<const std::byte> output(std::size_t i) const;
-  // Any value after run(); empty unless it is a constant, an input, an output or keep_values is on.
+  // Any value after run(); empty unless it is an input, an output, a constant that steps read, or
+  // keep_values is on.
   // Bytes are in the value's layout.
   std::span<const std::byte> value(ValueId id) const;
 

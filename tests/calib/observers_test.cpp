@@ -271,6 +271,30 @@ TEST_CASE("movingAverage and histogram: a merge lies near what the whole would g
   }
 }
 
+TEST_CASE(
+    "movingAverage: states of more batches than there can be are refused, and sums stay numbers") {
+  const auto with_batches = [](std::int64_t batches) {
+    const auto observer = find_observer("movingAverage")->make({});
+    observer->observe(std::vector<float>{-1, 3});
+    std::vector<std::byte> state = observer->save();  // ..., batches, min, max
+    std::memcpy(state.data() + state.size() - 16, &batches, sizeof batches);
+    return state;
+  };
+  const auto observer = find_observer("movingAverage")->make({});
+  for (const std::int64_t batches :
+       {std::int64_t{-1}, (std::int64_t{1} << 53) + 1, std::numeric_limits<std::int64_t>::max()}) {
+    CHECK(observer->load(with_batches(batches)).error().code == Code::kInvalidState);
+  }
+  REQUIRE(observer->load(with_batches(std::int64_t{1} << 53)).ok());
+  const auto other = find_observer("movingAverage")->make({});
+  for (int i = 0; i < 2000; ++i) {  // so many of them are more than 2^63
+    REQUIRE(other->load(observer->save()).ok());
+    REQUIRE(observer->merge(*other).ok());
+  }
+  CHECK(observer->range().min == -1);
+  CHECK(observer->range().max == 3);
+}
+
 TEST_CASE("percentile cuts half of the rare values at each end and 100 keeps all") {
   std::vector<float> values;
   for (int i = 0; i < 10000; ++i) values.push_back(static_cast<float>(i) / 10000.0F);

@@ -11,7 +11,8 @@ using namespace octavo;
 std::span<const ops::OpDef> fuzz::mutator_ops() { return {}; }
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  const Result<Graph> graph = onnx::import_model(fuzz::exact_bytes(data, size), size);
+  const Result<Graph> graph =
+      onnx::import_model(fuzz::exact_bytes(data, size), size, {}, onnx::Unaligned::kMove);
   if (graph.ok()) {
     fuzz::check(verify(*graph).ok(), "an imported graph is well formed");
   } else {

@@ -9,7 +9,8 @@ using namespace octavo;
 std::span<const ops::OpDef> fuzz::mutator_ops() { return ops::all_ops(); }
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  const auto model = quantize::Model::load(fuzz::exact_bytes(data, size), size);
+  const auto model =
+      quantize::Model::load(fuzz::exact_bytes(data, size), size, {}, onnx::Unaligned::kMove);
   if (!model.ok()) {
     fuzz::check_error(model.error());
     return 0;

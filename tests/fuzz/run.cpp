@@ -107,7 +107,7 @@ void quantize_and_run(const Model& model, const passes::InputShapes& shapes) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  const auto model = Model::load(fuzz::exact_bytes(data, size), size);
+  const auto model = Model::load(fuzz::exact_bytes(data, size), size, {}, onnx::Unaligned::kMove);
   if (!model.ok()) {
     fuzz::check_error(model.error());
     return 0;

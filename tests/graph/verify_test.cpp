@@ -125,6 +125,13 @@ TEST_CASE("graph: fresh names, uses, replaced and removed things") {
   CHECK(graph.fresh_value_name("m") == "m_1");
   CHECK(graph.fresh_value_name("n") == "n");
   CHECK(graph.fresh_node_name("a") == "a_1");
+  Graph crowded;
+  add_value(crowded, "m");
+  for (int i = 1; i <= 20; ++i) {
+    const std::string next = "m_" + std::to_string(i);
+    CHECK(crowded.fresh_value_name("m") == next);
+    add_value(crowded, next.c_str());
+  }
   const Uses uses(graph);
   CHECK(!uses.producer_of(chain.x));
   CHECK(uses.producer_of(chain.m) == NodeId{0});

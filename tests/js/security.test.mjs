@@ -154,6 +154,25 @@ test('installing the package runs no script: not its own, not one of what it dep
   assert.ok(seen.size >= Object.keys(dependencies).length);
 });
 
+// What `npm audit` cannot be asked everywhere (it needs the registry's own service): nothing that is installed can be other than it was.
+test('the lock file names each package by version and hash, of the registry alone, and two of our tools have scripts, which never run', () => {
+  const { packages, lockfileVersion } = json('package-lock.json');
+  assert.ok(lockfileVersion >= 2);
+  const scripted = [];
+  for (const [path, { version, integrity, resolved, link, hasInstallScript, dev }] of Object.entries(packages)) {
+    if (path === '') continue;
+    assert.match(path, /^node_modules\//);
+    assert.match(version, /^\d+\.\d+\.\d+/, path);
+    assert.match(integrity ?? '', /^sha512-[\w+/]{86}==$/, path);
+    assert.ok(!link && (resolved === undefined || resolved.startsWith('https://registry.npmjs.org/')), path);
+    if (hasInstallScript) scripted.push(path.replace('node_modules/', ''));
+    assert.ok(!hasInstallScript || dev, `${path} is in the package that others install`);
+  }
+  assert.deepEqual(scripted.sort(), ['onnxruntime-node', 'protobufjs']);
+  const { version, license, name, dependencies, devDependencies, bin, engines } = json('package.json');
+  assert.deepEqual(packages[''], { name, version, license, dependencies, bin, devDependencies, engines });
+});
+
 test('the list of what the package is made of names its packages and what is compiled into the modules', () => {
   const folder = mkdtempSync(join(tmpdir(), 'octavo-sbom-'));
   try {

@@ -3,6 +3,8 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <cstdint>
+#include <cstring>
 #include <functional>
 #include <limits>
 
@@ -523,6 +525,39 @@ TEST_CASE("import: the built-in sample cut at any byte is told to be cut") {
     if (!graph.ok() && graph.error().code == Code::kTruncatedModel) ++truncated;
   }
   CHECK(truncated == tried);
+}
+
+TEST_CASE("weights that lie unaligned are copied, or moved inside the file where that is allowed") {
+  constexpr std::size_t kCount = 40;
+  OnnxFile file = small_file();
+  std::string name = "v";
+  for (int i = 0; i < 8;
+       ++i, name += "v") {  // each file's tensors lie a byte further than the last
+    std::vector<float> values;
+    for (std::size_t k = 0; k < kCount; ++k)
+      values.push_back(static_cast<float>(100 * i) + static_cast<float>(k));
+    file.initializers.push_back(raw_tensor(name, {static_cast<std::int64_t>(kCount)}, 1, values));
+    file.outputs.push_back(value_info(name, 1, {static_cast<std::int64_t>(kCount)}));
+  }
+  const std::string bytes = file.bytes();
+  for (const Unaligned unaligned : {Unaligned::kCopy, Unaligned::kMove}) {
+    const auto owned = exact_bytes(bytes);
+    const auto graph = import_model(owned, bytes.size(), {}, unaligned);
+    REQUIRE(graph.ok());
+    int inside = 0;
+    for (const Value& value : graph->values) {
+      if (!value.name.starts_with("v")) continue;
+      const auto values = value.constant->span<float>();
+      const auto i = value.name.size() - 1;
+      for (std::size_t k = 0; k < kCount; ++k) CHECK(values[k] == static_cast<float>(100 * i + k));
+      CHECK(reinterpret_cast<std::uintptr_t>(values.data()) % alignof(float) == 0);
+      const auto* data = value.constant->data();
+      inside += data >= owned.get() && data < owned.get() + bytes.size() ? 1 : 0;
+    }
+    CHECK((unaligned == Unaligned::kMove ? inside == 8 : inside < 8));
+    const bool untouched = std::memcmp(owned.get(), bytes.data(), bytes.size()) == 0;
+    CHECK(untouched == (unaligned == Unaligned::kCopy));
+  }
 }
 
 }  // namespace

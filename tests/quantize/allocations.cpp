@@ -2,6 +2,9 @@
 // mismatch.
 #include "quantize/allocations.h"
 
+#include <malloc.h>
+
+#include <algorithm>
 #include <cstdlib>
 #include <new>
 
@@ -9,6 +12,8 @@ namespace octavo::test {
 long allocations = 0;
 long failing = 0;
 long live = 0;
+std::size_t live_bytes = 0;
+std::size_t most_bytes = 0;
 }  // namespace octavo::test
 
 namespace {
@@ -19,11 +24,16 @@ void* allocate(std::size_t size, std::size_t alignment) {
   void* p = std::aligned_alloc(alignment, (size + alignment) / alignment * alignment);
   if (p == nullptr) throw std::bad_alloc{};
   ++live;
+  live_bytes += malloc_usable_size(p);
+  most_bytes = std::max(most_bytes, live_bytes);
   return p;
 }
 
 void release(void* p) {
-  if (p != nullptr) --octavo::test::live;
+  if (p != nullptr) {
+    --octavo::test::live;
+    octavo::test::live_bytes -= malloc_usable_size(p);
+  }
   std::free(p);
 }
 }  // namespace

@@ -260,6 +260,32 @@ TEST_CASE("values are readable where they last: constants, borders, or all when 
   CHECK(floats(kept.value(x)) == std::vector<float>{1, 2});
 }
 
+TEST_CASE("a session lets go of the weights that it has packed, and of the file that they lie in") {
+  const auto file = std::make_shared<std::vector<float>>(std::vector<float>{1, 2, 3, 4, 5, 6});
+  const auto bytes = reinterpret_cast<const std::byte*>(file->data());
+  const auto view = [&](Shape shape, std::size_t at) {
+    return Tensor::view(DType::kFloat32, std::move(shape), {file, bytes + at * sizeof(float)});
+  };
+  GraphBuilder b;
+  const ValueId w = b.constant(view({2, 2}, 0));
+  const ValueId c = b.constant(view({2}, 4));
+  b.output(b.node("Add", {b.node("Gemm", {b.input("x", {1, 2}), w}), c}));
+  const auto result = [](Session& session) {
+    write(session, 0, {1, 10});
+    session.run();
+    return floats(session.output(0));
+  };
+  Session kept = make(b.graph, {.keep_values = true});
+  CHECK(floats(kept.value(w)) == std::vector<float>{1, 2, 3, 4});
+  CHECK(result(kept) == std::vector<float>{36, 48});
+  const long users = file.use_count();
+  Session session = make(b.graph);
+  CHECK(file.use_count() == users);
+  CHECK(session.value(w).empty());
+  CHECK(floats(session.value(c)) == std::vector<float>{5, 6});
+  CHECK(result(session) == std::vector<float>{36, 48});
+}
+
 TEST_CASE("tensors without elements pass through") {
   GraphBuilder b;
   const ValueId x = b.input("x", {0, 3});

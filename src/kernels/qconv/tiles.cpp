@@ -40,20 +40,25 @@ std::vector<std::int8_t> pack_tiles(const QConvSpec& spec, std::span<const std::
                                static_cast<std::size_t>(spec.segments) *
                                static_cast<std::size_t>(groups * group));
   const auto length = static_cast<std::size_t>(spec.length);
-  std::size_t at = 0;
+  const auto segments = static_cast<std::size_t>(spec.segments);
+  const auto size = static_cast<std::size_t>(group);
+  std::int8_t* to = out.data();
   for (int tile = 0; tile < padded_channels(spec); tile += kColumns) {
+    const int channels = std::min(kColumns, spec.channels - tile);
     for (int s = 0; s < spec.segments; ++s) {
-      for (int g = 0; g < groups; ++g) {
-        for (int n = tile; n < tile + kColumns; ++n) {
-          for (int k = g * group; k < (g + 1) * group; ++k, ++at) {
-            if (n < spec.channels && k < spec.length) {
-              const std::size_t row =
-                  static_cast<std::size_t>(n) * static_cast<std::size_t>(spec.segments) +
-                  static_cast<std::size_t>(s);
-              out[at] = weights[row * length + static_cast<std::size_t>(k)];
-            }
+      for (std::size_t k = 0; k < static_cast<std::size_t>(groups) * size; k += size) {
+        std::size_t from =
+            (static_cast<std::size_t>(tile) * segments + static_cast<std::size_t>(s)) * length + k;
+        for (int n = 0; n < channels && k < length; ++n, from += segments * length) {
+          // All but the last group of a row are whole: a copy of fixed size is one load.
+          if (group == 4 && k + 4 <= length) {
+            std::memcpy(to + 4 * n, weights.data() + from, 4);
+            continue;
           }
+          for (std::size_t i = 0; i < std::min(size, length - k); ++i)
+            to[static_cast<std::size_t>(n) * size + i] = weights[from + i];
         }
+        to += group * kColumns;
       }
     }
   }

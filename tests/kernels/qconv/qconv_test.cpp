@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 
+#include "kernels/qconv/requantize.h"
 #include "support/buffers.h"
 #include "support/conv_windows.h"
 
@@ -204,6 +206,32 @@ TEST_CASE("qconv: extreme codes and weights are exact") {
       }
     }
   });
+}
+
+TEST_CASE("qconv: a channel starts from the sum of its weights, whatever their number") {
+  for (const std::size_t length :
+       {std::size_t{0}, std::size_t{1}, std::size_t{15}, std::size_t{16}, std::size_t{17},
+        std::size_t{79}, std::size_t{65536}, std::size_t{65537}, std::size_t{200'003}}) {
+    for (const int kind : {0, 1, 2}) {  // all of the least, all of the largest, mixed
+      std::vector<std::int8_t> weights(length);
+      std::int64_t sum = 0;
+      std::int64_t magnitude = 0;
+      for (std::size_t i = 0; i < length; ++i) {
+        weights[i] = kind == 0   ? std::int8_t{-128}
+                     : kind == 1 ? std::int8_t{127}
+                                 : static_cast<std::int8_t>(i * 2654435761U >> 24);
+        sum += weights[i];
+        magnitude += std::abs(static_cast<int>(weights[i]));
+      }
+      const auto bias = static_cast<std::int32_t>(static_cast<std::uint64_t>(1000 - 121 * sum));
+      CHECK(channel_start(weights, 1000, 121, 1e-12F).bias == bias);
+      // Just bounded, and just not: |acc| is at most 255 times the magnitudes and the bias.
+      const double most = 255.0 * static_cast<double>(magnitude) + 1000;
+      const auto limit = static_cast<float>((kRoundMagicLimit - 1.0) / most);
+      CHECK(channel_start(weights, 1000, 121, limit * 0.999F).bounded == (most < 2147483648.0));
+      CHECK(!channel_start(weights, 1000, 121, limit * 1.001F).bounded);
+    }
+  }
 }
 
 TEST_CASE("qconv: scales whose products leave the range of the rounding trick saturate") {
