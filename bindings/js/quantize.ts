@@ -34,7 +34,7 @@ export interface QuantizeOptions {
   weight?: {
     /** Default 'per_channel_symmetric'. */
     scheme?: 'per_channel_symmetric' | 'per_tensor_symmetric';
-    /** Default 'max': the scale reaches the largest weight. 'mse': the one of 20 from half of that on that errs least. */
+    /** Default 'max': the scale reaches the largest weight. 'mse': the one of 36 from half of that on that errs least. */
     scale?: 'max' | 'mse';
     /** 7-bit weights, for runtimes whose 16-bit sums saturate. Default false. */
     reduceRange?: boolean;
