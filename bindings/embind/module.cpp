@@ -17,6 +17,7 @@
 #include "ops/op.h"
 #include "outcome.h"
 #include "quantize/compare.h"
+#include "quantize/dynamic.h"
 #include "quantize/job.h"
 #include "quantize/model.h"
 
@@ -136,6 +137,12 @@ class ModelHandle {
       return owned(bytes);
     });
   }
+  val quantize_dynamic(const std::string& options) const {
+    return outcome([&]() -> Result<val> {
+      OCTAVO_TRY(quantize::Model made, quantize::quantize_dynamic(model_, options));
+      return val(std::make_shared<ModelHandle>(std::move(made)));
+    });
+  }
   const quantize::Model& model() const { return model_; }
 
  private:
@@ -221,6 +228,16 @@ class JobHandle {
   val change(const std::string& options) {
     return status([&] { return job_.change(options); });
   }
+  val save_calibration(bool basis) const {
+    return outcome([&]() -> Result<val> {
+      OCTAVO_TRY(const std::vector<std::byte> bytes, job_.save_calibration(basis));
+      return owned(bytes);
+    });
+  }
+  val load_calibration(const Bytes& bytes) {
+    return status([&] { return job_.load_calibration({bytes.data().get(), bytes.size()}); });
+  }
+  val kept_sample(unsigned i) const { return owned(job_.kept_sample(i)); }
   bool sample_finished() const { return job_.sample_finished(); }
   double samples_wanted() const {
     const auto count = job_.samples_wanted();
@@ -339,7 +356,8 @@ EMSCRIPTEN_BINDINGS(octavo) {
       .function("outputs", &ModelHandle::outputs)
       .function("quantized", &ModelHandle::quantized)
       .function("summary", &ModelHandle::summary)
-      .function("toONNX", &ModelHandle::to_onnx);
+      .function("toONNX", &ModelHandle::to_onnx)
+      .function("quantizeDynamic", &ModelHandle::quantize_dynamic);
 
   class_<SessionHandle>("Session")
       .smart_ptr<std::shared_ptr<SessionHandle>>("SessionPtr")
@@ -361,6 +379,9 @@ EMSCRIPTEN_BINDINGS(octavo) {
       .function("beginSample", &JobHandle::begin_sample)
       .function("endSamples", &JobHandle::end_samples)
       .function("change", &JobHandle::change)
+      .function("saveCalibration", &JobHandle::save_calibration)
+      .function("loadCalibration", &JobHandle::load_calibration)
+      .function("keptSample", &JobHandle::kept_sample)
       .function("sampleFinished", &JobHandle::sample_finished)
       .function("samplesWanted", &JobHandle::samples_wanted)
       .function("step", &JobHandle::step)

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// The command line: octavo quantize | sensitivity | run | inspect | compare | verify | bench.
+// The command line: octavo quantize | calibrate | sensitivity | run | inspect | compare | verify | bench.
 //
 // Exit codes: 0 ok, 1 usage, 2 unsupported or bad input, 3 budget missed.
 
@@ -9,8 +9,10 @@ import { performance } from 'node:perf_hooks';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import {
   type Budget,
+  calibrate,
   compare,
   createEngine,
+  type DynamicOptions,
   type Engine,
   type EngineOptions,
   type Feeds,
@@ -24,6 +26,7 @@ import {
   type Pixels,
   type QuantizeOptions,
   type QuantizeResult,
+  quantizeDynamic,
   quantizeStatic,
   type Recipe,
   Tensor,
@@ -350,7 +353,10 @@ function printTable(head: string[], rows: (string | number)[][]): void {
 
 interface QuantizeFlags extends PictureFlags, EngineFlags {
   calib?: string;
+  calibration?: string[];
   out?: string;
+  dynamic?: boolean;
+  weightOnly?: boolean;
   recipe?: string;
   saveRecipe?: string;
   loadCalibration?: string;
@@ -359,15 +365,21 @@ interface QuantizeFlags extends PictureFlags, EngineFlags {
   labels?: string;
   report?: string;
   observer: string;
+  calibrateMethod?: keyof typeof calibrationMethods;
   calibrationMethod?: keyof typeof calibrationMethods;
   percentile?: number;
   averagingConstant?: number;
+  numBins?: number;
+  numQuantizedBins?: number;
   observerFor: string[];
   activationType: keyof typeof codeTypes;
   weightType: 'QInt8';
   perChannel?: boolean;
   perTensor?: boolean;
   reduceRange?: boolean;
+  pairSafe?: boolean;
+  weightScale: string;
+  memoryLimit?: number;
   target: string;
   rounding: string;
   equalize: boolean;
@@ -384,6 +396,7 @@ interface QuantizeFlags extends PictureFlags, EngineFlags {
   evaluateSamples?: number;
   minAgreement?: number;
   sensitivity?: boolean;
+  compareTargets?: boolean;
   budget?: Budget;
 }
 
@@ -461,29 +474,36 @@ async function readCalibration(path: string): Promise<Calibration['ranges']> {
   throw new OctavoError({ code: 'INVALID_OPTION', what: 'It is no calibration of version 1.', where: path, hint: calibrationHint });
 }
 
+const weightOptions = (flags: QuantizeFlags): NonNullable<DynamicOptions['weight']> => ({
+  scheme: flags.perTensor ? 'per_tensor_symmetric' : 'per_channel_symmetric',
+  scale: flags.weightScale as 'mse',
+  reduceRange: flags.reduceRange ?? false,
+});
+
+const excluded = async (model: Model, flags: QuantizeFlags): Promise<(string | { opType: string })[]> => [
+  ...flags.exclude,
+  ...flags.nodesToExclude,
+  ...flags.excludeOp.map((opType) => ({ opType })),
+  ...(await excludedByChoice(model, flags)),
+];
+
 async function optionsFromFlags(model: Model, shape: number[], flags: QuantizeFlags): Promise<QuantizeOptions> {
+  const method = flags.calibrateMethod ?? flags.calibrationMethod;
   return {
     activation: {
-      observer: flags.calibrationMethod ? calibrationMethods[flags.calibrationMethod] : (flags.observer as 'percentile'),
+      observer: method ? calibrationMethods[method] : (flags.observer as 'percentile'),
       dtype: codeTypes[flags.activationType],
       ...(flags.percentile ? { percentile: flags.percentile } : {}),
       ...(flags.averagingConstant ? { averagingConstant: flags.averagingConstant } : {}),
+      ...(flags.numBins ? { numBins: flags.numBins } : {}),
+      ...(flags.numQuantizedBins ? { numQuantizedBins: flags.numQuantizedBins } : {}),
     },
-    weight: {
-      scheme: flags.perTensor ? 'per_tensor_symmetric' : 'per_channel_symmetric',
-      reduceRange: flags.reduceRange ?? false,
-      rounding: flags.rounding as 'nearest',
-    },
+    weight: { ...weightOptions(flags), pairSafe: flags.pairSafe ?? false, rounding: flags.rounding as 'nearest' },
     target: flags.target as 'octavo',
     equalize: flags.equalize,
     biasCorrection: flags.biasCorrection,
     batchNorm: flags.bn as 'auto',
-    exclude: [
-      ...flags.exclude,
-      ...flags.nodesToExclude,
-      ...flags.excludeOp.map((opType) => ({ opType })),
-      ...(await excludedByChoice(model, flags)),
-    ],
+    exclude: await excluded(model, flags),
     observerOverrides: observerOverrides(flags.observerFor),
     inputShapes: { [model.inputs[0]?.name ?? '']: shape },
     ...(flags.evaluateSamples ? { evaluateSamples: flags.evaluateSamples } : {}),
@@ -495,15 +515,19 @@ async function optionsFromFlags(model: Model, shape: number[], flags: QuantizeFl
 
 /** What was asked for twice, or not at all. @throws OctavoError INVALID_OPTION */
 function checkQuantizeFlags(flags: QuantizeFlags, given: string[], recipe: Recipe | undefined): void {
-  const missing = [...(flags.calib || flags.recipe ? [] : ['--calib <dir>']), ...(flags.out ? [] : ['--out <file>'])];
+  const missing = [
+    ...(flags.calib || flags.recipe || flags.calibration?.length ? [] : ['--calib <dir>']),
+    ...(flags.out ? [] : ['--out <file>']),
+  ];
   if (missing.length > 0)
     throw usage(`${missing.join(' and ')} ${missing.length > 1 ? 'are' : 'is'} missing.`, 'See octavo quantize --help.');
   if (flags.labels && !flags.eval) throw usage('--labels are those of the pictures of --eval, which is missing.', 'Give --eval DIR too.');
   const twice = recipe && given.find((name) => !besideRecipe.has(name) && (recipe.image || !pictureNames.has(name)));
   if (twice === undefined) return;
-  const flag = `--${twice.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
-  throw usage(`The recipe says what ${flag} is.`, 'Leave it out, or leave --recipe out.');
+  throw usage(`The recipe says what ${flagOf(twice)} is.`, 'Leave it out, or leave --recipe out.');
 }
+
+const readAll = (paths: string[]): Promise<Uint8Array[]> => Promise.all(paths.map(readBytes));
 
 /** Quantizes as flags or recipe say; pictures only where there are some. */
 async function quantizeByFlags(model: Model, flags: QuantizeFlags, recipe?: Recipe): Promise<QuantizeResult> {
@@ -522,6 +546,9 @@ async function quantizeByFlags(model: Model, flags: QuantizeFlags, recipe?: Reci
     ...(recipe ? { recipe } : await optionsFromFlags(model, shape, flags)),
     total: paths.length,
     sensitivity: flags.sensitivity ?? false,
+    ...(flags.memoryLimit ? { memoryLimit: flags.memoryLimit } : {}),
+    ...(flags.compareTargets ? { compareTargets: true } : {}),
+    ...(flags.calibration?.length ? { calibration: await readAll(flags.calibration) } : {}),
     ...(flags.budget ? { budget: flags.budget } : {}),
     ...(evaluated ? { evaluation: { samples: feeds(evaluated), ...(labels ? { labels } : {}) } } : {}),
   });
@@ -558,8 +585,72 @@ async function sensitivityCommand(path: string, flags: QuantizeFlags): Promise<n
 
 const recipeHint = 'Give a file that --save-recipe or the page wrote.';
 
+/** What says how --dynamic and --weight-only work. */
+const dynamicNames = new Set(
+  'out,dynamic,weightOnly,json,isa,perChannel,perTensor,reduceRange,weightScale,weightType,exclude,nodesToExclude,excludeOp,nodesToQuantize,opTypesToQuantize'.split(
+    ',',
+  ),
+);
+const flagOf = (name: string): string => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+
+async function dynamicCommand(path: string, flags: QuantizeFlags, given: string[]): Promise<number> {
+  const odd = given.find((name) => !dynamicNames.has(name));
+  const way = flags.weightOnly ? '--weight-only' : '--dynamic';
+  if (odd !== undefined) throw usage(`${flagOf(odd)} says nothing about ${way}, which looks at no pictures.`, `Leave it or ${way} out.`);
+  const { out } = flags;
+  if (!out) throw usage('--out <file> is missing.', 'See octavo quantize --help.');
+  await checkWritable(out);
+  await using engine = await openEngine(flags);
+  const { model, size } = await loadModel(path, engine);
+  const int8 = await quantizeDynamic(model, {
+    weightOnly: flags.weightOnly ?? false,
+    weight: weightOptions(flags),
+    exclude: await excluded(model, flags),
+  });
+  const bytes = await int8.toONNX();
+  await write(out, bytes);
+  print(
+    flags.json
+      ? JSON.stringify({ out, bytes: { float: size, int8: bytes.length } })
+      : `${out}: ${kilobytes(size)} -> ${kilobytes(bytes.length)}`,
+  );
+  return exit.ok;
+}
+
+interface CalibrateFlags extends QuantizeFlags {
+  data: string;
+  from: string[];
+  saveBasis?: string;
+}
+
+async function calibrateCommand(path: string, flags: CalibrateFlags): Promise<number> {
+  const out = flags.out ?? '';
+  await checkWritable(out, flags.saveBasis);
+  await using engine = await openEngine(flags);
+  const { model } = await loadModel(path, engine);
+  const pictures = await listPictures(flags.data, flags.samples);
+  const shape = inputShape(model, flags);
+  const bar = progressPrinter();
+  const job = calibrate(model, decoded(pictures), {
+    ...(await optionsFromFlags(model, shape, flags)),
+    total: pictures.length,
+    calibration: await readAll(flags.from),
+    ...(flags.memoryLimit ? { memoryLimit: flags.memoryLimit } : {}),
+  });
+  for await (const progress of job) bar.show(progress.stage, progress.done, progress.total);
+  bar.end();
+  const { state, basis } = await job.result;
+  if (flags.saveBasis && !basis)
+    throw usage('--save-basis: weights are fitted to 32 pictures, and there are fewer.', 'Give more pictures, or leave it out.');
+  await write(out, state);
+  if (flags.saveBasis && basis) await write(flags.saveBasis, basis);
+  print(flags.json ? JSON.stringify({ out, bytes: state.length }) : `${out}: ${pictures.length} pictures, ${kilobytes(state.length)}`);
+  return exit.ok;
+}
+
 /** `given`: the names of the flags that were really typed. */
 async function quantizeCommand(path: string, flags: QuantizeFlags, given: string[]): Promise<number> {
+  if (flags.dynamic || flags.weightOnly) return dynamicCommand(path, flags, given);
   const recipe = flags.recipe ? ((await readJson(flags.recipe, recipeHint)) as Recipe) : undefined;
   checkQuantizeFlags(flags, given, recipe);
   const out = flags.out ?? '';
@@ -592,6 +683,19 @@ async function quantizeCommand(path: string, flags: QuantizeFlags, given: string
         `same top-1 as float: ${percent(report.top1Agreement)} of ${report.evaluatedSamples} calibration samples (--eval takes others)`,
       );
     if (report.sensitivity) printSensitivity(report.sensitivity);
+    if (report.targets) {
+      printTable(
+        ['target', 'same top-1', 'top-1', 'noise', 'ms', 'bytes'],
+        report.targets.map(({ target, top1Agreement, top1, relativeRms, milliseconds, bytes: size }) => [
+          target,
+          top1Agreement === null ? '-' : percent(top1Agreement),
+          top1 === null ? '-' : percent(top1),
+          percent(relativeRms),
+          milliseconds.toFixed(3),
+          kilobytes(size),
+        ]),
+      );
+    }
     if (report.budget) {
       const { float, milliseconds, metric, drop, int8Drop, tried } = report.budget;
       const kept = float.length === 0 ? 'every layer int8' : `${float.join(', ')} in float (${milliseconds.toFixed(2)} ms more)`;
@@ -821,9 +925,14 @@ const withQuantization = (command: Command): Command =>
   command
     .addOption(new Option('--observer <name>', 'how ranges are found').choices(observers).default('mse'))
     .addOption(
-      new Option('--calibration-method <name>', "the same by ONNX Runtime's names")
+      new Option('--calibrate-method <name>', "the same by ONNX Runtime's names")
         .choices(Object.keys(calibrationMethods))
         .conflicts('observer'),
+    )
+    .addOption(
+      new Option('--calibration-method <name>', 'the same')
+        .choices(Object.keys(calibrationMethods))
+        .conflicts(['observer', 'calibrateMethod']),
     )
     .option(
       '--observer-for <tensor=name>',
@@ -833,6 +942,8 @@ const withQuantization = (command: Command): Command =>
     )
     .option('--percentile <p>', 'for the percentile observer', real)
     .option('--averaging-constant <c>', 'for the moving average', real)
+    .option('--num-bins <n>', 'for entropy: the bins that are searched', positive)
+    .option('--num-quantized-bins <n>', 'for entropy: the levels', positive)
     .addOption(new Option('--activation-type <type>', 'codes of activations').choices(Object.keys(codeTypes)).default('QUInt8'))
     .addOption(new Option('--weight-type <type>', 'codes of weights, always symmetric').choices(['QInt8']).default('QInt8'))
     .addOption(new Option('--target <runtime>', 'where the file is meant to run').choices(['octavo', 'onnxruntime']).default('octavo'))
@@ -842,6 +953,10 @@ const withQuantization = (command: Command): Command =>
     .option('--per-channel', 'a scale for each channel of the weights (the default)')
     .addOption(new Option('--per-tensor', 'one scale for all weights of a layer').conflicts('perChannel'))
     .option('--reduce-range', '7-bit weights')
+    .option('--pair-safe', 'weights of which no two saturate where they are added up in 16 bits (x86 with AVX2, some browsers)')
+    .addOption(
+      new Option('--weight-scale <rule>', 'scale of the weights: to the largest, or of least error').choices(['max', 'mse']).default('max'),
+    )
     .addOption(new Option('--bn <fate>', 'batch normalization').choices(['auto', 'fold', 'quantized', 'float']).default('auto'))
     .addOption(
       new Option('--bn-export <form>', 'how int8 batch normalization is written')
@@ -855,6 +970,7 @@ const withQuantization = (command: Command): Command =>
     .option('--exclude-op <type>', 'keep nodes of this kind in float', collect, [])
     .option('--nodes-to-quantize <list>', 'keep all other nodes in float', collect, [])
     .option('--op-types-to-quantize <list>', 'keep all other kinds of nodes in float', collect, [])
+    .option('--memory-limit <bytes>', 'fail rather than take more for the network, kept pictures and fitting', positive)
     .option('--evaluate-samples <n>', 'on how many calibration pictures the report compares float and int8', positive);
 
 async function program(argv: string[]): Promise<number> {
@@ -880,6 +996,14 @@ async function program(argv: string[]): Promise<number> {
           .description('quantize a float model with calibration pictures; writes an int8 ONNX file')
           .argument('<model>', 'float ONNX file')
           .option('--calib <dir>', 'folder of calibration pictures (JPEG, PNG)')
+          .option(
+            '--calibration <file>',
+            'what octavo calibrate saved, before or instead of --calib (repeatable: they are merged)',
+            collect,
+            [],
+          )
+          .option('--dynamic', 'no calibration: quantize activations while the network runs (MatMul, Gemm, Conv)')
+          .addOption(new Option('--weight-only', 'no calibration: int8 weights, float arithmetic').conflicts('dynamic'))
           .option('--out <file>', 'where to write the int8 ONNX file')
           .option('--eval <dir>', 'pictures to compare float and int8 on afterwards')
           .option('--labels <file>', 'right classes of --eval: lines `file<TAB>class`, or JSON { file: class }')
@@ -890,6 +1014,7 @@ async function program(argv: string[]): Promise<number> {
           .option('--load-calibration <file>', 'take these ranges instead of searching for them')
           .option('--min-agreement <percent>', 'exit 3 when fewer answers equal the float ones', real)
           .option('--sensitivity', 'measure what each layer costs by itself')
+          .option('--compare-targets', 'say what each --target costs in error and in time, on --eval or on --calib')
           .option(
             '--budget <metric:drop>',
             'keep the fewest layers in float with which no more is lost on --eval (without it on --calib), as top1Agreement:0.01; exit 3 when none do',
@@ -906,6 +1031,21 @@ async function program(argv: string[]): Promise<number> {
       ),
     ),
   );
+
+  withEngine(
+    withPictures(
+      withQuantization(
+        octavo
+          .command('calibrate')
+          .description('look at pictures and save what they show, for octavo quantize --calibration with the same options')
+          .argument('<model>', 'float ONNX file')
+          .requiredOption('--data <dir>', 'folder of calibration pictures (JPEG, PNG)')
+          .requiredOption('--out <file>', 'where to write the state')
+          .option('--from <file>', 'a state to go on from, or the basis of one to merge with', collect, [])
+          .option('--save-basis <file>', 'write what other calibrations begin from (--from) to be merged with this one'),
+      ),
+    ),
+  ).action(end((model: string, flags: CalibrateFlags) => calibrateCommand(model, flags)));
 
   withEngine(
     withPictures(

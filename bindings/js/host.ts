@@ -7,7 +7,7 @@ import { transfer } from 'comlink';
 import { type ErrorData, OctavoError } from './errors.js';
 import { type Features, hasRelaxedSimd, hasSimd, hasThreads } from './features.js';
 import { chooseIsa, type LoadOptions, loadModule, type WasmModule } from './load.js';
-import type { Comparison, Model, QuantizeJob, Session } from './octavo.simd.mjs';
+import type { Bytes, Comparison, Model, QuantizeJob, Session } from './octavo.simd.mjs';
 
 export type Outcome<T> = { ok: true; value: T } | { ok: false; error: ErrorData; fatal?: boolean };
 
@@ -145,12 +145,10 @@ export class Host {
   loadModel(bytes: Uint8Array, external: Record<string, Uint8Array> = {}): Promise<Outcome<ModelInfo>> {
     return this.#outcome(() => {
       const wasm = this.#wasm();
-      type Buffer = Parameters<typeof wasm.Model.load>[0];
-      const made: Buffer[] = [];
-      const copied = (from: Uint8Array): Buffer => {
-        const buffer = unwrap<Buffer>(wasm.Bytes.make(from.length));
+      const made: Bytes[] = [];
+      const copied = (from: Uint8Array): Bytes => {
+        const buffer = this.#copied(from);
         made.push(buffer);
-        (buffer.view() as Uint8Array).set(from);
         return buffer;
       };
       try {
@@ -178,6 +176,11 @@ export class Host {
   async toONNX(id: number, options: string): Promise<Outcome<Uint8Array>> {
     const outcome = await this.#outcome(() => unwrap<Uint8Array>(this.#get('model', id).toONNX(options)));
     return outcome.ok ? transfer(outcome, [outcome.value.buffer]) : outcome;
+  }
+
+  /** A float model with int8 weights and no calibration. */
+  quantizeDynamic(id: number, options: string): Promise<Outcome<ModelInfo>> {
+    return this.#outcome(() => this.#describe(unwrap<Model>(this.#get('model', id).quantizeDynamic(options))));
   }
 
   // ---- sessions ----
@@ -258,6 +261,35 @@ export class Host {
       });
       return progress;
     });
+  }
+
+  /** What a calibration saved, as if its samples came now. */
+  jobLoadCalibration(id: number, state: Uint8Array): Promise<Outcome<null>> {
+    return this.#outcome(async () => {
+      const job = this.#get('job', id);
+      const bytes = this.#copied(state);
+      try {
+        unwrap(job.loadCalibration(bytes));
+      } finally {
+        bytes.delete();
+      }
+      await this.#inSlices(id, 'quantizeStatic', () => {
+        if (!job.sampleFinished()) unwrap(job.step());
+        return !job.sampleFinished();
+      });
+      const hashes = this.#hashes.get(id) ?? [];
+      while (hashes.length <= hashedSamples) {
+        const sample = job.keptSample(hashes.length - 1) as Uint8Array;
+        if (sample.length === 0) break;
+        hashes.push(sha256(sample));
+      }
+      return null;
+    });
+  }
+  /** What the samples so far have shown; as a basis, what other calibrations need that will be merged with this one. */
+  async jobSaveCalibration(id: number, basis: boolean): Promise<Outcome<Uint8Array>> {
+    const outcome = await this.#outcome(() => unwrap<Uint8Array>(this.#get('job', id).saveCalibration(basis)));
+    return outcome.ok ? transfer(outcome, [outcome.value.buffer]) : outcome;
   }
 
   jobEndSamples(id: number): Promise<Outcome<null>> {
@@ -381,6 +413,12 @@ export class Host {
     return this.#module;
   }
 
+  /** Bytes in the module's memory, which the caller deletes. */
+  #copied(from: Uint8Array): Bytes {
+    const buffer = unwrap<Bytes>(this.#wasm().Bytes.make(from.length));
+    (buffer.view() as Uint8Array).set(from);
+    return buffer;
+  }
   #keep<K extends Kind>(kind: K, object: Kinds[K]): number {
     const id = this.#nextId++;
     this.#objects.set(id, { kind, object });

@@ -28,7 +28,17 @@ export {
   type ModelSummary,
   type NodeSummary,
 } from './model.js';
-export { type Decisions, type QuantizeOptions, type QuantizeResult, quantizeStatic } from './quantize.js';
+export {
+  type CalibrateOptions,
+  calibrate,
+  type Decisions,
+  type DynamicOptions,
+  type QuantizeOptions,
+  type QuantizeResult,
+  quantizeDynamic,
+  quantizeStatic,
+  type SavedCalibration,
+} from './quantize.js';
 export type { Recipe } from './recipe.js';
 export {
   type Fate,
@@ -37,6 +47,7 @@ export {
   portabilityNotes,
   Report,
   type ReportData,
+  type TargetCost,
   type TensorReport,
 } from './report.js';
 export type { Feed, Feeds, Sample, Samples } from './samples.js';

@@ -2,20 +2,22 @@
 
 import { type Budget, type BudgetReport, checkBudget, measureDrop, searchFloatLayers } from './budget.js';
 import { type CompareResult, compare } from './compare.js';
-import { abortError, OctavoError, throwIfAborted } from './errors.js';
+import { abortable, abortError, OctavoError, throwIfAborted } from './errors.js';
 import type { ImageOptions } from './images.js';
 import { Job, type Progress, type Stage } from './job.js';
 import { type ExportOptions, Model } from './model.js';
 import { checkModel, checkRecipe, checkResult, checkSamples, makeRecipe, type Recipe } from './recipe.js';
-import { Report, type ReportData } from './report.js';
+import { Report, type ReportData, type TargetCost } from './report.js';
 import { type Sample, SampleSource, type Samples, toFeeds } from './samples.js';
+
+type Target = 'octavo' | 'onnxruntime';
 
 export interface QuantizeOptions {
   /**
    * Where the integers are meant to run. 'octavo' (default) keeps most of the network: float logits and pooled features, batch normalizations behind a
    * Concat on their parts' own grids; the file stays a plain QDQ file. 'onnxruntime' puts Q and DQ exactly where ONNX Runtime's own quantizer does.
    */
-  target?: 'octavo' | 'onnxruntime';
+  target?: Target;
   activation?: {
     /** How ranges are found. Default 'mse': the range with the least error of rounding and clipping together. */
     observer?: 'minmax' | 'movingAverage' | 'histogram' | 'percentile' | 'mse' | 'entropy' | 'auto';
@@ -32,8 +34,12 @@ export interface QuantizeOptions {
   weight?: {
     /** Default 'per_channel_symmetric'. */
     scheme?: 'per_channel_symmetric' | 'per_tensor_symmetric';
+    /** Default 'max': the scale reaches the largest weight. 'mse': the one of 36 from half of that on that errs least. */
+    scale?: 'max' | 'mse';
     /** 7-bit weights, for runtimes whose 16-bit sums saturate. Default false. */
     reduceRange?: boolean;
+    /** For the same runtimes: 8-bit weights of which no two that are added up in 16 bits saturate. Default false. */
+    pairSafe?: boolean;
     /** Default 'secondMoment': codes are chosen for the inputs that a layer meets, from 32 samples on. 'nearest' looks at the weights alone. */
     rounding?: 'secondMoment' | 'nearest';
   };
@@ -60,6 +66,11 @@ export interface QuantizeOptions {
    * part of `exclude` in the recipe; `report.budget` says what was found.
    */
   budget?: Budget;
+  /**
+   * Quantizes for the other target too, and says in `report.targets` what the choice costs in error and in time: on the `evaluation` samples, or without
+   * them on the samples, which have to be iterable again. Default false.
+   */
+  compareTargets?: boolean;
   /** Keeps what calibration found, for `change()` of the result, until its `close()`. Default false. */
   keep?: boolean;
   /** Samples that calibration does not see, to compare float and int8 on afterwards; with labels for the accuracy. */
@@ -73,6 +84,11 @@ export interface QuantizeOptions {
    * fitted (`recipe.samples.fitted`) the samples have to begin with the same ones, otherwise none is needed.
    */
   recipe?: Recipe;
+  /**
+   * What calibrate() saved, of this model and these options: as if its samples came before the others, of which there need be none. Several are merged, to
+   * the same file as one calibration that saw all samples, where every one but the first was begun from the first one's `basis`.
+   */
+  calibration?: Uint8Array[];
   /** Upper bound in bytes for what the job's sessions, kept samples and fitting take together; LIMIT_EXCEEDED above it. 0 (default) is none. */
   memoryLimit?: number;
   /** How many samples there will be, for the progress; taken from arrays by itself. */
@@ -109,7 +125,16 @@ const besideRecipe = [
   'sensitivity',
   'keep',
 ] as const satisfies (keyof QuantizeOptions)[];
-const notForTheEngine = ['recipe', 'evaluation', 'total', 'signal', 'image', 'budget'] as const satisfies (keyof QuantizeOptions)[];
+const notForTheEngine = [
+  'recipe',
+  'evaluation',
+  'total',
+  'signal',
+  'image',
+  'budget',
+  'calibration',
+  'compareTargets',
+] as const satisfies (keyof QuantizeOptions)[];
 
 /** The options of a recipe, with those that do not change the result. @throws OctavoError INVALID_OPTION */
 function optionsOf(recipe: Recipe, given: QuantizeOptions): QuantizeOptions {
@@ -148,6 +173,66 @@ export function quantizeStatic(model: Model, samples: Samples, options: Quantize
   return new Job((say, signal) => Quantization.run(model, samples, options, say, signal), options.signal);
 }
 
+/** A calibration as bytes, to be kept in a file or sent to another engine. */
+export interface SavedCalibration {
+  /** What the samples have shown: option `calibration` goes on from it. It holds the first samples too, to which weights are fitted. */
+  state: Uint8Array;
+  /**
+   * What another engine begins from, so that its calibration can be merged with this one: the first samples, without what was seen of them. Null where
+   * weights or channels will be fitted and there are fewer than the 32 samples which that takes.
+   */
+  basis: Uint8Array | null;
+}
+
+/**
+ * The first half of quantizeStatic: looks at samples and saves what they have shown. The options have to be those of the quantization.
+ *
+ * @throws (from `result`) as quantizeStatic; INVALID_STATE for an option `calibration` that is damaged, of another model or of other options
+ */
+export function calibrate(model: Model, samples: Samples, options: CalibrateOptions = {}): Job<SavedCalibration> {
+  return new Job((say, signal) => Quantization.calibrate(model, samples, options, say, signal), options.signal);
+}
+export type CalibrateOptions = Omit<QuantizeOptions, 'recipe' | 'evaluation' | 'budget' | 'keep' | 'sensitivity'>;
+
+export interface DynamicOptions {
+  /** Which kinds of layers. Default all three. */
+  opTypes?: ('Gemm' | 'MatMul' | 'Conv')[];
+  /** Only makes the file smaller: int8 weights that are dequantized where the network starts, and float arithmetic. Default false. */
+  weightOnly?: boolean;
+  /** As in QuantizeOptions. */
+  weight?: Pick<NonNullable<QuantizeOptions['weight']>, 'scheme' | 'scale' | 'reduceRange'>;
+  /** Nodes that stay float: names with * and ?, or { opType }. */
+  exclude?: (string | { opType: string })[];
+  signal?: AbortSignal;
+}
+
+const dynamicTypes = ['Gemm', 'MatMul', 'Conv'];
+
+/**
+ * Makes a float model int8 without samples, as ONNX Runtime's quantize_dynamic: fully connected layers, matrix products and convolutions get int8 weights, and
+ * their inputs are quantized by the range that each run finds (DynamicQuantizeLinear).
+ *
+ * @throws OctavoError INVALID_OPTION; INVALID_STATE where the model is quantized already; ABORTED
+ */
+export async function quantizeDynamic(model: Model, options: DynamicOptions = {}): Promise<Model> {
+  const { opTypes = dynamicTypes, weightOnly = false, signal, exclude = [], ...rest } = options;
+  const where = 'quantizeDynamic';
+  throwIfAborted(signal, where);
+  const odd = Array.isArray(opTypes) ? opTypes.find((type) => !dynamicTypes.includes(type)) : opTypes;
+  if (odd !== undefined) {
+    throw new OctavoError({
+      code: 'INVALID_OPTION',
+      what: `${JSON.stringify(odd)} is no kind of layer that has weights here.`,
+      where: "option 'opTypes'",
+      hint: `Give an array of: ${dynamicTypes.join(', ')}.`,
+    });
+  }
+  const others = dynamicTypes.filter((type) => !(opTypes as string[]).includes(type)).map((opType) => ({ opType }));
+  const json = asJson({ ...rest, mode: weightOnly ? 'weightOnly' : 'dynamic', exclude: [...exclude, ...others] }, where);
+  const made = model.owner.engine.call('quantizeDynamic', [model.id, json], model.owner).then((info) => new Model(model.owner, info));
+  return abortable(made, signal, where, (late) => late.close().catch(() => {}));
+}
+
 function asJson(options: object, where: string): string {
   try {
     return JSON.stringify(options);
@@ -184,6 +269,18 @@ function evaluate(
   });
 }
 
+function targetCost({ options, model }: ReportData, { samples, top1, top1Agreement, outputs, milliseconds }: CompareResult): TargetCost {
+  return {
+    target: options.target as Target,
+    samples,
+    top1: top1?.b ?? null,
+    top1Agreement,
+    relativeRms: Math.max(...outputs.map((output) => output.relativeRms)),
+    milliseconds: milliseconds.b,
+    bytes: model.int8Bytes,
+  };
+}
+
 type Say = (progress: Progress) => void;
 const where = 'quantizeStatic';
 
@@ -201,6 +298,7 @@ class Quantization {
   readonly #recipe: Recipe | undefined;
   readonly #id: number;
   readonly #inputs: Model['inputs'];
+  readonly #samplesWanted: number;
   #state: 'ready' | 'busy' | 'over' = 'ready';
 
   private constructor(
@@ -208,15 +306,61 @@ class Quantization {
     samples: Samples,
     options: QuantizeOptions,
     recipe: Recipe | undefined,
-    id: number,
-    inputs: Model['inputs'],
+    job: { id: number; inputs: Model['inputs']; samplesWanted: number },
   ) {
     this.#model = model;
     this.#samples = samples;
     this.#options = options;
     this.#recipe = recipe;
-    this.#id = id;
-    this.#inputs = inputs;
+    this.#id = job.id;
+    this.#inputs = job.inputs;
+    this.#samplesWanted = job.samplesWanted;
+  }
+
+  static async #create(model: Model, samples: Samples, options: QuantizeOptions, recipe?: Recipe): Promise<Quantization> {
+    const entries = Object.entries(options).filter(([key]) => !(notForTheEngine as readonly string[]).includes(key));
+    const forEngine = { ...Object.fromEntries(entries), ...(options.budget ? { keep: true } : {}) };
+    const { calibration } = options;
+    if (calibration !== undefined && !(Array.isArray(calibration) && calibration.every((state) => state instanceof Uint8Array))) {
+      throw new OctavoError({
+        code: 'INVALID_OPTION',
+        what: 'It is no array of saved calibrations.',
+        where: "option 'calibration'",
+        hint: 'Give an array of what calibrate() gave as `state`, as [state].',
+      });
+    }
+    const job = await model.owner.engine.call('createJob', [model.id, asJson(forEngine, where)], model.owner);
+    return new Quantization(model, samples, options, recipe, job);
+  }
+
+  static async calibrate(
+    model: Model,
+    samples: Samples,
+    options: CalibrateOptions,
+    say: Say,
+    signal: AbortSignal,
+  ): Promise<SavedCalibration> {
+    throwIfAborted(signal, where);
+    const source = new SampleSource(samples, 'calibrate', signal);
+    let it: Quantization | undefined;
+    try {
+      const job = await Quantization.#create(model, samples, options);
+      it = job;
+      return await job.#guarded(signal, async () => {
+        await job.#load();
+        await job.#feed(source, Number.POSITIVE_INFINITY, say);
+        const save = (basis: boolean): Promise<Uint8Array> => model.owner.engine.call('jobSaveCalibration', [job.#id, basis], model.owner);
+        const state = await save(false);
+        const basis = await save(true).catch((error: OctavoError) => {
+          if (error.code === 'INVALID_STATE') return null; // too few samples
+          throw error;
+        });
+        return { state, basis };
+      });
+    } finally {
+      await source.close();
+      await it?.close();
+    }
   }
 
   static async run(model: Model, samples: Samples, given: QuantizeOptions, say: Say, signal: AbortSignal): Promise<QuantizeResult> {
@@ -224,30 +368,34 @@ class Quantization {
     const recipe = given.recipe === undefined ? undefined : checkRecipe(given.recipe);
     const options = recipe ? optionsOf(recipe, given) : given;
     const { owner } = model;
-    const { engine } = owner;
-    if (recipe) checkModel(recipe, await engine.call('modelHash', [model.id], owner));
+    if (recipe) checkModel(recipe, await owner.engine.call('modelHash', [model.id], owner));
     if (options.budget) {
       checkBudget(options.budget, options.evaluation?.labels !== undefined);
       if (!options.evaluation && !isRepeatable(samples)) throw onceOnly('A budget without evaluation samples is measured on the samples');
     }
+    if (options.compareTargets) {
+      if (options.calibration?.length) throw onlyCalibration('The other target has to see the samples');
+      if (!isRepeatable(samples)) throw onceOnly('Both targets are calibrated on the samples');
+    }
     const source = new SampleSource(samples, where, signal);
-    const entries = Object.entries(options).filter(([key]) => !(notForTheEngine as readonly string[]).includes(key));
-    const forEngine = { ...Object.fromEntries(entries), ...(options.budget ? { keep: true } : {}) };
-    let job: { id: number; inputs: Model['inputs']; samplesWanted: number };
+    let it: Quantization;
     try {
-      job = await engine.call('createJob', [model.id, asJson(forEngine, where)], owner);
+      it = await Quantization.#create(model, samples, options, recipe);
     } catch (error) {
       await source.close();
       throw error;
     }
-    const it = new Quantization(model, samples, options, recipe, job.id, job.inputs);
     // Of a recipe that fitted nothing, samples are for the report alone, and too few to fit to.
-    const limit = recipe ? recipe.samples.fitted.length || Math.min(recipe.samples.count, job.samplesWanted) : job.samplesWanted;
+    const limit = recipe ? recipe.samples.fitted.length || Math.min(recipe.samples.count, it.#samplesWanted) : it.#samplesWanted;
     try {
       return await it.#guarded(signal, async () => {
+        await it.#load();
         await it.#feed(source, limit, say);
+        await it.#endSamples();
         const first = await it.#finish(say, signal);
-        return options.budget ? await it.#meet(options.budget, first, say, signal) : first;
+        const result = options.budget ? await it.#meet(options.budget, first, say, signal) : first;
+        if (options.compareTargets) await it.#compareTargets(result, say, signal);
+        return result;
       });
     } finally {
       await source.close();
@@ -311,18 +459,30 @@ class Quantization {
       await owner.engine.call('jobSample', [this.#id, feeds], owner);
       say({ stage: 'calibrate', done: index + 1, ...(total === undefined ? {} : { total: Math.max(total, index + 1) }) });
     }
+  }
+
+  async #endSamples(): Promise<void> {
+    const { owner } = this.#model;
     if (this.#recipe) checkSamples(this.#recipe, (await owner.engine.call('jobHashes', [this.#id], owner)).samples);
     await owner.engine.call('jobEndSamples', [this.#id], owner);
+  }
+
+  /** Saved calibrations, before the samples. */
+  async #load(): Promise<void> {
+    const { owner } = this.#model;
+    for (const state of this.#options.calibration ?? []) await owner.engine.call('jobLoadCalibration', [this.#id, state], owner);
   }
 
   async #change(decisions: Decisions, say: Say, signal: AbortSignal): Promise<QuantizeResult> {
     const { owner } = this.#model;
     const wanted = await owner.engine.call('jobChange', [this.#id, asJson(decisions, 'change')], owner);
     if (wanted > 0) {
+      if (this.#options.calibration?.length) throw onlyCalibration('Another observer has to see the samples');
       if (!isRepeatable(this.#samples)) throw onceOnly('Another observer has to see the samples');
       const source = new SampleSource(this.#samples, 'change', signal);
       try {
         await this.#feed(source, wanted, say);
+        await this.#endSamples();
       } finally {
         await source.close();
       }
@@ -347,7 +507,7 @@ class Quantization {
     const hashes = await engine.call('jobHashes', [this.#id], owner);
     const result = await engine.call('jobResult', [this.#id, asJson(exporting ?? {}, where)], owner);
     const int8 = new Model(owner, result.model, exporting);
-    const data = JSON.parse(result.report) as Omit<ReportData, 'evaluation' | 'budget'>;
+    const data = JSON.parse(result.report) as Omit<ReportData, 'evaluation' | 'budget' | 'targets'>;
     try {
       const made = makeRecipe(data, hashes, result.file, this.#options);
       if (this.#recipe) checkResult(this.#recipe, made);
@@ -356,7 +516,7 @@ class Quantization {
       const evaluation = evaluated ? await evaluate(this.#model, int8, { ...this.#options, evaluation: evaluated }, say, signal) : null;
       return {
         model: int8,
-        report: new Report({ ...data, evaluation, budget: null }),
+        report: new Report({ ...data, evaluation, budget: null, targets: null }),
         recipe: this.#recipe ?? made,
         change: (decisions, options) => this.change(decisions, options),
         close: () => this.close(),
@@ -364,6 +524,38 @@ class Quantization {
     } catch (error) {
       await int8.close();
       throw error;
+    }
+  }
+
+  /** The same for the other target, and both beside float. */
+  async #compareTargets(own: QuantizeResult, say: Say, signal: AbortSignal): Promise<void> {
+    const { budget: _, keep: __, ...options } = this.#options;
+    const evaluation = options.evaluation ?? { samples: this.#samples };
+    const target = own.report.options.target as Target;
+    const other = await Quantization.run(
+      this.#model,
+      this.#samples,
+      {
+        ...options,
+        evaluation,
+        target: target === 'octavo' ? 'onnxruntime' : 'octavo',
+        exclude: own.recipe.options.exclude as NonNullable<QuantizeOptions['exclude']>,
+        sensitivity: false,
+        compareTargets: false,
+      },
+      say,
+      signal,
+    );
+    try {
+      const evaluated = own.report.evaluation ?? (await evaluate(this.#model, own.model, { ...options, evaluation }, say, signal));
+      own.report.targets = [[own.report, evaluated] as const, [other.report, other.report.evaluation] as const].flatMap(([report, on]) =>
+        on ? [targetCost(report, on)] : [],
+      );
+    } catch (error) {
+      await own.model.close();
+      throw error;
+    } finally {
+      await other.model.close();
     }
   }
 
@@ -429,6 +621,14 @@ class Quantization {
     }
   }
 }
+
+const onlyCalibration = (what: string): OctavoError =>
+  new OctavoError({
+    code: 'INVALID_OPTION',
+    what: `${what}, of which there is only a saved calibration.`,
+    where: "option 'calibration'",
+    hint: 'Quantize the samples themselves.',
+  });
 
 const onceOnly = (what: string): OctavoError =>
   new OctavoError({

@@ -33,7 +33,7 @@ export const mismatch = (what: string, hint: string): OctavoError => new OctavoE
 
 /** What a finished job says of itself, as a recipe. */
 export function makeRecipe(
-  report: Omit<ReportData, 'evaluation' | 'budget'>,
+  report: Omit<ReportData, 'evaluation' | 'budget' | 'targets'>,
   hashes: { model: string | null; samples: (string | null)[] },
   file: Recipe['file'],
   given: { image?: ImageOptions | undefined; export?: ExportOptions | undefined },

@@ -50,7 +50,23 @@ export interface LayerSensitivity {
   floatMs: number;
   int8Ms: number;
 }
-/** The shape is src/quantize/report.h's, with `evaluation` and `budget`. */
+/** What a target costs, beside the float network. */
+export interface TargetCost {
+  target: 'octavo' | 'onnxruntime';
+  /** On how many samples. */
+  samples: number;
+  /** The share of right answers; null without labels. */
+  top1: number | null;
+  /** The share of answers that are the float network's; null where the outputs are no scores. */
+  top1Agreement: number | null;
+  /** Noise as a share of the output's size, of the worst output. */
+  relativeRms: number;
+  /** Median of a run in this engine. */
+  milliseconds: number;
+  /** Of the ONNX file. */
+  bytes: number;
+}
+/** The shape is src/quantize/report.h's, with `evaluation`, `budget` and `targets`. */
 export interface ReportData {
   version: number;
   /** `opset` is the float file's. */
@@ -77,6 +93,8 @@ export interface ReportData {
   sensitivity: LayerSensitivity[] | null;
   /** What a search for mixed precision found; null without a budget. */
   budget: BudgetReport | null;
+  /** This result's target and the other one, where option `compareTargets` asked for it. */
+  targets: TargetCost[] | null;
   /** What was computed for this result: ranges that were searched for, layers that were fitted, nodes that the sensitivity ran. */
   work: { calibrated: number; fitted: number; nodesRun: number };
 }
@@ -99,7 +117,7 @@ export class Report {
 export function portabilityNotes(report: ReportData): string[] {
   const { activation, weight, target } = report.options as {
     activation?: { dtype?: string };
-    weight?: { reduceRange?: boolean };
+    weight?: { reduceRange?: boolean; pairSafe?: boolean };
     target?: string;
   };
   const says: [boolean, string][] = [
@@ -109,7 +127,7 @@ export function portabilityNotes(report: ReportData): string[] {
     ],
     [
       weight?.reduceRange !== true,
-      'Weights use all 8 bits: ONNX Runtime on x86 with AVX2 but without VNNI adds pairs of products in 16 bits, which can saturate. Octavo does not; reduceRange makes 7-bit weights that are safe there too.',
+      `Weights use all 8 bits: ONNX Runtime on x86 with AVX2 but without VNNI adds pairs of products in 16 bits, which can saturate. Octavo does not; reduceRange makes 7-bit weights that are safe there too.${weight?.pairSafe ? ' These are pair safe in the order in which Octavo pairs them, which need not be that of another runtime.' : ''}`,
     ],
     [
       report.model.opset < 13,
@@ -219,6 +237,20 @@ function sensitivityTable(layers: LayerSensitivity[]): string {
   )}`;
 }
 
+function targetsTable(targets: TargetCost[]): string {
+  return `<h2>What the target costs</h2><p class="soft">Against float, on ${targets[0]?.samples ?? 0} samples; the first is this result.</p>${table(
+    ['Target', 'Same answer', 'Right answers', 'Noise', 'A run', 'File'],
+    targets.map(({ target, top1Agreement, top1, relativeRms, milliseconds, bytes }) => [
+      target,
+      top1Agreement === null ? '–' : percent(top1Agreement),
+      top1 === null ? '–' : percent(top1),
+      `${(100 * relativeRms).toFixed(2)} %`,
+      `${milliseconds.toFixed(3)} ms`,
+      kilobytes(bytes),
+    ]),
+  )}`;
+}
+
 const percent = (share: number): string => `${(share * 100).toFixed(1)} %`;
 
 function evaluationTiles(evaluation: CompareResult | null, tile: (value: string, words: string) => string): string[] {
@@ -273,6 +305,7 @@ function renderHTML(report: ReportData): string {
 <h2>Error by tensor</h2><p class="soft">Signal-to-noise ratio of int8 against float on ${report.evaluatedSamples} calibration samples, the most damaged first; longer is better, and below 15 dB a layer is worth a look. Open one for its histogram (log scale; bars: float, outline: int8) and the range of int8.</p>
 ${byDamage.map((tensor) => tensorRow(tensor, largest)).join('\n')}
 ${report.sensitivity ? sensitivityTable(report.sensitivity) : ''}
+${report.targets ? targetsTable(report.targets) : ''}
 ${
   report.batchNorm.length
     ? `<h2>Batch normalization</h2>${table(

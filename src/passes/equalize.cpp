@@ -8,8 +8,7 @@
 #include <utility>
 
 #include "base/repeat.h"
-#include "base/text.h"
-#include "passes/qdq.h"
+#include "passes/channel_product.h"
 
 namespace octavo::passes {
 
@@ -30,21 +29,6 @@ class Sets {  // union-find
   std::vector<std::size_t> parent_;
 };
 
-// A node's weight as a matrix of channels: for each output channel the inputs of its group.
-struct Product {
-  std::size_t node;
-  std::size_t outputs, inputs, groups, taps;
-  bool transposed;
-
-  std::size_t inner() const { return inputs / groups; }
-  std::size_t first_input(std::size_t o) const { return o / (outputs / groups) * inner(); }
-  std::size_t index(std::size_t o, std::size_t i, std::size_t t) const {
-    return transposed ? i * outputs + o : (o * inner() + i) * taps + t;
-  }
-  // One input and one output a group: nothing is added up over channels.
-  bool is_depthwise() const { return inner() == 1 && outputs == inputs; }
-};
-
 class Equalizer {
  public:
   Equalizer(Graph& graph, const std::map<std::string, ChannelStats>& stats,
@@ -57,7 +41,7 @@ class Equalizer {
         channel_sets_(0),
         value_sets_(graph.values.size()) {}
 
-  int run(PassContext& context) {
+  int run(PassContext& context, std::map<std::string, ChannelStats>* scaled) {
     number_channels();
     for (std::size_t i = 0; i < graph_.nodes.size(); ++i) visit(i);
     for (const ValueId id : graph_.inputs) fix(id);
@@ -65,7 +49,7 @@ class Equalizer {
     settle();
     choose_factors();
     keep_where_it_pays();
-    return apply(context);
+    return apply(context, scaled);
   }
 
  private:
@@ -75,11 +59,8 @@ class Equalizer {
   void number_channels() {
     std::size_t n = 0;
     for (std::size_t v = 0; v < graph_.values.size(); ++v) {
-      const Value& value = graph_.values[v];
       first_[v] = n;
-      if (value.is_constant() || !value.shape || value.shape->rank() < 2 || (*value.shape)[1] < 1)
-        continue;
-      channels_[v] = static_cast<std::size_t>((*value.shape)[1]);
+      channels_[v] = channels_of(graph_.values[v]);
       n += channels_[v];
     }
     channel_sets_ = Sets(n);
@@ -101,40 +82,6 @@ class Equalizer {
     return true;
   }
 
-  const Tensor* float_constant(ValueId id) const {
-    if (id == kNoValue) return nullptr;
-    const auto& constant = graph_.value(id).constant;
-    return constant && constant->dtype() == DType::kFloat32 ? &*constant : nullptr;
-  }
-
-  std::optional<Product> product_of(std::size_t i) const {
-    const Node& node = graph_.nodes[i];
-    const Tensor* weight = float_constant(node.input(1));
-    if (!node.domain.empty() || weight == nullptr) return std::nullopt;
-    if (node.input(2) != kNoValue && float_constant(node.input(2)) == nullptr) return std::nullopt;
-    const Shape& shape = weight->shape();
-    Product p{i, 0, 0, 1, 1, false};
-    if (node.op == "Conv" && shape.rank() >= 3) {
-      p.groups = static_cast<std::size_t>(node.attrs.get_int("group", 1));
-      p.outputs = static_cast<std::size_t>(shape[0]);
-      p.inputs = static_cast<std::size_t>(shape[1]) * p.groups;
-      for (int d = 2; d < shape.rank(); ++d) p.taps *= static_cast<std::size_t>(shape[d]);
-    } else if ((node.op == "Gemm" || node.op == "MatMul") && shape.rank() == 2 &&
-               graph_.value(node.inputs[0]).shape &&
-               graph_.value(node.inputs[0]).shape->rank() == 2 &&
-               node.attrs.get_int("transA", 0) == 0) {
-      const int axis = weight_channel_axis(node, 2);
-      p.outputs = static_cast<std::size_t>(shape[axis]);
-      p.inputs = static_cast<std::size_t>(shape[1 - axis]);
-      p.transposed = axis == 1;
-    } else {
-      return std::nullopt;
-    }
-    const bool fits = channels_[at(node.inputs[0])] == p.inputs &&
-                      channels_[at(node.outputs[0])] == p.outputs && p.outputs > 0;
-    return fits ? std::optional(p) : std::nullopt;
-  }
-
   // Relu lets a positive factor through, a clip at a number does not.
   static bool lets_through(const Node& node) {
     return node.attrs.get_string("octavo_activation", "Relu") == "Relu";
@@ -144,7 +91,7 @@ class Equalizer {
   void visit(std::size_t i) {
     const Node& node = graph_.nodes[i];
     const ValueId out = node.output(0);
-    if (const auto product = product_of(i)) {
+    if (const auto product = product_of(graph_, i)) {
       products_.push_back(*product);
       if (!lets_through(node)) fix(out);
       return;
@@ -232,7 +179,7 @@ class Equalizer {
         pads->size() != 2 * static_cast<std::size_t>(shape->rank()) || node.input(3) != kNoValue)
       return false;
     if (node.input(2) != kNoValue) {
-      const Tensor* value = float_constant(node.input(2));
+      const Tensor* value = float_constant(graph_, node.input(2));
       if (value == nullptr || value->elements() != 1 || value->span<float>()[0] != 0) return false;
     }
     const std::int64_t before = (*pads)[1];
@@ -271,7 +218,8 @@ class Equalizer {
   // The largest weight behind each input channel (before each output channel) over the largest of
   // all.
   std::vector<float> relative_weights(const Product& p, bool of_inputs) const {
-    const std::span<const float> w = float_constant(graph_.nodes[p.node].inputs[1])->span<float>();
+    const std::span<const float> w =
+        float_constant(graph_, graph_.nodes[p.node].inputs[1])->span<float>();
     std::vector<float> largest(of_inputs ? p.inputs : p.outputs, 0.0F);
     for (std::size_t o = 0; o < p.outputs; ++o) {
       for (std::size_t i = 0; i < p.inner(); ++i) {
@@ -345,7 +293,7 @@ class Equalizer {
       square[c] = stats->square[c] * down * down;
     }
     const double input_noise = range * range / (255.0 * 255.0 * 12.0);
-    const std::span<const float> w = float_constant(node.inputs[1])->span<float>();
+    const std::span<const float> w = float_constant(graph_, node.inputs[1])->span<float>();
     std::vector<double> top(p.outputs, 0.0);
     std::vector<double> signal(p.outputs, 0.0);
     std::vector<double> energy(p.outputs, 0.0);
@@ -404,13 +352,13 @@ class Equalizer {
     return false;
   }
 
-  int apply(PassContext& context) {
+  int apply(PassContext& context, std::map<std::string, ChannelStats>* scaled) {
     for (const Product& p : products_) {
       Node& node = graph_.nodes[p.node];
       const ValueId x = node.inputs[0];
       const ValueId y = node.outputs[0];
       if (!changes(x) && !changes(y)) continue;
-      const Tensor weight = *float_constant(node.inputs[1]);
+      const Tensor weight = *float_constant(graph_, node.inputs[1]);
       std::vector<float> values = to_floats(weight);
       for (std::size_t o = 0; o < p.outputs; ++o) {
         for (std::size_t i = 0; i < p.inner(); ++i) {
@@ -423,7 +371,7 @@ class Equalizer {
       }
       replace(node.inputs[1], Tensor::of<float>(weight.shape(), values));
       if (node.input(2) == kNoValue || !changes(y)) continue;
-      const Tensor bias = *float_constant(node.inputs[2]);
+      const Tensor bias = *float_constant(graph_, node.inputs[2]);
       std::vector<float> shifts = to_floats(bias);
       repeat_single(shifts, p.outputs);
       for (std::size_t o = 0; o < p.outputs; ++o)
@@ -436,7 +384,16 @@ class Equalizer {
       const auto id = static_cast<ValueId>(v);
       if (!changes(id)) continue;
       ++changed;
+      const ChannelStats* stats = stats_of(id);
       graph_.value(id).name = graph_.fresh_value_name(equalized_name(graph_.value(id).name));
+      if (scaled == nullptr || stats == nullptr) continue;
+      ChannelStats& now = (*scaled)[graph_.value(id).name] = *stats;
+      for (std::size_t c = 0; c < channels_[v]; ++c) {
+        const int power = -exponent(id, c, true);
+        for (auto* of : {&now.largest, &now.lowest, &now.highest})
+          if (!of->empty()) (*of)[c] = std::ldexp((*of)[c], power);
+        now.square[c] = std::ldexp(now.square[c], 2 * power);
+      }
     }
     for (const Product& p : products_) {
       const Node& node = graph_.nodes[p.node];
@@ -464,8 +421,9 @@ class Equalizer {
 }  // namespace
 
 Result<int> equalize(Graph& graph, const std::map<std::string, ChannelStats>& stats,
-                     const EqualizeOptions& options, PassContext& context) {
-  const int changed = Equalizer(graph, stats, options).run(context);
+                     const EqualizeOptions& options, PassContext& context,
+                     std::map<std::string, ChannelStats>* scaled) {
+  const int changed = Equalizer(graph, stats, options).run(context, scaled);
   if (changed > 0) graph.compact_values();
   return changed;
 }

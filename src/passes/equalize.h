@@ -6,6 +6,10 @@
 // lost. Where what makes a channel and what reads it are linear, the channel can be divided by any
 // number on one side and multiplied on the other: y = W2 relu(W1 x) = (W2 S) relu((1 / S) W1 x).
 //
+// A ReLU6 keeps its clip, and its channels their size: over the samples that were measured on, a
+// MobileNetV2 erred 2 % with it and 9 % with a Relu in its place, and to widen the clip lets
+// through what it was trained to cut.
+//
 // Channels that additions, concatenations, pools, slices and pads join get one factor. Factors are
 // powers of two, so the float network stays the same to the bit. A tensor is changed only where a
 // model of the noise (rounding of activations and of weights, channel by channel) promises a large
@@ -22,9 +26,9 @@
 
 namespace octavo::passes {
 
-// Of a value, channel by channel (axis 1): the largest magnitude and the mean square.
+// Of a value, channel by channel (axis 1): the largest magnitude, the ends, and the mean square.
 struct ChannelStats {
-  std::vector<float> largest;
+  std::vector<float> largest, lowest, highest;
   std::vector<double> square;
 };
 
@@ -37,8 +41,9 @@ struct EqualizeOptions {
 };
 
 // `stats` by value name; values without are left alone. Values that change get their
-// equalized_name(). How many values changed.
+// equalized_name(), and a row of `scaled` that tells what they hold now. How many changed.
 Result<int> equalize(Graph& graph, const std::map<std::string, ChannelStats>& stats,
-                     const EqualizeOptions& options, PassContext& context);
+                     const EqualizeOptions& options, PassContext& context,
+                     std::map<std::string, ChannelStats>* scaled = nullptr);
 
 }  // namespace octavo::passes

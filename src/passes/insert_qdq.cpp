@@ -125,8 +125,9 @@ std::string stays_float(const Graph& graph, const Node& node, const QdqOptions& 
 }
 
 // The nodes that make a network's answer from its last features: a product (Gemm, MatMul), what
-// pools for it, and the elementwise steps behind it. In float they cost next to nothing, and no
-// answer is rounded to one of 256 values.
+// pools for it, the elementwise steps behind it, and the Concat that joins several answers: boxes
+// in pixels and scores up to 1 on one grid would leave nothing of the scores. In float they cost
+// next to nothing, and no answer is rounded to one of 256 values.
 class Head {
  public:
   explicit Head(const Graph& graph)
@@ -137,11 +138,11 @@ class Head {
     for (std::size_t i = graph.nodes.size(); i-- > 0;) visit(i);
   }
 
-  enum class Part { kNone, kProduct, kOther };
+  enum class Part { kNone, kProduct, kJoin, kOther };
   Part part(std::size_t i) const {
     const Node& node = graph_.nodes[i];
     if (!inside_[i] || moves(node)) return Part::kNone;
-    return is_product(node) ? Part::kProduct : Part::kOther;
+    return is_product(node) ? Part::kProduct : joins(node) ? Part::kJoin : Part::kOther;
   }
 
  private:
@@ -156,6 +157,7 @@ class Head {
   static bool pools(const Node& node) {
     return node.op == "GlobalAveragePool" || node.op == "AveragePool";
   }
+  static bool joins(const Node& node) { return node.op == "Concat" && node.domain.empty(); }
   static bool is_product(const Node& node) { return node.op == "Gemm" || node.op == "MatMul"; }
 
   bool small_product(const Node& node) const {
@@ -198,6 +200,8 @@ class Head {
       past = true;
     } else if (pools(node)) {
       past = true;
+    } else if (joins(node)) {
+      if (past) return;  // it joins features, not answers
     } else if (!moves(node) && (past || !elementwise(node))) {
       return;
     }
@@ -252,6 +256,8 @@ QdqPlan plan_qdq(const Graph& graph, const QdqOptions& options) {
     if (part == Head::Part::kProduct) {
       plan.nodes[i].weights_only = true;
       reason = "float: its result is the network's answer; int8 weights";
+    } else if (part == Head::Part::kJoin) {
+      reason = "float: it joins answers, which keep grids of their own";
     } else if (part == Head::Part::kOther) {
       reason = "float: it makes the network's answer from its last features";
     }

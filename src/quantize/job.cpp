@@ -11,6 +11,7 @@
 
 #include "base/text.h"
 #include "ops/op.h"
+#include "passes/absorb_bias.h"
 #include "passes/equalize.h"
 #include "passes/insert_qdq.h"
 #include "passes/passes.h"
@@ -63,6 +64,8 @@ struct ChannelSums {
     const auto batch = static_cast<std::size_t>((*value.shape)[0]);
     if (channels == 0 || values.empty()) return;
     stats.largest.resize(channels, 0.0F);
+    stats.lowest.resize(channels, INFINITY);
+    stats.highest.resize(channels, -INFINITY);
     stats.square.resize(channels, 0.0);
     const std::size_t pixels = values.size() / (batch * channels);
     const bool last = value.layout == Layout::kChannelsLast;
@@ -74,6 +77,8 @@ struct ChannelSums {
         const float* x = values.data() + n * channels * pixels + (last ? p * channels : p);
         for (std::size_t c = 0; c < channels; ++c, x += last ? 1 : pixels) {
           stats.largest[c] = std::max(stats.largest[c], std::fabs(*x));
+          stats.lowest[c] = std::min(stats.lowest[c], *x);
+          stats.highest[c] = std::max(stats.highest[c], *x);
           stats.square[c] += static_cast<double>(*x) * static_cast<double>(*x);
         }
       }
@@ -270,6 +275,7 @@ struct QuantizeJob::Impl {
                                   options.fits() ? kCorrectionSamples : 0);
   }
   Status insert();
+  void note_mixed_ranges(const std::map<std::string, calib::Range>& ranges);
   Status start_refinement();
   Status prepare_next();
   void measure_weights();
@@ -526,8 +532,11 @@ Status QuantizeJob::Impl::equalize() {
   Graph equalized = graph;
   passes::EqualizeOptions equalize_options;
   equalize_options.per_channel = options.qdq.weight.per_channel;
-  OCTAVO_TRY(const int changes, passes::equalize(equalized, stats, equalize_options, context));
-  if (changes == 0) return ok_status();
+  auto scaled = stats;
+  OCTAVO_TRY(const int evened,
+             passes::equalize(equalized, stats, equalize_options, context, &scaled));
+  OCTAVO_TRY(const int absorbed, passes::absorb_bias(equalized, scaled, context));
+  if (evened + absorbed == 0) return ok_status();
   graph = std::move(equalized);
   for (const Value& value : graph.values) {
     for (const auto& [name, channels] : stats) {
@@ -841,10 +850,35 @@ Status QuantizeJob::Impl::check_named_tensors() const {
   return ok_status();
 }
 
+// An integer Concat puts its parts on one grid; where one part is much narrower than another, as
+// scores beside boxes in pixels, little is left of it. The report says so at the Concat.
+void QuantizeJob::Impl::note_mixed_ranges(const std::map<std::string, calib::Range>& ranges) {
+  constexpr float kMixed = 16;  // times as wide: four bits fewer
+  for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
+    const Node& node = graph.nodes[i];
+    if (!plan.nodes[i].int8 || node.op != "Concat") continue;
+    float narrowest = INFINITY;
+    float widest = 0;
+    for (const ValueId id : node.inputs) {
+      const ValueId grid = plan.grid_of[static_cast<std::size_t>(id)];
+      const auto found = ranges.find(graph.value(grid == kNoValue ? id : grid).name);
+      const float width = found == ranges.end() ? 0 : found->second.max - found->second.min;
+      if (!(width > 0)) continue;
+      narrowest = std::min(narrowest, width);
+      widest = std::max(widest, width);
+    }
+    if (widest < kMixed * narrowest) continue;
+    plan.nodes[i].reason =
+        text("int8, on one grid for parts of which one is ", std::round(widest / narrowest),
+             " times as wide as another: exclude it to keep them apart");
+  }
+}
+
 Status QuantizeJob::Impl::insert() {
   std::map<std::string, calib::Range> ranges;
   OCTAVO_CHECK_OK(check_named_tensors());
   for (const Watched& tensor : watched) ranges.emplace(tensor.name, *tensor.range);
+  note_mixed_ranges(ranges);
   Graph qdq = graph;
   const std::size_t notes = context.notes.size();
   OCTAVO_CHECK_OK(passes::insert_qdq(qdq, options.qdq, plan, ranges, context));

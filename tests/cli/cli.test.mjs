@@ -394,3 +394,73 @@ test('JPEG pictures are read too', async () => {
   const { out } = await octavo('run', 'digits.onnx', 'jpeg', '--preset', 'unit', '--top', '1');
   assert.match(out, new RegExp(`top 1: ${label} `));
 });
+
+test('octavo calibrate saves what pictures show, and quantize goes on from it and merges', async () => {
+  const unfitted = ['--preset', 'unit', '--observer', 'minmax', '--rounding', 'nearest', '--no-bias-correction', '--no-equalize'];
+  const run = async (...args) => {
+    const done = await octavo(...args);
+    assert.equal(done.code, 0, done.err);
+    return done;
+  };
+  await run('quantize', 'digits.onnx', '--calib', 'train', '--out', 'whole.onnx', ...unfitted);
+  const { out } = await run('calibrate', 'digits.onnx', '--data', 'train', '--out', 'a.state', ...unfitted);
+  assert.match(out, /a\.state: 30 pictures, \d+\.\d kB/);
+  await run('quantize', 'digits.onnx', '--calibration', 'a.state', '--out', 'same.onnx', ...unfitted);
+  assert.ok(readFileSync(at('whole.onnx')).equals(readFileSync(at('same.onnx'))));
+
+  await run('calibrate', 'digits.onnx', '--data', 'test', '--out', 'b.state', ...unfitted);
+  await run('calibrate', 'digits.onnx', '--data', 'test', '--from', 'a.state', '--out', 'both.state', ...unfitted);
+  await run('quantize', 'digits.onnx', '--calibration', 'a.state', '--calibration', 'b.state', '--out', 'merged.onnx', ...unfitted);
+  await run('quantize', 'digits.onnx', '--calibration', 'both.state', '--out', 'on.onnx', ...unfitted);
+  assert.ok(readFileSync(at('merged.onnx')).equals(readFileSync(at('on.onnx'))));
+  assert.ok(!readFileSync(at('merged.onnx')).equals(readFileSync(at('whole.onnx'))));
+
+  const basis = await octavo(
+    'calibrate',
+    'digits.onnx',
+    '--data',
+    'train',
+    '--out',
+    'c.state',
+    '--save-basis',
+    'c.basis',
+    '--preset',
+    'unit',
+  );
+  assert.equal(basis.code, 1);
+  assert.match(basis.err, /--save-basis: weights are fitted to 32 pictures/);
+  const odd = await octavo('quantize', 'digits.onnx', '--calibration', 'whole.onnx', '--out', 'x.onnx', ...unfitted);
+  assert.equal(odd.code, 2);
+  assert.match(odd.err, /INVALID_STATE.*not a saved calibration/);
+});
+
+test('octavo quantize --dynamic and --weight-only look at no pictures', async () => {
+  for (const [flag, op] of [
+    ['--dynamic', 'ConvInteger'],
+    ['--weight-only', 'DequantizeLinear'],
+  ]) {
+    const made = await octavo('quantize', 'digits.onnx', flag, '--out', 'dynamic.onnx', '--exclude-op', 'Gemm', '--weight-scale', 'mse');
+    assert.equal(made.code, 0, made.err);
+    assert.match(made.out, /dynamic\.onnx: 150\.7 kB -> \d+\.\d kB/);
+    const { nodes } = JSON.parse((await octavo('inspect', 'dynamic.onnx', '--json')).out);
+    assert.ok(nodes.some((node) => node.op === op) && nodes.some((node) => node.op === 'Gemm'));
+  }
+  const both = await octavo('quantize', 'digits.onnx', '--dynamic', '--calib', 'train', '--out', 'dynamic.onnx');
+  assert.equal(both.code, 1);
+  assert.match(both.err, /--calib says nothing about --dynamic/);
+});
+
+test("octavo quantize takes ONNX Runtime's names, and what else there is to say about weights and ranges", async () => {
+  const quantize = async (...flags) => {
+    const done = await octavo('quantize', 'digits.onnx', '--calib', 'train', '--out', 'named.onnx', '--preset', 'unit', '--json', ...flags);
+    assert.equal(done.code, 0, done.err);
+    return JSON.parse(done.out).report.options;
+  };
+  const { activation, weight } = await quantize(
+    ...['--calibrate-method', 'Entropy', '--num-bins', '512', '--num-quantized-bins', '64', '--pair-safe', '--weight-scale', 'mse'],
+  );
+  assert.deepEqual([activation.observer, activation.numBins, activation.numQuantizedBins], ['entropy', 512, 64]);
+  assert.deepEqual([weight.pairSafe, weight.scale], [true, 'mse']);
+  const plain = await quantize('--calibration-method', 'Percentile');
+  assert.deepEqual([plain.activation.observer, plain.weight.pairSafe, plain.weight.scale], ['percentile', false, 'max']);
+});

@@ -67,4 +67,28 @@ describe('a report', () => {
     for (const [i, pattern] of [/int8: ONNX Runtime/, /AVX2/, /opset 9/, /stay float/].entries()) assert.match(all[i], pattern);
     assert.deepEqual(await notes(13, { weight: { reduceRange: true }, target: 'onnxruntime' }), []);
   });
+
+  test('tells what the target costs in error, time and bytes', async () => {
+    const samples = digitFeeds('train', 34);
+    const options = { compareTargets: true, evaluation: { samples: digitFeeds('test', 40) } };
+    const report = await quantize(digitsModel(), samples, options);
+    assert.deepEqual(
+      report.targets.map(({ target }) => target),
+      ['octavo', 'onnxruntime'],
+    );
+    const [own, other] = report.targets;
+    assert.equal(own.relativeRms, report.evaluation.outputs[0].relativeRms);
+    assert.equal(own.top1Agreement, report.evaluation.top1Agreement);
+    assert.equal(own.bytes, report.model.int8Bytes);
+    // It is what quantizing for the other target gives.
+    const theirs = await quantize(digitsModel(), samples, { ...options, compareTargets: false, target: 'onnxruntime' });
+    assert.equal(other.relativeRms, theirs.evaluation.outputs[0].relativeRms);
+    assert.equal(theirs.targets, null);
+    assert.ok(own.relativeRms < other.relativeRms && own.milliseconds > 0 && other.milliseconds > 0);
+    assert.match(report.toHTML(), /What the target costs.*octavo.*onnxruntime/s);
+    const once = (function* () {
+      yield* samples;
+    })();
+    await assert.rejects(quantize(digitsModel(), once, { compareTargets: true }), { code: 'INVALID_OPTION' });
+  });
 });
