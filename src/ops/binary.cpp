@@ -1,8 +1,9 @@
-// The functions of two tensors with broadcasting: Add, Sub, Mul, Div, Pow, PRelu; Sum, Min, Max of
-// any number.
+// The functions of two tensors with broadcasting: Add, Sub, Mul, Div, Mod, Pow, PRelu; Sum, Min,
+// Max of any number.
 //
-// On codes Add, Sub and Mul are ONNX Runtime's QLinearAdd and QLinearMul (kernels/qadd,
-// kernels/qmul). On 64-bit integers they serve shape arithmetic.
+// On codes Add and Mul are ONNX Runtime's QLinearAdd and QLinearMul (kernels/qadd, kernels/qmul);
+// all others are what the float operator gives between DequantizeLinear and QuantizeLinear, by
+// tables. On 64-bit integers they serve shape arithmetic.
 #include "kernels/felementwise/binary.h"
 
 #include <algorithm>
@@ -171,6 +172,9 @@ T integer_function(Binary op, T a, T b) {
       for (T i = 0; i < std::min<T>(b, 64); ++i) power = integer_function(Binary::kMul, power, a);
       return power;
     }
+    case Binary::kMod:
+      if (b == 0 || (std::is_signed_v<T> && b == T(-1))) return T{0};
+      return static_cast<T>(a % b);
     case Binary::kPrelu:
       break;
   }
@@ -183,12 +187,32 @@ Result<Step> prepare_integer(const PrepareContext& context, Binary op) {
   BroadcastPlan plan = plan_of(context.input(0), context.input(1), context.output());
   Step step;
   step.kernel = "binary/integer";
-  step.run = [plan = std::move(plan), op](const StepArgs& args, int, int) {
+  // Mod's sign is the divisor's, or with fmod = 1 the dividend's.
+  const bool floored = op == Binary::kMod && context.attrs().get_int("fmod", 0) == 0;
+  step.run = [plan = std::move(plan), op, floored](const StepArgs& args, int, int) {
     kernels::run_broadcast(plan, in<T>(args, 0), in<T>(args, 1), out<T>(args), 0, plan.outer,
-                           [op](const T* a, const T* b, T* y, std::size_t n) {
-                             for (std::size_t i = 0; i < n; ++i)
-                               y[i] = integer_function(op, a[i], b[i]);
+                           [=](const T* a, const T* b, T* y, std::size_t n) {
+                             for (std::size_t i = 0; i < n; ++i) {
+                               const T value = integer_function(op, a[i], b[i]);
+                               const bool turn = floored && value != 0 && (value < 0) != (b[i] < 0);
+                               y[i] = turn ? static_cast<T>(value + b[i]) : value;
+                             }
                            });
+  };
+  return step;
+}
+
+// The table's code for each code of input `from`, which has the output's shape.
+Step lut_step(const PrepareContext& context, const kernels::Table256& table, std::size_t from) {
+  const kernels::LutKernel& kernel = kernels::best_row(kernels::lut_kernels(), context.policy());
+  Step step;
+  step.kernel = kernel.name;
+  step.in_place = static_cast<int>(from);
+  step.run = [run = kernel.run, table, from,
+              n = static_cast<std::size_t>(context.out_shape().elements())](const StepArgs& args,
+                                                                            int, int) {
+    run(reinterpret_cast<const std::uint8_t*>(args.in[from]),
+        reinterpret_cast<std::uint8_t*>(args.out[0]), n, table.data());
   };
   return step;
 }
@@ -223,17 +247,7 @@ std::optional<Step> constant_sum(const PrepareContext& context, const CodeBounds
       table[static_cast<std::size_t>(i)] =
           static_cast<std::uint8_t>(static_cast<std::int32_t>(rounded) - kShift);
     }
-    const kernels::LutKernel& kernel = kernels::best_row(kernels::lut_kernels(), context.policy());
-    Step step;
-    step.kernel = kernel.name;
-    step.in_place = static_cast<int>(1 - scalar);
-    step.run = [run = kernel.run, table, from = 1 - scalar,
-                n = static_cast<std::size_t>(context.out_shape().elements())](const StepArgs& args,
-                                                                              int, int) {
-      run(reinterpret_cast<const std::uint8_t*>(args.in[from]),
-          reinterpret_cast<std::uint8_t*>(args.out[0]), n, table.data());
-    };
-    return step;
+    return lut_step(context, table, 1 - scalar);
   }
   return std::nullopt;
 }
@@ -305,12 +319,157 @@ std::optional<kernels::QAddParams> exact_params(kernels::QAddFn<T> run,
   return std::nullopt;
 }
 
+// What the codes of T stand for, lowest first.
+template <class T>
+std::array<float, 256> reals_of(const Value& value) {
+  std::array<float, 256> reals;
+  for (std::size_t i = 0; i < 256; ++i) {
+    const auto code = static_cast<T>(static_cast<int>(i) + std::numeric_limits<T>::min());
+    reals[i] = kernels::dequantize_value<T>(code, grid_of(value));
+  }
+  return reals;
+}
+
+// The code of op(a, b) for each pair of codes. [a][b], lowest first.
+template <class T>
+std::vector<T> pair_table(const PrepareContext& context, Binary op) {
+  const std::array<float, 256> a = reals_of<T>(context.input(0));
+  const std::array<float, 256> b = reals_of<T>(context.input(1));
+  const kernels::Grid grid = grid_of(context.output());
+  const kernels::BinaryFn run = kernels::binary_kernel(op, context.policy()).run;
+  std::vector<T> table;
+  table.reserve(256 * 256);
+  for (const float left : a) {
+    std::array<float, 256> row;
+    row.fill(left);
+    run(row.data(), b.data(), row.data(), row.size());
+    for (const float real : row)
+      table.push_back(static_cast<T>(kernels::quantize_value<T>(real, grid)));
+  }
+  return table;
+}
+
+// A table of pairs as a step; where one operand is a constant number, a table of the other's codes.
+template <class T>
+Step table_step(const PrepareContext& context, std::vector<T> table) {
+  constexpr std::int32_t kShift = -std::int32_t{std::numeric_limits<T>::min()};
+  Step step;
+  for (std::size_t scalar = 0; scalar < 2; ++scalar) {
+    const Tensor* constant = context.constant(scalar);
+    if (constant == nullptr || constant->elements() != 1 ||
+        !same_place(context.input(1 - scalar), context.output()))
+      continue;
+    const auto fixed = static_cast<std::size_t>(constant->span<T>()[0] + kShift);
+    kernels::Table256 codes{};
+    for (std::size_t i = 0; i < 256; ++i) {
+      const T code = table[scalar == 0 ? fixed * 256 + i : i * 256 + fixed];
+      codes[static_cast<std::uint8_t>(static_cast<std::int32_t>(i) - kShift)] =
+          static_cast<std::uint8_t>(code);
+    }
+    return lut_step(context, codes, 1 - scalar);
+  }
+  BroadcastPlan plan = plan_of(context.input(0), context.input(1), context.output());
+  step.kernel = "binary/table";
+  if (same_place(context.input(0), context.output())) step.in_place = 0;
+  step.packed_bytes = table.size();
+  step.blocks = blocks_of(plan);
+  step.run = [plan = std::move(plan), table = std::move(table)](const StepArgs& args, int first,
+                                                                int last) {
+    kernels::run_broadcast(plan, in<T>(args, 0), in<T>(args, 1), out<T>(args), first, last,
+                           [&](const T* x, const T* y, T* to, std::size_t n) {
+                             for (std::size_t i = 0; i < n; ++i) {
+                               const auto row = static_cast<std::size_t>(x[i] + kShift);
+                               const auto column = static_cast<std::size_t>(y[i] + kShift);
+                               to[i] = table[row * 256 + column];
+                             }
+                           });
+  };
+  return step;
+}
+
+// PRelu: a table of the codes for each slope.
+template <class T>
+Result<Step> slope_tables(const PrepareContext& context) {
+  const Value& x = context.input(0);
+  OCTAVO_CHECK_OK(check_codes(context, x));
+  OCTAVO_CHECK_OK(check_codes(context, context.output()));
+  const Tensor* slope = context.constant(1);
+  if (slope == nullptr || slope->dtype() != DType::kFloat32)
+    return context.error(Code::kUnsupportedAttribute, "Its slope is computed by the network.",
+                         "Use a constant.");
+  std::vector<kernels::Table256> tables;
+  for (const float s : slope->span<float>()) {
+    tables.push_back(kernels::build_table<T>([s](float real) { return real < 0 ? s * real : real; },
+                                             grid_of(x), grid_of(context.output())));
+  }
+  if (tables.size() == 1) return lut_step(context, tables[0], 0);
+  std::vector<std::int32_t> numbers(tables.size());
+  std::iota(numbers.begin(), numbers.end(), 0);
+  BroadcastPlan plan = plan_of(x, context.input(1), context.output());
+  Step step;
+  step.kernel = "prelu/table";
+  step.packed_bytes = tables.size() * sizeof tables[0];
+  step.blocks = blocks_of(plan);
+  step.in_place = 0;
+  step.run = [plan = std::move(plan), tables = std::move(tables), numbers = std::move(numbers)](
+                 const StepArgs& args, int first, int last) {
+    using Byte = std::uint8_t;
+    kernels::run_broadcast(
+        plan, in<Byte>(args, 0), numbers.data(), out<Byte>(args), first, last,
+        [&](const Byte* codes, const std::int32_t* number, Byte* to, std::size_t n) {
+          for (std::size_t i = 0; i < n; ++i)
+            to[i] = tables[static_cast<std::size_t>(number[i])][codes[i]];
+        });
+  };
+  return step;
+}
+
+// Sum of one or more than two: real numbers are added up one input after the other.
+template <class T>
+Result<Step> sum_of_many(const PrepareContext& context) {
+  const Value& result = context.output();
+  struct Input {
+    BroadcastPlan plan;
+    std::array<float, 256> reals;
+  };
+  std::vector<Input> inputs;
+  for (std::size_t i = 0; i < context.input_count(); ++i)
+    inputs.push_back({plan_of(result, context.input(i), result), reals_of<T>(context.input(i))});
+  const auto n = static_cast<std::size_t>(result.shape->elements());
+  Step step;
+  step.kernel = "sum/table";
+  step.scratch_bytes = n * sizeof(float);
+  step.run = [inputs = std::move(inputs), n, grid = grid_of(result)](const StepArgs& args, int,
+                                                                     int) {
+    auto* sums = reinterpret_cast<float*>(args.scratch);
+    std::fill_n(sums, n, 0.0F);
+    for (std::size_t k = 0; k < inputs.size(); ++k) {
+      const auto& [plan, reals] = inputs[k];
+      kernels::run_broadcast(
+          plan, static_cast<const float*>(sums), in<T>(args, k), sums, 0, plan.outer,
+          [&reals](const float* sum, const T* codes, float* to, std::size_t count) {
+            for (std::size_t i = 0; i < count; ++i) {
+              const auto at = static_cast<std::size_t>(codes[i] - std::numeric_limits<T>::min());
+              to[i] = sum[i] + reals[at];
+            }
+          });
+    }
+    for (std::size_t i = 0; i < n; ++i)
+      out<T>(args)[i] = static_cast<T>(kernels::quantize_value<T>(sums[i], grid));
+  };
+  return step;
+}
+
 template <class T>
 Result<Step> prepare_codes(const PrepareContext& context, Binary op) {
-  const bool on_codes = op == Binary::kAdd || op == Binary::kSub || op == Binary::kMul;
-  if (!on_codes || context.input_count() != 2) return needs_dtype(context, context.input(0));
-  for (std::size_t i = 0; i < 2; ++i) OCTAVO_CHECK_OK(check_codes(context, context.input(i)));
+  if (op == Binary::kPrelu) return slope_tables<T>(context);
+  for (std::size_t i = 0; i < context.input_count(); ++i)
+    OCTAVO_CHECK_OK(check_codes(context, context.input(i)));
   OCTAVO_CHECK_OK(check_codes(context, context.output()));
+  if (context.input_count() != 2) {
+    if (op == Binary::kAdd) return sum_of_many<T>(context);
+    return needs_dtype(context, context.input(0));
+  }
   const Value& result = context.output();
   const CodeBounds bounds = code_bounds(context.attrs(), result);
   if (op == Binary::kAdd) {
@@ -339,38 +498,29 @@ Result<Step> prepare_codes(const PrepareContext& context, Binary op) {
     return step;
   }
   const kernels::QAddKernel& add = kernels::best_row(kernels::qadd_kernels(), context.policy());
-  if (op == Binary::kSub) {
-    finish(add, kernels::make_qsub_params(a, b, grid_of(result), bounds.lo, bounds.hi));
-    return step;
+  // What takes the kernel's constants, or the table itself.
+  const auto proved = [&](const kernels::QAddParams& computed, std::vector<T> table) -> Step {
+    if (const auto exact = exact_params<T>(add.run<T>(), computed, table)) {
+      finish(add, *exact);
+      return step;
+    }
+    return table_step(context, std::move(table));
+  };
+  if (op != Binary::kAdd) {
+    std::vector<T> table = pair_table<T>(context, op);
+    if (op != Binary::kSub) return table_step(context, std::move(table));
+    return proved(kernels::make_qsub_params(a, b, grid_of(result), bounds.lo, bounds.hi),
+                  std::move(table));
   }
   constexpr std::int32_t kShift = -std::int32_t{std::numeric_limits<T>::min()};
   const auto unsigned_grid = [](kernels::Grid grid) {
     grid.zero_point += kShift;
     return grid;
   };
-  std::vector<T> table = sum_table<T>(
-      kernels::make_qadd_params(unsigned_grid(a), unsigned_grid(b), unsigned_grid(grid_of(result)),
-                                bounds.lo + kShift, bounds.hi + kShift));
-  const std::optional<kernels::QAddParams> exact = exact_params<T>(
-      add.run<T>(), kernels::make_qadd_params(a, b, grid_of(result), bounds.lo, bounds.hi), table);
-  if (exact) {
-    finish(add, *exact);
-    return step;
-  }
-  step.kernel = "qadd/table";
-  step.packed_bytes = table.size();
-  step.run = [plan = std::move(plan), table = std::move(table)](const StepArgs& args, int first,
-                                                                int last) {
-    kernels::run_broadcast(plan, in<T>(args, 0), in<T>(args, 1), out<T>(args), first, last,
-                           [&](const T* x, const T* y, T* to, std::size_t n) {
-                             for (std::size_t i = 0; i < n; ++i) {
-                               const auto row = static_cast<std::size_t>(x[i] + kShift);
-                               const auto column = static_cast<std::size_t>(y[i] + kShift);
-                               to[i] = table[row * 256 + column];
-                             }
-                           });
-  };
-  return step;
+  return proved(kernels::make_qadd_params(a, b, grid_of(result), bounds.lo, bounds.hi),
+                sum_table<T>(kernels::make_qadd_params(unsigned_grid(a), unsigned_grid(b),
+                                                       unsigned_grid(grid_of(result)),
+                                                       bounds.lo + kShift, bounds.hi + kShift)));
 }
 
 Binary function_of(const Node& node) {
@@ -384,6 +534,11 @@ bool is_coded(const PrepareContext& context) {
 
 Result<Step> prepare_binary(const PrepareContext& context) {
   const Binary op = function_of(context.node());
+  if (op == Binary::kMod && context.input(0).dtype == DType::kFloat32 &&
+      context.attrs().get_int("fmod", 0) == 0) {
+    return context.error(Code::kInvalidModel, "fmod = 0 is for integers.",
+                         "Set fmod = 1 for floats.");
+  }
   switch (context.input(0).dtype) {
     case DType::kFloat32:
       return prepare_float(context, op);
@@ -403,9 +558,17 @@ Result<Step> prepare_binary(const PrepareContext& context) {
   }
 }
 
+constexpr AttrDef kModAttrs[] = {{"fmod", AttrType::kInt}};
 constexpr AttrDef kAddAttrs[] = {kActivationAttrs[0], kActivationAttrs[1], kActivationAttrs[2]};
 
-bool two_inputs(const Graph&, const Node& node) { return node.inputs.size() == 2; }
+bool constant_divisor(const Graph& graph, const Node& node) {
+  return graph.value(node.input(1)).is_constant();
+}
+// More slopes than channels have would be more tables than they save.
+bool few_slopes(const Graph& graph, const Node& node) {
+  const auto& slope = graph.value(node.input(1)).constant;
+  return slope && slope->dtype() == DType::kFloat32 && slope->elements() <= 4096;
+}
 
 constexpr std::array kDefs{
     OpDef{"Add", "", 14, 2, 2, 1, 1, kAddAttrs, LayoutRule::kFollow, QuantRule::kCompute,
@@ -419,11 +582,11 @@ constexpr std::array kDefs{
           1,
           {},
           LayoutRule::kFollow,
-          QuantRule::kFloat,
+          QuantRule::kCompute,
           infer_binary,
           prepare_binary,
-          nullptr,
-          "broadcasting"},
+          constant_divisor,
+          "broadcasting; int8 with a constant divisor"},
     OpDef{"Max",
           "",
           13,
@@ -452,6 +615,8 @@ constexpr std::array kDefs{
           prepare_binary,
           nullptr,
           ""},
+    OpDef{"Mod", "", 13, 2, 2, 1, 1, kModAttrs, LayoutRule::kFollow, QuantRule::kFloat,
+          infer_binary, prepare_binary, nullptr, "broadcasting"},
     OpDef{"Mul",
           "",
           14,
@@ -475,11 +640,11 @@ constexpr std::array kDefs{
           1,
           {},
           LayoutRule::kFollow,
-          QuantRule::kFloat,
+          QuantRule::kCompute,
           infer_prelu,
           prepare_binary,
-          nullptr,
-          ""},
+          few_slopes,
+          "int8 with constant slopes"},
     OpDef{"Pow",
           "",
           15,
@@ -503,7 +668,7 @@ constexpr std::array kDefs{
           1,
           {},
           LayoutRule::kFollow,
-          QuantRule::kFloat,
+          QuantRule::kCompute,
           infer_binary,
           prepare_binary,
           nullptr,
@@ -520,8 +685,8 @@ constexpr std::array kDefs{
           QuantRule::kCompute,
           infer_binary,
           prepare_binary,
-          two_inputs,
-          "int8 with two inputs"},
+          nullptr,
+          "broadcasting"},
 };
 
 }  // namespace

@@ -228,6 +228,7 @@ class Rewriter {
         Row{"BatchNormalization", 1, kEver, &Rewriter::batch_normalization},
         Row{"Cast", 19, kEver, &Rewriter::cast},
         Row{"AveragePool", 19, kEver, &Rewriter::average_pool},
+        Row{"Mean", 1, kEver, &Rewriter::mean},
         Row{"MaxPool", 8, kEver, &Rewriter::max_pool},
         Row{"QuantizeLinear", 19, kEver, &Rewriter::quantize_linear},
         Row{"DequantizeLinear", 21, kEver, &Rewriter::quantize_linear},
@@ -383,6 +384,14 @@ class Rewriter {
     }
   }
 
+  // A Sum, then a division.
+  void mean(Node& node) {
+    const auto count = static_cast<float>(node.inputs.size());
+    const ValueId sum = float_value(node, "sum");
+    graph_.nodes.push_back({node.name + "_Sum", "Sum", "", std::move(node.inputs), {sum}, {}});
+    node.op = "Div";
+    node.inputs = {sum, constant(node, "count", Tensor::scalar(count))};
+  }
   void scatter(Node& node) { node.op = "ScatterElements"; }  // its name until opset 10
 
   void top_k(Node& node) {

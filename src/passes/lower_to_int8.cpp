@@ -186,7 +186,8 @@ class Lowering {
 
     std::vector<Target> targets;
     for (const ValueId id : node.outputs) {
-      if (id == kNoValue) {
+      // Positions (ArgMax) are no codes.
+      if (id == kNoValue || graph_.value(id).dtype != DType::kFloat32) {
         targets.emplace_back();
         continue;
       }
@@ -262,7 +263,7 @@ class Lowering {
     if (def.int8 != nullptr && !def.int8(graph_, node))
       return std::string("float: this form of it has no integer kernel");
     for (std::size_t k = 0; k < node.outputs.size(); ++k) {
-      if (node.outputs[k] != kNoValue && !take_codes(node.outputs[k], targets[k]))
+      if (targets[k].dtype != DType::kUndefined && !take_codes(node.outputs[k], targets[k]))
         return text("float: its output '", graph_.value(node.outputs[k]).name,
                     "' has two names outside");
     }

@@ -83,7 +83,7 @@ TEST_CASE(
   CHECK(plan.nodes[0].int8);
   CHECK(plan.nodes[1].int8);
   CHECK_FALSE(plan.nodes[2].int8);
-  CHECK(plan.nodes[2].reason == "float: Softmax has no integer form");
+  CHECK(plan.nodes[2].reason == "float: 8 bits are too few for Softmax");
   CHECK(plan.calibrated.size() ==
         2);  // x and the convolution's result; the pool's result is on its grid
   PassContext context;
