@@ -32,6 +32,7 @@ const none = null;
  */
 const unary = (since, low = -3, high = 3, forms = [{}]) => ({
   since,
+  codes: { data: [0] },
   forms: forms.map((form) => ({ in: [x([2, 3, 4, 5], low, high)], ...form })),
 });
 const F = (value) => new Float(value);
@@ -50,12 +51,12 @@ const two = (since, more = []) => ({
 });
 const integers = (list = ['int64', 'int32']) =>
   list.map((type) => ({ in: [whole(type, [2, 3]), whole(type, [3], 1, 5)], out: [type], codes: false }));
-const compare = (since) => ({
+const compare = (since, integersSince = since) => ({
   since,
   forms: [
     { in: [x([2, 3]), x([3])], out: ['bool'] },
-    { in: [whole('int64', [2, 3], 0, 3), whole('int64', [2, 1], 0, 3)], out: ['bool'] },
-    { in: [whole('int32', [2, 3], 0, 3), whole('int32', [], 0, 3)], out: ['bool'] },
+    { in: [whole('int64', [2, 3], 0, 3), whole('int64', [2, 1], 0, 3)], out: ['bool'], from: integersSince },
+    { in: [whole('int32', [2, 3], 0, 3), whole('int32', [], 0, 3)], out: ['bool'], from: integersSince },
   ],
 });
 const logic = { since: 7, forms: [{ in: [bools([2, 3]), bools([3])], out: ['bool'] }] };
@@ -123,7 +124,7 @@ export const operators = {
     codes: { data: [0] },
     forms: pool([
       { in: [image], attrs: { kernel_shape: [3, 3], pads: [1, 1, 1, 1], count_include_pad: 1 } },
-      { in: [image], attrs: { kernel_shape: [2, 2], dilations: [2, 2] }, from: 19 },
+      { in: [image], attrs: { kernel_shape: [2, 2], dilations: [2, 2] }, from: 19, codes: false },
     ]),
   },
   BatchNormalization: {
@@ -350,7 +351,7 @@ export const operators = {
   },
   GlobalAveragePool: { since: 1, codes: { data: [0] }, forms: [{ in: [image] }, { in: [x([2, 3, 5])] }] },
   GlobalMaxPool: { since: 1, ...moves, forms: [{ in: [image] }, { in: [x([2, 3, 5])] }] },
-  Greater: compare(7),
+  Greater: compare(7, 9),
   GreaterOrEqual: compare(12),
   GridSample: {
     since: 16,
@@ -392,7 +393,7 @@ export const operators = {
     since: 1,
     forms: [
       { in: [image], attrs: { size: 3 } },
-      { in: [image], attrs: { size: 2, alpha: F(0.1), beta: F(0.5), bias: F(2) } },
+      { in: [image], attrs: { size: 5, alpha: F(0.1), beta: F(0.5), bias: F(2) } },
     ],
   },
   LayerNormalization: {
@@ -400,7 +401,7 @@ export const operators = {
     forms: [{ in: [x([2, 3, 4]), w([4]), w([4])] }, { in: [x([2, 3, 4]), w([3, 4])], attrs: { axis: 1, epsilon: F(0.01), stash_type: 1 } }],
   },
   LeakyRelu: unary(6, -3, 3, [{}, { attrs: { alpha: F(0.2) } }]),
-  Less: compare(7),
+  Less: compare(7, 9),
   LessOrEqual: compare(12),
   Log: unary(6, 0.1, 5),
   LogSoftmax: { since: 1, forms: [{ in: [x([2, 3, 4])] }, { in: [x([2, 3, 4])], attrs: { axis: 1 } }] },

@@ -97,24 +97,30 @@ kernels::Table256 table_of(Unary op, const kernels::UnaryParams& params, const V
                                     grid_of(in), grid_of(out));
 }
 
-// What there is for plain integers: shape arithmetic, masks.
+// What there is for plain integers: shape arithmetic, masks. Clip and Relu have bounds, absent ones
+// are open.
 Result<Step> on_integers(const PrepareContext& context, Unary op) {
   const Value& in = context.input(0);
-  if (op != Unary::kAbs && op != Unary::kNeg && op != Unary::kSign && op != Unary::kRelu)
+  if (op != Unary::kAbs && op != Unary::kNeg && op != Unary::kSign && op != Unary::kRelu &&
+      op != Unary::kClip)
     return needs_dtype(context, in);
   Step step;
   step.kernel = "unary/integer";
   step.run = [op, load = load_integer(in.dtype), size = dtype_size(in.dtype),
               n = in.shape->elements()](const StepArgs& args, int, int) {
+    const auto bound = [&](std::size_t i, std::int64_t open) {
+      return i < args.in.size() && args.in[i] != nullptr ? load(args.in[i], 0) : open;
+    };
+    const std::int64_t lo =
+        op == Unary::kRelu ? 0 : bound(1, std::numeric_limits<std::int64_t>::min());
+    const std::int64_t hi = bound(2, std::numeric_limits<std::int64_t>::max());
     for (std::int64_t i = 0; i < n; ++i) {
       const std::int64_t x = load(args.in[0], i);
+      std::int64_t y = std::min(std::max(x, lo), hi);
       // As unsigned, where the lowest number has a negative too.
-      const std::uint64_t minus = -static_cast<std::uint64_t>(x);
-      const std::uint64_t y = op == Unary::kSign   ? static_cast<std::uint64_t>((x > 0) - (x < 0))
-                              : op == Unary::kNeg  ? minus
-                              : x >= 0             ? static_cast<std::uint64_t>(x)
-                              : op == Unary::kRelu ? 0
-                                                   : minus;
+      if (op == Unary::kNeg || (op == Unary::kAbs && x < 0))
+        y = static_cast<std::int64_t>(0 - static_cast<std::uint64_t>(x));
+      if (op == Unary::kSign) y = (x > 0) - (x < 0);
       std::memcpy(args.out[0] + static_cast<std::size_t>(i) * size, &y, size);
     }
   };
@@ -186,47 +192,18 @@ constexpr OpDef unary(std::string_view name, int since, std::span<const AttrDef>
 // ---- Clip ----
 
 Status infer_clip(InferContext& context) {
-  for (std::size_t i = 1; i < 3; ++i) {
-    if (!context.has_input(i)) continue;
-    OCTAVO_TRY(const Shape bound, context.shape(i));
-    if (bound.known() && bound.elements() != 1)
-      return context.error(Code::kShapeMismatch, text("A bound has shape ", bound.to_string(), "."),
-                           "Use one number.");
-  }
+  // The bounds of codes are real numbers.
+  const Value& in = context.input(0);
+  for (std::size_t i = 1; i < 3; ++i)
+    OCTAVO_CHECK_OK(one_number(context, i, in.quant ? DType::kFloat32 : in.dtype));
   return infer_unary(context);
-}
-
-// min(max(x, lo), hi) of plain numbers; an absent bound is open.
-Step clip_integers(const PrepareContext& context) {
-  Step step;
-  step.kernel = "clip/integer";
-  step.run = [load = load_integer(context.input(0).dtype),
-              size = dtype_size(context.input(0).dtype),
-              n = context.out_shape().elements()](const StepArgs& args, int, int) {
-    const auto bound = [&](std::size_t i, std::int64_t open) {
-      return i < args.in.size() && args.in[i] != nullptr ? load(args.in[i], 0) : open;
-    };
-    const std::int64_t lo = bound(1, std::numeric_limits<std::int64_t>::min());
-    const std::int64_t hi = bound(2, std::numeric_limits<std::int64_t>::max());
-    for (std::int64_t i = 0; i < n; ++i) {
-      const std::int64_t y = std::min(std::max(load(args.in[0], i), lo), hi);
-      std::memcpy(args.out[0] + static_cast<std::size_t>(i) * size, &y, size);
-    }
-  };
-  return step;
 }
 
 Result<Step> prepare_clip(const PrepareContext& context) {
   const Value& in = context.input(0);
   const Value& out = context.output();
-  for (std::size_t i = 1; i < 3; ++i) {
-    if (context.has_input(i) && context.input(i).dtype != (in.quant ? DType::kFloat32 : in.dtype))
-      return context.error(Code::kInvalidModel,
-                           text("A bound is ", dtype_name(context.input(i).dtype), " for ",
-                                dtype_name(in.dtype), "."));
-  }
   const auto n = static_cast<std::size_t>(in.shape->elements());
-  if (load_integer(in.dtype) != nullptr && !in.quant) return clip_integers(context);
+  if (load_integer(in.dtype) != nullptr && !in.quant) return on_integers(context, Unary::kClip);
   Step step;
   step.in_place = 0;
   if (is_quantized_code(in.dtype) && out.dtype == in.dtype) {
@@ -252,14 +229,9 @@ Result<Step> prepare_clip(const PrepareContext& context) {
   const kernels::UnaryKernel& kernel = kernels::unary_kernel(Unary::kClip, context.policy());
   step.kernel = kernel.name;
   step.run = [run = kernel.run, n](const StepArgs& args, int, int) {
-    const auto bound = [&](std::size_t i, float open) {
-      return i < args.in.size() && args.in[i] != nullptr
-                 ? *reinterpret_cast<const float*>(args.in[i])
-                 : open;
-    };
     const RealBounds open;
     run(reinterpret_cast<const float*>(args.in[0]), reinterpret_cast<float*>(args.out[0]), n,
-        {bound(1, open.lo), bound(2, open.hi)});
+        {number_or(args, 1, open.lo), number_or(args, 2, open.hi)});
   };
   return step;
 }

@@ -135,11 +135,11 @@ Result<Step> prepare_float(const PrepareContext& context, Binary op) {
   const auto n = static_cast<std::size_t>(result.shape->elements());
   step.run = [plans = std::move(plans), run = kernel.run, n](const StepArgs& args, int, int) {
     float* y = out<float>(args);
-    const auto second = [](const float*, const float* b, float* to, std::size_t count) {
-      std::copy_n(b, count, to);
-    };
+    const kernels::BinaryFn second = [](const float*, const float* b, float* to,
+                                        std::size_t count) { std::copy_n(b, count, to); };
     std::fill_n(y, n, 0.0F);
-    kernels::run_broadcast(plans[0], y, in<float>(args, 0), y, 0, plans[0].outer, second);
+    kernels::run_broadcast(plans[0], static_cast<const float*>(y), in<float>(args, 0), y, 0,
+                           plans[0].outer, second);
     for (std::size_t i = 1; i < plans.size(); ++i) {
       kernels::run_broadcast(plans[i], static_cast<const float*>(y), in<float>(args, i), y, 0,
                              plans[i].outer, run);
@@ -217,61 +217,67 @@ Step lut_step(const PrepareContext& context, const kernels::Table256& table, std
   return step;
 }
 
-// Adding one constant number is a function of one code: a table. ONNX Runtime on x86 adds the
-// constant to the fixed part first and the other operand by a fused multiply-add, which decides
-// ties (MlasQLinearAdd with a scalar, AVX2); so does this.
-template <class T>
-std::optional<Step> constant_sum(const PrepareContext& context, const CodeBounds& bounds) {
-  for (std::size_t scalar = 0; scalar < 2; ++scalar) {
-    const Tensor* constant = context.constant(scalar);
-    const Value& other = context.input(1 - scalar);
-    if (constant == nullptr || constant->elements() != 1 || !same_place(other, context.output()))
-      continue;
-    // In unsigned codes whatever the session's byte form, so that ties fall alike on every engine.
-    constexpr std::int32_t kShift = -std::int32_t{std::numeric_limits<T>::min()};
-    const auto unsigned_grid = [](kernels::Grid grid) {
-      grid.zero_point += kShift;
-      return grid;
-    };
-    const kernels::QAddParams p = kernels::make_qadd_params(
-        unsigned_grid(grid_of(context.input(scalar))), unsigned_grid(grid_of(other)),
-        unsigned_grid(grid_of(context.output())), bounds.lo + kShift, bounds.hi + kShift);
-    const float fixed = p.fixed + static_cast<float>(constant->span<T>()[0] + kShift) * p.ratio_a;
-    const auto lo = static_cast<float>(p.lo);
-    const auto hi = static_cast<float>(p.hi);
-    kernels::Table256 table{};
-    for (int i = 0; i < 256; ++i) {
-      const std::int32_t code = static_cast<T>(static_cast<std::uint8_t>(i)) + kShift;
-      const float sum = std::fma(static_cast<float>(code), p.ratio_b, fixed);
-      const float rounded = std::nearbyint(sum < lo ? lo : hi < sum ? hi : sum);
-      table[static_cast<std::size_t>(i)] =
-          static_cast<std::uint8_t>(static_cast<std::int32_t>(rounded) - kShift);
-    }
-    return lut_step(context, table, 1 - scalar);
-  }
-  return std::nullopt;
+// Tables are of bytes and by bytes: an int8 code stands where its byte does. ONNX Runtime's
+// formulas are taken in unsigned codes whatever the session's byte form, so that ties fall alike on
+// every engine: bytes of int8 codes have their top bit flipped.
+std::uint8_t flip_of(const Value& value) { return value.dtype == DType::kInt8 ? 0x80 : 0; }
+
+kernels::QAddParams unsigned_params(const PrepareContext& context, std::size_t a, std::size_t b,
+                                    const CodeBounds& bounds) {
+  const std::int32_t shift = flip_of(context.output());
+  const auto grid = [shift](const Value& value) {
+    return kernels::Grid{grid_of(value).scale, grid_of(value).zero_point + shift};
+  };
+  return kernels::make_qadd_params(grid(context.input(a)), grid(context.input(b)),
+                                   grid(context.output()), bounds.lo + shift, bounds.hi + shift);
 }
 
-// The sum of each pair of codes as ONNX Runtime on x86 computes it, in unsigned codes: two fused
-// multiply-adds, rint(fma(b, ratio_b, fma(a, ratio_a, fixed))). [a][b], lowest first, as codes of
-// T.
-template <class T>
-std::vector<T> sum_table(const kernels::QAddParams& p) {
+// rint(sum), between the bounds.
+std::uint8_t rounded(float sum, const kernels::QAddParams& p) {
+  const auto lo = static_cast<float>(p.lo);
+  const auto hi = static_cast<float>(p.hi);
+  return static_cast<std::uint8_t>(std::nearbyint(sum < lo ? lo : hi < sum ? hi : sum));
+}
+
+// The constant number in input i and another operand of the output's shape: a function of one code.
+bool is_scalar(const PrepareContext& context, std::size_t i) {
+  const Tensor* constant = context.constant(i);
+  return constant != nullptr && constant->elements() == 1 &&
+         same_place(context.input(1 - i), context.output());
+}
+std::uint8_t byte_of(const Tensor& scalar) { return static_cast<std::uint8_t>(*scalar.data()); }
+
+// Adding one constant number. ONNX Runtime on x86 adds the constant to the fixed part first and the
+// other operand by a fused multiply-add, which decides ties (MlasQLinearAdd with a scalar, AVX2);
+// so does this.
+Step constant_sum(const PrepareContext& context, std::size_t scalar, const CodeBounds& bounds) {
+  const kernels::QAddParams p = unsigned_params(context, scalar, 1 - scalar, bounds);
+  const std::uint8_t flip = flip_of(context.output());
+  const std::uint8_t code = byte_of(*context.constant(scalar)) ^ flip;
+  const float fixed = p.fixed + static_cast<float>(code) * p.ratio_a;
+  kernels::Table256 table{};
+  for (std::size_t i = 0; i < 256; ++i)
+    table[i ^ flip] = rounded(std::fma(static_cast<float>(i), p.ratio_b, fixed), p) ^ flip;
+  return lut_step(context, table, 1 - scalar);
+}
+
+// The result of each pair of codes: [a][b].
+using PairTable = std::vector<std::uint8_t>;
+
+// Their sum as ONNX Runtime on x86 computes it, by two fused multiply-adds: rint(fma(b, ratio_b,
+// fma(a, ratio_a, fixed))).
+PairTable sum_table(const kernels::QAddParams& p, std::uint8_t flip) {
   // A product of two floats is exact in double, so one rounding of the double sum is the fused one.
   const auto fused = [](float x, float y, float z) {
     return static_cast<float>(static_cast<double>(x) * static_cast<double>(y) +
                               static_cast<double>(z));
   };
-  std::vector<T> table(256 * 256);
-  const auto lo = static_cast<float>(p.lo);
-  const auto hi = static_cast<float>(p.hi);
+  PairTable table(256 * 256);
   for (std::size_t a = 0; a < 256; ++a) {
     const float first = fused(static_cast<float>(a), p.ratio_a, p.fixed);
     for (std::size_t b = 0; b < 256; ++b) {
-      const float sum = fused(static_cast<float>(b), p.ratio_b, first);
-      const float code = std::nearbyint(sum < lo ? lo : hi < sum ? hi : sum);
-      table[a * 256 + b] =
-          static_cast<T>(static_cast<std::int32_t>(code) + std::numeric_limits<T>::min());
+      table[(a ^ flip) * 256 + (b ^ flip)] =
+          rounded(fused(static_cast<float>(b), p.ratio_b, first), p) ^ flip;
     }
   }
   return table;
@@ -279,15 +285,15 @@ std::vector<T> sum_table(const kernels::QAddParams& p) {
 
 // Whether the kernel gives the table's code for every pair.
 template <class T>
-bool equals_table(kernels::QAddFn<T> run, const kernels::QAddParams& params,
-                  const std::vector<T>& table) {
+bool equals_table(const kernels::QAddKernel& kernel, const kernels::QAddParams& params,
+                  const PairTable& table) {
   std::array<T, 256> a;
   std::array<T, 256> b;
   std::array<T, 256> out;
-  std::iota(b.begin(), b.end(), std::numeric_limits<T>::min());
+  for (std::size_t i = 0; i < 256; ++i) b[i] = static_cast<T>(static_cast<std::uint8_t>(i));
   for (std::size_t i = 0; i < 256; ++i) {
     a.fill(b[i]);
-    run(a.data(), b.data(), out.data(), 256, params);
+    kernel.run<T>()(a.data(), b.data(), out.data(), 256, params);
     if (std::memcmp(out.data(), table.data() + i * 256, 256) != 0) return false;
   }
   return true;
@@ -296,11 +302,11 @@ bool equals_table(kernels::QAddFn<T> run, const kernels::QAddParams& params,
 // Constants with which the plain kernel (rounding each product and sum) gives exactly those sums:
 // the computed ones, or with `fixed` a few last places away, which moves the ties; first in units,
 // which are faster. Proved for all 65,536 pairs; nothing where none is found.
-template <class T>
-std::optional<kernels::QAddParams> exact_params(kernels::QAddFn<T> run,
+std::optional<kernels::QAddParams> exact_params(const kernels::QAddKernel& kernel, bool int8,
                                                 const kernels::QAddParams& computed,
-                                                const std::vector<T>& table) {
+                                                const PairTable& table) {
   constexpr int kSteps = 6;
+  const auto equals = int8 ? equals_table<std::int8_t> : equals_table<std::uint8_t>;
   for (const std::optional<kernels::QAddParams>& form :
        {kernels::in_units(computed), std::optional(computed)}) {
     if (!form) continue;
@@ -310,7 +316,7 @@ std::optional<kernels::QAddParams> exact_params(kernels::QAddFn<T> run,
     for (int i = 0; i <= kSteps; ++i) {
       for (const float fixed : {up, down}) {
         params.fixed = fixed;
-        if (equals_table<T>(run, params, table)) return params;
+        if (equals(kernel, params, table)) return params;
       }
       up = std::nextafter(up, std::numeric_limits<float>::infinity());
       down = std::nextafter(down, -std::numeric_limits<float>::infinity());
@@ -319,55 +325,57 @@ std::optional<kernels::QAddParams> exact_params(kernels::QAddFn<T> run,
   return std::nullopt;
 }
 
-// What the codes of T stand for, lowest first.
-template <class T>
+// What the codes stand for.
 std::array<float, 256> reals_of(const Value& value) {
   std::array<float, 256> reals;
   for (std::size_t i = 0; i < 256; ++i) {
-    const auto code = static_cast<T>(static_cast<int>(i) + std::numeric_limits<T>::min());
-    reals[i] = kernels::dequantize_value<T>(code, grid_of(value));
+    const auto byte = static_cast<std::uint8_t>(i);
+    reals[i] =
+        value.dtype == DType::kInt8
+            ? kernels::dequantize_value<std::int8_t>(static_cast<std::int8_t>(byte), grid_of(value))
+            : kernels::dequantize_value<std::uint8_t>(byte, grid_of(value));
   }
   return reals;
 }
+// Their codes again.
+void to_codes(const float* reals, std::uint8_t* codes, std::size_t n, DType dtype,
+              kernels::Grid grid) {
+  for (std::size_t i = 0; i < n; ++i) {
+    codes[i] = static_cast<std::uint8_t>(
+        dtype == DType::kInt8 ? kernels::quantize_value<std::int8_t>(reals[i], grid)
+                              : kernels::quantize_value<std::uint8_t>(reals[i], grid));
+  }
+}
 
-// The code of op(a, b) for each pair of codes. [a][b], lowest first.
-template <class T>
-std::vector<T> pair_table(const PrepareContext& context, Binary op) {
-  const std::array<float, 256> a = reals_of<T>(context.input(0));
-  const std::array<float, 256> b = reals_of<T>(context.input(1));
-  const kernels::Grid grid = grid_of(context.output());
+// op(a, b) of each pair of codes, as the float operator gives it.
+PairTable pair_table(const PrepareContext& context, Binary op) {
+  const std::array<float, 256> a = reals_of(context.input(0));
+  const std::array<float, 256> b = reals_of(context.input(1));
+  const Value& out = context.output();
   const kernels::BinaryFn run = kernels::binary_kernel(op, context.policy()).run;
-  std::vector<T> table;
-  table.reserve(256 * 256);
-  for (const float left : a) {
+  PairTable table(256 * 256);
+  for (std::size_t i = 0; i < 256; ++i) {
     std::array<float, 256> row;
-    row.fill(left);
+    row.fill(a[i]);
     run(row.data(), b.data(), row.data(), row.size());
-    for (const float real : row)
-      table.push_back(static_cast<T>(kernels::quantize_value<T>(real, grid)));
+    to_codes(row.data(), table.data() + i * 256, row.size(), out.dtype, grid_of(out));
   }
   return table;
 }
 
+using Byte = std::uint8_t;
+
 // A table of pairs as a step; where one operand is a constant number, a table of the other's codes.
-template <class T>
-Step table_step(const PrepareContext& context, std::vector<T> table) {
-  constexpr std::int32_t kShift = -std::int32_t{std::numeric_limits<T>::min()};
-  Step step;
+Step table_step(const PrepareContext& context, PairTable table) {
   for (std::size_t scalar = 0; scalar < 2; ++scalar) {
-    const Tensor* constant = context.constant(scalar);
-    if (constant == nullptr || constant->elements() != 1 ||
-        !same_place(context.input(1 - scalar), context.output()))
-      continue;
-    const auto fixed = static_cast<std::size_t>(constant->span<T>()[0] + kShift);
+    if (!is_scalar(context, scalar)) continue;
+    const std::size_t fixed = byte_of(*context.constant(scalar));
     kernels::Table256 codes{};
-    for (std::size_t i = 0; i < 256; ++i) {
-      const T code = table[scalar == 0 ? fixed * 256 + i : i * 256 + fixed];
-      codes[static_cast<std::uint8_t>(static_cast<std::int32_t>(i) - kShift)] =
-          static_cast<std::uint8_t>(code);
-    }
+    for (std::size_t i = 0; i < 256; ++i)
+      codes[i] = table[scalar == 0 ? fixed * 256 + i : i * 256 + fixed];
     return lut_step(context, codes, 1 - scalar);
   }
+  Step step;
   BroadcastPlan plan = plan_of(context.input(0), context.input(1), context.output());
   step.kernel = "binary/table";
   if (same_place(context.input(0), context.output())) step.in_place = 0;
@@ -375,37 +383,34 @@ Step table_step(const PrepareContext& context, std::vector<T> table) {
   step.blocks = blocks_of(plan);
   step.run = [plan = std::move(plan), table = std::move(table)](const StepArgs& args, int first,
                                                                 int last) {
-    kernels::run_broadcast(plan, in<T>(args, 0), in<T>(args, 1), out<T>(args), first, last,
-                           [&](const T* x, const T* y, T* to, std::size_t n) {
-                             for (std::size_t i = 0; i < n; ++i) {
-                               const auto row = static_cast<std::size_t>(x[i] + kShift);
-                               const auto column = static_cast<std::size_t>(y[i] + kShift);
-                               to[i] = table[row * 256 + column];
-                             }
+    kernels::run_broadcast(plan, in<Byte>(args, 0), in<Byte>(args, 1), out<Byte>(args), first, last,
+                           [&](const Byte* x, const Byte* y, Byte* to, std::size_t n) {
+                             for (std::size_t i = 0; i < n; ++i)
+                               to[i] = table[std::size_t{x[i]} * 256 + y[i]];
                            });
   };
   return step;
 }
 
 // PRelu: a table of the codes for each slope.
-template <class T>
 Result<Step> slope_tables(const PrepareContext& context) {
   const Value& x = context.input(0);
-  OCTAVO_CHECK_OK(check_codes(context, x));
-  OCTAVO_CHECK_OK(check_codes(context, context.output()));
+  const Value& y = context.output();
   const Tensor* slope = context.constant(1);
   if (slope == nullptr || slope->dtype() != DType::kFloat32)
     return context.error(Code::kUnsupportedAttribute, "Its slope is computed by the network.",
                          "Use a constant.");
   std::vector<kernels::Table256> tables;
   for (const float s : slope->span<float>()) {
-    tables.push_back(kernels::build_table<T>([s](float real) { return real < 0 ? s * real : real; },
-                                             grid_of(x), grid_of(context.output())));
+    std::array<float, 256> reals = reals_of(x);
+    for (float& real : reals) real = real < 0 ? s * real : real;
+    tables.emplace_back();
+    to_codes(reals.data(), tables.back().data(), reals.size(), y.dtype, grid_of(y));
   }
   if (tables.size() == 1) return lut_step(context, tables[0], 0);
   std::vector<std::int32_t> numbers(tables.size());
   std::iota(numbers.begin(), numbers.end(), 0);
-  BroadcastPlan plan = plan_of(x, context.input(1), context.output());
+  BroadcastPlan plan = plan_of(x, context.input(1), y);
   Step step;
   step.kernel = "prelu/table";
   step.packed_bytes = tables.size() * sizeof tables[0];
@@ -413,7 +418,6 @@ Result<Step> slope_tables(const PrepareContext& context) {
   step.in_place = 0;
   step.run = [plan = std::move(plan), tables = std::move(tables), numbers = std::move(numbers)](
                  const StepArgs& args, int first, int last) {
-    using Byte = std::uint8_t;
     kernels::run_broadcast(
         plan, in<Byte>(args, 0), numbers.data(), out<Byte>(args), first, last,
         [&](const Byte* codes, const std::int32_t* number, Byte* to, std::size_t n) {
@@ -425,8 +429,7 @@ Result<Step> slope_tables(const PrepareContext& context) {
 }
 
 // Sum of one or more than two: real numbers are added up one input after the other.
-template <class T>
-Result<Step> sum_of_many(const PrepareContext& context) {
+Step sum_of_many(const PrepareContext& context) {
   const Value& result = context.output();
   struct Input {
     BroadcastPlan plan;
@@ -434,93 +437,86 @@ Result<Step> sum_of_many(const PrepareContext& context) {
   };
   std::vector<Input> inputs;
   for (std::size_t i = 0; i < context.input_count(); ++i)
-    inputs.push_back({plan_of(result, context.input(i), result), reals_of<T>(context.input(i))});
+    inputs.push_back({plan_of(result, context.input(i), result), reals_of(context.input(i))});
   const auto n = static_cast<std::size_t>(result.shape->elements());
   Step step;
   step.kernel = "sum/table";
   step.scratch_bytes = n * sizeof(float);
-  step.run = [inputs = std::move(inputs), n, grid = grid_of(result)](const StepArgs& args, int,
-                                                                     int) {
+  step.run = [inputs = std::move(inputs), n, dtype = result.dtype, grid = grid_of(result)](
+                 const StepArgs& args, int, int) {
     auto* sums = reinterpret_cast<float*>(args.scratch);
     std::fill_n(sums, n, 0.0F);
     for (std::size_t k = 0; k < inputs.size(); ++k) {
       const auto& [plan, reals] = inputs[k];
       kernels::run_broadcast(
-          plan, static_cast<const float*>(sums), in<T>(args, k), sums, 0, plan.outer,
-          [&reals](const float* sum, const T* codes, float* to, std::size_t count) {
-            for (std::size_t i = 0; i < count; ++i) {
-              const auto at = static_cast<std::size_t>(codes[i] - std::numeric_limits<T>::min());
-              to[i] = sum[i] + reals[at];
-            }
+          plan, static_cast<const float*>(sums), in<Byte>(args, k), sums, 0, plan.outer,
+          [&reals](const float* sum, const Byte* codes, float* to, std::size_t count) {
+            for (std::size_t i = 0; i < count; ++i) to[i] = sum[i] + reals[codes[i]];
           });
     }
-    for (std::size_t i = 0; i < n; ++i)
-      out<T>(args)[i] = static_cast<T>(kernels::quantize_value<T>(sums[i], grid));
+    to_codes(sums, out<Byte>(args), n, dtype, grid);
   };
   return step;
 }
 
-template <class T>
+// The row of a table of kernels, with its constants.
+template <class T, class Kernel, class Params>
+Step kernel_step(const PrepareContext& context, const Kernel& kernel, const Params& params) {
+  BroadcastPlan plan = plan_of(context.input(0), context.input(1), context.output());
+  Step step;
+  step.kernel = kernel.name;
+  step.blocks = blocks_of(plan);
+  if (same_place(context.input(0), context.output())) step.in_place = 0;
+  step.run = [plan = std::move(plan), run = kernel.template run<T>(), params](const StepArgs& args,
+                                                                              int first, int last) {
+    kernels::run_broadcast(
+        plan, in<T>(args, 0), in<T>(args, 1), out<T>(args), first, last,
+        [&](const T* x, const T* y, T* to, std::size_t n) { run(x, y, to, n, params); });
+  };
+  return step;
+}
+
 Result<Step> prepare_codes(const PrepareContext& context, Binary op) {
-  if (op == Binary::kPrelu) return slope_tables<T>(context);
-  for (std::size_t i = 0; i < context.input_count(); ++i)
+  const std::size_t inputs = context.input_count();
+  for (std::size_t i = 0; i < (op == Binary::kPrelu ? 1 : inputs); ++i)
     OCTAVO_CHECK_OK(check_codes(context, context.input(i)));
   OCTAVO_CHECK_OK(check_codes(context, context.output()));
-  if (context.input_count() != 2) {
-    if (op == Binary::kAdd) return sum_of_many<T>(context);
+  if (op == Binary::kPrelu) return slope_tables(context);
+  if (inputs != 2) {
+    if (op == Binary::kAdd) return sum_of_many(context);
     return needs_dtype(context, context.input(0));
   }
   const Value& result = context.output();
   const CodeBounds bounds = code_bounds(context.attrs(), result);
-  if (op == Binary::kAdd) {
-    if (std::optional<Step> step = constant_sum<T>(context, bounds)) return std::move(*step);
-  }
+  const bool int8 = result.dtype == DType::kInt8;
   const kernels::Grid a = grid_of(context.input(0));
   const kernels::Grid b = grid_of(context.input(1));
-  BroadcastPlan plan = plan_of(context.input(0), context.input(1), result);
-  Step step;
-  step.blocks = blocks_of(plan);
-  if (same_place(context.input(0), result)) step.in_place = 0;
-  const auto finish = [&](const auto& kernel, const auto& params) {
-    step.kernel = kernel.name;
-    step.run = [plan = std::move(plan), run = kernel.template run<T>(), params](
-                   const StepArgs& args, int first, int last) {
-      kernels::run_broadcast(
-          plan, in<T>(args, 0), in<T>(args, 1), out<T>(args), first, last,
-          [&](const T* x, const T* y, T* to, std::size_t n) { run(x, y, to, n, params); });
-    };
-  };
   if (op == Binary::kMul) {
     kernels::QMulParams params =
         kernels::make_qmul_params(a, b, grid_of(result), bounds.lo, bounds.hi);
     params.moved = form_shift(context.attrs());
-    finish(kernels::best_row(kernels::qmul_kernels(), context.policy()), params);
-    return step;
+    const kernels::QMulKernel& mul = kernels::best_row(kernels::qmul_kernels(), context.policy());
+    return int8 ? kernel_step<std::int8_t>(context, mul, params)
+                : kernel_step<std::uint8_t>(context, mul, params);
   }
-  const kernels::QAddKernel& add = kernels::best_row(kernels::qadd_kernels(), context.policy());
-  // What takes the kernel's constants, or the table itself.
-  const auto proved = [&](const kernels::QAddParams& computed, std::vector<T> table) -> Step {
-    if (const auto exact = exact_params<T>(add.run<T>(), computed, table)) {
-      finish(add, *exact);
-      return step;
+  if (context.node().op == "Add") {
+    for (std::size_t i = 0; i < 2; ++i) {
+      if (is_scalar(context, i)) return constant_sum(context, i, bounds);
     }
-    return table_step(context, std::move(table));
-  };
-  if (op != Binary::kAdd) {
-    std::vector<T> table = pair_table<T>(context, op);
-    if (op != Binary::kSub) return table_step(context, std::move(table));
-    return proved(kernels::make_qsub_params(a, b, grid_of(result), bounds.lo, bounds.hi),
-                  std::move(table));
   }
-  constexpr std::int32_t kShift = -std::int32_t{std::numeric_limits<T>::min()};
-  const auto unsigned_grid = [](kernels::Grid grid) {
-    grid.zero_point += kShift;
-    return grid;
-  };
-  return proved(kernels::make_qadd_params(a, b, grid_of(result), bounds.lo, bounds.hi),
-                sum_table<T>(kernels::make_qadd_params(unsigned_grid(a), unsigned_grid(b),
-                                                       unsigned_grid(grid_of(result)),
-                                                       bounds.lo + kShift, bounds.hi + kShift)));
+  // ONNX Runtime has no integer Sum.
+  PairTable table = context.node().op == "Add"
+                        ? sum_table(unsigned_params(context, 0, 1, bounds), flip_of(result))
+                        : pair_table(context, op);
+  if (op == Binary::kAdd || op == Binary::kSub) {
+    const kernels::QAddKernel& add = kernels::best_row(kernels::qadd_kernels(), context.policy());
+    const auto make = op == Binary::kAdd ? kernels::make_qadd_params : kernels::make_qsub_params;
+    if (const auto exact =
+            exact_params(add, int8, make(a, b, grid_of(result), bounds.lo, bounds.hi), table))
+      return int8 ? kernel_step<std::int8_t>(context, add, *exact)
+                  : kernel_step<std::uint8_t>(context, add, *exact);
+  }
+  return table_step(context, std::move(table));
 }
 
 Binary function_of(const Node& node) {
@@ -548,10 +544,10 @@ Result<Step> prepare_binary(const PrepareContext& context) {
       return prepare_integer<std::int32_t>(context, op);
     // Bytes without a scale are plain numbers.
     case DType::kUint8:
-      return is_coded(context) ? prepare_codes<std::uint8_t>(context, op)
+      return is_coded(context) ? prepare_codes(context, op)
                                : prepare_integer<std::uint8_t>(context, op);
     case DType::kInt8:
-      return is_coded(context) ? prepare_codes<std::int8_t>(context, op)
+      return is_coded(context) ? prepare_codes(context, op)
                                : prepare_integer<std::int8_t>(context, op);
     default:
       return needs_dtype(context, context.input(0));

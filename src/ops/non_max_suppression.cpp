@@ -12,8 +12,6 @@
 #include <cmath>
 #include <limits>
 
-#include "base/text.h"
-#include "ops/activation.h"
 #include "ops/element.h"
 
 namespace octavo::ops {
@@ -55,23 +53,13 @@ Status infer(InferContext& context) {
   OCTAVO_TRY(const Shape scores, context.shape(1));
   const auto fits = [](std::int64_t a, std::int64_t b) { return a < 0 || b < 0 || a == b; };
   if (boxes.rank() != 3 || scores.rank() != 3 || !fits(boxes[2], 4) || !fits(boxes[0], scores[0]) ||
-      !fits(boxes[1], scores[2])) {
-    return context.error(Code::kShapeMismatch,
-                         text("Boxes of shape ", boxes.to_string(), " and scores of ",
-                              scores.to_string(), " do not go together."),
-                         "Give boxes [n, count, 4] and scores [n, classes, count].");
+      !fits(boxes[1], scores[2]) || context.input(0).dtype != DType::kFloat32 ||
+      context.input(1).dtype != DType::kFloat32) {
+    return context.error(Code::kShapeMismatch, "Its boxes and scores do not go together.",
+                         "Give boxes [n, count, 4] and scores [n, classes, count] in float32.");
   }
-  for (std::size_t i = 0; i < context.input_count(); ++i) {
-    if (!context.has_input(i)) continue;
-    const DType wanted = i == 2 ? DType::kInt64 : DType::kFloat32;
-    if (context.input(i).dtype != wanted)
-      return context.error(Code::kUnsupportedDtype,
-                           text("Input ", i, " is ", dtype_name(context.input(i).dtype), "."),
-                           text("Use ", dtype_name(wanted), "."));
-    OCTAVO_TRY(const Shape one, context.shape(i));
-    if (i >= 2 && one.known() && one.elements() != 1)
-      return context.error(Code::kShapeMismatch, text("Input ", i, " has to be one number."));
-  }
+  for (std::size_t i = 2; i < 5; ++i)
+    OCTAVO_CHECK_OK(one_number(context, i, i == 2 ? DType::kInt64 : DType::kFloat32));
   std::int64_t most = scores[2];
   if (!context.has_input(2)) {
     most = 0;
@@ -98,15 +86,10 @@ Result<Step> prepare(const PrepareContext& context) {
               most_rows = context.out_shape()[0],
               centred = context.attrs().get_int("center_point_box", 0) != 0](const StepArgs& args,
                                                                              int, int) {
-    const auto option = [&](std::size_t i) { return i < args.in.size() ? args.in[i] : nullptr; };
-    const auto number = [&](std::size_t i, float absent) {
-      return option(i) == nullptr ? absent : *reinterpret_cast<const float*>(option(i));
-    };
-    const std::int64_t most =
-        option(2) == nullptr ? 0 : *reinterpret_cast<const std::int64_t*>(option(2));
-    const float most_shared = number(3, 0.0F);
-    const bool every = option(4) == nullptr;
-    const float least = number(4, 0.0F);
+    const auto most = number_or<std::int64_t>(args, 2, 0);
+    const float most_shared = number_or(args, 3, 0.0F);
+    const bool every = args.in.size() < 5 || args.in[4] == nullptr;
+    const float least = number_or(args, 4, 0.0F);
     auto* out = reinterpret_cast<std::int64_t*>(args.out[0]);
     std::fill_n(out, most_rows * 3, std::int64_t{0});
     // Candidates as a heap, and those of them that have been taken.

@@ -33,14 +33,15 @@ Status infer_softmax(InferContext& context) {
   return ok_status();
 }
 
-// [outer][n][inner] codes, normalized along n.
-template <class T>
+// [outer][n][inner] codes, normalized along n. In unsigned codes: the top bit of int8 ones is
+// flipped.
 Step on_codes(const PrepareContext& context, std::size_t outer, std::size_t n, std::size_t inner) {
-  const kernels::Grid from = grid_of(context.input(0));
+  const bool int8 = context.input(0).dtype == DType::kInt8;
+  const std::uint8_t flip = int8 ? 0x80 : 0;
   const kernels::Grid to = grid_of(context.output());
   // By how far a code lies below the largest. All are scaled up, as there, which moves roundings.
   std::array<float, 256> powers;
-  const double scale = from.scale;
+  const double scale = grid_of(context.input(0)).scale;
   const float room = std::numeric_limits<float>::max() / static_cast<float>(n);
   const double up = std::max(0.0, kernels::log_f64(room) - 5.0) / scale;
   for (std::size_t i = 0; i < 256; ++i) {
@@ -50,24 +51,22 @@ Step on_codes(const PrepareContext& context, std::size_t outer, std::size_t n, s
   Step step;
   step.kernel = "softmax/table";
   step.in_place = 0;
-  step.run = [=, range = code_range(context.output().dtype)](const StepArgs& args, int, int) {
-    const float steps = std::floor(1.0F / to.scale);
+  step.run = [=, steps = std::floor(1.0F / to.scale),
+              zero = static_cast<float>(to.zero_point + flip)](const StepArgs& args, int, int) {
     for (std::size_t row = 0; row < outer * inner; ++row) {
       const std::size_t at = row / inner * n * inner + row % inner;
-      const T* in = reinterpret_cast<const T*>(args.in[0]) + at;
-      T* out = reinterpret_cast<T*>(args.out[0]) + at;
-      std::int32_t largest = std::numeric_limits<T>::min();
-      for (std::size_t i = 0; i < n; ++i) largest = std::max<std::int32_t>(largest, in[i * inner]);
+      const auto* in = reinterpret_cast<const std::uint8_t*>(args.in[0]) + at;
+      auto* out = reinterpret_cast<std::uint8_t*>(args.out[0]) + at;
+      int largest = 0;
+      for (std::size_t i = 0; i < n; ++i) largest = std::max(largest, in[i * inner] ^ flip);
       const auto power = [&](std::size_t i) {
-        return powers[static_cast<std::size_t>(largest - in[i * inner])];
+        return powers[static_cast<std::size_t>(largest - (in[i * inner] ^ flip))];
       };
       float sum = 0;
       for (std::size_t i = 0; i < n; ++i) sum += power(i);
       for (std::size_t i = 0; i < n; ++i) {
-        const float code =
-            std::nearbyint(power(i) * steps / sum) + static_cast<float>(to.zero_point);
-        out[i * inner] = static_cast<T>(
-            std::clamp(code, static_cast<float>(range.lo), static_cast<float>(range.hi)));
+        const float code = std::nearbyint(power(i) * steps / sum) + zero;
+        out[i * inner] = static_cast<std::uint8_t>(std::clamp(code, 0.0F, 255.0F)) ^ flip;
       }
     }
   };
@@ -92,8 +91,7 @@ Result<Step> prepare_softmax(const PrepareContext& context) {
   if (coded) {
     OCTAVO_CHECK_OK(check_codes(context, x));
     OCTAVO_CHECK_OK(check_codes(context, context.output()));
-    return x.dtype == DType::kInt8 ? on_codes<std::int8_t>(context, outer, n, inner)
-                                   : on_codes<std::uint8_t>(context, outer, n, inner);
+    return on_codes(context, outer, n, inner);
   }
   const kernels::SoftmaxKernel& kernel =
       kernels::best_row(kernels::softmax_kernels(), context.policy());

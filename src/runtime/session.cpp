@@ -196,11 +196,10 @@ Status check(const Graph& graph) {
     for (const ValueId id : node.inputs) {
       OCTAVO_CHECK_OK(known(id, describe(node)));
       if (id != kNoValue && graph.value(id).counted) {
-        const std::string& name = graph.value(id).name;
         return Error{Code::kDynamicDimension,
-                     text("It reads '", name, "', whose size depends on the data."),
+                     text("The size of ", describe(graph.value(id)), " depends on the data."),
                      describe(node),
-                     text("Make '", name, "' an output of the model, and do what follows outside."),
+                     "Make it an output of the model, and do what follows outside.",
                      {}};
       }
       if (id != kNoValue && !made[static_cast<std::size_t>(id)]) {
