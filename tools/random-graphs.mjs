@@ -216,7 +216,10 @@ export const makers = {
       shape: x.shape,
     }),
   },
-  LRN: { when: (x) => x.shape.length === 4, make: (b, x) => ({ value: b.add('LRN', [x.value], { size: 1 + 2 * b.int(0, 2) }), shape: x.shape }) },
+  LRN: {
+    when: (x) => x.shape.length === 4,
+    make: (b, x) => ({ value: b.add('LRN', [x.value], { size: 1 + 2 * b.int(0, 2) }), shape: x.shape }),
+  },
   Softmax: {
     when: () => true,
     make: (b, x) => ({ value: b.add('Softmax', [x.value], { axis: axisOf(b, x) }), shape: x.shape }),

@@ -10,6 +10,7 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <numeric>
 #include <optional>
@@ -22,7 +23,7 @@
 #include "kernels/qadd/qadd.h"
 #include "kernels/qmul/qmul.h"
 #include "ops/activation.h"
-#include "ops/move.h"
+#include "ops/element.h"
 
 namespace octavo::ops {
 
@@ -148,56 +149,58 @@ Result<Step> prepare_float(const PrepareContext& context, Binary op) {
   return step;
 }
 
-template <class T>
-T integer_function(Binary op, T a, T b) {
-  using U = std::make_unsigned_t<T>;
+// One pair of integers; `lowest` of their type. Sums and products wrap around when they are cut to
+// it.
+std::int64_t integer_function(Binary op, std::int64_t a, std::int64_t b, std::int64_t lowest) {
+  const auto wrapped = [](std::uint64_t value) { return static_cast<std::int64_t>(value); };
+  const auto x = static_cast<std::uint64_t>(a);
+  const auto y = static_cast<std::uint64_t>(b);
   switch (op) {
     case Binary::kAdd:
-      return static_cast<T>(static_cast<U>(a) + static_cast<U>(b));
+      return wrapped(x + y);
     case Binary::kSub:
-      return static_cast<T>(static_cast<U>(a) - static_cast<U>(b));
+      return wrapped(x - y);
     case Binary::kMul:
-      return static_cast<T>(static_cast<U>(a) * static_cast<U>(b));
+      return wrapped(x * y);
     // Truncating, as ONNX says; the two divisions that C++ leaves undefined give 0.
     case Binary::kDiv:
-      if (b == 0 || (std::is_signed_v<T> && b == T(-1) && a == std::numeric_limits<T>::min()))
-        return T{0};
-      return static_cast<T>(a / b);
+      return b == 0 || (b == -1 && a == lowest) ? 0 : a / b;
     case Binary::kMin:
       return b < a ? b : a;
     case Binary::kMax:
       return a < b ? b : a;
-    case Binary::kPow: {
-      T power = 1;
-      for (T i = 0; i < std::min<T>(b, 64); ++i) power = integer_function(Binary::kMul, power, a);
-      return power;
-    }
     case Binary::kMod:
-      if (b == 0 || (std::is_signed_v<T> && b == T(-1))) return T{0};
-      return static_cast<T>(a % b);
+      return b == 0 || b == -1 ? 0 : a % b;
+    case Binary::kPow: {
+      std::uint64_t power = 1;
+      for (std::int64_t i = 0; i < std::min<std::int64_t>(b, 64); ++i) power *= x;
+      return wrapped(power);
+    }
     case Binary::kPrelu:
       break;
   }
   return a;
 }
 
-template <class T>
+// Shape arithmetic: one after the other.
 Result<Step> prepare_integer(const PrepareContext& context, Binary op) {
-  if (context.input_count() != 2) return needs_dtype(context, context.input(0));
-  BroadcastPlan plan = plan_of(context.input(0), context.input(1), context.output());
-  Step step;
-  step.kernel = "binary/integer";
+  const Value& x = context.input(0);
+  if (context.input_count() != 2) return needs_dtype(context, x);
   // Mod's sign is the divisor's, or with fmod = 1 the dividend's.
   const bool floored = op == Binary::kMod && context.attrs().get_int("fmod", 0) == 0;
-  step.run = [plan = std::move(plan), op, floored](const StepArgs& args, int, int) {
-    kernels::run_broadcast(plan, in<T>(args, 0), in<T>(args, 1), out<T>(args), 0, plan.outer,
-                           [=](const T* a, const T* b, T* y, std::size_t n) {
-                             for (std::size_t i = 0; i < n; ++i) {
-                               const T value = integer_function(op, a[i], b[i]);
-                               const bool turn = floored && value != 0 && (value < 0) != (b[i] < 0);
-                               y[i] = turn ? static_cast<T>(value + b[i]) : value;
-                             }
-                           });
+  const std::size_t size = dtype_size(x.dtype);
+  const std::int64_t lowest =
+      x.dtype == DType::kUint8 ? 0 : std::numeric_limits<std::int64_t>::min() >> (64 - 8 * size);
+  Step step;
+  step.kernel = "binary/integer";
+  step.run = [walk = broadcast_walk<2>(context), load = load_integer(x.dtype), op, floored, size,
+              lowest](const StepArgs& args, int, int) {
+    walk->run([&](std::int64_t i, const std::array<std::int64_t, 2>& at) {
+      const std::int64_t b = load(args.in[1], at[1]);
+      std::int64_t y = integer_function(op, load(args.in[0], at[0]), b, lowest);
+      if (floored && y != 0 && (y < 0) != (b < 0)) y += b;
+      std::memcpy(args.out[0] + static_cast<std::size_t>(i) * size, &y, size);
+    });
   };
   return step;
 }
@@ -364,6 +367,21 @@ PairTable pair_table(const PrepareContext& context, Binary op) {
 }
 
 using Byte = std::uint8_t;
+using BytesFn = std::function<void(const Byte*, const Byte*, Byte*, std::size_t)>;
+
+// Calls `run` for the runs of two tensors of codes; int8 ones are taken as bytes.
+Step bytes_step(const PrepareContext& context, BytesFn run) {
+  BroadcastPlan plan = plan_of(context.input(0), context.input(1), context.output());
+  Step step;
+  step.blocks = blocks_of(plan);
+  if (same_place(context.input(0), context.output())) step.in_place = 0;
+  step.run = [plan = std::move(plan), run = std::move(run)](const StepArgs& args, int first,
+                                                            int last) {
+    kernels::run_broadcast(plan, in<Byte>(args, 0), in<Byte>(args, 1), out<Byte>(args), first, last,
+                           run);
+  };
+  return step;
+}
 
 // A table of pairs as a step; where one operand is a constant number, a table of the other's codes.
 Step table_step(const PrepareContext& context, PairTable table) {
@@ -375,20 +393,12 @@ Step table_step(const PrepareContext& context, PairTable table) {
       codes[i] = table[scalar == 0 ? fixed * 256 + i : i * 256 + fixed];
     return lut_step(context, codes, 1 - scalar);
   }
-  Step step;
-  BroadcastPlan plan = plan_of(context.input(0), context.input(1), context.output());
+  Step step = bytes_step(
+      context, [table = std::move(table)](const Byte* x, const Byte* y, Byte* to, std::size_t n) {
+        for (std::size_t i = 0; i < n; ++i) to[i] = table[std::size_t{x[i]} * 256 + y[i]];
+      });
   step.kernel = "binary/table";
-  if (same_place(context.input(0), context.output())) step.in_place = 0;
-  step.packed_bytes = table.size();
-  step.blocks = blocks_of(plan);
-  step.run = [plan = std::move(plan), table = std::move(table)](const StepArgs& args, int first,
-                                                                int last) {
-    kernels::run_broadcast(plan, in<Byte>(args, 0), in<Byte>(args, 1), out<Byte>(args), first, last,
-                           [&](const Byte* x, const Byte* y, Byte* to, std::size_t n) {
-                             for (std::size_t i = 0; i < n; ++i)
-                               to[i] = table[std::size_t{x[i]} * 256 + y[i]];
-                           });
-  };
+  step.packed_bytes = 256 * 256;
   return step;
 }
 
@@ -460,19 +470,20 @@ Step sum_of_many(const PrepareContext& context) {
 }
 
 // The row of a table of kernels, with its constants.
-template <class T, class Kernel, class Params>
+template <class Kernel, class Params>
 Step kernel_step(const PrepareContext& context, const Kernel& kernel, const Params& params) {
-  BroadcastPlan plan = plan_of(context.input(0), context.input(1), context.output());
-  Step step;
+  const bool int8 = context.output().dtype == DType::kInt8;
+  Step step = bytes_step(
+      context, [&kernel, params, int8](const Byte* x, const Byte* y, Byte* to, std::size_t n) {
+        using Code = std::int8_t;
+        if (int8) {
+          kernel.s8(reinterpret_cast<const Code*>(x), reinterpret_cast<const Code*>(y),
+                    reinterpret_cast<Code*>(to), n, params);
+        } else {
+          kernel.u8(x, y, to, n, params);
+        }
+      });
   step.kernel = kernel.name;
-  step.blocks = blocks_of(plan);
-  if (same_place(context.input(0), context.output())) step.in_place = 0;
-  step.run = [plan = std::move(plan), run = kernel.template run<T>(), params](const StepArgs& args,
-                                                                              int first, int last) {
-    kernels::run_broadcast(
-        plan, in<T>(args, 0), in<T>(args, 1), out<T>(args), first, last,
-        [&](const T* x, const T* y, T* to, std::size_t n) { run(x, y, to, n, params); });
-  };
   return step;
 }
 
@@ -496,8 +507,7 @@ Result<Step> prepare_codes(const PrepareContext& context, Binary op) {
         kernels::make_qmul_params(a, b, grid_of(result), bounds.lo, bounds.hi);
     params.moved = form_shift(context.attrs());
     const kernels::QMulKernel& mul = kernels::best_row(kernels::qmul_kernels(), context.policy());
-    return int8 ? kernel_step<std::int8_t>(context, mul, params)
-                : kernel_step<std::uint8_t>(context, mul, params);
+    return kernel_step(context, mul, params);
   }
   if (context.node().op == "Add") {
     for (std::size_t i = 0; i < 2; ++i) {
@@ -513,8 +523,7 @@ Result<Step> prepare_codes(const PrepareContext& context, Binary op) {
     const auto make = op == Binary::kAdd ? kernels::make_qadd_params : kernels::make_qsub_params;
     if (const auto exact =
             exact_params(add, int8, make(a, b, grid_of(result), bounds.lo, bounds.hi), table))
-      return int8 ? kernel_step<std::int8_t>(context, add, *exact)
-                  : kernel_step<std::uint8_t>(context, add, *exact);
+      return kernel_step(context, add, *exact);
   }
   return table_step(context, std::move(table));
 }
@@ -524,34 +533,21 @@ Binary function_of(const Node& node) {
   return kernels::find_binary(node.op).value_or(Binary::kAdd);  // find_op() led here by such a name
 }
 
-bool is_coded(const PrepareContext& context) {
-  return context.input(0).quant || context.output().quant;
-}
-
 Result<Step> prepare_binary(const PrepareContext& context) {
   const Binary op = function_of(context.node());
-  if (op == Binary::kMod && context.input(0).dtype == DType::kFloat32 &&
-      context.attrs().get_int("fmod", 0) == 0) {
-    return context.error(Code::kInvalidModel, "fmod = 0 is for integers.",
-                         "Set fmod = 1 for floats.");
+  const DType dtype = context.input(0).dtype;
+  if (dtype == DType::kFloat32) {
+    if (op == Binary::kMod && context.attrs().get_int("fmod", 0) == 0)
+      return context.error(Code::kInvalidModel, "fmod = 0 is for integers.",
+                           "Set fmod = 1 for floats.");
+    return prepare_float(context, op);
   }
-  switch (context.input(0).dtype) {
-    case DType::kFloat32:
-      return prepare_float(context, op);
-    case DType::kInt64:
-      return prepare_integer<std::int64_t>(context, op);
-    case DType::kInt32:
-      return prepare_integer<std::int32_t>(context, op);
-    // Bytes without a scale are plain numbers.
-    case DType::kUint8:
-      return is_coded(context) ? prepare_codes(context, op)
-                               : prepare_integer<std::uint8_t>(context, op);
-    case DType::kInt8:
-      return is_coded(context) ? prepare_codes(context, op)
-                               : prepare_integer<std::int8_t>(context, op);
-    default:
-      return needs_dtype(context, context.input(0));
-  }
+  // Bytes without a scale are plain numbers.
+  if (is_quantized_code(dtype) && (context.input(0).quant || context.output().quant))
+    return prepare_codes(context, op);
+  if (dtype == DType::kBool || load_integer(dtype) == nullptr)
+    return needs_dtype(context, context.input(0));
+  return prepare_integer(context, op);
 }
 
 constexpr AttrDef kModAttrs[] = {{"fmod", AttrType::kInt}};
