@@ -12,6 +12,7 @@
 #include <cstring>
 #include <functional>
 #include <limits>
+#include <memory>
 #include <numeric>
 #include <optional>
 #include <type_traits>
@@ -445,9 +446,9 @@ Step sum_of_many(const PrepareContext& context) {
     BroadcastPlan plan;
     std::array<float, 256> reals;
   };
-  std::vector<Input> inputs;
+  const auto inputs = std::make_shared<std::vector<Input>>();
   for (std::size_t i = 0; i < context.input_count(); ++i)
-    inputs.push_back({plan_of(result, context.input(i), result), reals_of(context.input(i))});
+    inputs->push_back({plan_of(result, context.input(i), result), reals_of(context.input(i))});
   const auto n = static_cast<std::size_t>(result.shape->elements());
   Step step;
   step.kernel = "sum/table";
@@ -456,8 +457,8 @@ Step sum_of_many(const PrepareContext& context) {
                  const StepArgs& args, int, int) {
     auto* sums = reinterpret_cast<float*>(args.scratch);
     std::fill_n(sums, n, 0.0F);
-    for (std::size_t k = 0; k < inputs.size(); ++k) {
-      const auto& [plan, reals] = inputs[k];
+    for (std::size_t k = 0; k < inputs->size(); ++k) {
+      const auto& [plan, reals] = (*inputs)[k];
       kernels::run_broadcast(
           plan, static_cast<const float*>(sums), in<Byte>(args, k), sums, 0, plan.outer,
           [&reals](const float* sum, const Byte* codes, float* to, std::size_t count) {
