@@ -118,14 +118,10 @@ int axis_of(const PrepareContext& context, std::string_view name, std::int64_t f
 Status one_number(const InferContext& context, std::size_t i, DType dtype) {
   if (!context.has_input(i)) return ok_status();
   const Value& value = context.input(i);
-  if (value.dtype != dtype) {
-    return context.error(Code::kUnsupportedDtype,
-                         text("Input ", i, " is ", dtype_name(value.dtype), "."),
-                         text("Use ", dtype_name(dtype), "."));
-  }
-  if (value.shape && value.shape->known() && value.shape->elements() != 1)
-    return context.error(Code::kShapeMismatch, text("Input ", i, " has to be one number."));
-  return ok_status();
+  const bool one = !value.shape || !value.shape->known() || value.shape->elements() == 1;
+  if (one && value.dtype == dtype) return ok_status();
+  return context.error(Code::kInvalidModel,
+                       text("Input ", i, " has to be one number of ", dtype_name(dtype), "."));
 }
 
 Status same_dtype(const InferContext& context, std::size_t a, std::size_t b) {

@@ -81,7 +81,7 @@ Result<Step> prepare(const PrepareContext& context) {
   Step step;
   step.kernel = "non_max_suppression";
   step.rows = rows;
-  step.scratch_bytes = static_cast<std::size_t>(scores[2]) * 2 * sizeof(std::int32_t);
+  step.scratch_bytes = static_cast<std::size_t>(scores[2]) * sizeof(std::int32_t);
   step.run = [rows, images = scores[0], classes = scores[1], count = scores[2],
               most_rows = context.out_shape()[0],
               centred = context.attrs().get_int("center_point_box", 0) != 0](const StepArgs& args,
@@ -92,34 +92,28 @@ Result<Step> prepare(const PrepareContext& context) {
     const float least = number_or(args, 4, 0.0F);
     auto* out = reinterpret_cast<std::int64_t*>(args.out[0]);
     std::fill_n(out, most_rows * 3, std::int64_t{0});
-    // Candidates as a heap, and those of them that have been taken.
-    auto* heap = reinterpret_cast<std::int32_t*>(args.scratch);
-    std::int32_t* taken = heap + count;
+    auto* open = reinterpret_cast<std::int32_t*>(args.scratch);  // candidates, by their number
     std::int64_t row = 0;
     for (std::int64_t group = 0; group < images * classes; ++group) {
       const float* score = reinterpret_cast<const float*>(args.in[1]) + group * count;
       const float* box = reinterpret_cast<const float*>(args.in[0]) + group / classes * count * 4;
-      std::int32_t* end = heap;
+      std::int32_t* end = open;
       for (std::int64_t i = 0; i < count; ++i) {
         if (every || score[i] > least) *end++ = static_cast<std::int32_t>(i);
       }
-      const auto worse = [score](std::int32_t a, std::int32_t b) {
-        return score[a] < score[b] || (score[a] == score[b] && a > b);
-      };
-      std::make_heap(heap, end, worse);
-      std::int64_t kept = 0;
-      while (end != heap && kept < most && row < most_rows) {
-        std::pop_heap(heap, end, worse);
-        const std::int32_t next = *--end;
-        const bool covered = std::any_of(taken, taken + kept, [&](std::int32_t other) {
-          return covers(box + 4 * next, box + 4 * other, centred, most_shared);
-        });
-        if (covered) continue;
-        taken[kept++] = next;
+      for (std::int64_t kept = 0; end != open && kept < most && row < most_rows; ++kept, ++row) {
+        std::int32_t best = *open;
+        for (const std::int32_t* i = open; i != end; ++i)
+          best = score[*i] > score[best] ? *i : best;
         out[row * 3] = group / classes;
         out[row * 3 + 1] = group % classes;
-        out[row * 3 + 2] = next;
-        ++row;
+        out[row * 3 + 2] = best;
+        std::int32_t* left = open;
+        for (const std::int32_t* i = open; i != end; ++i) {
+          if (*i != best && !covers(box + 4 * *i, box + 4 * best, centred, most_shared))
+            *left++ = *i;
+        }
+        end = left;
       }
     }
     *rows = row;

@@ -14,20 +14,18 @@ Status infer(InferContext& context) {
   OCTAVO_TRY(Shape out, context.shape(0));
   OCTAVO_TRY(const int axis, axis_attribute(context, "axis", -1, out.rank() + 1));
   const std::optional<Shape>& values = context.input(2).shape;
-  if (values && values->known() && values->elements() != 2)
-    return context.error(Code::kShapeMismatch, "Its values are not two.", "Give two: off, on.");
-  if (load_element(context.input(0).dtype) == nullptr ||
-      load_element(context.input(1).dtype) == nullptr)
-    return context.error(Code::kUnsupportedDtype, "Its indices and depth are no numbers.",
-                         "Use int64.");
+  const LoadElement load = load_element(context.input(1).dtype);
+  bool fits = load != nullptr && load_element(context.input(0).dtype) != nullptr &&
+              !(values && values->known() && values->elements() != 2);
   std::int64_t depth = kUnknownDim;
-  if (const Tensor* constant = context.constant(1)) {
-    const double given =
-        constant->elements() == 1 ? load_element(constant->dtype())(constant->data(), 0) : 0;
-    if (!(given >= 1 && given <= static_cast<double>(kMaxElements)))
-      return context.error(Code::kInvalidModel, "Its depth is no positive number.");
-    depth = static_cast<std::int64_t>(given);
+  if (const Tensor* constant = context.constant(1); constant != nullptr && fits) {
+    const double given = constant->elements() == 1 ? load(constant->data(), 0) : 0;
+    fits = given >= 1 && given <= static_cast<double>(kMaxElements);
+    depth = fits ? static_cast<std::int64_t>(given) : 0;
   }
+  if (!fits)
+    return context.error(Code::kInvalidModel, "Its indices, depth and values do not fit.",
+                         "Give numbers, a positive depth, and two values: off, on.");
   out.dims().insert(out.dims().begin() + axis, depth);
   return set_output_checked(context, 0, context.input(2).dtype, std::move(out));
 }

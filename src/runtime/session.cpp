@@ -197,7 +197,7 @@ Status check(const Graph& graph) {
       OCTAVO_CHECK_OK(known(id, describe(node)));
       if (id != kNoValue && graph.value(id).counted) {
         return Error{Code::kDynamicDimension,
-                     text("The size of ", describe(graph.value(id)), " depends on the data."),
+                     "It reads a result whose size depends on the data.",
                      describe(node),
                      "Make it an output of the model, and do what follows outside.",
                      {}};
