@@ -263,7 +263,7 @@ export const makers = {
     make: (b, x) => ({ value: b.add('Mod', [x.value, b.floats([1], 1, 3)], { fmod: 1 }), shape: x.shape }),
   },
   Arg: {
-    // Where the largest are, as floats.
+    floats: false, // of two numbers that differ in their last bits alone, either may be the largest
     when: () => true,
     make: (b, x) => {
       const axis = axisOf(b, x);
@@ -456,7 +456,7 @@ export function randomGraph(seed, { int8 = false } = {}) {
   const rank = b.pick([2, 3, 4, 4, 4, 5]);
   const shape = [b.int(1, 2), ...Array.from({ length: rank - 1 }, () => b.int(1, rank === 5 ? 4 : 7))];
   let x = { value: b.quantized('x'), shape };
-  const choices = Object.entries(makers).filter(([, { codes, from = 0 }]) => (!int8 || codes !== false) && from <= b.opset);
+  const choices = Object.entries(makers).filter(([, { codes, floats, from = 0 }]) => (int8 ? codes : floats) !== false && from <= b.opset);
   for (let i = b.int(2, 6); i > 0; i--) {
     const [, maker] = b.pick(choices.filter(([, { when }]) => when(x)));
     const made = maker.make(b, x);

@@ -51,9 +51,9 @@ describe('cases of others', { skip: skipWithoutData }, () => {
   after(() => rmSync(folder, { recursive: true, force: true }));
 
   for (const [archive, least] of [
-    ['conformance/onnx117_node_subset', 255],
-    ['conformance/onnx_light_models', 7],
-    ['conformance/ort_web_ops_jsonc', 470],
+    ['conformance/onnx117_node_subset', 258],
+    ['conformance/onnx_light_models', 9],
+    ['conformance/ort_web_ops_jsonc', 485],
     ['quantized/ort_testdata_q_and_fusion', 44],
   ]) {
     const path = join(dataFolder, `${archive}.tar.gz`);
