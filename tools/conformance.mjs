@@ -241,7 +241,7 @@ async function referenceSet(model) {
  * Where the results of a set are not what is expected; undefined where they are. Against another runtime (`measured`) sums may be
  * taken in another order: what cancels out is measured by the tensor's largest value.
  */
-function compareSet(results, outputs, described, measured) {
+export function compareSet(results, outputs, described, measured) {
   for (const [i, expected] of outputs.entries()) {
     const name = expected.name || described.outputs[i].name;
     const largest = measured && expected.type === 'float32' ? expected.data.reduce((a, b) => Math.max(a, Math.abs(b)), 0) : 0;

@@ -18,6 +18,7 @@ class Builder {
   constructor(seed, int8) {
     this.next = random(seed);
     this.int8 = int8;
+    this.opset = this.pick([17, 17, 20]);
     this.nodes = [];
     this.weights = [];
     this.codes = [];
@@ -63,6 +64,13 @@ class Builder {
     const codes = this.add('QuantizeLinear', [value, ...grid]);
     this.codes.push(codes);
     return this.add('DequantizeLinear', [codes, ...grid]);
+  }
+  /** A constant to divide by: floats, or codes that lie far from 0. */
+  divisor(shape) {
+    if (!this.int8) return this.floats(shape, 0.5, 2);
+    const codes = this.name();
+    this.weights.push({ name: codes, type: 'uint8', shape, data: Uint8Array.from({ length: elements(shape) }, () => this.int(40, 255)) });
+    return this.add('DequantizeLinear', [codes, this.scalar('float32', 0.01), this.scalar('uint8', 0)]);
   }
   /** A convolution's weight: floats, or int8 codes with a scale for each output channel. */
   weight(shape, axis) {
@@ -122,7 +130,18 @@ export const makers = {
   Neg: unary('Neg'),
   Erf: unary('Erf'),
   Softplus: unary('Softplus'),
+  Celu: unary('Celu', (b) => ({ alpha: new Float(Math.fround(0.2 + b.next())) })),
+  Gelu: { ...unary('Gelu', (b) => ({ approximate: b.pick(['none', 'tanh']) })), from: 20 },
+  Mish: { ...unary('Mish'), from: 18 },
+  Selu: unary('Selu'),
+  Sin: unary('Sin'),
+  Cos: unary('Cos'),
+  Atan: unary('Atan'),
+  Asinh: unary('Asinh'),
+  // They jump: what lies at the edge falls to either side.
   Floor: { ...unary('Floor'), codes: false },
+  Shrink: { ...unary('Shrink', (b) => ({ lambd: new Float(0.3 + b.next()), bias: new Float(b.next()) })), codes: false },
+  ThresholdedRelu: { ...unary('ThresholdedRelu', (b) => ({ alpha: new Float(b.next()) })), codes: false },
   Clip: {
     when: () => true,
     make: (b, x) => ({
@@ -144,7 +163,7 @@ export const makers = {
   },
   ConvTranspose: {
     codes: false, // ONNX Runtime computes it in float
-    when: (x) => image(x) && spatial(x) <= 2,
+    when: (x) => image(x) && spatial(x) <= 3,
     make: (b, x) => {
       const kernel = x.shape.slice(2).map(() => b.int(1, 3));
       const strides = kernel.map(() => b.int(1, 3));
@@ -197,9 +216,11 @@ export const makers = {
       shape: x.shape,
     }),
   },
-  LRN: { when: image, make: (b, x) => ({ value: b.add('LRN', [x.value], { size: 1 + 2 * b.int(0, 2) }), shape: x.shape }) },
+  LRN: {
+    when: (x) => x.shape.length === 4,
+    make: (b, x) => ({ value: b.add('LRN', [x.value], { size: 1 + 2 * b.int(0, 2) }), shape: x.shape }),
+  },
   Softmax: {
-    codes: false,
     when: () => true,
     make: (b, x) => ({ value: b.add('Softmax', [x.value], { axis: axisOf(b, x) }), shape: x.shape }),
   },
@@ -217,6 +238,77 @@ export const makers = {
       },
     ]),
   ),
+  Div: {
+    when: () => true,
+    make: (b, x) => {
+      const shape = x.shape.map((dim) => (b.coin() ? dim : 1)).slice(b.int(0, x.shape.length - 1));
+      return { value: b.add('Div', [x.value, b.divisor(shape)]), shape: x.shape };
+    },
+  },
+  Sum: {
+    when: () => true,
+    make: (b, x) => {
+      const others = Array.from({ length: b.int(0, 3) }, () => b.quantized(b.floats(x.shape.map((dim) => (b.coin() ? dim : 1)))));
+      return { value: b.add('Sum', [x.value, ...others]), shape: x.shape };
+    },
+  },
+  Mean: {
+    codes: false, // the sum has no grid of its own
+    when: () => true,
+    make: (b, x) => ({ value: b.add('Mean', [x.value, b.floats([1]), b.floats(x.shape)]), shape: x.shape }),
+  },
+  Mod: {
+    codes: false,
+    when: () => true,
+    make: (b, x) => ({ value: b.add('Mod', [x.value, b.floats([1], 1, 3)], { fmod: 1 }), shape: x.shape }),
+  },
+  Arg: {
+    floats: false, // of two numbers that differ in their last bits alone, either may be the largest
+    when: () => true,
+    make: (b, x) => {
+      const axis = axisOf(b, x);
+      const place = b.add(b.pick(['ArgMax', 'ArgMin']), [x.value], { axis, select_last_index: b.int(0, 1) });
+      const shape = [...x.shape];
+      shape[axis < 0 ? axis + shape.length : axis] = 1;
+      return { value: b.add('Mul', [b.quantized(b.add('Cast', [place], { to: 1 })), b.quantized(b.floats([1]))]), shape };
+    },
+  },
+  OneHot: {
+    codes: false,
+    when: (x) => x.shape.length < 5,
+    make: (b, x) => {
+      const depth = b.int(1, 4);
+      const axis = b.int(-x.shape.length - 1, x.shape.length);
+      const index = b.add('Cast', [x.value], { to: 7 });
+      const value = b.add('OneHot', [index, b.ints([depth]), b.floats([2])], { axis });
+      const shape = [...x.shape];
+      shape.splice(axis < 0 ? axis + shape.length + 1 : axis, 0, depth);
+      return { value, shape };
+    },
+  },
+  Trilu: {
+    codes: false,
+    when: (x) => x.shape.length >= 2,
+    make: (b, x) => {
+      const k = b.name();
+      b.weights.push({ name: k, type: 'int64', shape: [], data: BigInt64Array.of(BigInt(b.int(-3, 3))) });
+      return { value: b.add('Trilu', [x.value, k], { upper: b.int(0, 1) }), shape: x.shape };
+    },
+  },
+  DepthToSpace: {
+    when: (x) => x.shape.length === 4 && x.shape[1] % 4 === 0,
+    make: (b, x) => ({
+      value: b.add('DepthToSpace', [x.value], { blocksize: 2, mode: b.pick(['DCR', 'CRD']) }),
+      shape: [x.shape[0], x.shape[1] / 4, 2 * x.shape[2], 2 * x.shape[3]],
+    }),
+  },
+  SpaceToDepth: {
+    when: (x) => x.shape.length === 4 && x.shape[2] % 2 === 0 && x.shape[3] % 2 === 0,
+    make: (b, x) => ({
+      value: b.add('SpaceToDepth', [x.value], { blocksize: 2 }),
+      shape: [x.shape[0], 4 * x.shape[1], x.shape[2] / 2, x.shape[3] / 2],
+    }),
+  },
   Residual: {
     when: () => true,
     make: (b, x) => ({ value: b.add('Add', [x.value, b.quantized(b.add('Sigmoid', [x.value]))]), shape: x.shape }),
@@ -285,7 +377,9 @@ export const makers = {
           const keepdims = b.int(0, 1);
           const drop = axis < 0 ? axis + x.shape.length : axis;
           const shape = keepdims ? x.shape.map((d, i) => (i === drop ? 1 : d)) : x.shape.filter((_, i) => i !== drop);
-          return { value: b.add(op, [x.value], { axes: [axis], keepdims }), shape };
+          const value =
+            b.opset >= 18 ? b.add(op, [x.value, b.ints([axis])], { keepdims }) : b.add(op, [x.value], { axes: [axis], keepdims });
+          return { value, shape };
         },
       },
     ]),
@@ -333,13 +427,36 @@ export const makers = {
   },
 };
 
+/** Boxes, some of which cover each other, with scores on a coarse scale, so that some are equal. */
+function suppression(b) {
+  const [images, count, classes] = [b.int(1, 2), b.int(1, 40), b.int(1, 3)];
+  const shape = [images, count, 4];
+  const score = b.floats([images, classes, count], 0, 1);
+  const { data } = b.weights.at(-1);
+  data.forEach((value, i) => {
+    data[i] = Math.fround(Math.round(20 * value) / 20);
+  });
+  const most = b.ints([b.int(0, 6)]);
+  const options = [b.scalar('float32', b.next()), b.scalar('float32', 0.5 * b.next())].slice(0, b.int(0, 2));
+  const y = b.add('NonMaxSuppression', ['x', score, most, ...options], { center_point_box: b.int(0, 1) });
+  const model = onnx({
+    nodes: b.nodes,
+    inputs: [{ name: 'x', shape }],
+    outputs: [{ name: y, type: 'int64' }],
+    weights: b.weights,
+    opset: b.opset,
+  });
+  return { model, inputs: [randomTensor({ name: 'x', type: 'float32', shape }, b.next)], ops: ['NonMaxSuppression'], y };
+}
+
 /** { model, inputs, names, codes } of a seed. */
 export function randomGraph(seed, { int8 = false } = {}) {
   const b = new Builder(seed, int8);
+  if (!int8 && b.next() < 0.03) return suppression(b);
   const rank = b.pick([2, 3, 4, 4, 4, 5]);
   const shape = [b.int(1, 2), ...Array.from({ length: rank - 1 }, () => b.int(1, rank === 5 ? 4 : 7))];
   let x = { value: b.quantized('x'), shape };
-  const choices = Object.entries(makers).filter(([, maker]) => !int8 || maker.codes !== false);
+  const choices = Object.entries(makers).filter(([, { codes, floats, from = 0 }]) => (int8 ? codes : floats) !== false && from <= b.opset);
   for (let i = b.int(2, 6); i > 0; i--) {
     const [, maker] = b.pick(choices.filter(([, { when }]) => when(x)));
     const made = maker.make(b, x);
@@ -348,7 +465,7 @@ export function randomGraph(seed, { int8 = false } = {}) {
   }
   const y = b.add('Identity', [x.value]);
   const outputs = [{ name: y, shape: x.shape }, ...b.codes.map((name) => ({ name, type: 'uint8' }))];
-  const model = onnx({ nodes: b.nodes, inputs: [{ name: 'x', shape }], outputs, weights: b.weights, opset: 17 });
+  const model = onnx({ nodes: b.nodes, inputs: [{ name: 'x', shape }], outputs, weights: b.weights, opset: b.opset });
   return { model, inputs: [randomTensor({ name: 'x', type: 'float32', shape }, b.next)], ops: b.nodes.map(({ op }) => op), y };
 }
 
@@ -380,6 +497,8 @@ export async function compareGraph(engine, seed, { int8 = false } = {}) {
         if (off === 0) result.equal++;
         else if (off > 1) result.why = `${tensor.name}[${i}] is ${ours.data[i]}, not ${tensor.data[i]}`;
       }
+    } else if (tensor.type === 'int64') {
+      if (tensor.data.join() !== ours.data.join()) return { ...result, why: `${tensor.name} is [${ours.data}], not [${tensor.data}]` };
     } else if (!int8 && tensor.name === y) {
       // Inputs reach from -2 to 2: where such numbers cancel out, what is left is their last bits.
       const typical = Math.max(0.1, sum(tensor) / Math.max(1, tensor.data.length));

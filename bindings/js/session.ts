@@ -40,6 +40,7 @@ function checkOptions({ inputShapes = {}, memoryLimit = 0 }: SessionOptions): vo
 export class InferenceSession {
   /** With all dimensions as numbers. */
   readonly inputs: TensorInfo[];
+  /** Where a run alone knows how many rows there are (NonMaxSuppression), the shape has the most; results have theirs. */
   readonly outputs: TensorInfo[];
   readonly inputNames: string[];
   readonly outputNames: string[];

@@ -62,6 +62,9 @@ struct Value {
   Layout layout = Layout::kRowMajor;  // decided when a session is made; constants stay row-major
   std::optional<QuantParams> quant;   // for integer codes: what they stand for
   std::optional<Tensor> constant;     // initializers and folded results
+  bool counted =
+      false;  // how many rows (elements of axis 0) there are, a run alone knows; the shape
+              // has the most. Only a graph output may be so, and nothing else reads it.
 
   bool is_constant() const { return constant.has_value(); }
 };

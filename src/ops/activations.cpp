@@ -2,11 +2,13 @@
 //
 // On codes each is a table of 256: dequantize, the function in f32, quantize (kernels/lut).
 #include <array>
+#include <cstring>
 
 #include "base/text.h"
 #include "kernels/felementwise/unary.h"
 #include "kernels/lut/lut.h"
 #include "ops/activation.h"
+#include "ops/element.h"
 
 namespace octavo::ops {
 
@@ -18,11 +20,20 @@ struct Row {
   std::string_view name;
   Unary op;
   float alpha = 0, beta = 0;  // ONNX's defaults
+  std::string_view alpha_name = "alpha", beta_name = "beta";
 };
 constexpr std::array kUnaryRows{
     Row{"Abs", Unary::kAbs},
+    Row{"Acos", Unary::kAcos},
+    Row{"Acosh", Unary::kAcosh},
+    Row{"Asin", Unary::kAsin},
+    Row{"Asinh", Unary::kAsinh},
+    Row{"Atan", Unary::kAtan},
+    Row{"Atanh", Unary::kAtanh},
     Row{"Ceil", Unary::kCeil},
+    Row{"Celu", Unary::kCelu, 1.0F},
     Row{"Cos", Unary::kCos},
+    Row{"Cosh", Unary::kCosh},
     Row{"Elu", Unary::kElu, 1.0F},
     Row{"Erf", Unary::kErf},
     Row{"Exp", Unary::kExp},
@@ -37,14 +48,19 @@ constexpr std::array kUnaryRows{
     Row{"Reciprocal", Unary::kReciprocal},
     Row{"Relu", Unary::kRelu},
     Row{"Round", Unary::kRound},
-    Row{"Selu", Unary::kSelu, 1.67326319217681884765625F, 1.05070102214813232421875F},
+    Row{"Selu", Unary::kSelu, 1.67326319217681884765625F, 1.05070102214813232421875F, "alpha",
+        "gamma"},
+    Row{"Shrink", Unary::kShrink, 0.5F, 0.0F, "lambd", "bias"},
     Row{"Sigmoid", Unary::kSigmoid},
     Row{"Sign", Unary::kSign},
     Row{"Sin", Unary::kSin},
+    Row{"Sinh", Unary::kSinh},
     Row{"Softplus", Unary::kSoftplus},
     Row{"Softsign", Unary::kSoftsign},
     Row{"Sqrt", Unary::kSqrt},
+    Row{"Tan", Unary::kTan},
     Row{"Tanh", Unary::kTanh},
+    Row{"ThresholdedRelu", Unary::kThresholdedRelu, 1.0F},
 };
 
 const Row& row_of(const Node& node) {
@@ -63,9 +79,8 @@ Unary function_of(const Node& node) {
 
 kernels::UnaryParams params_of(const Node& node) {
   const Row& row = row_of(node);
-  // Selu calls its second parameter gamma.
-  return {node.attrs.get_float("alpha", row.alpha),
-          node.attrs.get_float(row.op == Unary::kSelu ? "gamma" : "beta", row.beta)};
+  return {node.attrs.get_float(row.alpha_name, row.alpha),
+          node.attrs.get_float(row.beta_name, row.beta)};
 }
 
 Status infer_unary(InferContext& context) {
@@ -82,12 +97,43 @@ kernels::Table256 table_of(Unary op, const kernels::UnaryParams& params, const V
                                     grid_of(in), grid_of(out));
 }
 
+// What there is for plain integers: shape arithmetic, masks. Clip and Relu have bounds, absent ones
+// are open.
+Result<Step> on_integers(const PrepareContext& context, Unary op) {
+  const Value& in = context.input(0);
+  if (op != Unary::kAbs && op != Unary::kNeg && op != Unary::kSign && op != Unary::kRelu &&
+      op != Unary::kClip)
+    return needs_dtype(context, in);
+  Step step;
+  step.kernel = "unary/integer";
+  step.run = [op, load = load_integer(in.dtype), size = dtype_size(in.dtype),
+              n = in.shape->elements()](const StepArgs& args, int, int) {
+    const auto bound = [&](std::size_t i, std::int64_t open) {
+      return i < args.in.size() && args.in[i] != nullptr ? load(args.in[i], 0) : open;
+    };
+    const std::int64_t lo =
+        op == Unary::kRelu ? 0 : bound(1, std::numeric_limits<std::int64_t>::min());
+    const std::int64_t hi = bound(2, std::numeric_limits<std::int64_t>::max());
+    for (std::int64_t i = 0; i < n; ++i) {
+      const std::int64_t x = load(args.in[0], i);
+      std::int64_t y = std::min(std::max(x, lo), hi);
+      // As unsigned, where the lowest number has a negative too.
+      if (op == Unary::kNeg || (op == Unary::kAbs && x < 0))
+        y = static_cast<std::int64_t>(0 - static_cast<std::uint64_t>(x));
+      if (op == Unary::kSign) y = (x > 0) - (x < 0);
+      std::memcpy(args.out[0] + static_cast<std::size_t>(i) * size, &y, size);
+    }
+  };
+  return step;
+}
+
 Result<Step> prepare_unary(const PrepareContext& context) {
   const Value& in = context.input(0);
   const Value& out = context.output();
   const Unary op = function_of(context.node());
   const kernels::UnaryParams params = params_of(context.node());
   const auto n = static_cast<std::size_t>(in.shape->elements());
+  if (load_integer(in.dtype) != nullptr && !in.quant) return on_integers(context, op);
   Step step;
   step.in_place = 0;
   if (is_quantized_code(in.dtype) && out.dtype == in.dtype) {
@@ -117,6 +163,7 @@ Result<Step> prepare_unary(const PrepareContext& context) {
 constexpr AttrDef kAlpha[] = {{"alpha", AttrType::kFloat}};
 constexpr AttrDef kAlphaBeta[] = {{"alpha", AttrType::kFloat}, {"beta", AttrType::kFloat}};
 constexpr AttrDef kAlphaGamma[] = {{"alpha", AttrType::kFloat}, {"gamma", AttrType::kFloat}};
+constexpr AttrDef kLambdBias[] = {{"bias", AttrType::kFloat}, {"lambd", AttrType::kFloat}};
 constexpr AttrDef kApproximate[] = {{"approximate", AttrType::kString}};
 
 constexpr std::string_view kTable = "a table on codes";
@@ -144,30 +191,29 @@ constexpr OpDef unary(std::string_view name, int since, std::span<const AttrDef>
 
 // ---- Clip ----
 
-// The bound in input i: absent is open; nothing when it is not a constant.
-std::optional<float> bound(const Tensor* constant, bool present, float open) {
-  if (!present) return open;
-  if (constant == nullptr || constant->elements() != 1) return std::nullopt;
-  return to_floats(*constant)[0];
+Status infer_clip(InferContext& context) {
+  // The bounds of codes are real numbers.
+  const Value& in = context.input(0);
+  for (std::size_t i = 1; i < 3; ++i)
+    OCTAVO_CHECK_OK(one_number(context, i, in.quant ? DType::kFloat32 : in.dtype));
+  return infer_unary(context);
 }
 
 Result<Step> prepare_clip(const PrepareContext& context) {
   const Value& in = context.input(0);
   const Value& out = context.output();
-  const RealBounds open;
-  const auto lo = bound(context.constant(1), context.has_input(1), open.lo);
-  const auto hi = bound(context.constant(2), context.has_input(2), open.hi);
-  if (!lo || !hi) {
-    return context.error(Code::kUnsupportedAttribute, "min or max is computed by the network.",
-                         "Use constants for Clip's bounds.");
-  }
-  const kernels::UnaryParams params{*lo, *hi};
   const auto n = static_cast<std::size_t>(in.shape->elements());
+  if (load_integer(in.dtype) != nullptr && !in.quant) return on_integers(context, Unary::kClip);
   Step step;
   step.in_place = 0;
   if (is_quantized_code(in.dtype) && out.dtype == in.dtype) {
     OCTAVO_CHECK_OK(check_codes(context, in));
     OCTAVO_CHECK_OK(check_codes(context, out));
+    const RealBounds open;
+    const auto bound = [&](std::size_t i, float none) {
+      return context.constant(i) == nullptr ? none : context.constant(i)->span<float>()[0];
+    };
+    const kernels::UnaryParams params{bound(1, open.lo), bound(2, open.hi)};
     const kernels::LutKernel& kernel = kernels::best_row(kernels::lut_kernels(), context.policy());
     const kernels::Table256 table = in.dtype == DType::kInt8
                                         ? table_of<std::int8_t>(Unary::kClip, params, in, out)
@@ -182,9 +228,10 @@ Result<Step> prepare_clip(const PrepareContext& context) {
   if (in.dtype != DType::kFloat32) return needs_dtype(context, in);
   const kernels::UnaryKernel& kernel = kernels::unary_kernel(Unary::kClip, context.policy());
   step.kernel = kernel.name;
-  step.run = [run = kernel.run, params, n](const StepArgs& args, int, int) {
+  step.run = [run = kernel.run, n](const StepArgs& args, int, int) {
+    const RealBounds open;
     run(reinterpret_cast<const float*>(args.in[0]), reinterpret_cast<float*>(args.out[0]), n,
-        params);
+        {number_or(args, 1, open.lo), number_or(args, 2, open.hi)});
   };
   return step;
 }
@@ -198,7 +245,14 @@ bool clip_int8(const Graph& graph, const Node& node) {
 
 constexpr std::array kUnaryDefs{
     unary("Abs", 13),
+    unary("Acos", 7, {}, kSteep),
+    unary("Acosh", 9, {}, kSteep),
+    unary("Asin", 7, {}, kSteep),
+    unary("Asinh", 9),
+    unary("Atan", 7),
+    unary("Atanh", 9, {}, kSteep),
     unary("Ceil", 13, {}, kSteep),
+    unary("Celu", 12, kAlpha),
     OpDef{"Clip",
           "",
           13,
@@ -209,11 +263,12 @@ constexpr std::array kUnaryDefs{
           {},
           LayoutRule::kFollow,
           QuantRule::kCompute,
-          infer_unary,
+          infer_clip,
           prepare_clip,
           clip_int8,
-          "constant bounds; a table on codes"},
+          "a table on codes where its bounds are constant"},
     unary("Cos", 7, {}, kSteep),
+    unary("Cosh", 9, {}, kSteep),
     unary("Elu", 6, kAlpha),
     unary("Erf", 13),
     unary("Exp", 13, {}, kSteep),
@@ -229,13 +284,17 @@ constexpr std::array kUnaryDefs{
     unary("Relu", 14),
     unary("Round", 11, {}, kSteep),
     unary("Selu", 6, kAlphaGamma),
+    unary("Shrink", 9, kLambdBias, kSteep),
     unary("Sigmoid", 13),
     unary("Sign", 13, {}, kSteep),
     unary("Sin", 7, {}, kSteep),
+    unary("Sinh", 9, {}, kSteep),
     unary("Softplus", 1),
     unary("Softsign", 1),
     unary("Sqrt", 13, {}, kSteep),
+    unary("Tan", 7, {}, kSteep),
     unary("Tanh", 13),
+    unary("ThresholdedRelu", 10, kAlpha, kSteep),
 };
 
 }  // namespace

@@ -24,6 +24,8 @@ extern const OpDef kGatherElements;
 extern const OpDef kGatherND;
 extern const OpDef kGridSample;
 extern const OpDef kIdentity;
+extern const OpDef kNonMaxSuppression;
+extern const OpDef kOneHot;
 extern const OpDef kPad;
 extern const OpDef kRange;
 extern const OpDef kReshape;
@@ -31,6 +33,7 @@ extern const OpDef kResize;
 extern const OpDef kScatterElements;
 extern const OpDef kScatterND;
 extern const OpDef kShape;
+extern const OpDef kSize;
 extern const OpDef kSlice;
 extern const OpDef kSpaceToDepth;
 extern const OpDef kSplit;
@@ -39,6 +42,7 @@ extern const OpDef kTile;
 extern const OpDef kToChannelsLast;
 extern const OpDef kToRowMajor;
 extern const OpDef kTranspose;
+extern const OpDef kTrilu;
 extern const OpDef kUnsqueeze;
 extern const OpDef kWhere;
 
@@ -74,6 +78,8 @@ std::span<const OpDef> all_ops() {
         kGatherND,
         kGridSample,
         kIdentity,
+        kNonMaxSuppression,
+        kOneHot,
         kPad,
         kRange,
         kReshape,
@@ -81,6 +87,7 @@ std::span<const OpDef> all_ops() {
         kScatterElements,
         kScatterND,
         kShape,
+        kSize,
         kSlice,
         kSpaceToDepth,
         kSplit,
@@ -89,6 +96,7 @@ std::span<const OpDef> all_ops() {
         kToChannelsLast,
         kToRowMajor,
         kTranspose,
+        kTrilu,
         kUnsqueeze,
         kWhere,
     };

@@ -1,8 +1,9 @@
-// The functions of two tensors with broadcasting: Add, Sub, Mul, Div, Pow, PRelu; Sum, Min, Max of
-// any number.
+// The functions of two tensors with broadcasting: Add, Sub, Mul, Div, Mod, Pow, PRelu; Sum, Min,
+// Max of any number.
 //
-// On codes Add, Sub and Mul are ONNX Runtime's QLinearAdd and QLinearMul (kernels/qadd,
-// kernels/qmul). On 64-bit integers they serve shape arithmetic.
+// On codes Add and Mul are ONNX Runtime's QLinearAdd and QLinearMul (kernels/qadd, kernels/qmul);
+// all others are what the float operator gives between DequantizeLinear and QuantizeLinear, by
+// tables. On 64-bit integers they serve shape arithmetic.
 #include "kernels/felementwise/binary.h"
 
 #include <algorithm>
@@ -10,7 +11,9 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <limits>
+#include <memory>
 #include <numeric>
 #include <optional>
 #include <type_traits>
@@ -23,7 +26,7 @@
 #include "kernels/qadd/qadd.h"
 #include "kernels/qmul/qmul.h"
 #include "ops/activation.h"
-#include "ops/move.h"
+#include "ops/element.h"
 
 namespace octavo::ops {
 
@@ -136,11 +139,11 @@ Result<Step> prepare_float(const PrepareContext& context, Binary op) {
   const auto n = static_cast<std::size_t>(result.shape->elements());
   step.run = [plans = std::move(plans), run = kernel.run, n](const StepArgs& args, int, int) {
     float* y = out<float>(args);
-    const auto second = [](const float*, const float* b, float* to, std::size_t count) {
-      std::copy_n(b, count, to);
-    };
+    const kernels::BinaryFn second = [](const float*, const float* b, float* to,
+                                        std::size_t count) { std::copy_n(b, count, to); };
     std::fill_n(y, n, 0.0F);
-    kernels::run_broadcast(plans[0], y, in<float>(args, 0), y, 0, plans[0].outer, second);
+    kernels::run_broadcast(plans[0], static_cast<const float*>(y), in<float>(args, 0), y, 0,
+                           plans[0].outer, second);
     for (std::size_t i = 1; i < plans.size(); ++i) {
       kernels::run_broadcast(plans[i], static_cast<const float*>(y), in<float>(args, i), y, 0,
                              plans[i].outer, run);
@@ -149,29 +152,32 @@ Result<Step> prepare_float(const PrepareContext& context, Binary op) {
   return step;
 }
 
-template <class T>
-T integer_function(Binary op, T a, T b) {
-  using U = std::make_unsigned_t<T>;
+// One pair of integers; `lowest` of their type. Sums and products wrap around when they are cut to
+// it.
+std::int64_t integer_function(Binary op, std::int64_t a, std::int64_t b, std::int64_t lowest) {
+  const auto wrapped = [](std::uint64_t value) { return static_cast<std::int64_t>(value); };
+  const auto x = static_cast<std::uint64_t>(a);
+  const auto y = static_cast<std::uint64_t>(b);
   switch (op) {
     case Binary::kAdd:
-      return static_cast<T>(static_cast<U>(a) + static_cast<U>(b));
+      return wrapped(x + y);
     case Binary::kSub:
-      return static_cast<T>(static_cast<U>(a) - static_cast<U>(b));
+      return wrapped(x - y);
     case Binary::kMul:
-      return static_cast<T>(static_cast<U>(a) * static_cast<U>(b));
+      return wrapped(x * y);
     // Truncating, as ONNX says; the two divisions that C++ leaves undefined give 0.
     case Binary::kDiv:
-      if (b == 0 || (std::is_signed_v<T> && b == T(-1) && a == std::numeric_limits<T>::min()))
-        return T{0};
-      return static_cast<T>(a / b);
+      return b == 0 || (b == -1 && a == lowest) ? 0 : a / b;
     case Binary::kMin:
       return b < a ? b : a;
     case Binary::kMax:
       return a < b ? b : a;
+    case Binary::kMod:
+      return b == 0 || b == -1 ? 0 : a % b;
     case Binary::kPow: {
-      T power = 1;
-      for (T i = 0; i < std::min<T>(b, 64); ++i) power = integer_function(Binary::kMul, power, a);
-      return power;
+      std::uint64_t power = 1;
+      for (std::int64_t i = 0; i < std::min<std::int64_t>(b, 64); ++i) power *= x;
+      return wrapped(power);
     }
     case Binary::kPrelu:
       break;
@@ -179,92 +185,114 @@ T integer_function(Binary op, T a, T b) {
   return a;
 }
 
-template <class T>
+// Shape arithmetic: one after the other.
 Result<Step> prepare_integer(const PrepareContext& context, Binary op) {
-  if (context.input_count() != 2) return needs_dtype(context, context.input(0));
-  BroadcastPlan plan = plan_of(context.input(0), context.input(1), context.output());
+  const Value& x = context.input(0);
+  if (context.input_count() != 2) return needs_dtype(context, x);
+  // Mod's sign is the divisor's, or with fmod = 1 the dividend's.
+  const bool floored = op == Binary::kMod && context.attrs().get_int("fmod", 0) == 0;
+  const std::size_t size = dtype_size(x.dtype);
+  const std::int64_t lowest =
+      x.dtype == DType::kUint8 ? 0 : std::numeric_limits<std::int64_t>::min() >> (64 - 8 * size);
   Step step;
   step.kernel = "binary/integer";
-  step.run = [plan = std::move(plan), op](const StepArgs& args, int, int) {
-    kernels::run_broadcast(plan, in<T>(args, 0), in<T>(args, 1), out<T>(args), 0, plan.outer,
-                           [op](const T* a, const T* b, T* y, std::size_t n) {
-                             for (std::size_t i = 0; i < n; ++i)
-                               y[i] = integer_function(op, a[i], b[i]);
-                           });
+  step.run = [walk = broadcast_walk<2>(context), load = load_integer(x.dtype), op, floored, size,
+              lowest](const StepArgs& args, int, int) {
+    walk->run([&](std::int64_t i, const std::array<std::int64_t, 2>& at) {
+      const std::int64_t b = load(args.in[1], at[1]);
+      std::int64_t y = integer_function(op, load(args.in[0], at[0]), b, lowest);
+      if (floored && y != 0 && (y < 0) != (b < 0)) y += b;
+      std::memcpy(args.out[0] + static_cast<std::size_t>(i) * size, &y, size);
+    });
   };
   return step;
 }
 
-// Adding one constant number is a function of one code: a table. ONNX Runtime on x86 adds the
-// constant to the fixed part first and the other operand by a fused multiply-add, which decides
-// ties (MlasQLinearAdd with a scalar, AVX2); so does this.
-template <class T>
-std::optional<Step> constant_sum(const PrepareContext& context, const CodeBounds& bounds) {
-  for (std::size_t scalar = 0; scalar < 2; ++scalar) {
-    const Tensor* constant = context.constant(scalar);
-    const Value& other = context.input(1 - scalar);
-    if (constant == nullptr || constant->elements() != 1 || !same_place(other, context.output()))
-      continue;
-    // In unsigned codes whatever the session's byte form, so that ties fall alike on every engine.
-    constexpr std::int32_t kShift = -std::int32_t{std::numeric_limits<T>::min()};
-    const auto unsigned_grid = [](kernels::Grid grid) {
-      grid.zero_point += kShift;
-      return grid;
-    };
-    const kernels::QAddParams p = kernels::make_qadd_params(
-        unsigned_grid(grid_of(context.input(scalar))), unsigned_grid(grid_of(other)),
-        unsigned_grid(grid_of(context.output())), bounds.lo + kShift, bounds.hi + kShift);
-    const float fixed = p.fixed + static_cast<float>(constant->span<T>()[0] + kShift) * p.ratio_a;
-    const auto lo = static_cast<float>(p.lo);
-    const auto hi = static_cast<float>(p.hi);
-    kernels::Table256 table{};
-    for (int i = 0; i < 256; ++i) {
-      const std::int32_t code = static_cast<T>(static_cast<std::uint8_t>(i)) + kShift;
-      const float sum = std::fma(static_cast<float>(code), p.ratio_b, fixed);
-      const float rounded = std::nearbyint(sum < lo ? lo : hi < sum ? hi : sum);
-      table[static_cast<std::size_t>(i)] =
-          static_cast<std::uint8_t>(static_cast<std::int32_t>(rounded) - kShift);
-    }
-    const kernels::LutKernel& kernel = kernels::best_row(kernels::lut_kernels(), context.policy());
-    Step step;
-    step.kernel = kernel.name;
-    step.in_place = static_cast<int>(1 - scalar);
-    step.run = [run = kernel.run, table, from = 1 - scalar,
-                n = static_cast<std::size_t>(context.out_shape().elements())](const StepArgs& args,
-                                                                              int, int) {
-      run(reinterpret_cast<const std::uint8_t*>(args.in[from]),
-          reinterpret_cast<std::uint8_t*>(args.out[0]), n, table.data());
-    };
-    return step;
-  }
-  return std::nullopt;
+// The table's code for each code of input `from`, which has the output's shape.
+Step lut_step(const PrepareContext& context, const kernels::Table256& table, std::size_t from) {
+  const kernels::LutKernel& kernel = kernels::best_row(kernels::lut_kernels(), context.policy());
+  Step step;
+  step.kernel = kernel.name;
+  step.in_place = static_cast<int>(from);
+  step.run = [run = kernel.run, table, from,
+              n = static_cast<std::size_t>(context.out_shape().elements())](const StepArgs& args,
+                                                                            int, int) {
+    run(reinterpret_cast<const std::uint8_t*>(args.in[from]),
+        reinterpret_cast<std::uint8_t*>(args.out[0]), n, table.data());
+  };
+  return step;
 }
 
-// The sum of each pair of codes as ONNX Runtime on x86 computes it, in unsigned codes: two fused
-// multiply-adds, rint(fma(b, ratio_b, fma(a, ratio_a, fixed))). [a][b], lowest first, as codes of
-// T.
-template <class T>
-std::vector<T> sum_table(const kernels::QAddParams& p) {
+// Tables are of bytes and by bytes: an int8 code stands where its byte does. ONNX Runtime's
+// formulas are taken in unsigned codes whatever the session's byte form, so that ties fall alike on
+// every engine: bytes of int8 codes have their top bit flipped.
+std::uint8_t flip_of(const Value& value) { return value.dtype == DType::kInt8 ? 0x80 : 0; }
+
+kernels::QAddParams unsigned_params(const PrepareContext& context, std::size_t a, std::size_t b,
+                                    const CodeBounds& bounds) {
+  const std::int32_t shift = flip_of(context.output());
+  const auto grid = [shift](const Value& value) {
+    return kernels::Grid{grid_of(value).scale, grid_of(value).zero_point + shift};
+  };
+  return kernels::make_qadd_params(grid(context.input(a)), grid(context.input(b)),
+                                   grid(context.output()), bounds.lo + shift, bounds.hi + shift);
+}
+
+// rint(sum), between the bounds.
+std::uint8_t rounded(float sum, const kernels::QAddParams& p) {
+  const auto lo = static_cast<float>(p.lo);
+  const auto hi = static_cast<float>(p.hi);
+  return static_cast<std::uint8_t>(std::nearbyint(sum < lo ? lo : hi < sum ? hi : sum));
+}
+
+// The constant number in input i and another operand of the output's shape: a function of one code.
+bool is_scalar(const PrepareContext& context, std::size_t i) {
+  const Tensor* constant = context.constant(i);
+  return constant != nullptr && constant->elements() == 1 &&
+         same_place(context.input(1 - i), context.output());
+}
+std::uint8_t byte_of(const Tensor& scalar) { return static_cast<std::uint8_t>(*scalar.data()); }
+
+// Adding one constant number. ONNX Runtime on x86 adds the constant to the fixed part first and the
+// other operand by a fused multiply-add, which decides ties (MlasQLinearAdd with a scalar, AVX2);
+// so does this.
+Step constant_sum(const PrepareContext& context, std::size_t scalar, const CodeBounds& bounds) {
+  const kernels::QAddParams p = unsigned_params(context, scalar, 1 - scalar, bounds);
+  const std::uint8_t flip = flip_of(context.output());
+  const std::uint8_t code = byte_of(*context.constant(scalar)) ^ flip;
+  const float fixed = p.fixed + static_cast<float>(code) * p.ratio_a;
+  kernels::Table256 table{};
+  for (std::size_t i = 0; i < 256; ++i)
+    table[i ^ flip] = rounded(std::fma(static_cast<float>(i), p.ratio_b, fixed), p) ^ flip;
+  return lut_step(context, table, 1 - scalar);
+}
+
+// The result of each pair of codes: [a][b].
+using PairTable = std::vector<std::uint8_t>;
+
+// Their sum as ONNX Runtime on x86 computes it, by two fused multiply-adds: rint(fma(b, ratio_b,
+// fma(a, ratio_a, fixed))).
+PairTable sum_table(const kernels::QAddParams& p, std::uint8_t flip) {
   // A product of two floats is exact in double, so one rounding of the double sum is the fused one.
   const auto fused = [](float x, float y, float z) {
     return static_cast<float>(static_cast<double>(x) * static_cast<double>(y) +
                               static_cast<double>(z));
   };
-  std::vector<T> table(256 * 256);
+  PairTable table(256 * 256);
   std::array<double, 256> products;
   for (std::size_t b = 0; b < 256; ++b)
     products[b] = static_cast<double>(b) * static_cast<double>(p.ratio_b);
   const auto lo = static_cast<float>(p.lo);
   const auto hi = static_cast<float>(p.hi);
-  T* to = table.data();
   for (std::size_t a = 0; a < 256; ++a) {
     const auto first = static_cast<double>(fused(static_cast<float>(a), p.ratio_a, p.fixed));
-    for (const double product : products) {
-      const auto sum = static_cast<float>(product + first);
+    std::uint8_t* row = table.data() + (a ^ flip) * 256;
+    for (std::size_t b = 0; b < 256; ++b) {
+      const auto sum = static_cast<float>(products[b] + first);
       // Adding the magic number rounds as nearbyint does, at a third of its time.
-      const float rounded = (sum < lo ? lo : hi < sum ? hi : sum) + kernels::kRoundMagic;
-      *to++ = static_cast<T>(std::bit_cast<std::int32_t>(rounded) - kernels::kRoundMagicBits +
-                             std::numeric_limits<T>::min());
+      const float magic = (sum < lo ? lo : hi < sum ? hi : sum) + kernels::kRoundMagic;
+      row[b ^ flip] = static_cast<std::uint8_t>(
+          (std::bit_cast<std::int32_t>(magic) - kernels::kRoundMagicBits) ^ flip);
     }
   }
   return table;
@@ -272,15 +300,15 @@ std::vector<T> sum_table(const kernels::QAddParams& p) {
 
 // Whether the kernel gives the table's code for every pair.
 template <class T>
-bool equals_table(kernels::QAddFn<T> run, const kernels::QAddParams& params,
-                  const std::vector<T>& table) {
+bool equals_table(const kernels::QAddKernel& kernel, const kernels::QAddParams& params,
+                  const PairTable& table) {
   std::array<T, 256> a;
   std::array<T, 256> b;
   std::array<T, 256> out;
-  std::iota(b.begin(), b.end(), std::numeric_limits<T>::min());
+  for (std::size_t i = 0; i < 256; ++i) b[i] = static_cast<T>(static_cast<std::uint8_t>(i));
   for (std::size_t i = 0; i < 256; ++i) {
     a.fill(b[i]);
-    run(a.data(), b.data(), out.data(), 256, params);
+    kernel.run<T>()(a.data(), b.data(), out.data(), 256, params);
     if (std::memcmp(out.data(), table.data() + i * 256, 256) != 0) return false;
   }
   return true;
@@ -289,11 +317,11 @@ bool equals_table(kernels::QAddFn<T> run, const kernels::QAddParams& params,
 // Constants with which the plain kernel (rounding each product and sum) gives exactly those sums:
 // the computed ones, or with `fixed` a few last places away, which moves the ties; first in units,
 // which are faster. Proved for all 65,536 pairs; nothing where none is found.
-template <class T>
-std::optional<kernels::QAddParams> exact_params(kernels::QAddFn<T> run,
+std::optional<kernels::QAddParams> exact_params(const kernels::QAddKernel& kernel, bool int8,
                                                 const kernels::QAddParams& computed,
-                                                const std::vector<T>& table) {
+                                                const PairTable& table) {
   constexpr int kSteps = 6;
+  const auto equals = int8 ? equals_table<std::int8_t> : equals_table<std::uint8_t>;
   for (const std::optional<kernels::QAddParams>& form :
        {kernels::in_units(computed), std::optional(computed)}) {
     if (!form) continue;
@@ -303,7 +331,7 @@ std::optional<kernels::QAddParams> exact_params(kernels::QAddFn<T> run,
     for (int i = 0; i <= kSteps; ++i) {
       for (const float fixed : {up, down}) {
         params.fixed = fixed;
-        if (equals_table<T>(run, params, table)) return params;
+        if (equals(kernel, params, table)) return params;
       }
       up = std::nextafter(up, std::numeric_limits<float>::infinity());
       down = std::nextafter(down, -std::numeric_limits<float>::infinity());
@@ -312,72 +340,204 @@ std::optional<kernels::QAddParams> exact_params(kernels::QAddFn<T> run,
   return std::nullopt;
 }
 
-template <class T>
-Result<Step> prepare_codes(const PrepareContext& context, Binary op) {
-  const bool on_codes = op == Binary::kAdd || op == Binary::kSub || op == Binary::kMul;
-  if (!on_codes || context.input_count() != 2) return needs_dtype(context, context.input(0));
-  for (std::size_t i = 0; i < 2; ++i) OCTAVO_CHECK_OK(check_codes(context, context.input(i)));
-  OCTAVO_CHECK_OK(check_codes(context, context.output()));
-  const Value& result = context.output();
-  const CodeBounds bounds = code_bounds(context.attrs(), result);
-  if (op == Binary::kAdd) {
-    if (std::optional<Step> step = constant_sum<T>(context, bounds)) return std::move(*step);
+// What the codes stand for.
+std::array<float, 256> reals_of(const Value& value) {
+  std::array<float, 256> reals;
+  for (std::size_t i = 0; i < 256; ++i) {
+    const auto byte = static_cast<std::uint8_t>(i);
+    reals[i] =
+        value.dtype == DType::kInt8
+            ? kernels::dequantize_value<std::int8_t>(static_cast<std::int8_t>(byte), grid_of(value))
+            : kernels::dequantize_value<std::uint8_t>(byte, grid_of(value));
   }
-  const kernels::Grid a = grid_of(context.input(0));
-  const kernels::Grid b = grid_of(context.input(1));
-  BroadcastPlan plan = plan_of(context.input(0), context.input(1), result);
+  return reals;
+}
+// Their codes again.
+void to_codes(const float* reals, std::uint8_t* codes, std::size_t n, DType dtype,
+              kernels::Grid grid) {
+  for (std::size_t i = 0; i < n; ++i) {
+    codes[i] = static_cast<std::uint8_t>(
+        dtype == DType::kInt8 ? kernels::quantize_value<std::int8_t>(reals[i], grid)
+                              : kernels::quantize_value<std::uint8_t>(reals[i], grid));
+  }
+}
+
+// op(a, b) of each pair of codes, as the float operator gives it.
+PairTable pair_table(const PrepareContext& context, Binary op) {
+  const std::array<float, 256> a = reals_of(context.input(0));
+  const std::array<float, 256> b = reals_of(context.input(1));
+  const Value& out = context.output();
+  const kernels::BinaryFn run = kernels::binary_kernel(op, context.policy()).run;
+  PairTable table(256 * 256);
+  for (std::size_t i = 0; i < 256; ++i) {
+    std::array<float, 256> row;
+    row.fill(a[i]);
+    run(row.data(), b.data(), row.data(), row.size());
+    to_codes(row.data(), table.data() + i * 256, row.size(), out.dtype, grid_of(out));
+  }
+  return table;
+}
+
+using Byte = std::uint8_t;
+using BytesFn = std::function<void(const Byte*, const Byte*, Byte*, std::size_t)>;
+
+// Calls `run` for the runs of two tensors of codes; int8 ones are taken as bytes.
+Step bytes_step(const PrepareContext& context, BytesFn run) {
+  BroadcastPlan plan = plan_of(context.input(0), context.input(1), context.output());
   Step step;
   step.blocks = blocks_of(plan);
-  if (same_place(context.input(0), result)) step.in_place = 0;
-  const auto finish = [&](const auto& kernel, const auto& params) {
-    step.kernel = kernel.name;
-    step.run = [plan = std::move(plan), run = kernel.template run<T>(), params](
-                   const StepArgs& args, int first, int last) {
-      kernels::run_broadcast(
-          plan, in<T>(args, 0), in<T>(args, 1), out<T>(args), first, last,
-          [&](const T* x, const T* y, T* to, std::size_t n) { run(x, y, to, n, params); });
-    };
+  if (same_place(context.input(0), context.output())) step.in_place = 0;
+  step.run = [plan = std::move(plan), run = std::move(run)](const StepArgs& args, int first,
+                                                            int last) {
+    kernels::run_broadcast(plan, in<Byte>(args, 0), in<Byte>(args, 1), out<Byte>(args), first, last,
+                           run);
   };
+  return step;
+}
+
+// A table of pairs as a step; where one operand is a constant number, a table of the other's codes.
+Step table_step(const PrepareContext& context, PairTable table) {
+  for (std::size_t scalar = 0; scalar < 2; ++scalar) {
+    if (!is_scalar(context, scalar)) continue;
+    const std::size_t fixed = byte_of(*context.constant(scalar));
+    kernels::Table256 codes{};
+    for (std::size_t i = 0; i < 256; ++i)
+      codes[i] = table[scalar == 0 ? fixed * 256 + i : i * 256 + fixed];
+    return lut_step(context, codes, 1 - scalar);
+  }
+  Step step = bytes_step(
+      context, [table = std::move(table)](const Byte* x, const Byte* y, Byte* to, std::size_t n) {
+        for (std::size_t i = 0; i < n; ++i) to[i] = table[std::size_t{x[i]} * 256 + y[i]];
+      });
+  step.kernel = "binary/table";
+  step.packed_bytes = 256 * 256;
+  return step;
+}
+
+// PRelu: a table of the codes for each slope.
+Result<Step> slope_tables(const PrepareContext& context) {
+  const Value& x = context.input(0);
+  const Value& y = context.output();
+  const Tensor* slope = context.constant(1);
+  if (slope == nullptr || slope->dtype() != DType::kFloat32)
+    return context.error(Code::kUnsupportedAttribute, "Its slope is computed by the network.",
+                         "Use a constant.");
+  std::vector<kernels::Table256> tables;
+  for (const float s : slope->span<float>()) {
+    std::array<float, 256> reals = reals_of(x);
+    for (float& real : reals) real = real < 0 ? s * real : real;
+    tables.emplace_back();
+    to_codes(reals.data(), tables.back().data(), reals.size(), y.dtype, grid_of(y));
+  }
+  if (tables.size() == 1) return lut_step(context, tables[0], 0);
+  std::vector<std::int32_t> numbers(tables.size());
+  std::iota(numbers.begin(), numbers.end(), 0);
+  BroadcastPlan plan = plan_of(x, context.input(1), y);
+  Step step;
+  step.kernel = "prelu/table";
+  step.packed_bytes = tables.size() * sizeof tables[0];
+  step.blocks = blocks_of(plan);
+  step.in_place = 0;
+  step.run = [plan = std::move(plan), tables = std::move(tables), numbers = std::move(numbers)](
+                 const StepArgs& args, int first, int last) {
+    kernels::run_broadcast(
+        plan, in<Byte>(args, 0), numbers.data(), out<Byte>(args), first, last,
+        [&](const Byte* codes, const std::int32_t* number, Byte* to, std::size_t n) {
+          for (std::size_t i = 0; i < n; ++i)
+            to[i] = tables[static_cast<std::size_t>(number[i])][codes[i]];
+        });
+  };
+  return step;
+}
+
+// Sum of one or more than two: real numbers are added up one input after the other.
+Step sum_of_many(const PrepareContext& context) {
+  const Value& result = context.output();
+  struct Input {
+    BroadcastPlan plan;
+    std::array<float, 256> reals;
+  };
+  const auto inputs = std::make_shared<std::vector<Input>>();
+  for (std::size_t i = 0; i < context.input_count(); ++i)
+    inputs->push_back({plan_of(result, context.input(i), result), reals_of(context.input(i))});
+  const auto n = static_cast<std::size_t>(result.shape->elements());
+  Step step;
+  step.kernel = "sum/table";
+  step.scratch_bytes = n * sizeof(float);
+  step.run = [inputs = std::move(inputs), n, dtype = result.dtype, grid = grid_of(result)](
+                 const StepArgs& args, int, int) {
+    auto* sums = reinterpret_cast<float*>(args.scratch);
+    std::fill_n(sums, n, 0.0F);
+    for (std::size_t k = 0; k < inputs->size(); ++k) {
+      const auto& [plan, reals] = (*inputs)[k];
+      kernels::run_broadcast(
+          plan, static_cast<const float*>(sums), in<Byte>(args, k), sums, 0, plan.outer,
+          [&reals](const float* sum, const Byte* codes, float* to, std::size_t count) {
+            for (std::size_t i = 0; i < count; ++i) to[i] = sum[i] + reals[codes[i]];
+          });
+    }
+    to_codes(sums, out<Byte>(args), n, dtype, grid);
+  };
+  return step;
+}
+
+// The row of a table of kernels, with its constants.
+template <class Kernel, class Params>
+Step kernel_step(const PrepareContext& context, const Kernel& kernel, const Params& params) {
+  const bool int8 = context.output().dtype == DType::kInt8;
+  Step step = bytes_step(
+      context, [&kernel, params, int8](const Byte* x, const Byte* y, Byte* to, std::size_t n) {
+        using Code = std::int8_t;
+        if (int8) {
+          kernel.s8(reinterpret_cast<const Code*>(x), reinterpret_cast<const Code*>(y),
+                    reinterpret_cast<Code*>(to), n, params);
+        } else {
+          kernel.u8(x, y, to, n, params);
+        }
+      });
+  step.kernel = kernel.name;
+  return step;
+}
+
+Result<Step> prepare_codes(const PrepareContext& context, Binary op) {
+  const std::size_t inputs = context.input_count();
+  for (std::size_t i = 0; i < (op == Binary::kPrelu ? 1 : inputs); ++i)
+    OCTAVO_CHECK_OK(check_codes(context, context.input(i)));
+  OCTAVO_CHECK_OK(check_codes(context, context.output()));
+  if (op == Binary::kPrelu) return slope_tables(context);
+  if (inputs != 2) {
+    if (op == Binary::kAdd) return sum_of_many(context);
+    return needs_dtype(context, context.input(0));
+  }
+  const Value& result = context.output();
+  const CodeBounds bounds = code_bounds(context.attrs(), result);
+  const bool int8 = result.dtype == DType::kInt8;
+  const kernels::Grid a = grid_of(context.input(0));
+  const kernels::Grid b = grid_of(context.input(1));
   if (op == Binary::kMul) {
     kernels::QMulParams params =
         kernels::make_qmul_params(a, b, grid_of(result), bounds.lo, bounds.hi);
     params.moved = form_shift(context.attrs());
-    finish(kernels::best_row(kernels::qmul_kernels(), context.policy()), params);
-    return step;
+    const kernels::QMulKernel& mul = kernels::best_row(kernels::qmul_kernels(), context.policy());
+    return kernel_step(context, mul, params);
   }
-  const kernels::QAddKernel& add = kernels::best_row(kernels::qadd_kernels(), context.policy());
-  if (op == Binary::kSub) {
-    finish(add, kernels::make_qsub_params(a, b, grid_of(result), bounds.lo, bounds.hi));
-    return step;
+  if (context.node().op == "Add") {
+    for (std::size_t i = 0; i < 2; ++i) {
+      if (is_scalar(context, i)) return constant_sum(context, i, bounds);
+    }
   }
-  constexpr std::int32_t kShift = -std::int32_t{std::numeric_limits<T>::min()};
-  const auto unsigned_grid = [](kernels::Grid grid) {
-    grid.zero_point += kShift;
-    return grid;
-  };
-  std::vector<T> table = sum_table<T>(
-      kernels::make_qadd_params(unsigned_grid(a), unsigned_grid(b), unsigned_grid(grid_of(result)),
-                                bounds.lo + kShift, bounds.hi + kShift));
-  const std::optional<kernels::QAddParams> exact = exact_params<T>(
-      add.run<T>(), kernels::make_qadd_params(a, b, grid_of(result), bounds.lo, bounds.hi), table);
-  if (exact) {
-    finish(add, *exact);
-    return step;
+  // ONNX Runtime has no integer Sum.
+  PairTable table = context.node().op == "Add"
+                        ? sum_table(unsigned_params(context, 0, 1, bounds), flip_of(result))
+                        : pair_table(context, op);
+  if (op == Binary::kAdd || op == Binary::kSub) {
+    const kernels::QAddKernel& add = kernels::best_row(kernels::qadd_kernels(), context.policy());
+    const auto make = op == Binary::kAdd ? kernels::make_qadd_params : kernels::make_qsub_params;
+    if (const auto exact =
+            exact_params(add, int8, make(a, b, grid_of(result), bounds.lo, bounds.hi), table))
+      return kernel_step(context, add, *exact);
   }
-  step.kernel = "qadd/table";
-  step.packed_bytes = table.size();
-  step.run = [plan = std::move(plan), table = std::move(table)](const StepArgs& args, int first,
-                                                                int last) {
-    kernels::run_broadcast(plan, in<T>(args, 0), in<T>(args, 1), out<T>(args), first, last,
-                           [&](const T* x, const T* y, T* to, std::size_t n) {
-                             for (std::size_t i = 0; i < n; ++i) {
-                               const auto row = static_cast<std::size_t>(x[i] + kShift);
-                               const auto column = static_cast<std::size_t>(y[i] + kShift);
-                               to[i] = table[row * 256 + column];
-                             }
-                           });
-  };
-  return step;
+  return table_step(context, std::move(table));
 }
 
 Binary function_of(const Node& node) {
@@ -385,34 +545,34 @@ Binary function_of(const Node& node) {
   return kernels::find_binary(node.op).value_or(Binary::kAdd);  // find_op() led here by such a name
 }
 
-bool is_coded(const PrepareContext& context) {
-  return context.input(0).quant || context.output().quant;
-}
-
 Result<Step> prepare_binary(const PrepareContext& context) {
   const Binary op = function_of(context.node());
-  switch (context.input(0).dtype) {
-    case DType::kFloat32:
-      return prepare_float(context, op);
-    case DType::kInt64:
-      return prepare_integer<std::int64_t>(context, op);
-    case DType::kInt32:
-      return prepare_integer<std::int32_t>(context, op);
-    // Bytes without a scale are plain numbers.
-    case DType::kUint8:
-      return is_coded(context) ? prepare_codes<std::uint8_t>(context, op)
-                               : prepare_integer<std::uint8_t>(context, op);
-    case DType::kInt8:
-      return is_coded(context) ? prepare_codes<std::int8_t>(context, op)
-                               : prepare_integer<std::int8_t>(context, op);
-    default:
-      return needs_dtype(context, context.input(0));
+  const DType dtype = context.input(0).dtype;
+  if (dtype == DType::kFloat32) {
+    if (op == Binary::kMod && context.attrs().get_int("fmod", 0) == 0)
+      return context.error(Code::kInvalidModel, "fmod = 0 is for integers.",
+                           "Set fmod = 1 for floats.");
+    return prepare_float(context, op);
   }
+  // Bytes without a scale are plain numbers.
+  if (is_quantized_code(dtype) && (context.input(0).quant || context.output().quant))
+    return prepare_codes(context, op);
+  if (dtype == DType::kBool || load_integer(dtype) == nullptr)
+    return needs_dtype(context, context.input(0));
+  return prepare_integer(context, op);
 }
 
+constexpr AttrDef kModAttrs[] = {{"fmod", AttrType::kInt}};
 constexpr AttrDef kAddAttrs[] = {kActivationAttrs[0], kActivationAttrs[1], kActivationAttrs[2]};
 
-bool two_inputs(const Graph&, const Node& node) { return node.inputs.size() == 2; }
+bool constant_divisor(const Graph& graph, const Node& node) {
+  return graph.value(node.input(1)).is_constant();
+}
+// More slopes than channels have would be more tables than they save.
+bool few_slopes(const Graph& graph, const Node& node) {
+  const auto& slope = graph.value(node.input(1)).constant;
+  return slope && slope->dtype() == DType::kFloat32 && slope->elements() <= 4096;
+}
 
 constexpr std::array kDefs{
     OpDef{"Add", "", 14, 2, 2, 1, 1, kAddAttrs, LayoutRule::kFollow, QuantRule::kCompute,
@@ -426,11 +586,11 @@ constexpr std::array kDefs{
           1,
           {},
           LayoutRule::kFollow,
-          QuantRule::kFloat,
+          QuantRule::kCompute,
           infer_binary,
           prepare_binary,
-          nullptr,
-          "broadcasting"},
+          constant_divisor,
+          "broadcasting; int8 with a constant divisor"},
     OpDef{"Max",
           "",
           13,
@@ -459,6 +619,8 @@ constexpr std::array kDefs{
           prepare_binary,
           nullptr,
           ""},
+    OpDef{"Mod", "", 13, 2, 2, 1, 1, kModAttrs, LayoutRule::kFollow, QuantRule::kFloat,
+          infer_binary, prepare_binary, nullptr, "broadcasting"},
     OpDef{"Mul",
           "",
           14,
@@ -482,11 +644,11 @@ constexpr std::array kDefs{
           1,
           {},
           LayoutRule::kFollow,
-          QuantRule::kFloat,
+          QuantRule::kCompute,
           infer_prelu,
           prepare_binary,
-          nullptr,
-          ""},
+          few_slopes,
+          "int8 with constant slopes"},
     OpDef{"Pow",
           "",
           15,
@@ -510,7 +672,7 @@ constexpr std::array kDefs{
           1,
           {},
           LayoutRule::kFollow,
-          QuantRule::kFloat,
+          QuantRule::kCompute,
           infer_binary,
           prepare_binary,
           nullptr,
@@ -527,8 +689,8 @@ constexpr std::array kDefs{
           QuantRule::kCompute,
           infer_binary,
           prepare_binary,
-          two_inputs,
-          "int8 with two inputs"},
+          nullptr,
+          "broadcasting"},
 };
 
 }  // namespace

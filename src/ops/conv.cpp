@@ -552,7 +552,7 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
   return step;
 }
 
-// Three spatial axes: place by place.
+// Three spatial axes, or a weight or bias that the network computes: place by place.
 Result<Step> prepare_nd(const PrepareContext& context, const std::vector<WindowAxis>& axes) {
   const Value& x = context.input(0);
   const Shape& w = context.in_shape(1);
@@ -598,15 +598,13 @@ Result<Step> prepare_nd(const PrepareContext& context, const std::vector<WindowA
 
 Result<Step> prepare_conv(const PrepareContext& context) {
   const Value& x = context.input(0);
-  if (context.constant(1) == nullptr) {
-    return context.error(Code::kUnsupportedAttribute, "Its weight is computed by the network.",
-                         "Use a constant weight.");
-  }
   OCTAVO_TRY(const auto axes,
              resolve_window(context.node(), *x.shape,
                             kernel_of(context.node(), context.in_shape(1)), false));
   const auto two = as_2d(axes);
-  if (!two) return prepare_nd(context, axes);
+  const bool computed =
+      context.constant(1) == nullptr || (context.has_input(2) && context.constant(2) == nullptr);
+  if (!two || computed) return prepare_nd(context, axes);
   const Windows windows = plan_windows(*x.shape, *two);
   OCTAVO_CHECK_OK(check_extent(context, windows));
   const std::int64_t group = context.attrs().get_int("group", 1);
@@ -652,6 +650,6 @@ const OpDef kConv{"Conv",
                   infer_conv,
                   prepare_conv,
                   conv_int8,
-                  "1-d to 3-d; groups, depthwise, dilations; constant weight; int8 in 1-d and 2-d"};
+                  "1-d to 3-d; int8 in 1-d and 2-d with a constant weight"};
 
 }  // namespace octavo::ops

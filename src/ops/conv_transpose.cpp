@@ -1,5 +1,4 @@
-// ConvTranspose: 1-d and 2-d, any groups, strides, dilations and padding, over channels-last
-// tensors.
+// ConvTranspose: any groups, strides, dilations and padding, over channels-last tensors.
 //
 //   out[y * stride + ky * dilation - pad][m] += in[y][c] * weight[c][m][ky]
 //
@@ -18,7 +17,7 @@
 #include "ops/activation.h"
 #include "ops/matrix.h"
 #include "ops/move.h"
-#include "ops/window.h"
+#include "ops/window_nd.h"
 
 namespace octavo::ops {
 
@@ -396,20 +395,62 @@ Result<Step> prepare_codes(const PrepareContext& context, const std::shared_ptr<
   return step;
 }
 
+// Three spatial axes, or a weight or bias that the network computes: the taps of the convolution
+// whose gradient this is, from its output's places to its input's elements.
+Result<Step> prepare_nd(const PrepareContext& context, std::vector<WindowAxis> axes) {
+  const Value& x = context.input(0);
+  const Value& y = context.output();
+  for (std::size_t i = 0; i < context.input_count(); ++i) {
+    if (context.has_input(i) && context.input(i).dtype != DType::kFloat32)
+      return needs_dtype(context, context.input(i));
+  }
+  for (WindowAxis& axis : axes) std::swap(axis.in, axis.out);
+  const auto window = std::make_shared<const WindowNd>(std::move(axes), y, x);
+  const std::int64_t of_group = context.in_shape(1)[1];
+  const std::vector<std::int64_t> from = strides_of(x);
+  const std::vector<std::int64_t> to = strides_of(y);
+  const std::int64_t of_image = y.shape->elements() / std::max<std::int64_t>(1, (*y.shape)[0]);
+  Step step;
+  step.kernel = "conv_transpose/plain";
+  step.macs = x.shape->elements() * of_group * window->taps();
+  step.scratch_bytes = static_cast<std::size_t>(window->taps()) * sizeof(Tap);
+  step.blocks = static_cast<int>((*x.shape)[0]);
+  step.run = [=, channels = (*x.shape)[1], outputs = (*y.shape)[1],
+              depth = (*x.shape)[1] / context.attrs().get_int("group", 1)](const StepArgs& args,
+                                                                           int first, int last) {
+    auto* taps = reinterpret_cast<Tap*>(args.scratch);
+    const auto* weight = reinterpret_cast<const float*>(args.in[1]);
+    const auto* bias = args.in.size() > 2 ? reinterpret_cast<const float*>(args.in[2]) : nullptr;
+    for (std::int64_t n = first; n < last; ++n) {
+      const auto* in = reinterpret_cast<const float*>(args.in[0]) + n * from[0];
+      auto* out = reinterpret_cast<float*>(args.out[0]) + n * to[0];
+      for (std::int64_t i = 0; i < of_image; ++i)
+        out[i] = bias == nullptr ? 0.0F : bias[i / to[1] % outputs];
+      for (std::int64_t place = 0; place < window->places(); ++place) {
+        const std::int64_t count = window->inside(place, taps);
+        for (std::int64_t c = 0; c < channels; ++c) {
+          const float value = in[c * from[1] + window->output_offset(place)];
+          for (std::int64_t m = 0; m < of_group; ++m) {
+            const float* row = weight + (c * of_group + m) * window->taps();
+            float* channel = out + (c / depth * of_group + m) * to[1];
+            for (std::int64_t t = 0; t < count; ++t)
+              channel[taps[t].offset] += value * row[taps[t].number];
+          }
+        }
+      }
+    }
+  };
+  return step;
+}
+
 Result<Step> prepare(const PrepareContext& context) {
   const Value& x = context.input(0);
-  if (context.constant(1) == nullptr || (context.has_input(2) && context.constant(2) == nullptr)) {
-    return context.error(Code::kUnsupportedAttribute,
-                         "Its weight or bias is computed by the network.", "Use constants.");
-  }
   const Shape& w = context.in_shape(1);
   OCTAVO_TRY(const auto axes, window_of(context.node(), *x.shape, w));
   const auto two = as_2d(axes);
-  if (!two) {
-    return context.error(Code::kUnsupportedAttribute,
-                         text("Its input ", x.shape->to_string(), " has three spatial axes."),
-                         "ConvTranspose is supported in one and two dimensions.");
-  }
+  if (!two || context.constant(1) == nullptr ||
+      (context.has_input(2) && context.constant(2) == nullptr))
+    return prepare_nd(context, axes);
   if (context.out_shape().elements() == 0) {
     Step nothing;
     nothing.kernel = "conv_transpose/empty";
@@ -468,6 +509,6 @@ const OpDef kConvTranspose{"ConvTranspose",
                            infer,
                            prepare,
                            in_two_dimensions,
-                           "1-d and 2-d; groups, dilations; constant weight"};
+                           "1-d to 3-d; int8 in 1-d and 2-d with a constant weight"};
 
 }  // namespace octavo::ops

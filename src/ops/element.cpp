@@ -115,6 +115,15 @@ int axis_of(const PrepareContext& context, std::string_view name, std::int64_t f
   return normalize_axis(context.attrs().get_int(name, fallback), rank).value_or(0);
 }
 
+Status one_number(const InferContext& context, std::size_t i, DType dtype) {
+  if (!context.has_input(i)) return ok_status();
+  const Value& value = context.input(i);
+  const bool one = !value.shape || !value.shape->known() || value.shape->elements() == 1;
+  if (one && value.dtype == dtype) return ok_status();
+  return context.error(Code::kInvalidModel,
+                       text("Input ", i, " has to be one number of ", dtype_name(dtype), "."));
+}
+
 Status same_dtype(const InferContext& context, std::size_t a, std::size_t b) {
   if (context.input(a).dtype == context.input(b).dtype) return ok_status();
   return context.error(Code::kInvalidModel,

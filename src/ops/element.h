@@ -89,6 +89,15 @@ Result<int> axis_attribute(const InferContext& context, std::string_view name,
 // The same of a node whose shapes have been inferred, so the axis is right.
 int axis_of(const PrepareContext& context, std::string_view name, std::int64_t fallback, int rank);
 
+// An error unless input i is absent or one number of this type.
+Status one_number(const InferContext& context, std::size_t i, DType dtype);
+// Input i of a step: absent, or its first number.
+template <class T>
+T number_or(const StepArgs& args, std::size_t i, T absent) {
+  return i < args.in.size() && args.in[i] != nullptr ? *reinterpret_cast<const T*>(args.in[i])
+                                                     : absent;
+}
+
 // An error unless the two inputs have one dtype.
 Status same_dtype(const InferContext& context, std::size_t a, std::size_t b);
 

@@ -40,6 +40,11 @@ void InferContext::set_output(std::size_t i, DType dtype, Shape shape) {
   Value& value = graph_.value(id);
   value.dtype = dtype;
   value.shape = std::move(shape);
+  value.counted = false;
+}
+
+void InferContext::set_counted(std::size_t i) {
+  if (node_.output(i) != kNoValue) graph_.value(node_.output(i)).counted = true;
 }
 
 Error InferContext::error(Code code, std::string what, std::string hint) const {

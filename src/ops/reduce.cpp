@@ -145,48 +145,29 @@ double finished(Reduction r, double acc, std::int64_t n) {
   }
 }
 
-// on_result(i, value) gets each of the outputs [first, last).
-template <class T, class OnResult>
-void reduce(Reduction r, const T* in, const Axes& kept, const Axes& gone, std::int64_t first,
-            std::int64_t last, OnResult&& on_result) {
+// at(i) is element i of the input; on_result(i, value) gets each output.
+template <class At, class OnResult>
+void reduce(Reduction r, const At& at, const Axes& kept, const Axes& gone,
+            const OnResult& on_result) {
   const std::int64_t n = gone.count();
+  const std::int64_t outputs = kept.count();
   const std::int64_t run = gone.dims.empty() ? 1 : gone.dims.back();
   const std::int64_t step = gone.dims.empty() ? 0 : gone.strides.back();
-  for (std::int64_t i = first; i < last; ++i) {
-    const T* start = in + kept.offset(i);
+  for (std::int64_t i = 0; i < outputs; ++i) {
+    const std::int64_t start = kept.offset(i);
     double acc = start_of(r);
     // The exponents are taken from the largest element, so that none overflows.
     double largest = 0;
     if (r == Reduction::kLogSumExp) {
       largest = -std::numeric_limits<double>::infinity();
-      for (std::int64_t j = 0; j < n; ++j)
-        largest = std::max(largest, static_cast<double>(start[gone.offset(j)]));
+      for (std::int64_t j = 0; j < n; ++j) largest = std::max(largest, at(start + gone.offset(j)));
       if (std::isinf(largest)) largest = 0;
     }
     for (std::int64_t j = 0; j < n; j += run) {
-      const T* x = start + gone.offset(j);
-      for (std::int64_t k = 0; k < run; ++k, x += step)
-        acc = joined(r, acc, static_cast<double>(*x) - largest);
+      std::int64_t x = start + gone.offset(j);
+      for (std::int64_t k = 0; k < run; ++k, x += step) acc = joined(r, acc, at(x) - largest);
     }
     on_result(i, largest + finished(r, acc, n));
-  }
-}
-
-// Calls visit with the input as elements of its type.
-template <class Visit>
-void typed_input(DType dtype, const std::byte* in, Visit&& visit) {
-  switch (dtype) {
-    case DType::kInt64:
-      return visit(reinterpret_cast<const std::int64_t*>(in));
-    case DType::kInt32:
-      return visit(reinterpret_cast<const std::int32_t*>(in));
-    case DType::kUint8:
-    case DType::kBool:
-      return visit(reinterpret_cast<const std::uint8_t*>(in));
-    case DType::kInt8:
-      return visit(reinterpret_cast<const std::int8_t*>(in));
-    default:
-      return visit(reinterpret_cast<const float*>(in));
   }
 }
 
@@ -210,12 +191,12 @@ Result<Step> prepare_reduce(const PrepareContext& context) {
   if (store == nullptr) return needs_dtype(context, x);
   Step step;
   step.kernel = "reduce/plain";
-  const std::int64_t outputs = kept.count();
+  const LoadElement load = load_element(x.dtype);
   if (r == Reduction::kMean && x.quant) {
     OCTAVO_CHECK_OK(check_codes(context, x));
     OCTAVO_CHECK_OK(check_codes(context, y));
-    step.run = [=, from = grid_of(x), to = grid_of(y), range = code_range(y.dtype),
-                dtype = x.dtype](const StepArgs& args, int, int) {
+    step.run = [=, from = grid_of(x), to = grid_of(y), range = code_range(y.dtype)](
+                   const StepArgs& args, int, int) {
       const auto put = [&](std::int64_t i, double mean) {
         const auto real = static_cast<float>((mean - from.zero_point) * from.scale);
         const float code = std::nearbyint(real / to.scale) + static_cast<float>(to.zero_point);
@@ -223,18 +204,23 @@ Result<Step> prepare_reduce(const PrepareContext& context) {
               static_cast<double>(
                   std::clamp(code, static_cast<float>(range.lo), static_cast<float>(range.hi))));
       };
-      typed_input(dtype, args.in[0],
-                  [&](const auto* in) { reduce(r, in, kept, gone, 0, outputs, put); });
+      reduce(
+          r, [&](std::int64_t i) { return load(args.in[0], i); }, kept, gone, put);
     };
     return step;
   }
   if (x.quant && r != Reduction::kMax && r != Reduction::kMin) return needs_dtype(context, x);
   OCTAVO_CHECK_OK(check_same_grid(context));
-  step.run = [=, dtype = x.dtype](const StepArgs& args, int, int) {
-    typed_input(dtype, args.in[0], [&](const auto* in) {
-      reduce(r, in, kept, gone, 0, outputs,
-             [&](std::int64_t i, double value) { store(args.out[0], i, value); });
-    });
+  step.run = [=, is_float = x.dtype == DType::kFloat32](const StepArgs& args, int, int) {
+    const auto put = [&](std::int64_t i, double value) { store(args.out[0], i, value); };
+    if (is_float) {
+      const auto* in = reinterpret_cast<const float*>(args.in[0]);
+      reduce(
+          r, [in](std::int64_t i) { return static_cast<double>(in[i]); }, kept, gone, put);
+    } else {
+      reduce(
+          r, [&](std::int64_t i) { return load(args.in[0], i); }, kept, gone, put);
+    }
   };
   return step;
 }

@@ -103,23 +103,25 @@ Status infer(InferContext& context) {
     context.set_output(0, context.input(0).dtype, std::move(out));
     return ok_status();
   }
-  const Tensor& list = scales != nullptr ? *scales : *sizes;
-  if (list.elements() != in.rank()) {
-    return context.error(
-        Code::kInvalidModel,
-        text("There are ", list.elements(), " scales or sizes for ", in.rank(), " dimensions."));
+  for (const Tensor* list : {scales, sizes}) {
+    if (list != nullptr && list->elements() != in.rank()) {
+      return context.error(
+          Code::kInvalidModel,
+          text("There are ", list->elements(), " scales or sizes for ", in.rank(), " dimensions."));
+    }
   }
   for (int axis = 0; axis < in.rank(); ++axis) {
     if (scales != nullptr) {
       const float scale = to_floats(*scales)[static_cast<std::size_t>(axis)];
       if (!(scale > 0) || !std::isfinite(scale))
         return context.error(Code::kInvalidModel, text("A scale is ", scale, "."));
-      if (in[axis] < 0) continue;
+      if (in[axis] < 0 && sizes == nullptr) continue;
       const double size = std::floor(static_cast<double>(static_cast<float>(in[axis]) * scale));
       if (size > static_cast<double>(kMaxElements))
         return context.error(Code::kLimitExceeded, text("Scale ", scale, " is too large."));
       out[axis] = static_cast<std::int64_t>(size);
-    } else {
+    }
+    if (sizes != nullptr) {
       out[axis] = to_int64s(*sizes)[static_cast<std::size_t>(axis)];
       if (out[axis] < 0 || (out[axis] > 0 && in[axis] == 0))
         return context.error(Code::kInvalidModel, text("A size is ", out[axis], "."));
@@ -145,6 +147,7 @@ struct Tables {
 };
 
 // ONNX: with scales, they are what coordinates are computed with; with sizes, their quotient is.
+// With both (sizes that keep the aspect ratio, and the ratio), the scales.
 std::vector<float> scales_of(const PrepareContext& context, const Shape& in, const Shape& out) {
   const Tensor* scales = given(context.has_input(2) ? context.constant(2) : nullptr);
   if (scales != nullptr) return to_floats(*scales);

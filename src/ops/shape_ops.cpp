@@ -1,5 +1,5 @@
-// Shape, ConstantOfShape, Range, Expand, Tile: what exporters write to compute shapes and to repeat
-// tensors.
+// Shape, Size, ConstantOfShape, Range, Expand, Tile: what exporters write to compute shapes and to
+// repeat tensors.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -42,6 +42,22 @@ Result<Step> prepare_shape(const PrepareContext& context) {
   step.run = [dims = shape_slice(context.attrs(), context.in_shape(0))](const StepArgs& args, int,
                                                                         int) {
     if (!dims.empty()) std::memcpy(args.out[0], dims.data(), dims.size() * sizeof(std::int64_t));
+  };
+  return step;
+}
+
+// ---- Size ----
+
+Status infer_size(InferContext& context) {
+  context.set_output(0, DType::kInt64, Shape{});
+  return ok_status();
+}
+
+Result<Step> prepare_size(const PrepareContext& context) {
+  Step step;
+  step.kernel = "size";
+  step.run = [n = context.in_shape(0).elements()](const StepArgs& args, int, int) {
+    std::memcpy(args.out[0], &n, sizeof n);
   };
   return step;
 }
@@ -245,6 +261,11 @@ const OpDef kShape{"Shape",
                    QuantRule::kFloat,
                    infer_shape,
                    prepare_shape};
+
+extern const OpDef kSize;
+const OpDef kSize{
+    "Size",     "",          13, 1, 1, 1, 1, {}, LayoutRule::kAnyToRowMajor, QuantRule::kFloat,
+    infer_size, prepare_size};
 
 extern const OpDef kConstantOfShape;
 const OpDef kConstantOfShape{"ConstantOfShape",

@@ -1,6 +1,7 @@
 // TopK, ArgMax, ArgMin: the largest (or smallest) elements along an axis, and where they are.
 //
-// Of equal elements the first comes first; ArgMax and ArgMin take the last with select_last_index.
+// Codes are in the order of what they stand for. Of equal elements the first comes first; ArgMax
+// and ArgMin take the last with select_last_index.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -124,7 +125,7 @@ Result<Step> prepare_arg(const PrepareContext& context) {
 
 constexpr OpDef arg(std::string_view name) {
   return {
-      name,      "",         13, 1, 1, 1, 1, kArgAttrs, LayoutRule::kRowMajor, QuantRule::kFloat,
+      name,      "",         13, 1, 1, 1, 1, kArgAttrs, LayoutRule::kRowMajor, QuantRule::kCompute,
       infer_arg, prepare_arg};
 }
 constexpr std::array kDefs{

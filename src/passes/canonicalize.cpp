@@ -120,7 +120,22 @@ class Rewriter {
     }
     if (node_refused_ || dropped_) return;
     check(node);
-    if (!node_refused_) graph_.nodes.push_back(std::move(node));
+    if (node_refused_) return;
+    graph_.nodes.push_back(std::move(node));
+    if (graph_.opset >= 18) infer_shape(graph_.nodes.back());
+  }
+
+  // From opset 18 on some spellings (Pad's axes, Split's num_outputs) need the shape of what they
+  // read, and a file need not state it.
+  void infer_shape(const Node& node) {
+    for (const ValueId id : node.inputs) {
+      if (id != kNoValue &&
+          (!graph_.value(id).shape || graph_.value(id).dtype == DType::kUndefined))
+        return;
+    }
+    ops::InferContext context(graph_, node);
+    // What is wrong with the node is said when shapes are inferred.
+    if (const Status inferred = ops::find_op(node)->infer(context); !inferred.ok()) return;
   }
 
   // ---- is it supported at all ----
@@ -228,6 +243,7 @@ class Rewriter {
         Row{"BatchNormalization", 1, kEver, &Rewriter::batch_normalization},
         Row{"Cast", 19, kEver, &Rewriter::cast},
         Row{"AveragePool", 19, kEver, &Rewriter::average_pool},
+        Row{"Mean", 1, kEver, &Rewriter::mean},
         Row{"MaxPool", 8, kEver, &Rewriter::max_pool},
         Row{"QuantizeLinear", 19, kEver, &Rewriter::quantize_linear},
         Row{"DequantizeLinear", 21, kEver, &Rewriter::quantize_linear},
@@ -383,6 +399,14 @@ class Rewriter {
     }
   }
 
+  // A Sum, then a division.
+  void mean(Node& node) {
+    const auto count = static_cast<float>(node.inputs.size());
+    const ValueId sum = float_value(node, "sum");
+    graph_.nodes.push_back({node.name + "_Sum", "Sum", "", std::move(node.inputs), {sum}, {}});
+    node.op = "Div";
+    node.inputs = {sum, constant(node, "count", Tensor::scalar(count))};
+  }
   void scatter(Node& node) { node.op = "ScatterElements"; }  // its name until opset 10
 
   void top_k(Node& node) {
@@ -490,6 +514,12 @@ class Rewriter {
                                          static_cast<float>(kMaxElements)));
       }
       node.inputs[3] = ints(node, "sizes", sizes);
+      if (policy != "stretch") {
+        std::vector<float> scales(rank, 1.0F);
+        for (const std::int64_t axis : axes) scales[static_cast<std::size_t>(axis)] = scale;
+        node.inputs[2] = constant(
+            node, "scales", Tensor::of(Shape{static_cast<std::int64_t>(rank)}, std::move(scales)));
+      }
     } else {
       std::vector<float> scales(rank, 1.0F);
       for (std::size_t i = 0; i < axes.size(); ++i)

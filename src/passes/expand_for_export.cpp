@@ -381,6 +381,10 @@ class Expansion {
     const std::string reduction = node.attrs.get_string("reduction", "none");
     const std::string coordinates = node.attrs.get_string("coordinate_transformation_mode", "");
     if (node.op == "Pad" && mode == "wrap") return 19;
+    if (node.op == "AveragePool") {
+      const std::vector<std::int64_t> dilations = node.attrs.get_ints("dilations");
+      if (std::any_of(dilations.begin(), dilations.end(), [](auto d) { return d != 1; })) return 19;
+    }
     if (node.op == "Resize" && coordinates == "half_pixel_symmetric") return 19;
     if (node.op == "Resize" && node.attrs.has("antialias")) return 18;
     if (node.op.starts_with("Scatter") && (reduction == "min" || reduction == "max")) return 18;
@@ -409,6 +413,8 @@ class Expansion {
       if (!node.domain.empty() && node.domain != "octavo") continue;
       OCTAVO_CHECK_OK(settle_window(node));
       if (graph_.opset >= 18) spell_as_18(node);
+      // ONNX takes scales or sizes; those that keep the aspect ratio have both here.
+      if (node.op == "Resize" && node.input(3) != kNoValue) node.inputs[2] = kNoValue;
       const bool internal = node.domain == "octavo" ||
                             std::any_of(node.attrs.begin(), node.attrs.end(), [](const auto& attr) {
                               return attr.first.starts_with("octavo_");

@@ -142,7 +142,7 @@ class Inference {
     for (const ValueId id : node.outputs) {
       if (id == kNoValue) continue;
       const Value& value = graph_.value(id);
-      if (!value.shape || !value.shape->checked_elements()) return false;
+      if (!value.shape || !value.shape->checked_elements() || value.counted) return false;
       out_bytes += static_cast<std::size_t>(value.shape->elements()) * dtype_size(value.dtype);
     }
     const std::size_t growth = out_bytes > freed_bytes ? out_bytes - freed_bytes : 0;
@@ -212,6 +212,11 @@ class Inference {
     const std::string& op = context.node().op;
     if (op == "Shape") return shape_partial(context);
     if (op == "Concat") return concat_partial(context);
+    if (op == "Size") {
+      const Shape& shape = *context.input(0).shape;
+      if (!shape.known()) return std::nullopt;
+      return PartialInts{{shape.elements()}, true};
+    }
     std::optional<PartialInts> in = partial(context, 0);
     if (!in) return std::nullopt;
     if (op == "Identity" || op == "Cast") return in;

@@ -74,10 +74,12 @@ std::string weight_obstacle(const Graph& graph, const Node& node) {
 }
 
 // Have tables on codes, for models that were quantized elsewhere; a quantizer leaves them alone
-// because their slope or their jumps make one code's error large (ONNX Runtime leaves them float
-// too).
-constexpr std::string_view kSteep[] = {"Ceil",       "Cos",   "Exp",  "Floor", "Log",
-                                       "Reciprocal", "Round", "Sign", "Sin",   "Sqrt"};
+// because their slope or their jumps make one code's error large (ONNX Runtime leaves most of them
+// float too).
+constexpr std::string_view kSteep[] = {
+    "Acos",    "Acosh", "Asin",  "Atanh",          "Ceil",       "Cos",    "Cosh", "Exp",
+    "Floor",   "Log",   "Round", "Sign",           "Reciprocal", "Shrink", "Sin",  "Sinh",
+    "Softmax", "Sqrt",  "Tan",   "ThresholdedRelu"};
 
 std::string stays_float(const Graph& graph, const Node& node, const QdqOptions& options) {
   const ops::OpDef* def = ops::find_op(node);

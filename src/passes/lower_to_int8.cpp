@@ -45,6 +45,7 @@ class Lowering {
       }
     }
     graph_.remove_nodes([&](std::size_t i) { return graph_.nodes[i].op.empty(); });
+    changes += pass_codes_on();
     if (changes > 0) OCTAVO_CHECK_OK(verify(graph_));
     return changes;
   }
@@ -108,6 +109,29 @@ class Lowering {
       ++changes;
     }
     graph_.remove_nodes([&](std::size_t i) { return graph_.nodes[i].op.empty(); });
+    return changes;
+  }
+
+  // DQ -> Q on one grid gives the codes themselves.
+  int pass_codes_on() {
+    uses_.emplace(graph_);
+    int changes = 0;
+    for (Node& node : graph_.nodes) {
+      if (!is_quantize(node)) continue;
+      const auto codes = codes_behind(node.inputs[0]);
+      const auto params = params_of(graph_, node);
+      Value& made = graph_.value(node.outputs[0]);
+      if (!codes || !params || codes->params != *params || codes->dtype != made.dtype ||
+          !params->is_per_tensor() || !is_quantized_code(codes->dtype))
+        continue;
+      std::optional<QuantParams>& quant = graph_.value(codes->value).quant;
+      if ((quant && *quant != *params) || (made.quant && *made.quant != *params)) continue;
+      quant = made.quant = *params;
+      node.op = "Identity";
+      node.inputs = {codes->value};
+      node.attrs = {};
+      ++changes;
+    }
     return changes;
   }
 
@@ -186,7 +210,8 @@ class Lowering {
 
     std::vector<Target> targets;
     for (const ValueId id : node.outputs) {
-      if (id == kNoValue) {
+      // Positions (ArgMax) are no codes.
+      if (id == kNoValue || graph_.value(id).dtype != DType::kFloat32) {
         targets.emplace_back();
         continue;
       }
@@ -262,7 +287,7 @@ class Lowering {
     if (def.int8 != nullptr && !def.int8(graph_, node))
       return std::string("float: this form of it has no integer kernel");
     for (std::size_t k = 0; k < node.outputs.size(); ++k) {
-      if (node.outputs[k] != kNoValue && !take_codes(node.outputs[k], targets[k]))
+      if (targets[k].dtype != DType::kUndefined && !take_codes(node.outputs[k], targets[k]))
         return text("float: its output '", graph_.value(node.outputs[k]).name,
                     "' has two names outside");
     }

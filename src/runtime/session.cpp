@@ -195,6 +195,13 @@ Status check(const Graph& graph) {
   for (const Node& node : graph.nodes) {
     for (const ValueId id : node.inputs) {
       OCTAVO_CHECK_OK(known(id, describe(node)));
+      if (id != kNoValue && graph.value(id).counted) {
+        return Error{Code::kDynamicDimension,
+                     "It reads a result whose size depends on the data.",
+                     describe(node),
+                     "Make it an output of the model, and do what follows outside.",
+                     {}};
+      }
       if (id != kNoValue && !made[static_cast<std::size_t>(id)]) {
         return Error{Code::kMissingInitializer,
                      text("Nothing makes ", describe(graph.value(id)), "."),
@@ -245,7 +252,8 @@ struct Session::Impl {
   ThreadPool* pool = nullptr;
   std::vector<ThreadPool::Stage> stages;  // by step
   std::function<void(NodeId, std::span<const std::byte* const>)> callback;
-  std::size_t cursor = 0;  // the next step of run_some()
+  std::size_t cursor = 0;            // the next step of run_some()
+  std::vector<std::size_t> counted;  // steps whose output 0 is counted
 
   // A constant's bytes; never null, as steps take null for "absent".
   const std::byte* constant_bytes(ValueId id) const {
@@ -258,11 +266,16 @@ struct Session::Impl {
 
   // Steps [first, first + count), and the callback after each where there is one.
   void run_steps(std::size_t first, std::size_t count) {
-    if (!callback) return walk(first, count);
-    for (std::size_t i = first; i < first + count; ++i) {
-      walk(i, 1);
-      callback(static_cast<NodeId>(i), steps[i].out_view);
+    if (callback) {
+      for (std::size_t i = first; i < first + count; ++i) {
+        walk(i, 1);
+        callback(static_cast<NodeId>(i), steps[i].out_view);
+      }
+    } else {
+      walk(first, count);
     }
+    for (const std::size_t i : counted)
+      graph.value(graph.nodes[i].outputs[0]).shape->dims()[0] = *steps[i].step.rows;
   }
 
  private:
@@ -392,6 +405,7 @@ Status Session::Impl::prepare(const SessionOptions& options) {
   assign_memory(buffers, plan, options.keep_values);
   for (std::size_t i = 0; i < steps.size(); ++i) {
     const ReadyStep& ready = steps[i];
+    if (ready.step.rows != nullptr && graph.nodes[i].output(0) != kNoValue) counted.push_back(i);
     stages.push_back({ready.skipped ? 0 : ready.step.blocks, is_small(graph, i, ready.step.macs)});
   }
   return ok_status();

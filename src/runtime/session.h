@@ -50,6 +50,7 @@ class Session {
   Session& operator=(Session&&) noexcept;
   ~Session();
 
+  // After a run, a counted output (Value::counted) has the shape that it has come out with.
   const Graph& graph() const;
   // Where to write input i / read output i (order of Graph::inputs / outputs), row-major, whole
   // tensor. Inputs are not kept by run(): write all of them before each run.

@@ -51,10 +51,10 @@ describe('cases of others', { skip: skipWithoutData }, () => {
   after(() => rmSync(folder, { recursive: true, force: true }));
 
   for (const [archive, least] of [
-    ['conformance/onnx117_node_subset', 255],
-    ['conformance/onnx_light_models', 7],
-    ['conformance/ort_web_ops_jsonc', 470],
-    ['quantized/ort_testdata_q_and_fusion', 44],
+    ['conformance/onnx117_node_subset', 261],
+    ['conformance/onnx_light_models', 9],
+    ['conformance/ort_web_ops_jsonc', 488],
+    ['quantized/ort_testdata_q_and_fusion', 59],
   ]) {
     const path = join(dataFolder, `${archive}.tar.gz`);
     test(archive, { skip: !existsSync(path) && 'these cases are not here' }, async () => {

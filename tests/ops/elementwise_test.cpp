@@ -279,11 +279,99 @@ TEST_CASE("functions of two tensors refuse shapes and types that do not fit") {
   const QuantParams grid = QuantParams::per_tensor(0.1F, 0);
   const Operand codes{Tensor::make(DType::kUint8, {2, 3}), false, grid};
   CHECK(code_of(make_node("Add"), {codes, codes}) == Code::kUnsupportedDtype);
-  CHECK(code_of(make_node("Max"), {codes, codes}, {.out_quant = grid}) == Code::kUnsupportedDtype);
-  CHECK(code_of(make_node("Div"), {codes, codes}, {.out_quant = grid}) == Code::kUnsupportedDtype);
-  CHECK(code_of(make_node("Sum"), {codes}, {.out_quant = grid}) == Code::kUnsupportedDtype);
-  CHECK(code_of(make_node("Sum"), {codes, codes, codes}, {.out_quant = grid}) ==
+  CHECK(code_of(make_node("Sum"), {codes, codes, codes}) == Code::kUnsupportedDtype);
+  CHECK(code_of(make_node("Max"), {codes, codes, codes}, {.out_quant = grid}) ==
         Code::kUnsupportedDtype);
+  CHECK(code_of(make_node("PRelu"), {codes, Operand{Tensor::scalar(0.5F)}}, {.out_quant = grid}) ==
+        Code::kUnsupportedAttribute);
+  CHECK(code_of(make_node("Mod"), {f, f}) == Code::kInvalidModel);  // fmod = 0
+}
+
+// What DequantizeLinear, the operator on floats and QuantizeLinear give.
+Tensor through_floats(const Node& node, const std::vector<Operand>& operands, DType dtype,
+                      const QuantParams& out) {
+  std::vector<std::optional<Operand>> reals;
+  const auto grid_operands = [&](const QuantParams& grid) {
+    const Tensor zero = dtype == DType::kInt8
+                            ? Tensor::scalar(static_cast<std::int8_t>(grid.zero_point[0]))
+                            : Tensor::scalar(static_cast<std::uint8_t>(grid.zero_point[0]));
+    return std::pair{constant(Tensor::scalar(grid.scale[0])), constant(zero)};
+  };
+  for (const Operand& operand : operands) {
+    if (!operand.quant) {
+      reals.push_back(operand);
+      continue;
+    }
+    const auto [scale, zero] = grid_operands(*operand.quant);
+    reals.push_back(
+        Operand{run_one(make_node("DequantizeLinear"), {Operand{operand.tensor}, scale, zero})});
+  }
+  const auto [scale, zero] = grid_operands(out);
+  return run_one(make_node("QuantizeLinear"), {Operand{run_one(node, reals)}, scale, zero});
+}
+
+template <class T>
+void check_through_floats() {
+  constexpr DType kType = std::is_signed_v<T> ? DType::kInt8 : DType::kUint8;
+  constexpr int kMove = std::is_signed_v<T> ? -128 : 0;
+  const QuantParams a_grid = QuantParams::per_tensor(0.0213F, 117 + kMove);
+  const QuantParams b_grid = QuantParams::per_tensor(0.0371F, 40 + kMove);
+  const QuantParams y_grid = QuantParams::per_tensor(0.0447F, 99 + kMove);
+  // Every pair of codes.
+  std::vector<T> all(256);
+  for (int i = 0; i < 256; ++i) all[static_cast<std::size_t>(i)] = static_cast<T>(i + kMove);
+  const Operand column{Tensor::of(Shape{256, 1}, all), false, a_grid};
+  const Operand row{Tensor::of(Shape{1, 256}, all), false, b_grid};
+  const Operand fixed_row{Tensor::of(Shape{1, 256}, all), true, b_grid};
+  const Operand one{Tensor::of(Shape{1}, std::vector<T>{static_cast<T>(61 + kMove)}), true, b_grid};
+  const Operand slopes{Tensor::of<float>(Shape{4, 1, 1}, {0.25F, -0.7F, 0.0F, 1.5F}), true};
+  const Operand slope{Tensor::of<float>(Shape{1}, {0.3F}), true};
+  const Operand picture{Tensor::of(Shape{1, 4, 8, 8}, all), false, a_grid};
+  const std::vector<std::pair<Node, std::vector<Operand>>> cases = {
+      {make_node("Sub"), {column, row}},
+      {make_node("Sub"), {row, column}},
+      {make_node("Sub"), {column, one}},
+      {make_node("Sub"), {one, column}},
+      {make_node("Div"), {column, fixed_row}},
+      {make_node("Div"), {column, one}},
+      {make_node("Sum"), {column, row, column}},
+      {make_node("Sum"), {column}},
+      {make_node("Sum"), {column, row, column, one}},
+      {make_node("PRelu"), {picture, slopes}},
+      {make_node("PRelu"), {picture, slope}},
+  };
+  for (const auto& [node, operands] : cases) {
+    CAPTURE(node.op);
+    CAPTURE(operands.size());
+    const std::vector<std::optional<Operand>> given(operands.begin(), operands.end());
+    const Tensor expected = through_floats(node, operands, kType, y_grid);
+    for (const Layout layout : kLayouts) {
+      for (const kernels::Policy& policy : policies()) {
+        CHECK(same(run_one(node, given, {.layout = layout, .out_quant = y_grid, .policy = policy}),
+                   expected));
+      }
+    }
+  }
+}
+
+TEST_CASE("Sub, Div, Sum and PRelu on codes give what they give between DQ and Q") {
+  check_through_floats<std::uint8_t>();
+  check_through_floats<std::int8_t>();
+}
+
+TEST_CASE("Mod has the divisor's sign, or with fmod the dividend's") {
+  const auto run = [](std::int64_t fmod) {
+    const Tensor y =
+        run_one(make_node("Mod", {{"fmod", fmod}}),
+                {constant_ints({-7, 7, -7, 7, 6, 1}), constant_ints({3, -3, -3, 3, -3, 0})});
+    return Ints(y.span<std::int64_t>().begin(), y.span<std::int64_t>().end());
+  };
+  CHECK(run(0) == Ints{2, -2, -1, 1, 0, 0});
+  CHECK(run(1) == Ints{-1, 1, -1, 1, 0, 0});
+  const Operand a{Tensor::of<float>(Shape{2}, {5.5F, -5.5F})};
+  CHECK(same(
+      run_one(make_node("Mod", {{"fmod", std::int64_t{1}}}), {a, constant(Tensor::scalar(2.0F))}),
+      Tensor::of<float>(Shape{2}, {1.5F, -1.5F})));
 }
 
 struct Function {
@@ -391,8 +479,15 @@ TEST_CASE("Clip has either bound, both or none") {
   CHECK(same(clip(std::nullopt, scalar(0)), Tensor::of<float>(Shape{5}, {-3, -1, 0, 0, 0})));
   CHECK(same(clip(scalar(0), std::nullopt), Tensor::of<float>(Shape{5}, {0, 0, 0, 1, 3})));
   CHECK(same(clip(std::nullopt, std::nullopt), x));
-  CHECK(code_of(make_node("Clip"), {Operand{x}, Operand{Tensor::scalar(0.0F)}}) ==
-        Code::kUnsupportedAttribute);
+  const auto computed = [](float value) { return std::optional(Operand{Tensor::scalar(value)}); };
+  CHECK(same(clip(computed(-1), computed(2)), Tensor::of<float>(Shape{5}, {-1, -1, 0, 1, 2})));
+  CHECK(same(run_one(make_node("Clip"), {Operand{Tensor::of<std::int8_t>(Shape{3}, {-9, 0, 9})},
+                                         constant(Tensor::scalar(std::int8_t{-4}))}),
+             Tensor::of<std::int8_t>(Shape{3}, {-4, 0, 9})));
+  CHECK(code_of(make_node("Clip"), {Operand{x}, constant(Tensor::of<float>({2}, {0, 1}))}) ==
+        Code::kInvalidModel);
+  CHECK(code_of(make_node("Clip"), {Operand{x}, constant(Tensor::scalar(std::int64_t{0}))}) ==
+        Code::kInvalidModel);
   const QuantParams grid = QuantParams::per_tensor(1.0F, 10);
   const Tensor codes = Tensor::of<std::uint8_t>(Shape{4}, {0, 9, 12, 200});
   CHECK(same(run_one(make_node("Clip"), {Operand{codes, false, grid}, scalar(-1), scalar(6)},
@@ -400,10 +495,17 @@ TEST_CASE("Clip has either bound, both or none") {
              Tensor::of<std::uint8_t>(Shape{4}, {9, 9, 12, 16})));
 }
 
-TEST_CASE("functions of one element refuse integers and codes without a grid") {
-  CHECK(code_of(make_node("Relu"), {Operand{Tensor::make(DType::kInt64, {3})}}) ==
+TEST_CASE("Abs, Neg, Relu and Sign take integers; the others refuse them, and half a grid") {
+  const auto run = [](const char* op) {
+    return run_one(make_node(op), {Operand{Tensor::of<std::int32_t>(Shape{3}, {-5, 0, 7})}});
+  };
+  CHECK(same(run("Abs"), Tensor::of<std::int32_t>(Shape{3}, {5, 0, 7})));
+  CHECK(same(run("Neg"), Tensor::of<std::int32_t>(Shape{3}, {5, 0, -7})));
+  CHECK(same(run("Relu"), Tensor::of<std::int32_t>(Shape{3}, {0, 0, 7})));
+  CHECK(same(run("Sign"), Tensor::of<std::int32_t>(Shape{3}, {-1, 0, 1})));
+  CHECK(code_of(make_node("Exp"), {Operand{Tensor::make(DType::kInt64, {3})}}) ==
         Code::kUnsupportedDtype);
-  CHECK(code_of(make_node("Relu"), {Operand{Tensor::make(DType::kUint8, {3})}}) ==
+  CHECK(code_of(make_node("Sigmoid"), {Operand{Tensor::make(DType::kUint8, {3})}}) ==
         Code::kUnsupportedDtype);
   CHECK(code_of(make_node("Sigmoid"), {Operand{Tensor::make(DType::kUint8, {3}), false,
                                                QuantParams::per_tensor(0.1F, 3)}}) ==
@@ -564,6 +666,38 @@ double reduction_value(const std::string& op, const std::vector<double>& values)
   if (op == "ReduceProd") return product;
   return op == "ReduceMax" ? *std::max_element(values.begin(), values.end())
                            : *std::min_element(values.begin(), values.end());
+}
+
+template <class T>
+void check_softmax_codes() {
+  constexpr int kMove = std::is_signed_v<T> ? -128 : 0;
+  const QuantParams x_grid = QuantParams::per_tensor(0.05F, 90 + kMove);
+  const QuantParams y_grid = QuantParams::per_tensor(1.0F / 256, kMove);
+  const Tensor x = Tensor::of(Shape{2, 7, 3, 2}, random_codes<T>(84, 5));
+  for (const Layout layout : kLayouts) {
+    const Tensor y = run_one(make_node("Softmax", {{"axis", std::int64_t{1}}}),
+                             {Operand{x, false, x_grid}}, {.layout = layout, .out_quant = y_grid});
+    for (std::size_t at = 0; at < 12; ++at) {
+      const std::size_t start = at / 6 * 42 + at % 6;
+      double sum = 0;
+      for (std::size_t i = 0; i < 7; ++i) sum += std::exp(0.05 * x.span<T>()[start + i * 6]);
+      for (std::size_t i = 0; i < 7; ++i) {
+        const double share = std::exp(0.05 * x.span<T>()[start + i * 6]) / sum;
+        CHECK(std::fabs(share * 256 - (y.span<T>()[start + i * 6] - kMove)) < 0.5001);
+      }
+    }
+  }
+}
+
+TEST_CASE("Softmax on codes is the shares on a grid") {
+  check_softmax_codes<std::uint8_t>();
+  check_softmax_codes<std::int8_t>();
+  // One share of all: 256 steps do not fit.
+  const QuantParams grid = QuantParams::per_tensor(1.0F / 256, 0);
+  const Tensor y = run_one(make_node("Softmax"),
+                           {Operand{Tensor::of<std::uint8_t>(Shape{1, 1}, {7}), false, grid}},
+                           {.out_quant = grid});
+  CHECK(y.span<std::uint8_t>()[0] == 255);
 }
 
 TEST_CASE("reductions run over any axes in both layouts and keep them or not") {

@@ -64,6 +64,67 @@ TEST_CASE("GatherND picks slices by whole indices, in batches too") {
         Code::kShapeMismatch);
 }
 
+TEST_CASE("OneHot marks an index along a new axis") {
+  const Tensor values_ = floats({2}, {-1, 4});
+  const auto run_hot = [&](std::int64_t axis, const Tensor& indices, std::int64_t depth) {
+    return run(make_node("OneHot", {{"axis", axis}}),
+               {fed(indices), constant(Tensor::scalar(depth)), fed(values_)});
+  };
+  const Tensor last = run_hot(-1, ints({4}, {0, 2, -1, 3}), 3);
+  CHECK(last.shape() == Shape{4, 3});
+  CHECK(values(last) == Floats{4, -1, -1, -1, -1, 4, -1, -1, 4, -1, -1, -1});
+  const Tensor first = run_hot(0, floats({2}, {1, 0}), 2);
+  CHECK(first.shape() == Shape{2, 2});
+  CHECK(values(first) == Floats{-1, 4, 4, -1});
+  CHECK(refusal(make_node("OneHot"),
+                {fed(ints({1}, {0})), constant(Tensor::scalar(std::int64_t{0})), fed(values_)}) ==
+        Code::kInvalidModel);
+  CHECK(
+      refusal(make_node("OneHot"), {fed(ints({1}, {0})), constant(Tensor::scalar(std::int64_t{2})),
+                                    fed(floats({3}, {1, 2, 3}))}) == Code::kInvalidModel);
+}
+
+TEST_CASE("Trilu keeps one side of a diagonal, in each matrix") {
+  const Tensor x = floats({2, 2, 3}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12});
+  CHECK(values(run(make_node("Trilu"), {fed(x)})) == Floats{1, 2, 3, 0, 5, 6, 7, 8, 9, 0, 11, 12});
+  const auto lower = make_node("Trilu", {{"upper", std::int64_t{0}}});
+  CHECK(values(run(lower, {fed(x), fed(Tensor::scalar(std::int64_t{-1}))})) ==
+        Floats{0, 0, 0, 4, 0, 0, 0, 0, 0, 10, 0, 0});
+  CHECK(values(run(lower, {fed(x), fed(Tensor::scalar(std::int64_t{99}))})) == values(x));
+  CHECK(refusal(make_node("Trilu"), {fed(floats({2}, {1, 2}))}) == Code::kShapeMismatch);
+}
+
+TEST_CASE("Size is how many elements there are") {
+  CHECK(run(make_node("Size"), {fed(floats({2, 3}, Floats(6)))}).span<std::int64_t>()[0] == 6);
+}
+
+TEST_CASE("NonMaxSuppression takes the best boxes that do not cover each other, per class") {
+  // Two that cover each other, one apart; corners in any order.
+  const Tensor boxes = floats({1, 3, 4}, {0, 0, 1, 1, 1.1F, 1, 0.1F, 0, 0, 10, 1, 11});
+  const Tensor scores = floats({1, 2, 3}, {0.5F, 0.9F, 0.2F, 0.7F, 0.7F, 0.7F});
+  const auto rows = [&](Node node, std::int64_t most, std::optional<float> share,
+                        std::optional<float> least) {
+    const auto one = [](std::optional<float> value) {
+      return value ? std::optional(fed(Tensor::scalar(*value))) : std::nullopt;
+    };
+    const Tensor out =
+        run(std::move(node),
+            {fed(boxes), fed(scores), constant(Tensor::scalar(most)), one(share), one(least)});
+    return Ints(out.span<std::int64_t>().begin(), out.span<std::int64_t>().end());
+  };
+  const Node node = make_node("NonMaxSuppression");
+  // The plan has room for two of each class; what is not used is 0.
+  CHECK(rows(node, 2, 0.5F, 0.3F) == Ints{0, 0, 1, 0, 1, 0, 0, 1, 2, 0, 0, 0});
+  CHECK(rows(node, 9, 0.95F, std::nullopt) ==
+        Ints{0, 0, 1, 0, 0, 0, 0, 0, 2, 0, 1, 0, 0, 1, 1, 0, 1, 2});
+  CHECK(rows(node, 1, std::nullopt, std::nullopt) == Ints{0, 0, 1, 0, 1, 0});
+  CHECK(rows(node, -4, 0.5F, 0.5F).empty());
+  // Centre and size: the same three boxes lie elsewhere, and the first has no area.
+  CHECK(rows(make_node("NonMaxSuppression", {{"center_point_box", std::int64_t{1}}}), 1, 0.5F,
+             0.8F) == Ints{0, 0, 1, 0, 0, 0});
+  CHECK(refusal(node, {fed(boxes), fed(floats({1, 1, 2}, {1, 2}))}) == Code::kShapeMismatch);
+}
+
 TEST_CASE("ScatterElements and ScatterND put updates in, or join them") {
   const Tensor data = floats({3, 3}, {1, 1, 1, 1, 1, 1, 1, 1, 1});
   const auto scatter = [&](const char* reduction) {

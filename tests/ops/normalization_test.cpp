@@ -286,6 +286,43 @@ TEST_CASE("ConvTranspose on floats is ONNX's sum") {
   }
 }
 
+TEST_CASE("ConvTranspose spreads inputs over taps where its weight is computed or an axis more") {
+  for (const Transposed& c : kTransposed) {
+    CAPTURE(c.x.to_string());
+    const Tensor x = noise(c.x);
+    const Tensor w = noise(c.w, 3);
+    const Tensor bias = noise({c.w[1] * c.group}, 9);
+    OpRun last;
+    last.layout = Layout::kChannelsLast;
+    const Tensor packed = run(transposed_node(c), {fed(x), constant(w), constant(bias)}, last);
+    const Tensor computed = run(transposed_node(c), {fed(x), fed(w), fed(bias)});
+    // A first axis of one place that a kernel of one tap goes over changes nothing.
+    const auto deeper = [](const Tensor& tensor) {
+      Shape shape = tensor.shape();
+      shape.dims().insert(shape.dims().begin() + 2, 1);
+      return Tensor::of(shape, Floats(tensor.span<float>().begin(), tensor.span<float>().end()));
+    };
+    const auto with = [](Ints list, std::int64_t first) {
+      list.insert(list.begin(), first);
+      return list;
+    };
+    const Ints pads{0, c.pads[0], c.pads[1], 0, c.pads[2], c.pads[3]};
+    const Node node = make_node("ConvTranspose", {{"group", c.group},
+                                                  {"strides", with(c.strides, 1)},
+                                                  {"dilations", with(c.dilations, 1)},
+                                                  {"pads", pads},
+                                                  {"output_padding", with(c.output_padding, 0)}});
+    const Tensor three = run(node, {fed(deeper(x)), constant(deeper(w)), constant(bias)}, last);
+    REQUIRE(computed.shape() == packed.shape());
+    REQUIRE(three.elements() == packed.elements());
+    for (std::size_t i = 0; i < packed.span<float>().size(); ++i) {
+      const double expected = static_cast<double>(packed.span<float>()[i]);
+      CHECK(std::fabs(static_cast<double>(computed.span<float>()[i]) - expected) < 1e-5);
+      CHECK(std::fabs(static_cast<double>(three.span<float>()[i]) - expected) < 1e-5);
+    }
+  }
+}
+
 TEST_CASE("ConvTranspose on codes is the exact sum, rounded once") {
   for (const Transposed& c : kTransposed) {
     for (const DType dtype : {DType::kUint8, DType::kInt8}) {

@@ -289,6 +289,34 @@ TEST_CASE("canonicalize: Scatter, TopK with an attribute and QLinearSoftmax are 
   }
 }
 
+TEST_CASE("canonicalize: Mean is a Sum and a division") {
+  const One mean(13, "Mean", {}, [](GraphBuilder& b) {
+    return std::vector<ValueId>{b.constant(Tensor::of<float>(Shape{1}, {1}))};
+  });
+  REQUIRE(mean.status.ok());
+  const std::vector<Node>& nodes = mean.b.graph.nodes;
+  REQUIRE(nodes.size() == 2);
+  CHECK(nodes[0].op == "Sum");
+  CHECK(nodes[0].inputs.size() == 2);
+  CHECK(nodes[1].op == "Div");
+  CHECK(mean.b.graph.value(nodes[1].inputs[1]).constant->span<float>()[0] == 2.0F);
+}
+
+TEST_CASE("canonicalize: shapes that a file does not state are found where a spelling needs them") {
+  GraphBuilder b;
+  b.graph.opset = 18;
+  const ValueId x = b.input("x", {2, 7});
+  const ValueId y = b.node("Relu", {x});
+  b.graph.value(y).shape.reset();
+  const std::vector<ValueId> parts =
+      b.nodes("Split", {y}, 3, {{"axis", std::int64_t{1}}, {"num_outputs", std::int64_t{3}}});
+  b.output(b.node("Pad", {parts[0], b.ints({1, 1}), kNoValue, b.ints({1})}));
+  REQUIRE(canonicalize(b.graph).ok());
+  const Node& split = b.graph.nodes[1];
+  CHECK(to_int64s(*b.graph.value(split.inputs[1]).constant) == Ints{3, 3, 1});
+  CHECK(to_int64s(*b.graph.value(b.graph.nodes[2].inputs[1]).constant) == Ints{0, 1, 0, 1});
+}
+
 TEST_CASE("canonicalize: Constant nodes become constants in every spelling") {
   const auto constant = [](const char* name, Attr attr) {
     GraphBuilder b;

@@ -83,7 +83,7 @@ TEST_CASE(
   CHECK(plan.nodes[0].int8);
   CHECK(plan.nodes[1].int8);
   CHECK_FALSE(plan.nodes[2].int8);
-  CHECK(plan.nodes[2].reason == "float: Softmax has no integer form");
+  CHECK(plan.nodes[2].reason == "float: 8 bits are too few for Softmax");
   CHECK(plan.calibrated.size() ==
         2);  // x and the convolution's result; the pool's result is on its grid
   PassContext context;
@@ -530,6 +530,63 @@ TEST_CASE(
   CHECK(count(signs.graph, "QLinearConv") == 1);
   CHECK(count(signs.graph, "Relu") == 1);
   CHECK(is_dequantize(producer(signs.graph, find_node(signs.graph, "Relu")->inputs[0])));
+}
+
+// x -> DQ -> op [-> Q], on codes of one grid; the graph after lowering.
+Graph lowered(const char* op, DType made, std::vector<ValueId> (*more)(GraphBuilder&) = nullptr,
+              std::vector<std::pair<std::string, Attr>> attrs = {}) {
+  GraphBuilder b;
+  const ValueId scale = b.constant(Tensor::scalar(0.05F));
+  const ValueId zero = b.constant(Tensor::scalar(std::uint8_t{120}));
+  const ValueId x = b.input("x", {1, 4, 3}, DType::kUint8);
+  std::vector<ValueId> inputs{b.node("DequantizeLinear", {x, scale, zero})};
+  if (more != nullptr) {
+    for (const ValueId id : more(b)) inputs.push_back(id);
+  }
+  const ValueId y = std::string(op).empty() ? inputs[0] : b.node(op, inputs, std::move(attrs));
+  b.output(made == DType::kFloat32 ? b.node("QuantizeLinear", {y, scale, zero}) : y);
+  PassContext context;
+  REQUIRE(lower_to_int8(b.graph, context).ok());
+  REQUIRE(eliminate_dead(b.graph, context).ok());
+  return b.graph;
+}
+
+TEST_CASE("lower_to_int8: Softmax, Sub, Div, Sum, PRelu and ArgMax run on codes") {
+  const auto other = [](GraphBuilder& b) {
+    const ValueId scale = b.constant(Tensor::scalar(0.02F));
+    const ValueId zero = b.constant(Tensor::scalar(std::uint8_t{0}));
+    const ValueId codes = b.constant(Tensor::of<std::uint8_t>(Shape{1}, {50}));
+    return std::vector<ValueId>{b.node("DequantizeLinear", {codes, scale, zero})};
+  };
+  const auto slope = [](GraphBuilder& b) {
+    return std::vector<ValueId>{b.constant(Tensor::of<float>(Shape{4, 1}, {1, 2, 3, 4}))};
+  };
+  for (const Graph& graph :
+       {lowered("Softmax", DType::kFloat32), lowered("Sub", DType::kFloat32, other),
+        lowered("Div", DType::kFloat32, other), lowered("Sum", DType::kFloat32),
+        lowered("PRelu", DType::kFloat32, slope), lowered("ArgMax", DType::kInt64)}) {
+    REQUIRE(graph.nodes.size() == 1);
+    CAPTURE(graph.nodes[0].op);
+    CHECK(graph.value(graph.nodes[0].inputs[0]).dtype == DType::kUint8);
+    CHECK(graph.value(graph.nodes[0].inputs[0]).quant == QuantParams::per_tensor(0.05F, 120));
+    CHECK(graph.is_output(graph.nodes[0].outputs[0]));
+  }
+  // A divisor that the network computes stays float.
+  CHECK(
+      count(lowered("Div", DType::kFloat32,
+                    [](GraphBuilder& b) {
+                      const ValueId scale = b.constant(Tensor::scalar(0.02F));
+                      const ValueId zero = b.constant(Tensor::scalar(std::uint8_t{0}));
+                      const ValueId codes = b.input("z", {1}, DType::kUint8);
+                      return std::vector<ValueId>{b.node("DequantizeLinear", {codes, scale, zero})};
+                    }),
+            "QuantizeLinear") == 1);
+}
+
+TEST_CASE("lower_to_int8: codes that are only read and written again on one grid stay") {
+  const Graph graph = lowered("", DType::kFloat32);
+  REQUIRE(graph.nodes.size() == 1);
+  CHECK(graph.nodes[0].op == "Identity");
 }
 
 TEST_CASE("spread_grids: what moves codes hands their grid on, both ways") {

@@ -355,6 +355,38 @@ TEST_CASE("graphs that break the contract are refused, not run") {
   CHECK(code_of(graph) == Code::kUnsupportedOp);
 }
 
+TEST_CASE("a counted output has the rows of its run, and nothing else may read it") {
+  GraphBuilder b;
+  const ValueId boxes = b.input("boxes", {1, 3, 4});
+  const ValueId scores = b.input("scores", {1, 1, 3});
+  const ValueId most = b.constant(Tensor::scalar(std::int64_t{3}));
+  const ValueId share = b.constant(Tensor::scalar(0.5F));
+  const ValueId selected = b.node("NonMaxSuppression", {boxes, scores, most, share});
+  b.output(selected);
+  for (const bool in_pieces : {false, true}) {
+    Session session = make(b.graph);
+    CHECK(*session.graph().value(selected).shape == Shape{3, 3});  // the most
+    const auto rows = [&](const std::vector<float>& corners) {
+      write(session, 0, corners);
+      write(session, 1, {0.5F, 0.9F, 0.1F});
+      if (in_pieces) {
+        while (session.run_some(1)) {
+        }
+      } else {
+        session.run();
+      }
+      CHECK(session.output(0).size() ==
+            static_cast<std::size_t>(session.graph().value(selected).shape->elements()) * 8);
+      return (*session.graph().value(selected).shape)[0];
+    };
+    CHECK(rows({0, 0, 1, 1, 0, 0, 1, 1, 5, 5, 6, 6}) == 2);
+    CHECK(rows({0, 0, 1, 1, 2, 2, 3, 3, 5, 5, 6, 6}) == 3);
+    CHECK(rows({0, 0, 1, 1, 0, 0, 1, 1, 0, 0, 1, 1}) == 1);
+  }
+  b.output(b.node("Cast", {selected}, {{"to", std::int64_t{1}}}));
+  CHECK(code_of(b.graph) == Code::kDynamicDimension);
+}
+
 TEST_CASE("a session can be moved") {
   GraphBuilder b;
   b.output(b.node("Relu", {b.input("x", {2})}));

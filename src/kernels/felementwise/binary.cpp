@@ -1,6 +1,7 @@
 #include "kernels/felementwise/binary.h"
 
 #include <array>
+#include <cmath>
 
 #include "kernels/felementwise/lanes.h"
 #include "kernels/felementwise/math.h"
@@ -37,6 +38,12 @@ struct Pow {
   template <class L>
   static float apply(float a, float b) {
     return pow_f32(a, b);
+  }
+};
+struct Mod {
+  template <class L>
+  static float apply(float a, float b) {
+    return std::fmod(a, b);
   }
 };
 // The lanes' min and max keep the first operand where one is NaN; a NaN second operand is put back.
@@ -87,6 +94,7 @@ constexpr auto kKernels = std::to_array<BinaryKernel>({
     scalar<Div>("div/scalar", Binary::kDiv),
     vector<Div>("div/simd128", Binary::kDiv),
     scalar<Pow>("pow/scalar", Binary::kPow),
+    scalar<Mod>("mod/scalar", Binary::kMod),
     scalar<Min>("min/scalar", Binary::kMin),
     vector<Min>("min/simd128", Binary::kMin),
     scalar<Max>("max/scalar", Binary::kMax),
@@ -108,6 +116,7 @@ constexpr auto kNames = std::to_array<BinaryName>({
     {Binary::kMin, "Min"},
     {Binary::kMax, "Max"},
     {Binary::kPrelu, "PRelu"},
+    {Binary::kMod, "Mod"},
 });
 
 }  // namespace

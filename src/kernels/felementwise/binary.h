@@ -2,6 +2,7 @@
 //
 //   min(a, b) = b < a ? b : a,  max(a, b) = a < b ? b : a,  NaN where either operand is NaN
 //   prelu(x, slope) = x < 0 ? slope * x : x
+//   mod(a, b) = C's fmod
 //
 // pow is math.h's: the same bytes in every build. Any n >= 0; out may be a or b.
 #pragma once
@@ -16,7 +17,7 @@
 
 namespace octavo::kernels {
 
-enum class Binary : std::uint8_t { kAdd, kSub, kMul, kDiv, kPow, kMin, kMax, kPrelu };
+enum class Binary : std::uint8_t { kAdd, kSub, kMul, kDiv, kPow, kMin, kMax, kPrelu, kMod };
 
 using BinaryFn = void (*)(const float* a, const float* b, float* out, std::size_t n);
 

@@ -53,16 +53,39 @@ double cos_series(double r) {
   return p;
 }
 
-// sin(x + quarters * pi / 2).
-float sin_of(float x, int quarters) {
-  if (!std::isfinite(x)) return std::numeric_limits<float>::quiet_NaN();
+// sin(x + quarters * pi / 2); x is finite.
+double sin_of(float x, int quarters) {
   const double n = std::nearbyint(static_cast<double>(x) * 0.6366197723675814);
   // pi / 2 in three parts of 33, 33 and 53 bits; n of up to 20 bits keeps the products exact.
   const double r = ((x - n * 0x1.921fb544p+0) - n * 0x1.0b4611a6p-34) - n * 0x1.3198a2e037073p-69;
   // Whole multiples of four quarters drop out; std::fmod is exact.
   const int turn = (static_cast<int>(std::fmod(n, 4.0)) + quarters + 8) % 4;
   const double value = turn % 2 == 0 ? sin_series(r) : cos_series(r);
-  return static_cast<float>(turn >= 2 ? -value : value);
+  return turn >= 2 ? -value : value;
+}
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+constexpr double kHalfPi = 1.5707963267948966;
+
+// Within 1e-12 of the value, relatively; infinities too.
+double atan_f64(double x) {
+  const double a = std::fabs(x);
+  double t = a > 1.0 ? 1.0 / a : a;
+  const bool middle = t > 0.4142135623730951;  // tan(pi / 8)
+  if (middle) t = (t - 1.0) / (t + 1.0);
+  const double z = t * t;
+  double p = 0.0;
+  for (int k = 29; k > 0; k -= 2) p = 1.0 / k - z * p;
+  double value = t * p + (middle ? kHalfPi / 2 : 0.0);
+  if (a > 1.0) value = kHalfPi - value;
+  return std::copysign(value, x);
+}
+
+// An odd function of x near zero, where its closed form cancels: x times a polynomial in x^2.
+bool near_zero(float x) { return std::fabs(x) < 0.03125F; }
+float odd_series(float x, double a, double b, double c) {
+  const double z = static_cast<double>(x) * static_cast<double>(x);
+  return static_cast<float>(x * (1.0 + z * (a + z * (b + z * c))));
 }
 
 }  // namespace
@@ -111,7 +134,52 @@ float pow_f32(float x, float y) {
   return odd && std::signbit(x) ? -result : result;
 }
 
-float sin_f32(float x) { return sin_of(x, 0); }
-float cos_f32(float x) { return sin_of(x, 1); }
+float sin_f32(float x) {
+  if (x == 0.0F) return x;  // with its sign
+  return std::isfinite(x) ? static_cast<float>(sin_of(x, 0)) : kNan;
+}
+float cos_f32(float x) { return std::isfinite(x) ? static_cast<float>(sin_of(x, 1)) : kNan; }
+float tan_f32(float x) {
+  if (x == 0.0F) return x;
+  return std::isfinite(x) ? static_cast<float>(sin_of(x, 0) / sin_of(x, 1)) : kNan;
+}
+
+float atan_f32(float x) { return static_cast<float>(atan_f64(x)); }
+// The square root is NaN beyond 1, and 0 at 1.
+float asin_f32(float x) {
+  const double d = x;
+  return static_cast<float>(atan_f64(d / std::sqrt((1.0 - d) * (1.0 + d))));
+}
+float acos_f32(float x) {
+  const double d = x;
+  return static_cast<float>(kHalfPi - atan_f64(d / std::sqrt((1.0 - d) * (1.0 + d))));
+}
+
+float sinh_f32(float x) {
+  if (near_zero(x)) return odd_series(x, 1.0 / 6, 1.0 / 120, 1.0 / 5040);
+  return static_cast<float>(0.5 * exp_f64(x) - 0.5 * exp_f64(-x));
+}
+float cosh_f32(float x) { return static_cast<float>(0.5 * exp_f64(x) + 0.5 * exp_f64(-x)); }
+
+float asinh_f32(float x) {
+  if (near_zero(x)) return odd_series(x, -1.0 / 6, 3.0 / 40, -15.0 / 336);
+  if (!std::isfinite(x)) return x;
+  const double a = std::fabs(static_cast<double>(x));
+  return static_cast<float>(
+      std::copysign(log_f64(a + std::sqrt(a * a + 1.0)), static_cast<double>(x)));
+}
+float acosh_f32(float x) {
+  if (!(x >= 1.0F)) return kNan;
+  if (std::isinf(x)) return x;
+  const double d = x;
+  return static_cast<float>(log_f64(d + std::sqrt((d - 1.0) * (d + 1.0))));
+}
+float atanh_f32(float x) {
+  if (near_zero(x)) return odd_series(x, 1.0 / 3, 1.0 / 5, 1.0 / 7);
+  const double a = std::fabs(static_cast<double>(x));
+  if (!(a < 1.0)) return a == 1.0 ? std::copysign(std::numeric_limits<float>::infinity(), x) : kNan;
+  return static_cast<float>(
+      std::copysign(0.5 * log_f64((1.0 + a) / (1.0 - a)), static_cast<double>(x)));
+}
 
 }  // namespace octavo::kernels

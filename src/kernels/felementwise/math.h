@@ -1,11 +1,11 @@
-// math: exp, log, tanh, sigmoid, erf, pow, sin, cos of our own.
+// math: exp, log, tanh, sigmoid, erf, pow, trigonometric and hyperbolic functions of our own.
 //
 // libm differs from one library to the next in the last bit; these use only operations that IEEE
 // 754 defines exactly, in a fixed order, so native, wasm, scalar and vector builds return the same
 // bits. Largest error against the true value, in units of the last place of the f32 result
 // (tests/kernels/felementwise/math_test.cpp measures it):
 //
-//   exp 1, log 0.9, tanh 1.5, sigmoid 2.2; erf, pow, sin and cos (|x| <= 1e6) 0.51
+//   exp 1, log 0.9, tanh 1.5, sigmoid 2.2; all others 0.51 (sin, cos and tan for |x| <= 1e6)
 //
 // The functions over Lanes (lanes.h) are f32; the others compute in double and round once.
 #pragma once
@@ -156,5 +156,15 @@ float erf_f32(float x);
 float pow_f32(float x, float y);
 float sin_f32(float x);
 float cos_f32(float x);
+float tan_f32(float x);
+// NaN where the function has no real value, as C's.
+float asin_f32(float x);
+float acos_f32(float x);
+float atan_f32(float x);
+float sinh_f32(float x);
+float cosh_f32(float x);
+float asinh_f32(float x);
+float acosh_f32(float x);
+float atanh_f32(float x);
 
 }  // namespace octavo::kernels

@@ -170,22 +170,31 @@ struct Gelu {
     return 0.5F * x * (1.0F + erf_f32(x * 0.70710678F));
   }
 };
-struct Erf {
+template <float (*kFunction)(float)>
+struct Of {
   template <class L>
   static float apply(float x, const P&) {
-    return erf_f32(x);
+    return kFunction(x);
   }
 };
-struct Sin {
+// Rarely met: one lane is enough.
+struct Celu {
   template <class L>
-  static float apply(float x, const P&) {
-    return sin_f32(x);
+  static float apply(float x, const P& p) {
+    const float below = p.alpha * (exp_f32<L>(x / p.alpha) - 1.0F);
+    return L::max(x, 0.0F) + L::min(below, 0.0F);
   }
 };
-struct Cos {
+struct Shrink {
   template <class L>
-  static float apply(float x, const P&) {
-    return cos_f32(x);
+  static float apply(float x, const P& p) {
+    return x < -p.alpha ? x + p.beta : x > p.alpha ? x - p.beta : 0.0F;
+  }
+};
+struct ThresholdedRelu {
+  template <class L>
+  static float apply(float x, const P& p) {
+    return x > p.alpha ? x : 0.0F;
   }
 };
 
@@ -238,7 +247,7 @@ constexpr auto kKernels = std::to_array<UnaryKernel>({
     scalar<Gelu>("gelu/scalar", Unary::kGelu),
     scalar<GeluTanh>("gelu_tanh/scalar", Unary::kGeluTanh),
     vector<GeluTanh>("gelu_tanh/simd128", Unary::kGeluTanh),
-    scalar<Erf>("erf/scalar", Unary::kErf),
+    scalar<Of<erf_f32>>("erf/scalar", Unary::kErf),
     scalar<Exp>("exp/scalar", Unary::kExp),
     vector<Exp>("exp/simd128", Unary::kExp),
     scalar<Log>("log/scalar", Unary::kLog),
@@ -259,8 +268,20 @@ constexpr auto kKernels = std::to_array<UnaryKernel>({
     vector<Ceil>("ceil/simd128", Unary::kCeil),
     scalar<Round>("round/scalar", Unary::kRound),
     vector<Round>("round/simd128", Unary::kRound),
-    scalar<Sin>("sin/scalar", Unary::kSin),
-    scalar<Cos>("cos/scalar", Unary::kCos),
+    scalar<Of<sin_f32>>("sin/scalar", Unary::kSin),
+    scalar<Of<cos_f32>>("cos/scalar", Unary::kCos),
+    scalar<Of<tan_f32>>("tan/scalar", Unary::kTan),
+    scalar<Of<asin_f32>>("asin/scalar", Unary::kAsin),
+    scalar<Of<acos_f32>>("acos/scalar", Unary::kAcos),
+    scalar<Of<atan_f32>>("atan/scalar", Unary::kAtan),
+    scalar<Of<sinh_f32>>("sinh/scalar", Unary::kSinh),
+    scalar<Of<cosh_f32>>("cosh/scalar", Unary::kCosh),
+    scalar<Of<asinh_f32>>("asinh/scalar", Unary::kAsinh),
+    scalar<Of<acosh_f32>>("acosh/scalar", Unary::kAcosh),
+    scalar<Of<atanh_f32>>("atanh/scalar", Unary::kAtanh),
+    scalar<Celu>("celu/scalar", Unary::kCelu),
+    scalar<Shrink>("shrink/scalar", Unary::kShrink),
+    scalar<ThresholdedRelu>("thresholded_relu/scalar", Unary::kThresholdedRelu),
 });
 
 struct UnaryName {
@@ -296,6 +317,18 @@ constexpr auto kNames = std::to_array<UnaryName>({
     {Unary::kRound, "Round"},
     {Unary::kSin, "Sin"},
     {Unary::kCos, "Cos"},
+    {Unary::kTan, "Tan"},
+    {Unary::kAsin, "Asin"},
+    {Unary::kAcos, "Acos"},
+    {Unary::kAtan, "Atan"},
+    {Unary::kSinh, "Sinh"},
+    {Unary::kCosh, "Cosh"},
+    {Unary::kAsinh, "Asinh"},
+    {Unary::kAcosh, "Acosh"},
+    {Unary::kAtanh, "Atanh"},
+    {Unary::kCelu, "Celu"},
+    {Unary::kShrink, "Shrink"},
+    {Unary::kThresholdedRelu, "ThresholdedRelu"},
 });
 
 }  // namespace

@@ -43,6 +43,18 @@ enum class Unary : std::uint8_t {
   kRound,  // ties to even
   kSin,
   kCos,
+  kTan,
+  kAsin,
+  kAcos,
+  kAtan,
+  kSinh,
+  kCosh,
+  kAsinh,
+  kAcosh,
+  kAtanh,
+  kCelu,             // max(0, x) + min(0, alpha * (exp(x / alpha) - 1))
+  kShrink,           // x < -alpha ? x + beta : x > alpha ? x - beta : 0
+  kThresholdedRelu,  // x > alpha ? x : 0
 };
 
 // What the formulas above call alpha and beta; defaults are the op's in ONNX where it has any, set

@@ -49,6 +49,18 @@ TEST_CASE("math: errors stay below what math.h states") {
   CHECK(worst(-5, 5, &erf_f32, [](double x) { return std::erf(x); }) < 0.51);
   CHECK(worst(-1e6F, 1e6F, &sin_f32, [](double x) { return std::sin(x); }) < 0.51);
   CHECK(worst(-1e6F, 1e6F, &cos_f32, [](double x) { return std::cos(x); }) < 0.51);
+  CHECK(worst(-1e6F, 1e6F, &tan_f32, [](double x) { return std::tan(x); }) < 0.51);
+  CHECK(worst(-1, 1, &asin_f32, [](double x) { return std::asin(x); }) < 0.51);
+  CHECK(worst(-1, 1, &acos_f32, [](double x) { return std::acos(x); }) < 0.51);
+  CHECK(worst(-30, 30, &atan_f32, [](double x) { return std::atan(x); }) < 0.51);
+  CHECK(worst(-89, 89, &sinh_f32, [](double x) { return std::sinh(x); }) < 0.51);
+  CHECK(worst(-1, 1, &sinh_f32, [](double x) { return std::sinh(x); }) < 0.51);
+  CHECK(worst(-89, 89, &cosh_f32, [](double x) { return std::cosh(x); }) < 0.51);
+  CHECK(worst(-1e30F, 1e30F, &asinh_f32, [](double x) { return std::asinh(x); }) < 0.51);
+  CHECK(worst(-2, 2, &asinh_f32, [](double x) { return std::asinh(x); }) < 0.51);
+  CHECK(worst(1, 1e30F, &acosh_f32, [](double x) { return std::acosh(x); }) < 0.51);
+  CHECK(worst(1, 2, &acosh_f32, [](double x) { return std::acosh(x); }) < 0.51);
+  CHECK(worst(-1, 1, &atanh_f32, [](double x) { return std::atanh(x); }) < 0.51);
   for (const float y : {-3.7F, -1.0F, 0.5F, 0.3333F, 1.5F, 3.0F, 7.0F, 20.0F}) {
     CAPTURE(y);
     CHECK(worst(
@@ -75,6 +87,33 @@ TEST_CASE("math: edges of exp and log") {
   CHECK(std::isnan(tanh_f32<S>(nan)));
   CHECK(sigmoid_f32<S>(-infinity) == 0.0F);
   CHECK(sigmoid_f32<S>(infinity) == 1.0F);
+}
+
+TEST_CASE("math: trigonometric and hyperbolic functions at their edges, as C's") {
+  const float infinity = std::numeric_limits<float>::infinity();
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  struct Pair {
+    float (*ours)(float);
+    double (*exact)(double);
+  };
+  const Pair pairs[] = {{tan_f32, std::tan},     {asin_f32, std::asin},   {acos_f32, std::acos},
+                        {atan_f32, std::atan},   {sinh_f32, std::sinh},   {cosh_f32, std::cosh},
+                        {asinh_f32, std::asinh}, {acosh_f32, std::acosh}, {atanh_f32, std::atanh}};
+  for (const auto& [ours, exact] : pairs) {
+    for (const float x : {0.0F, -0.0F, 1.0F, -1.0F, 1.5F, -1.5F, 100.0F, -100.0F, 3e38F, -3e38F,
+                          1e-40F, infinity, -infinity, nan}) {
+      if (std::fabs(x) > 1e6F && std::isfinite(x) && ours == tan_f32) continue;
+      CAPTURE(x);
+      const auto expected = static_cast<float>(exact(static_cast<double>(x)));
+      const float got = ours(x);
+      if (std::isnan(expected)) {
+        CHECK(std::isnan(got));
+      } else {
+        CHECK(got == expected);
+        CHECK(std::signbit(got) == std::signbit(expected));
+      }
+    }
+  }
 }
 
 TEST_CASE("math: pow treats signs, zeros and infinities as C does") {
