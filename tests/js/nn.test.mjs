@@ -118,6 +118,11 @@ describe('octavo/nn', () => {
     copy.loadStateDict(model.stateDict());
     assert.deepEqual(copy[1].runningVar, model[1].runningVar);
     throws(() => copy.loadStateDict({ '1.weight': tensor([1]) }), 'INVALID_STATE', /size mismatch.*missing/);
+    assert.throws(
+      () => copy.loadStateDict({ '1.weight': tensor([1]) }),
+      (error) => error.where.startsWith('1: '),
+    );
+    throws(() => new nn.quantized.Quantize(-1, 0), 'INVALID_OPTION', /scale = -1/);
   });
 
   test('parameters may be quantized; NaN names its channel; affine: false is weight 1 and bias 0', () => {

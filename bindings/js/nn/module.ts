@@ -1,5 +1,6 @@
 // Trees of modules, as torch.nn has them: children are fields, forward() is yours.
 
+import { OctavoError } from '../errors.js';
 import { Tensor } from '../tensor.js';
 import { object, refuse, shown } from './check.js';
 import type { QConfig } from './qconfig.js';
@@ -104,7 +105,10 @@ export abstract class Module {
     }
     return all;
   }
-  /** Strict, as torch's: every key has a place and every place a key. */
+  /**
+   * Strict, as torch's: every key has a place and every place a key. An error names the module in `where`; as in torch, what was loaded before
+   * it stays loaded.
+   */
   loadStateDict(state: StateDict | Record<string, Tensor | QTensor>): void {
     const rest: StateDict = new Map(state instanceof Map ? state : Object.entries(object(state, 'loadStateDict', 'Give a state dict.')));
     const children = [...this.namedModules()].reverse(); // deepest paths first: each key goes to its own module
@@ -115,7 +119,13 @@ export abstract class Module {
         own.set(path ? key.slice(path.length + 1) : key, value);
         rest.delete(key);
       }
-      module.loadOwnState(own);
+      try {
+        module.loadOwnState(own);
+      } catch (error) {
+        if (!(error instanceof OctavoError && path)) throw error;
+        const { code, what, where, hint } = error;
+        throw new OctavoError({ code, what, where: `${path}: ${where}`, hint }, { cause: error });
+      }
     }
   }
 

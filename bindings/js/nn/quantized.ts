@@ -250,6 +250,7 @@ export class Quantize extends Layer {
     super();
     this.training = false;
     this.scale = real(scale, 'scale');
+    if (!(scale > 0)) refuse(`scale = ${scale} is not positive.`, 'nn.quantized.Quantize', 'Give what calculateQParams() gives.');
     this.zeroPoint = whole(zeroPoint, 'zeroPoint');
     this.dtype = dtype;
   }
