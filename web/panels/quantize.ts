@@ -35,6 +35,8 @@ export function quantizePanel(app: App, onDone: () => Promise<void>): QuantizePa
   const out = byId('quantize-out');
   let running: AbortController | undefined;
   let finished: Promise<void> = Promise.resolve();
+  /** The work is done, and its result is being shown: what is pressed there meanwhile waits for it. */
+  let showing = false;
 
   const refresh = (): void => {
     const { model } = app;
@@ -126,6 +128,7 @@ export function quantizePanel(app: App, onDone: () => Promise<void>): QuantizePa
         if (change.words === undefined) await old.int8.close();
       }
       text.textContent = 'Ready';
+      showing = true;
       await onDone();
     } catch (error) {
       if (change && error instanceof OctavoError && error.code === 'INVALID_STATE')
@@ -137,6 +140,7 @@ export function quantizePanel(app: App, onDone: () => Promise<void>): QuantizePa
       else out.replaceChildren(errorNotice(error));
     } finally {
       running = undefined;
+      showing = false;
       cancel.hidden = true;
       byId('progress').hidden = true;
       refresh();
@@ -178,6 +182,7 @@ export function quantizePanel(app: App, onDone: () => Promise<void>): QuantizePa
   }
 
   async function undo(): Promise<void> {
+    if (showing) await finished;
     const { result } = app;
     if (running || !result?.before) return;
     app.result = result.before.result;
@@ -187,6 +192,7 @@ export function quantizePanel(app: App, onDone: () => Promise<void>): QuantizePa
 
   const begin = (change?: Change): void => {
     if (!running) finished = run(change);
+    else if (showing) void finished.then(() => begin(change));
   };
   start.addEventListener('click', () => begin());
   cancel.addEventListener('click', () => running?.abort());
