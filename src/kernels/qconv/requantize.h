@@ -44,9 +44,11 @@ inline ChannelStart channel_start(std::span<const std::int8_t> weights, std::int
       const v128_t w = wasm_v128_load(weights.data() + i);
       sums = wasm_i32x4_add(sums,
                             wasm_i32x4_extadd_pairwise_i16x8(wasm_i16x8_extadd_pairwise_i8x16(w)));
+      // |w|, 128 for -128: what stands for the abs instruction natively may not negate that.
+      const v128_t sign = wasm_i8x16_shr(w, 7);
+      const v128_t size = wasm_i8x16_sub(wasm_v128_xor(w, sign), sign);
       magnitudes = wasm_i32x4_add(
-          magnitudes,
-          wasm_u32x4_extadd_pairwise_u16x8(wasm_u16x8_extadd_pairwise_u8x16(wasm_i8x16_abs(w))));
+          magnitudes, wasm_u32x4_extadd_pairwise_u16x8(wasm_u16x8_extadd_pairwise_u8x16(size)));
     }
     std::int32_t lanes[8];
     wasm_v128_store(lanes, sums);
