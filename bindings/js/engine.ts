@@ -68,6 +68,7 @@ async function connect(options: EngineOptions): Promise<Connection> {
       hint: "Load the page again, or ask for { threads: 'auto' }, which goes on with one.",
     });
   }
+  if (threads > 1) console.warn('Octavo runs on one thread, since this browser did not start others. Loading the page again may help.');
   const connection = await attach(options, 1);
   connection.unref();
   return connection;

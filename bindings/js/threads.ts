@@ -7,7 +7,8 @@ import { type LoadOptions, lacksThreads } from './load.js';
 export interface ThreadOptions {
   /**
    * On how many threads networks run. Default 'auto': half of the logical processors, as the other half usually shares their
-   * arithmetic, but 2 where there are 2, and 4 at most. Where the page is not cross-origin isolated it is one, with a warning.
+   * arithmetic, but 2 where there are 2, and 4 at most. Where the page is not cross-origin isolated, or the browser does not start them, it is one, with
+   * a warning.
    */
   threads?: 'auto' | number | undefined;
 }

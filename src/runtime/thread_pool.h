@@ -40,8 +40,9 @@ class ThreadPool {
   std::unique_ptr<Shared> shared_;
 };
 
-// The pieces that `threads` threads cut `blocks` blocks into: half of the work in large ones, for
-// few hand-overs, the rest in ever smaller ones, so that all end at about the same time.
+// The pieces that `threads` threads cut `blocks` blocks into. Many blocks: half of the work in
+// large pieces, for few hand-overs, the rest in ever smaller ones, so that all end at about the
+// same time. Few: equal pieces of two blocks and more where each thread gets one.
 int piece_count(int blocks, int threads);
 // The first block of a piece, 0 <= piece <= piece_count(); that of the one after the last is
 // `blocks`.

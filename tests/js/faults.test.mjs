@@ -11,10 +11,16 @@ import { convModel, digitFeeds, digitsModel, onnx, rejects, root } from './suppo
 
 // Every worker that an engine starts, so that a test can end one as the system would.
 const workers = [];
+let silent = 0; // workers to come that never start their threads
 threads.Worker = class extends threads.Worker {
+  #silent = silent > 0;
   constructor(...args) {
     super(...args);
     workers.push(this);
+    if (this.#silent) silent--;
+  }
+  postMessage(message, ...rest) {
+    if (!(this.#silent && message.path?.includes('startThreads'))) super.postMessage(message, ...rest);
   }
 };
 syncBuiltinESMExports();
@@ -87,6 +93,25 @@ test('a worker that is killed in the middle of work: an error at once, and the n
     await rejects(model.summary(), 'ENGINE_FAILED', { what: /replaced/ });
     await model.close();
     await works(engine);
+  }
+});
+
+test('a worker that never starts its threads is given up for another; after four, for one thread or an error', async () => {
+  const before = workers.length;
+  silent = 1;
+  await using second = await createEngine({ threads: 2 });
+  assert.equal(second.features.threadCount, 2);
+  assert.equal(workers.length - before, 2);
+  await works(second);
+  silent = Number.POSITIVE_INFINITY;
+  try {
+    const refused = rejects(createEngine({ threads: 2 }), 'ENGINE_FAILED', { what: /did not start 2 threads/, hint: /auto/ });
+    await using alone = await createEngine({ threads: 'auto' });
+    assert.equal(alone.features.threadCount, 1);
+    await works(alone);
+    await refused;
+  } finally {
+    silent = 0;
   }
 });
 
