@@ -70,7 +70,7 @@ Result<CalibrationState> read_state(std::span<const std::byte> bytes) {
   return Error{Code::kInvalidState,
                "The bytes are not a saved calibration.",
                "calibration state",
-               "Load what saveCalibration gave, whole, in the same version of Octavo.",
+               "Load what calibrate() saved, whole, in the same version of Octavo.",
                {}};
 }
 
