@@ -163,6 +163,16 @@ export const operators = {
       { in: [whole('int32', [2, 3]), fixed(of('int32', [], [-3])), fixed(of('int32', [], [4]))], out: ['int32'], from: 12, codes: false },
     ],
   },
+  Compress: {
+    since: 9,
+    forms: [
+      { in: [x([3, 2]), of('bool', [3], [0, 1, 1])], attrs: { axis: 0 } },
+      { in: [x([2, 3, 2]), of('bool', [2], [0, 1])], attrs: { axis: 1 } },
+      { in: [x([2, 3, 2]), of('bool', [2], [1, 1])], attrs: { axis: -1 }, from: 11 },
+      { in: [x([3, 2]), of('bool', [5], [0, 1, 0, 0, 1])] },
+      { in: [whole('int64', [4]), of('bool', [4], [0, 0, 0, 0])], attrs: { axis: 0 }, out: ['int64'] },
+    ],
+  },
   Concat: {
     since: 4,
     codes: { data: [0, 1] },
@@ -474,6 +484,16 @@ export const operators = {
       { in: [boxes, scores], out: ['int64'] },
       { in: [boxes, scores, int(9), none, number(0.7)], out: ['int64'] },
       { in: [boxes, scores, int(2), of('float32', [], [0.4]), of('float32', [], [0.4])], out: ['int64'] },
+    ],
+  },
+  NonZero: {
+    since: 9,
+    forms: [
+      { in: [of('float32', [2, 3], [0, 1, 0, -2, 0.5, 0])], out: ['int64'] },
+      { in: [bools([2, 2, 3])], out: ['int64'] },
+      { in: [whole('int64', [5], 0, 2)], out: ['int64'] },
+      { in: [of('float32', [2, 2], [0, 0, 0, 0])], out: ['int64'] },
+      { in: [number(3)], out: ['int64'] },
     ],
   },
   Not: { since: 1, forms: [{ in: [bools([2, 3])], out: ['bool'] }] },

@@ -427,7 +427,43 @@ export const makers = {
   },
 };
 
-/** Boxes, some of which cover each other, with scores on a coarse scale, so that some are equal. */
+/** A graph of which a run alone knows some sizes. */
+const sized = (b, shape, y, outputs) => ({
+  model: onnx({ nodes: b.nodes, inputs: [{ name: 'x', shape }], outputs, weights: b.weights, opset: b.opset }),
+  inputs: [randomTensor({ name: 'x', type: 'float32', shape }, b.next)],
+  ops: b.nodes.map(({ op }) => op),
+  y,
+});
+
+/** What is above a threshold, by its places or by a condition, and a chain of operators behind it. */
+function selection(b) {
+  const shape = Array.from({ length: b.int(1, 4) }, () => b.int(1, 6));
+  const threshold = b.scalar('float32', b.int(-2, 2));
+  let y;
+  if (b.coin()) {
+    const places = b.add('Transpose', [b.add('NonZero', [b.add('Greater', ['x', threshold])])]);
+    y = b.add('GatherND', ['x', places]);
+  } else {
+    const line = b.add('Reshape', ['x', b.ints([-1])]);
+    y = b.add('Compress', [b.add('Relu', [line]), b.add('Less', [line, threshold])]);
+  }
+  const makers = [
+    () => b.add(b.pick(['Relu', 'Sigmoid', 'Abs', 'Neg']), [y]),
+    () => b.add('Mul', [y, b.floats([1])]),
+    () => b.add('Concat', [y, b.add('Neg', [y])], { axis: 0 }),
+    () => b.add('Slice', [y, b.ints([b.int(0, 2)]), b.ints([b.int(1, 9)]), b.ints([0])]),
+    () => b.add('Compress', [y, b.add('Greater', [y, b.scalar('float32', 0.5)])]),
+    () => b.add('Expand', [b.add('ReduceSum', [y, b.ints([0])], { keepdims: 1 }), b.add('Shape', ['x'])]),
+  ];
+  for (let i = b.int(1, 4); i > 0; i--) {
+    const made = b.int(0, makers.length - 1);
+    y = makers[made]();
+    if (made === makers.length - 1) break; // of another rank
+  }
+  return sized(b, shape, y, [{ name: y }]);
+}
+
+/** Boxes, some of which cover each other, with scores on a coarse scale, so that some are equal; the chosen ones are gathered. */
 function suppression(b) {
   const [images, count, classes] = [b.int(1, 2), b.int(1, 40), b.int(1, 3)];
   const shape = [images, count, 4];
@@ -438,21 +474,17 @@ function suppression(b) {
   });
   const most = b.ints([b.int(0, 6)]);
   const options = [b.scalar('float32', b.next()), b.scalar('float32', 0.5 * b.next())].slice(0, b.int(0, 2));
-  const y = b.add('NonMaxSuppression', ['x', score, most, ...options], { center_point_box: b.int(0, 1) });
-  const model = onnx({
-    nodes: b.nodes,
-    inputs: [{ name: 'x', shape }],
-    outputs: [{ name: y, type: 'int64' }],
-    weights: b.weights,
-    opset: b.opset,
-  });
-  return { model, inputs: [randomTensor({ name: 'x', type: 'float32', shape }, b.next)], ops: ['NonMaxSuppression'], y };
+  const selected = b.add('NonMaxSuppression', ['x', score, most, ...options], { center_point_box: b.int(0, 1) });
+  const column = b.add('Slice', [selected, b.ints([2]), b.ints([3]), b.ints([1])]);
+  const place = b.add('Squeeze', [column, b.ints([1])]);
+  const y = b.add('Gather', ['x', place], { axis: 1 });
+  return sized(b, shape, y, [{ name: selected, type: 'int64' }, { name: y }]);
 }
 
 /** { model, inputs, names, codes } of a seed. */
 export function randomGraph(seed, { int8 = false } = {}) {
   const b = new Builder(seed, int8);
-  if (!int8 && b.next() < 0.03) return suppression(b);
+  if (!int8 && b.next() < 0.03) return b.coin() ? suppression(b) : selection(b);
   const rank = b.pick([2, 3, 4, 4, 4, 5]);
   const shape = [b.int(1, 2), ...Array.from({ length: rank - 1 }, () => b.int(1, rank === 5 ? 4 : 7))];
   let x = { value: b.quantized('x'), shape };

@@ -168,11 +168,17 @@ class SessionHandle {
   val outputs() const { return tensors(session_.graph(), session_.graph().outputs); }
   val input(unsigned i) { return view(session_.input(i)); }
   val output(unsigned i) const { return view(session_.output(i)); }
-  void run() { session_.run(); }
-  bool run_some(int steps) { return session_.run_some(steps); }
+  val run_some(int steps) {
+    return outcome([&]() -> Result<val> {
+      const bool more = session_.run_some(steps);
+      OCTAVO_CHECK_OK(session_.status());
+      return val(more);
+    });
+  }
   val profile() {
     return outcome([&]() -> Result<val> {
       session_.run_profiled();
+      OCTAVO_CHECK_OK(session_.status());
       val list = val::array();
       for (const runtime::StepInfo& step : session_.steps()) {
         val info = val::object();
@@ -366,7 +372,6 @@ EMSCRIPTEN_BINDINGS(octavo) {
       .function("outputs", &SessionHandle::outputs)
       .function("input", &SessionHandle::input)
       .function("output", &SessionHandle::output)
-      .function("run", &SessionHandle::run)
       .function("runSome", &SessionHandle::run_some)
       .function("profile", &SessionHandle::profile)
       .function("memory", &SessionHandle::memory);

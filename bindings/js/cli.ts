@@ -552,9 +552,11 @@ async function quantizeByFlags(model: Model, flags: QuantizeFlags, recipe?: Reci
     ...(flags.budget ? { budget: flags.budget } : {}),
     ...(evaluated ? { evaluation: { samples: feeds(evaluated), ...(labels ? { labels } : {}) } } : {}),
   });
-  for await (const progress of job) bar.show(progress.stage, progress.done, progress.total);
-  bar.end();
-  return job.result;
+  return withFileNames(flags.calibration ?? [], async () => {
+    for await (const progress of job) bar.show(progress.stage, progress.done, progress.total);
+    bar.end();
+    return job.result;
+  });
 }
 
 /** Layers by what they cost, the worst first. */
@@ -617,6 +619,19 @@ async function dynamicCommand(path: string, flags: QuantizeFlags, given: string[
   return exit.ok;
 }
 
+/** What `work` gives; an error about calibration[i] names the file. */
+async function withFileNames<T>(files: string[], work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof OctavoError)) throw error;
+    const where = error.where.replace(/^calibration\[(\d+)\]/, (whole, i: string) => files[Number(i)] ?? whole);
+    if (where === error.where) throw error;
+    const { code, what, hint } = error;
+    throw new OctavoError({ code, what, where, hint }, { cause: error });
+  }
+}
+
 interface CalibrateFlags extends QuantizeFlags {
   data: string;
   from: string[];
@@ -637,9 +652,11 @@ async function calibrateCommand(path: string, flags: CalibrateFlags): Promise<nu
     calibration: await readAll(flags.from),
     ...(flags.memoryLimit ? { memoryLimit: flags.memoryLimit } : {}),
   });
-  for await (const progress of job) bar.show(progress.stage, progress.done, progress.total);
-  bar.end();
-  const { state, basis } = await job.result;
+  const { state, basis } = await withFileNames(flags.from, async () => {
+    for await (const progress of job) bar.show(progress.stage, progress.done, progress.total);
+    bar.end();
+    return job.result;
+  });
   if (flags.saveBasis && !basis)
     throw usage('--save-basis: weights are fitted to 32 pictures, and there are fewer.', 'Give more pictures, or leave it out.');
   await write(out, state);

@@ -7,6 +7,7 @@ import { transfer } from 'comlink';
 import { type ErrorData, OctavoError } from './errors.js';
 import { type Features, hasRelaxedSimd, hasSimd, hasThreads } from './features.js';
 import { chooseIsa, type LoadOptions, loadModule, type WasmModule } from './load.js';
+import { type Hash, sha256InPieces } from './sha256.js';
 import type { Bytes, Comparison, Model, QuantizeJob, Session } from './octavo.simd.mjs';
 
 export type Outcome<T> = { ok: true; value: T } | { ok: false; error: ErrorData; fatal?: boolean };
@@ -57,7 +58,33 @@ export interface RawProgress {
   total: number;
 }
 
-type Kinds = { model: Model; session: Session; job: QuantizeJob; comparison: Comparison };
+/** Files under way into the module's memory. */
+class Files {
+  readonly hash: Hash = sha256InPieces();
+  readonly model: Bytes;
+  readonly #all: Bytes[];
+  #at = 0;
+
+  constructor(model: Bytes) {
+    this.model = model;
+    this.#all = [model];
+  }
+  add(name: string, bytes: Bytes): void {
+    this.#all.push(bytes);
+    this.#at = 0;
+    this.model.attach(name, bytes);
+  }
+  write(piece: Uint8Array): void {
+    (this.#all.at(-1)?.view() as Uint8Array).set(piece, this.#at);
+    this.#at += piece.length;
+    this.hash.update(piece);
+  }
+  delete(): void {
+    for (const bytes of this.#all) bytes.delete();
+  }
+}
+
+type Kinds = { model: Model; session: Session; job: QuantizeJob; comparison: Comparison; files: Files };
 type Kind = keyof Kinds;
 interface Deletable {
   delete(): void;
@@ -142,23 +169,42 @@ export class Host {
 
   // ---- models ----
 
-  loadModel(bytes: Uint8Array, external: Record<string, Uint8Array> = {}): Promise<Outcome<ModelInfo>> {
+  /**
+   * Room for a file of so many bytes, which writeFile() fills in order: a model (`files` is null), or a file of weights that it names.
+   * The answer goes to writeFile(), and in the end to loadModel() or release().
+   */
+  openFile(files: number | null, name: string | null, size: number): Promise<Outcome<number>> {
     return this.#outcome(() => {
-      const wasm = this.#wasm();
-      const made: Bytes[] = [];
-      const copied = (from: Uint8Array): Bytes => {
-        const buffer = this.#copied(from);
-        made.push(buffer);
-        return buffer;
-      };
+      const bytes = unwrap<Bytes>(this.#wasm().Bytes.make(size));
+      if (files === null) return this.#keep('files', new Files(bytes));
+      this.#get('files', files).add(name ?? '', bytes);
+      return files;
+    });
+  }
+  /** The next bytes of the file that was opened last. */
+  writeFile(files: number, piece: Uint8Array): Promise<Outcome<null>> {
+    return this.#outcome(() => {
+      this.#get('files', files).write(piece);
+      return null;
+    });
+  }
+
+  /** A model from its bytes, or from files that have been written. */
+  loadModel(source: Uint8Array | number): Promise<Outcome<ModelInfo>> {
+    return this.#outcome(() => {
+      if (typeof source === 'number') {
+        const files = this.#get('files', source);
+        try {
+          return this.#loaded(files.model, Promise.resolve(files.hash.hex()));
+        } finally {
+          this.#remove(source);
+        }
+      }
+      const bytes = this.#copied(source);
       try {
-        const model = copied(bytes);
-        for (const [name, file] of Object.entries(external)) model.attach(name, copied(file));
-        const info = this.#describe(unwrap<Model>(wasm.Model.load(model)));
-        if (!info.quantized) this.#hashes.set(info.id, [sha256(bytes, ...Object.values(external))]);
-        return info;
+        return this.#loaded(bytes, sha256(source));
       } finally {
-        for (const buffer of made) buffer.delete();
+        bytes.delete();
       }
     });
   }
@@ -203,7 +249,7 @@ export class Host {
         await this.#inSlices(
           callId,
           'session.run',
-          () => session.runSome(stepsOfSlice),
+          () => unwrap<boolean>(session.runSome(stepsOfSlice)),
           () => this.#doomed.has(id),
         );
         return Object.fromEntries(
@@ -418,6 +464,11 @@ export class Host {
     const buffer = unwrap<Bytes>(this.#wasm().Bytes.make(from.length));
     (buffer.view() as Uint8Array).set(from);
     return buffer;
+  }
+  #loaded(bytes: Bytes, hash: Promise<string | null>): ModelInfo {
+    const info = this.#describe(unwrap<Model>(this.#wasm().Model.load(bytes)));
+    if (!info.quantized) this.#hashes.set(info.id, [hash]);
+    return info;
   }
   #keep<K extends Kind>(kind: K, object: Kinds[K]): number {
     const id = this.#nextId++;

@@ -2,11 +2,14 @@
 
 import { transfer } from 'comlink';
 import { defaultEngine, type Engine, type Owner } from './engine.js';
-import { abortable, abortError, OctavoError, throwIfAborted } from './errors.js';
-import { isNode } from './features.js';
+import { abortable, OctavoError, throwIfAborted } from './errors.js';
 import type { ModelInfo, TensorInfo } from './host.js';
+import { type ModelSource, openSource, pieceBytes } from './source.js';
 
-export type ModelSource = Uint8Array | ArrayBuffer | Blob | URL | string | Response | ReadableStream<Uint8Array>;
+export type { ModelSource };
+
+/** What 32 bits address, without the last page. */
+const engineBytes = 2 ** 32 - 2 ** 16;
 
 /** Where loading is. `total` is absent where the size is not known. */
 export interface LoadProgress {
@@ -18,8 +21,10 @@ export interface ModelLoadOptions {
   engine?: Engine;
   signal?: AbortSignal;
   onProgress?: (progress: LoadProgress) => void;
-  /** Files with weights that lie outside the model, by the name that the model gives them. Their bytes are copied. */
-  externalData?: Record<string, Uint8Array>;
+  /** Files with weights that lie outside the model, by the name that the model gives them. */
+  externalData?: Record<string, ModelSource>;
+  /** The most bytes that the model and the files beside it may have, LIMIT_EXCEEDED above it; default 4 GiB, which is all that an engine addresses. */
+  memoryLimit?: number;
 }
 
 /** Of a call that the engine does in one piece: aborting ends the waiting. */
@@ -67,120 +72,121 @@ export interface ExportOptions {
   format?: 'qdq' | 'qoperator';
 }
 
-async function readStream(stream: ReadableStream<Uint8Array>, total: number | undefined, options: ModelLoadOptions): Promise<Uint8Array> {
-  const parts: Uint8Array[] = [];
+/** What a model's files are read into: bytes that are sent at once where they are few, room in the engine's memory where they are many. */
+type Loaded = { bytes: Uint8Array } | { room: number };
+
+const tooLarge = (size: number, limit: number): OctavoError =>
+  new OctavoError({
+    code: 'LIMIT_EXCEEDED',
+    what: `The model's files take ${size} bytes or more; the limit is ${limit}.`,
+    where: 'Model.load',
+    hint:
+      limit === engineBytes
+        ? 'An engine addresses 4 GiB, its sessions included: give a smaller model.'
+        : 'Raise `memoryLimit`, or give a smaller model.',
+  });
+
+/**
+ * Reads a model and the files beside it. Pieces of a large one go into the engine's memory as they come, so there is no second copy; a
+ * source that does not tell its size is read to its end first, and given up piece by piece.
+ */
+async function readFiles(engine: Engine, source: ModelSource, options: ModelLoadOptions): Promise<Loaded> {
+  const memoryLimit = Math.min(options.memoryLimit ?? engineBytes, engineBytes);
+  const { signal } = options;
+  const names = Object.keys(options.externalData ?? {});
+  let room: number | undefined;
   let done = 0;
-  const reader = stream.getReader();
-  const cancel = (): void => void reader.cancel().catch(() => {});
-  options.signal?.addEventListener('abort', cancel);
+  let promised = 0;
+  const progress = (bytes: number, total: number | undefined): void => {
+    done += bytes;
+    options.onProgress?.({ stage: 'load', done, ...(total === undefined ? {} : { total }) });
+  };
+  const reserve = (size: number): void => {
+    promised += size;
+    if (promised > memoryLimit) throw tooLarge(promised, memoryLimit);
+  };
   try {
-    for (;;) {
-      const { value, done: atEnd } = await reader.read();
-      throwIfAborted(options.signal, 'Model.load');
-      if (atEnd) break;
-      if (!(value instanceof Uint8Array)) {
-        cancel();
-        throw new OctavoError({
-          code: 'INVALID_OPTION',
-          what: `The stream gives values of type ${typeof value}, not bytes.`,
-          where: 'Model.load',
-          hint: 'Give a ReadableStream of Uint8Array.',
-        });
+    for (const name of [undefined, ...names]) {
+      const opened = await openSource(name === undefined ? source : (options.externalData?.[name] as ModelSource), signal ? { signal } : {});
+      const parts: Uint8Array[] = [];
+      let { total } = opened;
+      if (total !== undefined) reserve(total);
+      if (total === undefined) {
+        total = 0;
+        for await (const piece of opened.pieces) {
+          reserve(piece.length);
+          total += piece.length;
+          parts.push(piece);
+          progress(piece.length, undefined);
+        }
+      } else if (name === undefined && names.length === 0 && total <= pieceBytes) {
+        let size = 0;
+        for await (const piece of opened.pieces) {
+          size += piece.length;
+          parts.push(piece);
+          progress(piece.length, total);
+        }
+        checkSize(opened.where, size, total);
       }
-      parts.push(value);
-      done += value.length;
-      options.onProgress?.({ stage: 'load', done, ...(total === undefined ? {} : { total }) });
+      if (name === undefined && names.length === 0 && total <= pieceBytes) return { bytes: joined(parts, total) };
+
+      room = await engine.call('openFile', [room ?? null, name ?? null, total]);
+      let size = 0;
+      const write = async (piece: Uint8Array): Promise<void> => {
+        throwIfAborted(signal, 'Model.load');
+        size += piece.length;
+        checkSize(opened.where, size, total as number, true);
+        // A view of a larger buffer goes by itself.
+        const own = piece.length === piece.buffer.byteLength ? piece : piece.slice();
+        await engine.call('writeFile', [room as number, transfer(own, [own.buffer])]);
+      };
+      if (opened.total === undefined) {
+        for (let part = parts.shift(); part; part = parts.shift()) await write(part);
+      } else {
+        for await (const piece of opened.pieces) {
+          const { length } = piece;
+          await write(piece);
+          progress(length, names.length === 0 ? total : undefined);
+        }
+      }
+      checkSize(opened.where, size, total);
     }
-  } finally {
-    options.signal?.removeEventListener('abort', cancel);
-    reader.releaseLock();
+    return { room: room as number };
+  } catch (error) {
+    if (room !== undefined) engine.call('release', [room]).catch(() => {});
+    throw error;
   }
-  const bytes = new Uint8Array(done);
+}
+
+/** A source that gives more or less than it said: a download that broke off. */
+function checkSize(where: string, size: number, total: number, goesOn = false): void {
+  if (goesOn ? size <= total : size === total) return;
+  throw new OctavoError({
+    code: 'FETCH_FAILED',
+    what: `It gave ${size} bytes${goesOn ? ' or more' : ''} where ${total} were promised.`,
+    where,
+    hint: 'Download or copy the file again.',
+  });
+}
+
+/** Of a larger buffer only the part. */
+function copied(bytes: Uint8Array, { memoryLimit = engineBytes, onProgress }: ModelLoadOptions): Uint8Array {
+  const { length } = bytes;
+  if (length > memoryLimit) throw tooLarge(length, memoryLimit);
+  onProgress?.({ stage: 'load', done: length, total: length });
+  return length < bytes.buffer.byteLength ? new Uint8Array(bytes) : bytes;
+}
+
+function joined(parts: Uint8Array[], total: number): Uint8Array {
+  const [only] = parts;
+  if (only && only.length === total && only.buffer.byteLength === total) return only;
+  const bytes = new Uint8Array(total);
   let at = 0;
   for (const part of parts) {
     bytes.set(part, at);
     at += part.length;
   }
   return bytes;
-}
-
-async function readResponse(response: Response, options: ModelLoadOptions): Promise<Uint8Array> {
-  if (!response.ok) {
-    throw new OctavoError({
-      code: 'FETCH_FAILED',
-      what: `The server answered ${response.status} ${response.statusText}.`,
-      where: response.url,
-      hint: 'Look at the URL.',
-    });
-  }
-  const length = Number(response.headers.get('content-length'));
-  // With a content encoding the length counts compressed bytes.
-  const total = length > 0 && !response.headers.get('content-encoding') ? length : undefined;
-  return response.body ? readStream(response.body, total, options) : new Uint8Array(await response.arrayBuffer());
-}
-
-function parseUrl(source: string | URL): URL {
-  try {
-    return new URL(source, typeof location === 'undefined' ? undefined : location.href);
-  } catch {
-    throw new OctavoError({
-      code: 'FETCH_FAILED',
-      what: 'This is not a URL.',
-      where: String(source),
-      hint: 'In Node give bytes: Model.load(await readFile(path)).',
-    });
-  }
-}
-
-async function readUrl(url: URL, options: ModelLoadOptions): Promise<Uint8Array> {
-  const init = options.signal ? { signal: options.signal } : {};
-  if (url.protocol === 'file:' && isNode()) {
-    const { readFile } = await import(/* @vite-ignore */ 'node:fs/promises');
-    return new Uint8Array(await readFile(url, init));
-  }
-  return readResponse(await fetch(url, init), options);
-}
-
-/** Where a source is, for errors, and how to read it; nothing where it is none that can be read. */
-function reader(source: ModelSource, options: ModelLoadOptions): { where: string; read: () => Promise<Uint8Array> } | undefined {
-  if (source instanceof Blob) {
-    const { name } = source as { name?: string };
-    return { where: name ?? 'the Blob', read: () => readStream(source.stream(), source.size, options) };
-  }
-  if (source instanceof ReadableStream) return { where: 'the stream', read: () => readStream(source, undefined, options) };
-  if (source instanceof Response) return { where: source.url || 'the Response', read: () => readResponse(source, options) };
-  if (typeof source !== 'string' && !(source instanceof URL)) return undefined;
-  const url = parseUrl(source);
-  return { where: url.href, read: () => readUrl(url, options) };
-}
-
-async function readSource(source: ModelSource, options: ModelLoadOptions): Promise<Uint8Array> {
-  if (source instanceof Uint8Array) return source;
-  if (source instanceof ArrayBuffer) return new Uint8Array(source);
-  const readable = reader(source, options);
-  if (!readable) {
-    throw new OctavoError({
-      code: 'INVALID_OPTION',
-      what: 'The model is none of the things that can be read.',
-      where: 'Model.load',
-      hint: 'Give bytes, a URL, a Blob or File, a Response or a ReadableStream.',
-    });
-  }
-  try {
-    return await readable.read();
-  } catch (error) {
-    if (error instanceof OctavoError) throw error;
-    if (options.signal?.aborted) throw abortError('Model.load', options.signal.reason);
-    throw new OctavoError(
-      {
-        code: 'FETCH_FAILED',
-        what: `It could not be read: ${error instanceof Error ? error.message : String(error)}.`,
-        where: readable.where,
-        hint: 'Look at the file or URL, and at CORS when it is of another site.',
-      },
-      { cause: error },
-    );
-  }
 }
 
 export class Model {
@@ -208,26 +214,23 @@ export class Model {
   /**
    * Reads an ONNX file (opset 7 to 22).
    *
+   * Files of up to 4 GiB: those whose size is known beforehand (bytes, Blob, File, Response with a Content-Length) go into the engine's
+   * memory piece by piece, and the weights are used where they lie.
+   *
    * @param source bytes (copied), URL, Blob or File, Response, stream
    * @throws OctavoError INVALID_MODEL, TRUNCATED_MODEL, UNSUPPORTED_OP (with all such nodes in `all`), FETCH_FAILED, ABORTED, ...
    */
   static async load(source: ModelSource, options: ModelLoadOptions = {}): Promise<Model> {
     throwIfAborted(options.signal, 'Model.load');
-    const [engine, bytes] = await abortable(
-      Promise.all([options.engine ?? defaultEngine(), readSource(source, options)]),
-      options.signal,
-      'Model.load',
-    );
-    const { length } = bytes;
-    options.onProgress?.({ stage: 'load', done: length, total: length });
-    // The caller's own bytes are copied (a part of a larger buffer by itself, not all of it); what was read here is moved.
-    const isCallers = source instanceof Uint8Array || source instanceof ArrayBuffer;
-    const isPart = bytes.byteLength < bytes.buffer.byteLength;
-    const sent = isCallers && isPart ? new Uint8Array(bytes) : bytes;
-    const given = isCallers && !isPart ? sent : transfer(sent, [sent.buffer]);
-    const loading = engine
-      .call('loadModel', [given, options.externalData ?? {}])
-      .then((info) => new Model({ engine, generation: engine.generation }, info));
+    const { signal } = options;
+    const engine = await abortable(Promise.resolve(options.engine ?? defaultEngine()), signal, 'Model.load');
+    // The caller's own small bytes are copied by what sends them.
+    const callers = source instanceof ArrayBuffer ? new Uint8Array(source) : source;
+    const isSmall = callers instanceof Uint8Array && callers.length <= pieceBytes && !options.externalData;
+    const release = (files: Loaded): void => void ('room' in files && engine.call('release', [files.room]).catch(() => {}));
+    const files = isSmall ? { bytes: copied(callers, options) } : await abortable(readFiles(engine, source, options), signal, 'Model.load', release);
+    const given = 'room' in files ? files.room : isSmall ? files.bytes : transfer(files.bytes, [files.bytes.buffer]);
+    const loading = engine.call('loadModel', [given]).then((info) => new Model({ engine, generation: engine.generation }, info));
     return abortable(loading, options.signal, 'Model.load', (model) => model.close().catch(() => {}));
   }
 

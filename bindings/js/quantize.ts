@@ -49,7 +49,7 @@ export interface QuantizeOptions {
   biasCorrection?: boolean;
   /** Fate of BatchNormalization. Default 'auto': folded where possible, int8 elsewhere. */
   batchNorm?: 'auto' | 'fold' | 'quantized' | 'float';
-  /** Nodes that stay float: names with * and ?, or { opType }. */
+  /** Nodes that stay float: names with * and ?, or { opType }. A name that no node has, or an operator that there is not, is INVALID_OPTION. */
   exclude?: (string | { opType: string })[];
   /** Shapes of inputs that the model leaves open. */
   inputShapes?: Record<string, number[]>;
@@ -470,7 +470,16 @@ class Quantization {
   /** Saved calibrations, before the samples. */
   async #load(): Promise<void> {
     const { owner } = this.#model;
-    for (const state of this.#options.calibration ?? []) await owner.engine.call('jobLoadCalibration', [this.#id, state], owner);
+    for (const [i, state] of (this.#options.calibration ?? []).entries()) {
+      try {
+        await owner.engine.call('jobLoadCalibration', [this.#id, state], owner);
+      } catch (error) {
+        if (!(error instanceof OctavoError) || error.code !== 'INVALID_STATE') throw error;
+        // Which of them it is.
+        const { code, what, where, hint } = error;
+        throw new OctavoError({ code, what, where: [`calibration[${i}]`, where].filter(Boolean).join(', '), hint }, { cause: error });
+      }
+    }
   }
 
   async #change(decisions: Decisions, say: Say, signal: AbortSignal): Promise<QuantizeResult> {

@@ -149,6 +149,18 @@ Uses::Uses(const Graph& graph) : producer(graph.values.size()), readers(graph.va
   }
 }
 
+Shape counted_shape(const Value& value, std::int64_t count) {
+  Shape shape = *value.shape;
+  std::replace(shape.dims().begin(), shape.dims().end(), kUnknownDim, count);
+  return shape;
+}
+
+std::optional<Shape> largest_shape(const Value& value) {
+  if (!value.shape) return std::nullopt;
+  Shape shape = value.counted ? counted_shape(value, *value.counted) : *value.shape;
+  return shape.checked_elements() ? std::optional(std::move(shape)) : std::nullopt;
+}
+
 std::string describe(const Node& node) { return text("node '", node.name, "' (", node.op, ")"); }
 
 std::string describe(const Value& value) {

@@ -62,9 +62,9 @@ struct Value {
   Layout layout = Layout::kRowMajor;  // decided when a session is made; constants stay row-major
   std::optional<QuantParams> quant;   // for integer codes: what they stand for
   std::optional<Tensor> constant;     // initializers and folded results
-  bool counted =
-      false;  // how many rows (elements of axis 0) there are, a run alone knows; the shape
-              // has the most. Only a graph output may be so, and nothing else reads it.
+  // A run alone knows how much there is: the shape leaves one dimension open, which is at most so
+  // large (kUnknownDim: not known yet).
+  std::optional<std::int64_t> counted;
 
   bool is_constant() const { return constant.has_value(); }
 };
@@ -127,6 +127,12 @@ struct Uses {
     return readers[static_cast<std::size_t>(id)];
   }
 };
+
+// The shape that a value's memory has to hold: its own, or the largest where it is counted; nothing
+// where that is not known.
+std::optional<Shape> largest_shape(const Value& value);
+// The shape of a counted value whose open dimension has come out as `count`.
+Shape counted_shape(const Value& value, std::int64_t count);
 
 // "node 'conv1' (Conv)": the `where` of errors.
 std::string describe(const Node& node);

@@ -49,6 +49,7 @@ extern const OpDef kWhere;
 // Families that differ in a formula.
 extern const std::span<const OpDef> kActivations;
 extern const std::span<const OpDef> kBinaries;
+extern const std::span<const OpDef> kChoices;
 extern const std::span<const OpDef> kComparisons;
 extern const std::span<const OpDef> kIntegerProducts;
 extern const std::span<const OpDef> kNormalizations;
@@ -101,8 +102,8 @@ std::span<const OpDef> all_ops() {
         kWhere,
     };
     for (const std::span<const OpDef> family :
-         {kActivations, kBinaries, kComparisons, kIntegerProducts, kNormalizations, kPools,
-          kProducts, kQuantizers, kReductions, kSelections, kSoftmaxes}) {
+         {kActivations, kBinaries, kChoices, kComparisons, kIntegerProducts, kNormalizations,
+          kPools, kProducts, kQuantizers, kReductions, kSelections, kSoftmaxes}) {
       all.insert(all.end(), family.begin(), family.end());
     }
     std::vector<OpDef> sorted;

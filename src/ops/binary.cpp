@@ -472,8 +472,8 @@ Step sum_of_many(const PrepareContext& context) {
       const auto& [plan, reals] = (*inputs)[k];
       kernels::run_broadcast(
           plan, static_cast<const float*>(sums), in<Byte>(args, k), sums, 0, plan.outer,
-          [&reals = reals](const float* sum, const Byte* codes, float* to, std::size_t count) {
-            for (std::size_t i = 0; i < count; ++i) to[i] = sum[i] + reals[codes[i]];
+          [&real_of = reals](const float* sum, const Byte* codes, float* to, std::size_t count) {
+            for (std::size_t i = 0; i < count; ++i) to[i] = sum[i] + real_of[codes[i]];
           });
     }
     to_codes(sums, out<Byte>(args), n, dtype, grid);

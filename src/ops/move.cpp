@@ -197,6 +197,14 @@ Status set_output_checked(InferContext& context, std::size_t i, DType dtype, Sha
   return ok_status();
 }
 
+Status set_counted(InferContext& context, DType dtype, Shape shape, std::int64_t most) {
+  Shape largest = shape;
+  std::replace(largest.dims().begin(), largest.dims().end(), kUnknownDim, most);
+  OCTAVO_CHECK_OK(set_output_checked(context, 0, dtype, std::move(largest)));
+  context.set_counted(0, dtype, std::move(shape), most);
+  return ok_status();
+}
+
 Result<std::optional<std::vector<std::int64_t>>> constant_ints(const InferContext& context,
                                                                std::size_t i) {
   const Tensor* tensor = context.has_input(i) ? context.constant(i) : nullptr;

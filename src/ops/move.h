@@ -46,6 +46,8 @@ Status check_same_grid(const PrepareContext& context);
 
 // Sets the shape and refuses one with too many elements.
 Status set_output_checked(InferContext& context, std::size_t i, DType dtype, Shape shape);
+// Output 0 with one dimension that a run alone knows, at most `most` (Value::counted).
+Status set_counted(InferContext& context, DType dtype, Shape shape, std::int64_t most);
 
 // The elements of input i as int64, where it is a constant of an integer dtype; nothing where it is
 // not constant. An error when it is constant but no list of integers (rank above 1).

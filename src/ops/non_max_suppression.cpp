@@ -7,7 +7,7 @@
 //   that their intersection may take (iou_threshold, 0), the score that a box has to exceed
 //
 // Of equal scores the lower index comes first. Areas are taken in f32 in ONNX Runtime's order. How
-// many rows there are, a run alone knows: the result is planned for the most.
+// many rows there are, a run alone knows (Value::counted).
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -68,11 +68,8 @@ Status infer(InferContext& context) {
     if (most >= 0) most = std::min(most, given);
   }
   const bool known = most >= 0 && scores[0] >= 0 && scores[1] >= 0;
-  OCTAVO_CHECK_OK(set_output_checked(
-      context, 0, DType::kInt64,
-      Shape{known ? scores[0] * scores[1] * most : kUnknownDim, std::int64_t{3}}));
-  context.set_counted(0);
-  return ok_status();
+  const std::int64_t rows = known ? scores[0] * scores[1] * most : kUnknownDim;
+  return set_counted(context, DType::kInt64, Shape{kUnknownDim, 3}, rows);
 }
 
 Result<Step> prepare(const PrepareContext& context) {
@@ -80,10 +77,10 @@ Result<Step> prepare(const PrepareContext& context) {
   const auto rows = std::make_shared<std::int64_t>(0);
   Step step;
   step.kernel = "non_max_suppression";
-  step.rows = rows;
+  step.count = rows;
   step.scratch_bytes = static_cast<std::size_t>(scores[2]) * sizeof(std::int32_t);
   step.run = [rows, images = scores[0], classes = scores[1], count = scores[2],
-              most_rows = context.out_shape()[0],
+              most_rows = *context.output().counted,
               centred = context.attrs().get_int("center_point_box", 0) != 0](const StepArgs& args,
                                                                              int, int) {
     const auto most = number_or<std::int64_t>(args, 2, 0);
@@ -91,7 +88,6 @@ Result<Step> prepare(const PrepareContext& context) {
     const bool every = args.in.size() < 5 || args.in[4] == nullptr;
     const float least = number_or(args, 4, 0.0F);
     auto* out = reinterpret_cast<std::int64_t*>(args.out[0]);
-    std::fill_n(out, most_rows * 3, std::int64_t{0});
     auto* open = reinterpret_cast<std::int32_t*>(args.scratch);  // candidates, by their number
     std::int64_t row = 0;
     for (std::int64_t group = 0; group < images * classes; ++group) {
@@ -136,6 +132,6 @@ const OpDef kNonMaxSuppression{"NonMaxSuppression",
                                infer,
                                prepare,
                                nullptr,
-                               "its result has to be an output of the model"};
+                               "what follows is planned when it has run"};
 
 }  // namespace octavo::ops

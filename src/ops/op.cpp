@@ -40,11 +40,12 @@ void InferContext::set_output(std::size_t i, DType dtype, Shape shape) {
   Value& value = graph_.value(id);
   value.dtype = dtype;
   value.shape = std::move(shape);
-  value.counted = false;
+  value.counted.reset();
 }
 
-void InferContext::set_counted(std::size_t i) {
-  if (node_.output(i) != kNoValue) graph_.value(node_.output(i)).counted = true;
+void InferContext::set_counted(std::size_t i, DType dtype, Shape shape, std::int64_t most) {
+  set_output(i, dtype, std::move(shape));
+  if (node_.output(i) != kNoValue) graph_.value(node_.output(i)).counted = most;
 }
 
 Error InferContext::error(Code code, std::string what, std::string hint) const {
@@ -113,11 +114,12 @@ Result<std::vector<Tensor>> evaluate(const Graph& graph, const Node& node) {
       continue;
     }
     const Value& value = alone.value(id);
-    if (!value.shape || !value.shape->checked_elements() || dtype_size(value.dtype) == 0) {
+    const std::optional<Shape> largest = largest_shape(value);
+    if (!largest || dtype_size(value.dtype) == 0) {
       return node_error(node, Code::kInternal,
                         text("The shape of '", value.name, "' is not known."), "");
     }
-    outputs.push_back(Tensor::make(value.dtype, *value.shape));
+    outputs.push_back(Tensor::make(value.dtype, *largest));
   }
 
   const kernels::Policy policy{.engine = simd::EngineClass::kNone, .level = simd::Level::kScalar};
@@ -141,6 +143,12 @@ Result<std::vector<Tensor>> evaluate(const Graph& graph, const Node& node) {
   auto address = reinterpret_cast<std::uintptr_t>(scratch.data());
   address = (address + 63) & ~std::uintptr_t{63};
   step.run({in, out, reinterpret_cast<std::byte*>(address)}, 0, step.blocks);
+  if (step.count != nullptr) {
+    const Value& value = alone.value(copy.outputs[0]);
+    Tensor counted = Tensor::make(value.dtype, counted_shape(value, *step.count));
+    if (counted.bytes() > 0) std::memcpy(counted.mutable_data(), out[0], counted.bytes());
+    outputs[0] = std::move(counted);
+  }
   return outputs;
 }
 

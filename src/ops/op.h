@@ -39,8 +39,8 @@ class InferContext {
   // The input's shape; an error naming the node when its rank is not known.
   Result<Shape> shape(std::size_t i) const;
   void set_output(std::size_t i, DType dtype, Shape shape);
-  // The first dimension that was set is the most there can be (Value::counted).
-  void set_counted(std::size_t i);
+  // A shape with one open dimension, which is at most `most` (Value::counted).
+  void set_counted(std::size_t i, DType dtype, Shape shape, std::int64_t most);
   // An error about this node.
   Error error(Code code, std::string what, std::string hint = "") const;
 
@@ -73,8 +73,9 @@ struct Step {
   std::size_t packed_bytes = 0;  // memory that `run` holds: packed weights, tables
   bool holds_constants = false;  // `run` reads no input that is a constant: it has packed them all
   std::int64_t macs = 0;         // multiply-accumulates, 0 where the word makes no sense
-  // Of a counted output 0 (Value::counted): how many rows the last `run` made. Null for others.
-  std::shared_ptr<const std::int64_t> rows;
+  // Of a counted output 0 (Value::counted): how large the last `run` made its open dimension; the
+  // bytes are those of that shape. Null for others.
+  std::shared_ptr<const std::int64_t> count;
 };
 
 class PrepareContext {

@@ -4,6 +4,7 @@
 #include "passes/canonicalize.h"
 #include "passes/infer_shapes.h"
 #include "passes/pipelines.h"
+#include "passes/tail.h"
 
 namespace octavo::passes {
 
@@ -116,20 +117,7 @@ Status fix_shapes(Graph& graph, const InputShapes& shapes) {
   // The Softmax of old opsets whose rank was not known before.
   OCTAVO_CHECK_OK(resolve_flattened_softmax(graph));
   OCTAVO_CHECK_OK(infer_and_fold(graph));
-  for (const Node& node : graph.nodes) {
-    for (const ValueId id : node.outputs) {
-      if (id == kNoValue || (graph.value(id).shape && graph.value(id).shape->known())) continue;
-      findings.push_back(
-          {Code::kDynamicDimension,
-           text("The shape of '", graph.value(id).name, "' depends on the values of a tensor."),
-           describe(node),
-           "Shapes have to follow from the shapes of the inputs.",
-           {}});
-      break;
-    }
-  }
-  if (!findings.empty()) return combine(std::move(findings));
-  return ok_status();
+  return check_open_shapes(graph);
 }
 
 }  // namespace octavo::passes

@@ -58,7 +58,9 @@ class Inference {
  private:
   void forget_outputs(const Node& node) {
     for (const ValueId id : node.outputs) {
-      if (id != kNoValue) graph_.value(id).shape.reset();
+      if (id == kNoValue) continue;
+      graph_.value(id).shape.reset();
+      graph_.value(id).counted.reset();
     }
   }
 
@@ -142,8 +144,9 @@ class Inference {
     for (const ValueId id : node.outputs) {
       if (id == kNoValue) continue;
       const Value& value = graph_.value(id);
-      if (!value.shape || !value.shape->checked_elements() || value.counted) return false;
-      out_bytes += static_cast<std::size_t>(value.shape->elements()) * dtype_size(value.dtype);
+      const std::optional<Shape> largest = largest_shape(value);
+      if (!largest) return false;
+      out_bytes += static_cast<std::size_t>(largest->elements()) * dtype_size(value.dtype);
     }
     const std::size_t growth = out_bytes > freed_bytes ? out_bytes - freed_bytes : 0;
     if (growth > options_.max_folded_bytes - grown_) return false;
@@ -151,8 +154,11 @@ class Inference {
     if (!results.ok()) return false;  // it stays a node; preparing it will tell what is wrong
     grown_ += growth;
     for (std::size_t i = 0; i < node.outputs.size(); ++i) {
-      if (node.outputs[i] != kNoValue)
-        graph_.value(node.outputs[i]).constant = std::move((*results)[i]);
+      if (node.outputs[i] == kNoValue) continue;
+      Value& value = graph_.value(node.outputs[i]);
+      value.shape = (*results)[i].shape();
+      value.counted.reset();
+      value.constant = std::move((*results)[i]);
     }
     for (const ValueId id : freed) graph_.value(id).constant.reset();
     for (const ValueId id : node.inputs) {

@@ -10,7 +10,7 @@ namespace octavo::quantize {
 Result<Model> quantize_dynamic(const Model& model, std::string_view options_json) {
   OCTAVO_TRY(const passes::DynamicOptions options, parse_dynamic_options(options_json));
   OCTAVO_CHECK_OK(check_is_float(model));
-  OCTAVO_CHECK_OK(check_exclude(model.graph(), options.exclude_names));
+  OCTAVO_CHECK_OK(check_exclude(model.graph(), options.exclude_names, options.exclude_ops));
   Graph graph = model.graph();
   passes::PassContext context;
   for (const auto pass : {&passes::fold_batch_norm, &passes::fold_scale, &passes::eliminate_dead}) {

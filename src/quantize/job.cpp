@@ -16,6 +16,7 @@
 #include "passes/insert_qdq.h"
 #include "passes/passes.h"
 #include "passes/qdq.h"
+#include "passes/tail.h"
 #include "quantize/calibration_state.h"
 #include "quantize/json.h"
 #include "quantize/measure.h"
@@ -185,6 +186,8 @@ struct QuantizeJob::Impl {
   std::optional<CalibrationState> arriving;  // loaded, to be merged when the replay is over
 
   std::optional<Graph> quantized;
+  std::optional<passes::Tail> tail;        // what follows `graph` and `quantized`
+  std::vector<std::string> whole_outputs;  // where there is a tail: of the model
   std::vector<passes::Note> lowering_notes;
   std::optional<runtime::Session> float_kept, int8_kept, int8_session;
   std::vector<WeightError> weights;
@@ -197,6 +200,8 @@ struct QuantizeJob::Impl {
   std::vector<double> float_times, int8_times;  // by layer of `sensitivity`
 
   Status start(const Model& model);
+  Status cut_off_tail();
+  Graph whole_quantized() const;
   Status open_float_session();
   Result<runtime::Session> float_session_of(Graph part) const;
   void watch();
@@ -317,8 +322,9 @@ Status QuantizeJob::Impl::start(const Model& model) {
   opset = model.opset();
   float_bytes = model.file_bytes();
   normalized = model.graph();
-  OCTAVO_CHECK_OK(check_exclude(normalized, options.qdq.exclude_names));
+  OCTAVO_CHECK_OK(check_exclude(normalized, options.qdq.exclude_names, options.qdq.exclude_ops));
   graph = model.graph();
+  OCTAVO_CHECK_OK(cut_off_tail());
   if (options.folds()) {
     if (Result<int> folded = passes::fold_batch_norm(graph, context); !folded.ok())
       return std::move(folded).error();
@@ -343,6 +349,24 @@ Status QuantizeJob::Impl::start(const Model& model) {
   }
 
   return open_float_session();
+}
+
+// What has sizes that only a run's data decide stays float and out of the job until its end.
+Status QuantizeJob::Impl::cut_off_tail() {
+  Graph fixed = graph;
+  OCTAVO_CHECK_OK(passes::fix_shapes(fixed, options.input_shapes));
+  const std::vector<std::string> nodes = passes::tail_nodes(fixed);
+  if (nodes.empty()) return ok_status();
+  for (const ValueId id : graph.outputs) whole_outputs.push_back(graph.value(id).name);
+  tail = passes::cut_tail(graph, nodes);
+  return ok_status();
+}
+
+// The QDQ graph with what was cut off.
+Graph QuantizeJob::Impl::whole_quantized() const {
+  Graph whole_graph = *quantized;
+  if (tail) passes::join_tail(whole_graph, tail->graph, whole_outputs);
+  return whole_graph;
 }
 
 Result<runtime::Session> QuantizeJob::Impl::float_session_of(Graph part) const {
@@ -452,7 +476,7 @@ Status QuantizeJob::Impl::change(std::string_view options_json) {
   all["keep"] = true;
   for (const auto& [key, value] : changes.items()) all[key] = value;
   OCTAVO_TRY(JobOptions changed, parse_job_options(dump(all)));
-  OCTAVO_CHECK_OK(check_exclude(normalized, changed.qdq.exclude_names));
+  OCTAVO_CHECK_OK(check_exclude(normalized, changed.qdq.exclude_names, changed.qdq.exclude_ops));
   changed.ranges = options.ranges;
   std::swap(options, changed);
   if (Status status = check_named_tensors(); !status.ok()) {
@@ -949,7 +973,8 @@ Status QuantizeJob::Impl::prepare_next() {
   session_options.policy = policy;
   session_options.memory_limit = memory_left();
   if (next == 0) {
-    if (const auto bytes = int8.to_onnx({}); bytes.ok()) int8_bytes = bytes->size();
+    const Model exported = Model::from_graph(whole_quantized());
+    if (const auto bytes = exported.to_onnx({}); bytes.ok()) int8_bytes = bytes->size();
     if (float_bytes == 0) {
       if (const auto bytes = Model::from_graph(normalized).to_onnx({}); bytes.ok())
         float_bytes = bytes->size();
@@ -1169,8 +1194,8 @@ Result<Progress> QuantizeJob::step() { return impl_->step(); }
 Status QuantizeJob::change(std::string_view options_json) { return impl_->change(options_json); }
 
 Model QuantizeJob::take_model() {
-  Model model =
-      Model::from_graph(impl_->quantized ? *impl_->quantized : Graph(), impl_->context.notes);
+  Model model = Model::from_graph(impl_->quantized ? impl_->whole_quantized() : Graph(),
+                                  impl_->context.notes);
   return model;
 }
 
@@ -1201,6 +1226,10 @@ Json QuantizeJob::Impl::nodes_json() const {
   std::map<std::string, std::pair<std::string, std::string>> fates;  // node -> fate, reason
   for (std::size_t i = 0; i < graph.nodes.size(); ++i)
     fates[graph.nodes[i].name] = {plan.nodes[i].int8 ? "int8" : "float", plan.nodes[i].reason};
+  if (tail) {
+    for (const Node& node : tail->graph.nodes)
+      fates[node.name] = {"float", std::string(passes::kTailReason)};
+  }
   for (const passes::Note& note : context.notes) {
     if (note.what.starts_with("folded into")) fates[note.node] = {"folded", note.what};
     if (note.what.starts_with("fused into")) fates[note.node] = {"fused", note.what};

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 #include <map>
+#include <set>
 
 #include "base/text.h"
 #include "graph/verify.h"
@@ -11,6 +12,7 @@
 #include "passes/insert_qdq.h"
 #include "passes/passes.h"
 #include "passes/qdq.h"
+#include "passes/tail.h"
 #include "quantize/json.h"
 #include "quantize/options.h"
 
@@ -214,8 +216,15 @@ std::string Model::summary_json() const {
   if (counted) {
     for (const Node& node : fixed.nodes) total += macs[node.name] = macs_of(fixed, node);
   }
+  Graph head = graph_;
+  std::set<std::string> tail;
+  if (counted) {
+    const std::vector<std::string> names = passes::tail_nodes(fixed);
+    passes::cut_tail(head, names);
+    tail.insert(names.begin(), names.end());
+  }
   const std::map<std::string, Plan> plans =
-      is_quantized() ? plan_quantized(graph_) : plan_float(graph_);
+      is_quantized() ? plan_quantized(head) : plan_float(head);
   Json nodes = Json::array();
   for (const Node& node : graph_.nodes) {
     const ValueId output = node.output(0);
@@ -225,7 +234,9 @@ std::string Model::summary_json() const {
     entry["shape"] = output == kNoValue ? Json(nullptr) : shape_json(graph_.value(output));
     entry["macs"] = counted && macs.count(node.name) != 0 ? Json(macs[node.name]) : Json(nullptr);
     entry["plan"] = found == plans.end() ? "float" : found->second.plan;
-    entry["reason"] = found == plans.end() ? "" : found->second.reason;
+    entry["reason"] = tail.contains(node.name) ? std::string(passes::kTailReason)
+                      : found == plans.end()   ? ""
+                                               : found->second.reason;
     nodes.push_back(std::move(entry));
   }
   out["nodes"] = std::move(nodes);
@@ -245,11 +256,37 @@ Result<std::vector<std::byte>> Model::to_onnx(const ExportOptions& options) cons
   return onnx::export_model(graph, info);
 }
 
-Result<runtime::Session> create_session(const Model& model, const passes::InputShapes& shapes,
+namespace {
+// How many tails may follow each other. Each is planned by the one before, so they take stack.
+constexpr int kMaxTails = 16;
+
+Result<runtime::Session> create_session(Graph graph, const passes::InputShapes& shapes,
                                         const runtime::SessionOptions& options,
-                                        std::vector<passes::Note>* notes) {
-  Graph graph = model.graph();
+                                        std::vector<passes::Note>* notes, int depth) {
   OCTAVO_CHECK_OK(passes::fix_shapes(graph, shapes));
+  std::unique_ptr<runtime::Tail> tail;
+  std::vector<std::string> outputs;
+  for (const ValueId id : graph.outputs) outputs.push_back(graph.value(id).name);
+  if (std::optional<passes::Tail> cut = passes::cut_tail(graph)) {
+    if (depth == kMaxTails) {
+      return Error{Code::kLimitExceeded,
+                   text("Sizes that the data decide follow from each other more than ", kMaxTails,
+                        " times."),
+                   describe(cut->graph.nodes[0]),
+                   "Make a result before this node an output of the model, and do what follows "
+                   "outside.",
+                   {}};
+    }
+    tail = std::make_unique<runtime::Tail>();
+    tail->graph = std::move(cut->graph);
+    tail->decisive = std::move(cut->decisive);
+    tail->outputs = std::move(outputs);
+    tail->plan = [options, depth](Graph part, std::size_t memory_limit) {
+      runtime::SessionOptions own = options;
+      own.memory_limit = memory_limit;
+      return create_session(std::move(part), {}, own, nullptr, depth + 1);
+    };
+  }
   passes::PassContext context;
   OCTAVO_CHECK_OK(passes::optimize_float(graph, context));
   // Engines whose dot product takes two signed operands want int8 activations, the others uint8.
@@ -266,7 +303,24 @@ Result<runtime::Session> create_session(const Model& model, const passes::InputS
       std::none_of(graph.values.begin(), graph.values.end(), [](const Value& value) {
         return value.quant.has_value() || is_quantized_code(value.dtype);
       });
-  return runtime::Session::create(std::move(graph), own);
+  return runtime::Session::create(std::move(graph), own, std::move(tail));
+}
+}  // namespace
+
+Result<runtime::Session> create_session(const Model& model, const passes::InputShapes& shapes,
+                                        const runtime::SessionOptions& options,
+                                        std::vector<passes::Note>* notes) {
+  return create_session(model.graph(), shapes, options, notes, 0);
+}
+
+Result<Model> head_of(const Model& model, const passes::InputShapes& shapes) {
+  Graph fixed = model.graph();
+  OCTAVO_CHECK_OK(passes::fix_shapes(fixed, shapes));
+  const std::vector<std::string> nodes = passes::tail_nodes(fixed);
+  if (nodes.empty()) return model;
+  Graph head = model.graph();
+  passes::cut_tail(head, nodes);
+  return Model::from_graph(std::move(head), model.notes());
 }
 
 }  // namespace octavo::quantize

@@ -62,10 +62,15 @@ class Model {
   int opset_ = 0;  // the file's
 };
 
-// Fixes the shapes, optimizes, lowers and plans: a float or a quantized model, ready to run.
+// Fixes the shapes, optimizes, lowers and plans: a float or a quantized model, ready to run. What
+// has sizes that only the data decide is planned in the runs (runtime::Tail).
 // `notes`, where given, gets what the passes did.
 Result<runtime::Session> create_session(const Model& model, const passes::InputShapes& shapes,
                                         const runtime::SessionOptions& options,
                                         std::vector<passes::Note>* notes = nullptr);
+
+// The model as far as the data of a run decide no sizes (passes/tail.h), with results that are read
+// behind there as outputs.
+Result<Model> head_of(const Model& model, const passes::InputShapes& shapes);
 
 }  // namespace octavo::quantize

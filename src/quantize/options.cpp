@@ -143,26 +143,43 @@ std::size_t edits(std::string_view a, std::string_view b) {
   return row.back();
 }
 
+// Those of the names that take the fewest edits, quoted.
+std::string nearest(const std::string& wanted, const std::vector<std::string_view>& names) {
+  constexpr std::size_t kShown = 3;
+  std::vector<std::size_t> distances;
+  for (const std::string_view name : names) distances.push_back(edits(wanted, name));
+  auto order = sorted_indices(names.size(), [&](std::size_t a, std::size_t b) {
+    return std::pair(distances[a], names[a]) < std::pair(distances[b], names[b]);
+  });
+  order.resize(std::min(order.size(), kShown));
+  std::vector<std::string> shown;
+  for (const std::size_t i : order) shown.push_back(text("'", names[i], "'"));
+  return join(shown, ", ");
+}
+
 }  // namespace
 
-Status check_exclude(const Graph& graph, const std::vector<std::string>& patterns) {
+Status check_exclude(const Graph& graph, const std::vector<std::string>& patterns,
+                     const std::vector<std::string>& op_types) {
   for (const std::string& pattern : patterns) {
-    std::vector<std::pair<std::size_t, std::string>> near;
-    bool found = false;
-    for (const Node& node : graph.nodes) {
-      found = found || passes::glob_matches(pattern, node.name);
-      near.emplace_back(edits(pattern, node.name), text("'", node.name, "'"));
-    }
-    if (found) continue;
-    constexpr std::size_t kShown = 3;
-    auto nearest = sorted_indices(near.size(),
-                                  [&](std::size_t a, std::size_t b) { return near[a] < near[b]; });
-    nearest.resize(std::min(near.size(), kShown));
-    std::vector<std::string> names;
-    for (const std::size_t i : nearest) names.push_back(std::move(near[i].second));
+    std::vector<std::string_view> names;
+    for (const Node& node : graph.nodes) names.push_back(node.name);
+    if (std::any_of(names.begin(), names.end(),
+                    [&](std::string_view name) { return passes::glob_matches(pattern, name); }))
+      continue;
     return invalid_option(
         "exclude", text("No node is named like '", pattern, "'."),
-        text("Near names: ", join(names, ", "), "; * and ? stand for any characters."));
+        text("Near names: ", nearest(pattern, names), "; * and ? stand for any characters."));
+  }
+  // A list of types serves many models, so one may have none of a type; but a type there is.
+  for (const std::string& type : op_types) {
+    std::vector<std::string_view> names;
+    for (const ops::OpDef& op : ops::all_ops()) {
+      if (op.domain != "octavo") names.push_back(op.name);
+    }
+    if (std::find(names.begin(), names.end(), type) != names.end()) continue;
+    return invalid_option("exclude", text("There is no operator '", type, "'."),
+                          text("Near names: ", nearest(type, names), "."));
   }
   return ok_status();
 }

@@ -61,8 +61,10 @@ struct JobOptions {
 Result<JobOptions> parse_job_options(std::string_view json);
 // See dynamic.h.
 Result<passes::DynamicOptions> parse_dynamic_options(std::string_view json);
-// INVALID_OPTION where a pattern of `exclude` names no node: it would silently do nothing.
-Status check_exclude(const Graph& graph, const std::vector<std::string>& patterns);
+// INVALID_OPTION where a pattern of `exclude` names no node, or an op type is none that there is:
+// it would silently do nothing.
+Status check_exclude(const Graph& graph, const std::vector<std::string>& patterns,
+                     const std::vector<std::string>& op_types);
 // INVALID_STATE where the model is quantized already.
 Status check_is_float(const Model& model);
 // With all defaults filled in, in the form that parse_job_options reads.

@@ -8,6 +8,7 @@
 
 #include "base/text.h"
 #include "runtime/plan.h"
+#include "runtime/tail_run.h"
 
 namespace octavo::runtime {
 
@@ -27,8 +28,15 @@ Arena make_arena(std::size_t bytes) {
   return arena;
 }
 
+// Of a shape that is known, or that has come out so.
 std::size_t bytes_of(const Value& value) {
-  return static_cast<std::size_t>(value.shape->elements()) * dtype_size(value.dtype);
+  return value.shape && value.shape->known()
+             ? static_cast<std::size_t>(value.shape->elements()) * dtype_size(value.dtype)
+             : 0;
+}
+// What a plan has to keep room for.
+std::size_t most_bytes(const Value& value) {
+  return static_cast<std::size_t>(largest_shape(value)->elements()) * dtype_size(value.dtype);
 }
 
 struct ReadyStep {
@@ -47,7 +55,7 @@ bool is_small(const Graph& graph, std::size_t step, std::int64_t macs) {
   if (macs >= kMacs) return false;
   std::size_t bytes = 0;
   const auto add = [&](ValueId id) {
-    if (id != kNoValue) bytes += bytes_of(graph.value(id));
+    if (id != kNoValue) bytes += most_bytes(graph.value(id));
   };
   for (const ValueId id : graph.nodes[step].inputs) add(id);
   for (const ValueId id : graph.nodes[step].outputs) add(id);
@@ -57,7 +65,8 @@ bool is_small(const Graph& graph, std::size_t step, std::int64_t macs) {
 // Which values share a buffer, and how long each buffer lives.
 class Buffers {
  public:
-  Buffers(const Graph& graph, const std::vector<ReadyStep>& steps, bool keep_values)
+  Buffers(const Graph& graph, const std::vector<ReadyStep>& steps, bool keep_values,
+          bool keep_inputs)
       : graph_(graph),
         group_(graph.values.size(), kNone),
         constant_(graph.values.size(), kNoValue) {
@@ -65,7 +74,7 @@ class Buffers {
       if (group_[index(id)] == kNone) group_[index(id)] = add(id, 0);
     }
     make_groups(steps);
-    find_last_uses();
+    find_last_uses(keep_inputs);
     if (!keep_values) merge_in_place(steps);
   }
 
@@ -79,7 +88,7 @@ class Buffers {
   static std::size_t index(ValueId id) { return static_cast<std::size_t>(id); }
 
   int add(ValueId id, int step) {
-    lifetimes_.push_back({bytes_of(graph_.value(id)), step, step});
+    lifetimes_.push_back({most_bytes(graph_.value(id)), step, step});
     return static_cast<int>(lifetimes_.size()) - 1;
   }
 
@@ -92,7 +101,8 @@ class Buffers {
         if (out == kNoValue) continue;
         const std::optional<int> alias = k == 0 ? steps[i].step.alias : std::nullopt;
         const ValueId source = alias ? node.input(static_cast<std::size_t>(*alias)) : kNoValue;
-        if (source != kNoValue && bytes_of(graph_.value(source)) == bytes_of(graph_.value(out))) {
+        if (source != kNoValue &&
+            most_bytes(graph_.value(source)) == most_bytes(graph_.value(out))) {
           group_[index(out)] = group_[index(source)];
           constant_[index(out)] =
               graph_.value(source).is_constant() ? source : constant_[index(source)];
@@ -103,7 +113,7 @@ class Buffers {
     }
   }
 
-  void find_last_uses() {
+  void find_last_uses(bool keep_inputs) {
     const auto use = [&](ValueId id, int step) {
       if (const int buffer = this->buffer(id); buffer != kNone) {
         int& last = lifetimes_[static_cast<std::size_t>(buffer)].last;
@@ -115,6 +125,8 @@ class Buffers {
       for (const ValueId id : graph_.nodes[i].outputs) use(id, static_cast<int>(i));
     }
     for (const ValueId id : graph_.outputs) use(id, static_cast<int>(graph_.nodes.size()));
+    if (!keep_inputs) return;
+    for (const ValueId id : graph_.inputs) use(id, static_cast<int>(graph_.nodes.size()));
   }
 
   // An output takes the place of the input that dies with its step, where the step allows it.
@@ -175,7 +187,7 @@ Status check(const Graph& graph) {
   const auto known = [&](ValueId id, const std::string& where) -> Status {
     if (id == kNoValue) return ok_status();
     const Value& value = graph.value(id);
-    if (!value.shape || !value.shape->checked_elements() || dtype_size(value.dtype) == 0) {
+    if (!largest_shape(value) || dtype_size(value.dtype) == 0) {
       return Error{Code::kDynamicDimension,
                    text("The shape or type of ", describe(value), " is not known."),
                    where,
@@ -199,7 +211,7 @@ Status check(const Graph& graph) {
         return Error{Code::kDynamicDimension,
                      "It reads a result whose size depends on the data.",
                      describe(node),
-                     "Make it an output of the model, and do what follows outside.",
+                     "What follows such a result is a graph of its own (Tail).",
                      {}};
       }
       if (id != kNoValue && !made[static_cast<std::size_t>(id)]) {
@@ -252,8 +264,16 @@ struct Session::Impl {
   ThreadPool* pool = nullptr;
   std::vector<ThreadPool::Stage> stages;  // by step
   std::function<void(NodeId, std::span<const std::byte* const>)> callback;
-  std::size_t cursor = 0;            // the next step of run_some()
-  std::vector<std::size_t> counted;  // steps whose output 0 is counted
+  std::size_t cursor = 0;  // the next step of run_some()
+  struct Counted {
+    ValueId value;
+    Shape open;  // its shape without what a run has found
+    std::shared_ptr<const std::int64_t> count;
+  };
+  std::vector<Counted> counted;
+  std::optional<TailRun> tail;
+  bool in_tail = false;  // of run_some()
+  Status status = ok_status();
 
   // A constant's bytes; never null, as steps take null for "absent".
   const std::byte* constant_bytes(ValueId id) const {
@@ -261,7 +281,9 @@ struct Session::Impl {
     return data != nullptr ? data : arena.get();
   }
 
-  Status prepare(const SessionOptions& options);
+  Status prepare(const SessionOptions& options, std::unique_ptr<Tail> tail_graph);
+  bool begin_tail();
+  void end_tail();
   void assign_memory(const Buffers& buffers, const Plan& plan, bool keep_values);
 
   // Steps [first, first + count), and the callback after each where there is one.
@@ -274,8 +296,19 @@ struct Session::Impl {
     } else {
       walk(first, count);
     }
-    for (const std::size_t i : counted)
-      graph.value(graph.nodes[i].outputs[0]).shape->dims()[0] = *steps[i].step.rows;
+    for (const Counted& one : counted) {
+      Value& value = graph.value(one.value);
+      value.shape = one.open;
+      value.shape = counted_shape(value, *one.count);
+    }
+  }
+
+  const Session* tail_session() const { return tail ? tail->session() : nullptr; }
+  // Of a value that the tail reads; those of constants are their own.
+  std::span<const std::byte> bytes(ValueId id) const {
+    const Value& value = graph.value(id);
+    return {value.is_constant() ? value.constant->data() : memory[static_cast<std::size_t>(id)],
+            bytes_of(value)};
   }
 
  private:
@@ -344,7 +377,7 @@ class Constants {
 };
 }  // namespace
 
-Status Session::Impl::prepare(const SessionOptions& options) {
+Status Session::Impl::prepare(const SessionOptions& options, std::unique_ptr<Tail> tail_graph) {
   std::vector<Error> findings;
   std::size_t scratch_bytes = 0;
   std::optional<Constants> constants;
@@ -374,7 +407,7 @@ Status Session::Impl::prepare(const SessionOptions& options) {
   if (!findings.empty()) return combine(std::move(findings));
   if (constants) constants->copy_small();
 
-  const Buffers buffers(graph, steps, options.keep_values);
+  const Buffers buffers(graph, steps, options.keep_values, tail_graph != nullptr);
   const Plan plan =
       options.keep_values ? plan_apart(buffers.lifetimes()) : plan_memory(buffers.lifetimes());
   pool = options.pool != nullptr ? options.pool : &default_pool();
@@ -405,10 +438,33 @@ Status Session::Impl::prepare(const SessionOptions& options) {
   assign_memory(buffers, plan, options.keep_values);
   for (std::size_t i = 0; i < steps.size(); ++i) {
     const ReadyStep& ready = steps[i];
-    if (ready.step.rows != nullptr && graph.nodes[i].output(0) != kNoValue) counted.push_back(i);
+    const ValueId made = graph.nodes[i].output(0);
+    if (ready.step.count != nullptr && made != kNoValue)
+      counted.push_back({made, *graph.value(made).shape, ready.step.count});
     stages.push_back({ready.skipped ? 0 : ready.step.blocks, is_small(graph, i, ready.step.macs)});
   }
+  if (tail_graph != nullptr) {
+    const std::size_t left = options.memory_limit - static_cast<std::size_t>(needed);
+    tail.emplace(std::move(*tail_graph), graph,
+                 options.memory_limit == 0 ? 0 : std::max<std::size_t>(left, 1));
+    memory.resize(graph.values.size(), nullptr);
+    lasting.resize(graph.values.size(), true);
+  }
   return ok_status();
+}
+
+// True where there is a tail, now planned for what has come out.
+bool Session::Impl::begin_tail() {
+  status = ok_status();
+  if (!tail) return false;
+  status = tail->begin(graph, [this](ValueId id) { return bytes(id); });
+  if (!status.ok()) tail->end(graph, false);
+  return status.ok();
+}
+
+void Session::Impl::end_tail() {
+  status = tail->session()->status();
+  tail->end(graph, status.ok());
 }
 
 void Session::Impl::assign_memory(const Buffers& buffers, const Plan& plan, bool keep_values) {
@@ -470,17 +526,21 @@ Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
 Session::~Session() = default;
 
-Result<Session> Session::create(Graph graph, const SessionOptions& options) {
+Result<Session> Session::create(Graph graph, const SessionOptions& options,
+                                std::unique_ptr<Tail> tail) {
   OCTAVO_CHECK_OK(check(graph));
   auto impl = std::make_unique<Impl>();
   impl->graph = std::move(graph);
-  OCTAVO_CHECK_OK(impl->prepare(options));
+  OCTAVO_CHECK_OK(impl->prepare(options, std::move(tail)));
   return Session(std::move(impl));
 }
 
 const Graph& Session::graph() const { return impl_->graph; }
 
 std::span<std::byte> Session::input(std::size_t i) {
+  // What is written belongs to a new run; one that was given up half way is not gone on with.
+  impl_->cursor = 0;
+  impl_->in_tail = false;
   const ValueId id = impl_->graph.inputs[i];
   return {impl_->memory[static_cast<std::size_t>(id)], bytes_of(impl_->graph.value(id))};
 }
@@ -495,24 +555,38 @@ std::span<const std::byte> Session::value(ValueId id) const {
     const std::byte* data = value.constant->data();
     return {data, data == nullptr ? 0 : value.constant->bytes()};
   }
+  if (impl_->tail) {
+    if (const auto result = impl_->tail->result(id))
+      return impl_->status.ok() ? *result : std::span<const std::byte>();
+  }
   const auto index = static_cast<std::size_t>(id);
   if (!impl_->lasting[index] || impl_->memory[index] == nullptr) return {};
   return {impl_->memory[index], bytes_of(value)};
 }
 
 void Session::run() {
+  impl_->in_tail = false;
   impl_->run_steps(0, impl_->steps.size());
   impl_->cursor = 0;
+  if (!impl_->begin_tail()) return;
+  impl_->tail->session()->run();
+  impl_->end_tail();
 }
 
 bool Session::run_some(int max_steps) {
+  if (impl_->in_tail) {
+    impl_->in_tail = impl_->tail->session()->run_some(max_steps);
+    if (!impl_->in_tail) impl_->end_tail();
+    return impl_->in_tail;
+  }
   const std::size_t count = std::min(static_cast<std::size_t>(std::max(max_steps, 0)),
                                      impl_->steps.size() - impl_->cursor);
   impl_->run_steps(impl_->cursor, count);
   impl_->cursor += count;
   if (impl_->cursor < impl_->steps.size()) return true;
   impl_->cursor = 0;
-  return false;
+  impl_->in_tail = impl_->begin_tail();
+  return impl_->in_tail;
 }
 
 void Session::run_profiled() {
@@ -524,7 +598,12 @@ void Session::run_profiled() {
         std::chrono::duration<double, std::milli>(Clock::now() - start).count();
   }
   impl_->cursor = 0;
+  if (!impl_->begin_tail()) return;
+  impl_->tail->session()->run_profiled();
+  impl_->end_tail();
 }
+
+const Status& Session::status() const { return impl_->status; }
 
 void Session::on_step(std::function<void(NodeId, std::span<const std::byte* const>)> callback) {
   impl_->callback = std::move(callback);
@@ -537,11 +616,24 @@ std::vector<StepInfo> Session::steps() const {
     const ReadyStep& ready = impl_->steps[i];
     infos.push_back({node.name, node.op, ready.step.kernel, ready.step.macs, ready.milliseconds});
   }
+  if (const Session* tail = impl_->tail_session()) {
+    const std::vector<StepInfo> more = tail->steps();
+    infos.insert(infos.end(), more.begin(), more.end());
+  }
   return infos;
 }
 
-std::size_t Session::arena_bytes() const { return impl_->arena_bytes; }
-std::size_t Session::lower_bound_bytes() const { return impl_->bound_bytes; }
-std::size_t Session::weight_bytes() const { return impl_->packed_bytes; }
+std::size_t Session::arena_bytes() const {
+  const Session* tail = impl_->tail_session();
+  return impl_->arena_bytes + (tail != nullptr ? tail->arena_bytes() : 0);
+}
+std::size_t Session::lower_bound_bytes() const {
+  const Session* tail = impl_->tail_session();
+  return impl_->bound_bytes + (tail != nullptr ? tail->lower_bound_bytes() : 0);
+}
+std::size_t Session::weight_bytes() const {
+  const Session* tail = impl_->tail_session();
+  return impl_->packed_bytes + (tail != nullptr ? tail->weight_bytes() : 0);
+}
 
 }  // namespace octavo::runtime

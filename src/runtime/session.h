@@ -39,18 +39,33 @@ struct StepInfo {
   double milliseconds;  // of the last profiled run
 };
 
+class Session;
+
+// What follows results whose size the data of a run decide: a graph that is planned when the
+// session has run as far, and again when those results have come out in another size.
+struct Tail {
+  Graph graph;  // its inputs are the session's inputs and outputs of these names
+  // Inputs whose values the plan depends on: they become constants of the graph.
+  std::vector<std::string> decisive;
+  std::vector<std::string> outputs;  // all that the session has then, in order
+  std::function<Result<Session>(Graph graph, std::size_t memory_limit)> plan;
+};
+
 class Session {
  public:
   // Where keep_values is off, constants that steps have packed are let go, as is the file that they
   // lie in. `graph` is canonical, all shapes known, layouts assigned (passes/pipelines.h:
-  // prepare_for_session).
-  static Result<Session> create(Graph graph, const SessionOptions& options);
+  // prepare_for_session). With a tail, the graph's outputs are those of its own and what the tail
+  // reads; keep_values is of the graph before the tail.
+  static Result<Session> create(Graph graph, const SessionOptions& options,
+                                std::unique_ptr<Tail> tail = nullptr);
 
   Session(Session&&) noexcept;
   Session& operator=(Session&&) noexcept;
   ~Session();
 
-  // After a run, a counted output (Value::counted) has the shape that it has come out with.
+  // An output whose size the data decide has an open dimension (or no shape at all) before the
+  // first run, and after a run the shape that it has come out with.
   const Graph& graph() const;
   // Where to write input i / read output i (order of Graph::inputs / outputs), row-major, whole
   // tensor. Inputs are not kept by run(): write all of them before each run.
@@ -65,12 +80,15 @@ class Session {
   // run() in pieces, for jobs that report progress and can be aborted: true while there is more to
   // do.
   bool run_some(int max_steps);
+  // Why the last run has no results: a tail could not be planned for what has come out.
+  const Status& status() const;
   void run_profiled();
   // Called after each step of run() with the step's node; for calibration without keep_values:
   // outputs are valid during the call. Pass nullptr to remove.
   void on_step(std::function<void(NodeId, std::span<const std::byte* const> outputs)> callback);
 
   std::vector<StepInfo> steps() const;
+  // Of a tail, as it is planned now, too.
   std::size_t arena_bytes() const;  // activations, after planning
   std::size_t lower_bound_bytes()
       const;                         // largest sum of values alive at once: no plan can be smaller

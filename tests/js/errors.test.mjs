@@ -158,6 +158,8 @@ describe('bad input', () => {
     await rejects(quantize({ evaluateSamples: 5n }), 'INVALID_OPTION', { what: /plain data/ });
     await (await InferenceSession.create(model, { inputShapes: null })).close();
     await rejects(quantize({ exclude: [{ op: 'Conv' }] }), 'INVALID_OPTION');
+    await rejects(quantize({ exclude: ['/stem/Konv'] }), 'INVALID_OPTION', { what: /Konv/, hint: /\/stem\/Conv/ });
+    await rejects(quantize({ exclude: [{ opType: 'Konv' }] }), 'INVALID_OPTION', { what: /Konv/, hint: /'Conv'/ });
     await rejects(model.toONNX({ opset: 9 }), 'INVALID_OPTION', { what: /9/ });
     await rejects(createEngine({ isa: 'avx' }), 'INVALID_OPTION', { what: /avx/ });
     await rejects(Model.load(5, { engine }), 'INVALID_OPTION');

@@ -113,16 +113,51 @@ TEST_CASE("NonMaxSuppression takes the best boxes that do not cover each other, 
     return Ints(out.span<std::int64_t>().begin(), out.span<std::int64_t>().end());
   };
   const Node node = make_node("NonMaxSuppression");
-  // The plan has room for two of each class; what is not used is 0.
-  CHECK(rows(node, 2, 0.5F, 0.3F) == Ints{0, 0, 1, 0, 1, 0, 0, 1, 2, 0, 0, 0});
+  // The plan has room for two of each class.
+  CHECK(rows(node, 2, 0.5F, 0.3F) == Ints{0, 0, 1, 0, 1, 0, 0, 1, 2});
   CHECK(rows(node, 9, 0.95F, std::nullopt) ==
         Ints{0, 0, 1, 0, 0, 0, 0, 0, 2, 0, 1, 0, 0, 1, 1, 0, 1, 2});
   CHECK(rows(node, 1, std::nullopt, std::nullopt) == Ints{0, 0, 1, 0, 1, 0});
   CHECK(rows(node, -4, 0.5F, 0.5F).empty());
   // Centre and size: the same three boxes lie elsewhere, and the first has no area.
   CHECK(rows(make_node("NonMaxSuppression", {{"center_point_box", std::int64_t{1}}}), 1, 0.5F,
-             0.8F) == Ints{0, 0, 1, 0, 0, 0});
+             0.8F) == Ints{0, 0, 1});
   CHECK(refusal(node, {fed(boxes), fed(floats({1, 1, 2}, {1, 2}))}) == Code::kShapeMismatch);
+}
+
+TEST_CASE("NonZero tells where, an axis a row") {
+  const auto where = [&](const Tensor& x) {
+    const Tensor out = run(make_node("NonZero"), {fed(x)});
+    Ints all(out.shape().begin(), out.shape().end());
+    all.insert(all.end(), out.span<std::int64_t>().begin(), out.span<std::int64_t>().end());
+    return all;
+  };
+  CHECK(where(floats({2, 2}, {0, -1, 2, 3})) == Ints{2, 3, 0, 1, 1, 1, 0, 1});
+  CHECK(where(ints({3}, {0, 0, 5})) == Ints{1, 1, 2});
+  CHECK(where(floats({2, 0, 3}, {})) == Ints{3, 0});
+  CHECK(where(floats({2}, {0, 0})) == Ints{1, 0});
+  CHECK(where(Tensor::scalar(4.0F)) == Ints{1, 1, 0});
+}
+
+TEST_CASE("Compress leaves what the condition holds for") {
+  const Tensor x = floats({3, 2}, {1, 2, 3, 4, 5, 6});
+  const auto holds = [](std::initializer_list<bool> list) {
+    Tensor tensor = Tensor::make(DType::kBool, Shape{static_cast<std::int64_t>(list.size())});
+    std::copy(list.begin(), list.end(), reinterpret_cast<bool*>(tensor.mutable_data()));
+    return tensor;
+  };
+  const auto left = [&](std::optional<std::int64_t> axis, std::initializer_list<bool> condition) {
+    Node node = make_node("Compress");
+    if (axis) node.attrs.set("axis", *axis);
+    return run(std::move(node), {fed(x), fed(holds(condition))});
+  };
+  CHECK(left(0, {false, true, true}).shape() == Shape{2, 2});
+  CHECK(values(left(0, {false, true, true})) == Floats{3, 4, 5, 6});
+  CHECK(values(left(-1, {false, true})) == Floats{2, 4, 6});
+  CHECK(values(left(0, {true})) == Floats{1, 2});
+  CHECK(values(left(std::nullopt, {false, true, false, false, true})) == Floats{2, 5});
+  CHECK(left(1, {false, false}).shape() == Shape{3, 0});
+  CHECK(refusal(make_node("Compress"), {fed(x), fed(floats({2}, {1, 0}))}) == Code::kShapeMismatch);
 }
 
 TEST_CASE("ScatterElements and ScatterND put updates in, or join them") {

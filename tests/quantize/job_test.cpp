@@ -335,6 +335,18 @@ TEST_CASE("an exclude pattern that names no node is refused with near names") {
   CHECK(error.hint.starts_with("Near names: 'n_Concat', "));
 }
 
+TEST_CASE("an op type to exclude has to be one, though not of this network") {
+  const Error error = options_error(R"({"exclude": [{"opType": "Conv"}, {"opType": "Softmx"}]})");
+  CHECK(error.code == Code::kInvalidOption);
+  CHECK(error.where == "option 'exclude'");
+  CHECK(error.what == "There is no operator 'Softmx'.");
+  CHECK(error.hint.find("'Softmax'") != std::string::npos);
+  const Model model = Model::from_graph(test::mixed_network(1));
+  CHECK(QuantizeJob::create(model, R"({"exclude": [{"opType": "LSTM"}]})", {}).error().code ==
+        Code::kInvalidOption);
+  CHECK(QuantizeJob::create(model, R"({"exclude": [{"opType": "Softmax"}]})", {}).ok());
+}
+
 TEST_CASE("batchNorm and exclude decide what becomes int8") {
   const Model model = Model::from_graph(mixed_network(4));
   const auto fates = [&](const std::string& options) {

@@ -355,36 +355,100 @@ TEST_CASE("graphs that break the contract are refused, not run") {
   CHECK(code_of(graph) == Code::kUnsupportedOp);
 }
 
-TEST_CASE("a counted output has the rows of its run, and nothing else may read it") {
+// Boxes of one class whose scores are 0.5, 0.9 and 0.1.
+struct Suppression {
   GraphBuilder b;
-  const ValueId boxes = b.input("boxes", {1, 3, 4});
-  const ValueId scores = b.input("scores", {1, 1, 3});
-  const ValueId most = b.constant(Tensor::scalar(std::int64_t{3}));
-  const ValueId share = b.constant(Tensor::scalar(0.5F));
-  const ValueId selected = b.node("NonMaxSuppression", {boxes, scores, most, share});
-  b.output(selected);
+  ValueId boxes = b.input("boxes", {1, 3, 4});
+  ValueId scores = b.constant(Tensor::of<float>({1, 1, 3}, {0.5F, 0.9F, 0.1F}));
+  ValueId selected =
+      b.node("NonMaxSuppression", {boxes, scores, b.constant(Tensor::scalar(std::int64_t{3})),
+                                   b.constant(Tensor::scalar(0.5F))});
+};
+const std::vector<float> kTwoApart{0, 0, 1, 1, 0, 0, 1, 1, 5, 5, 6, 6};
+const std::vector<float> kThreeApart{0, 0, 1, 1, 2, 2, 3, 3, 5, 5, 6, 6};
+const std::vector<float> kOne{0, 0, 1, 1, 0, 0, 1, 1, 0, 0, 1, 1};
+
+void run(Session& session, bool in_pieces) {
+  if (!in_pieces) return session.run();
+  while (session.run_some(1)) {
+  }
+}
+
+TEST_CASE("a counted output has the rows of its run, and no step may read it") {
+  Suppression made;
+  made.b.output(made.selected);
   for (const bool in_pieces : {false, true}) {
-    Session session = make(b.graph);
-    CHECK(*session.graph().value(selected).shape == Shape{3, 3});  // the most
+    Session session = make(made.b.graph);
+    CHECK(*session.graph().value(made.selected).shape == Shape{kUnknownDim, 3});
+    CHECK(session.output(0).empty());
     const auto rows = [&](const std::vector<float>& corners) {
       write(session, 0, corners);
-      write(session, 1, {0.5F, 0.9F, 0.1F});
-      if (in_pieces) {
-        while (session.run_some(1)) {
-        }
-      } else {
-        session.run();
-      }
+      run(session, in_pieces);
       CHECK(session.output(0).size() ==
-            static_cast<std::size_t>(session.graph().value(selected).shape->elements()) * 8);
-      return (*session.graph().value(selected).shape)[0];
+            static_cast<std::size_t>(session.graph().value(made.selected).shape->elements()) * 8);
+      return (*session.graph().value(made.selected).shape)[0];
     };
-    CHECK(rows({0, 0, 1, 1, 0, 0, 1, 1, 5, 5, 6, 6}) == 2);
-    CHECK(rows({0, 0, 1, 1, 2, 2, 3, 3, 5, 5, 6, 6}) == 3);
-    CHECK(rows({0, 0, 1, 1, 0, 0, 1, 1, 0, 0, 1, 1}) == 1);
+    CHECK(rows(kTwoApart) == 2);
+    CHECK(rows(kThreeApart) == 3);
+    CHECK(rows(kOne) == 1);
   }
-  b.output(b.node("Cast", {selected}, {{"to", std::int64_t{1}}}));
-  CHECK(code_of(b.graph) == Code::kDynamicDimension);
+  made.b.output(made.b.node("Cast", {made.selected}, {{"to", std::int64_t{1}}}));
+  CHECK(code_of(made.b.graph) == Code::kDynamicDimension);
+}
+
+TEST_CASE("a tail is planned for what has come out, once a size") {
+  Suppression made;
+  made.b.output(made.selected);
+  GraphBuilder t;
+  const ValueId rows = t.input("v", {kUnknownDim, 3}, DType::kInt64);
+  t.graph.value(rows).name = made.b.graph.value(made.selected).name;
+  t.input("boxes", {1, 3, 4});
+  const ValueId numbers = t.node("Cast", {rows}, {{"to", std::int64_t{1}}});
+  t.graph.value(numbers).name = "numbers";
+  t.output(numbers);
+  for (const bool in_pieces : {false, true}) {
+    int plans = 0;
+    auto tail = std::make_unique<Tail>();
+    tail->graph = t.graph;
+    tail->outputs = {"numbers", t.graph.value(rows).name};
+    tail->plan = [&](Graph graph, std::size_t limit) -> Result<Session> {
+      ++plans;
+      const Shape& shape = *graph.value(rows).shape;
+      CHECK(limit > 0);
+      CHECK(limit < 1'000'000);
+      if (shape[0] == 1) return Error{Code::kOutOfMemory, "No room for one.", "", "", {}};
+      graph.value(numbers).shape = shape;
+      return Session::create(std::move(graph), {});
+    };
+    Result<Session> created =
+        Session::create(made.b.graph, {.memory_limit = 1'000'000}, std::move(tail));
+    REQUIRE(created.ok());
+    Session session = std::move(*created);
+    const auto result = [&](const std::vector<float>& corners) {
+      write(session, 0, corners);
+      run(session, in_pieces);
+      return floats(session.output(0));
+    };
+    REQUIRE(session.graph().outputs.size() == 2);
+    CHECK(session.output(0).empty());
+    CHECK(result(kTwoApart) == std::vector<float>{0, 0, 1, 0, 0, 2});
+    CHECK(*session.graph().value(session.graph().outputs[0]).shape == Shape{2, 3});
+    CHECK(session.output(1).size() == 2 * 3 * 8);
+    CHECK(result(kTwoApart) == std::vector<float>{0, 0, 1, 0, 0, 2});
+    CHECK(plans == 1);
+    CHECK(result(kThreeApart) == std::vector<float>{0, 0, 1, 0, 0, 0, 0, 0, 2});
+    CHECK(plans == 2);
+    CHECK(session.status().ok());
+    CHECK(result(kOne).empty());
+    REQUIRE(!session.status().ok());
+    CHECK(session.status().error().code == Code::kOutOfMemory);
+    CHECK(result(kTwoApart) == std::vector<float>{0, 0, 1, 0, 0, 2});
+    CHECK(session.status().ok());
+    // A run that is given up is begun anew by what is written.
+    write(session, 0, kThreeApart);
+    session.run_some(1);
+    CHECK(result(kThreeApart).size() == 9);
+  }
 }
 
 TEST_CASE("a session can be moved") {

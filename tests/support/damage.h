@@ -44,7 +44,7 @@ inline bool survives_in_memory(std::shared_ptr<const std::byte> bytes, std::size
   for (std::size_t i = 0; i < session->graph().inputs.size(); ++i)
     std::memset(session->input(i).data(), 0, session->input(i).size());
   session->run();
-  return true;
+  return session->status().ok() || explained(session->status().error());
 }
 
 // Too large for a 32-bit memory is an answer too: the bindings turn it into OUT_OF_MEMORY.

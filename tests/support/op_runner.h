@@ -104,7 +104,7 @@ inline Result<std::vector<Tensor>> run_op(Node node,
       op->layout == ops::LayoutRule::kFollow || op->layout == ops::LayoutRule::kChannelsLast;
   for (const ValueId id : node.outputs) {
     Value& value = graph.value(id);
-    if (!value.shape || !value.shape->known())
+    if (!largest_shape(value))
       return Error{Code::kDynamicDimension, "A shape is not known.", node.op, "", {}};
     if (follows && value.shape->rank() >= 3) value.layout = how.layout;
   }
@@ -131,7 +131,8 @@ inline Result<std::vector<Tensor>> run_op(Node node,
   for (const ValueId id : node.outputs) {
     const Value& value = graph.value(id);
     out_bytes.emplace_back(
-        static_cast<std::size_t>(value.shape->elements()) * dtype_size(value.dtype) + 2 * kGuard,
+        static_cast<std::size_t>(largest_shape(value)->elements()) * dtype_size(value.dtype) +
+            2 * kGuard,
         std::byte{0xA5});
     out.push_back(out_bytes.back().data() + kGuard);
   }
@@ -160,8 +161,9 @@ inline Result<std::vector<Tensor>> run_op(Node node,
         return Error{Code::kInternal, "The op wrote outside of its output.", node.op, "", {}};
       }
     }
-    Tensor result = Tensor::make(value.dtype, *value.shape);
-    reorder(*value.shape, dtype_size(value.dtype), out[i], value.layout, result.mutable_data(),
+    const Shape shape = value.counted ? counted_shape(value, *step.count) : *value.shape;
+    Tensor result = Tensor::make(value.dtype, shape);
+    reorder(shape, dtype_size(value.dtype), out[i], value.layout, result.mutable_data(),
             Layout::kRowMajor);
     results.push_back(std::move(result));
   }
