@@ -7,8 +7,8 @@ import { transfer } from 'comlink';
 import { type ErrorData, OctavoError } from './errors.js';
 import { type Features, hasRelaxedSimd, hasSimd, hasThreads } from './features.js';
 import { chooseIsa, type LoadOptions, loadModule, type WasmModule } from './load.js';
-import { type Hash, sha256InPieces } from './sha256.js';
 import type { Bytes, Comparison, Model, QuantizeJob, Session } from './octavo.simd.mjs';
+import { type Hash, sha256InPieces } from './sha256.js';
 
 export type Outcome<T> = { ok: true; value: T } | { ok: false; error: ErrorData; fatal?: boolean };
 
@@ -62,20 +62,24 @@ export interface RawProgress {
 class Files {
   readonly hash: Hash = sha256InPieces();
   readonly model: Bytes;
+  /** The model, and those beside it. */
   readonly #all: Bytes[];
+  #last: Bytes;
   #at = 0;
 
   constructor(model: Bytes) {
     this.model = model;
     this.#all = [model];
+    this.#last = model;
   }
   add(name: string, bytes: Bytes): void {
     this.#all.push(bytes);
+    this.#last = bytes;
     this.#at = 0;
     this.model.attach(name, bytes);
   }
   write(piece: Uint8Array): void {
-    (this.#all.at(-1)?.view() as Uint8Array).set(piece, this.#at);
+    (this.#last.view() as Uint8Array).set(piece, this.#at);
     this.#at += piece.length;
     this.hash.update(piece);
   }

@@ -107,7 +107,10 @@ async function readFiles(engine: Engine, source: ModelSource, options: ModelLoad
   };
   try {
     for (const name of [undefined, ...names]) {
-      const opened = await openSource(name === undefined ? source : (options.externalData?.[name] as ModelSource), signal ? { signal } : {});
+      const opened = await openSource(
+        name === undefined ? source : (options.externalData?.[name] as ModelSource),
+        signal ? { signal } : {},
+      );
       const parts: Uint8Array[] = [];
       let { total } = opened;
       if (total !== undefined) reserve(total);
@@ -228,7 +231,9 @@ export class Model {
     const callers = source instanceof ArrayBuffer ? new Uint8Array(source) : source;
     const isSmall = callers instanceof Uint8Array && callers.length <= pieceBytes && !options.externalData;
     const release = (files: Loaded): void => void ('room' in files && engine.call('release', [files.room]).catch(() => {}));
-    const files = isSmall ? { bytes: copied(callers, options) } : await abortable(readFiles(engine, source, options), signal, 'Model.load', release);
+    const files = isSmall
+      ? { bytes: copied(callers, options) }
+      : await abortable(readFiles(engine, source, options), signal, 'Model.load', release);
     const given = 'room' in files ? files.room : isSmall ? files.bytes : transfer(files.bytes, [files.bytes.buffer]);
     const loading = engine.call('loadModel', [given]).then((info) => new Model({ engine, generation: engine.generation }, info));
     return abortable(loading, options.signal, 'Model.load', (model) => model.close().catch(() => {}));

@@ -38,7 +38,9 @@ function* rows(count) {
 export function largeModel(megabytes) {
   const tensors = [];
   for (let left = megabytes * rowsOfPiece; left > 0; left -= mostRows) tensors.push(Math.min(left, mostRows));
-  const nodes = tensors.map((_, i) => message(1, string(1, `w${i}`), string(1, 'i'), string(2, `g${i}`), string(3, `n${i}`), string(4, 'Gather')));
+  const nodes = tensors.map((_, i) =>
+    message(1, string(1, `w${i}`), string(1, 'i'), string(2, `g${i}`), string(3, `n${i}`), string(4, 'Gather')),
+  );
   nodes.push(message(1, ...tensors.map((_, i) => string(1, `g${i}`)), string(2, 'y'), string(3, 'sum'), string(4, 'Sum')));
   const borders = [tensorOf(11, 'i', 7, [1]), tensorOf(12, 'y', 1, [1, columns])];
   const heads = tensors.map((count, i) => {
@@ -61,10 +63,23 @@ export function largeModel(megabytes) {
 /** A small model whose one tensor of weights is a file of its own. */
 function externalModel(megabytes) {
   const count = megabytes * rowsOfPiece;
-  const weights = join(number(1, count), number(1, columns), number(2, 1), string(8, 'w'), message(13, string(1, 'location'), string(2, 'w.bin')), number(14, 1));
+  const weights = join(
+    number(1, count),
+    number(1, columns),
+    number(2, 1),
+    string(8, 'w'),
+    message(13, string(1, 'location'), string(2, 'w.bin')),
+    number(14, 1),
+  );
   const node = message(1, string(1, 'w'), string(1, 'i'), string(2, 'y'), string(3, 'n'), string(4, 'Gather'));
   const graph = message(7, node, string(2, 'large'), tensorOf(11, 'i', 7, [1]), tensorOf(12, 'y', 1, [1, columns]), message(5, weights));
-  return { model: join(number(1, 8), message(8, string(1, ''), number(2, 17)), graph), size: 4 * columns * count, pieces: () => rows(count), tensors: 1, last: count - 1 };
+  return {
+    model: join(number(1, 8), message(8, string(1, ''), number(2, 17)), graph),
+    size: 4 * columns * count,
+    pieces: () => rows(count),
+    tensors: 1,
+    last: count - 1,
+  };
 }
 
 const response = ({ pieces, size }, known) =>

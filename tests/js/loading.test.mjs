@@ -89,7 +89,10 @@ test('a source that is too large, too short or broken off is an error, and leave
   await rejects(Model.load(new Uint8Array(11e6), limit), 'LIMIT_EXCEEDED', { hint: /memoryLimit/ });
   await rejects(Model.load(digitsModel(), { ...limit, externalData: { w: new Uint8Array(10e6) } }), 'LIMIT_EXCEEDED');
   const five = { headers: { 'content-length': String(5e9) } };
-  await rejects(Model.load(new Response(stream(), five), { engine, memoryLimit: 1e10 }), 'LIMIT_EXCEEDED', { what: /5000000000/, hint: /4 GiB/ });
+  await rejects(Model.load(new Response(stream(), five), { engine, memoryLimit: 1e10 }), 'LIMIT_EXCEEDED', {
+    what: /5000000000/,
+    hint: /4 GiB/,
+  });
 
   const saying = (size) => new Response(stream(), { headers: { 'content-length': String(size) } });
   await rejects(Model.load(saying(large.size + 1), { engine }), 'FETCH_FAILED', { what: /promised/ });

@@ -1,6 +1,12 @@
 #include <doctest/doctest.h>
 
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "graph/verify.h"
 #include "passes/pipelines.h"
+#include "passes/tail.h"
 #include "support/graph_builder.h"
 
 namespace octavo::passes {
@@ -59,14 +65,51 @@ TEST_CASE("a given shape that contradicts the model is refused") {
   CHECK(fix("z", {2, 3, 4}).error().hint == "The inputs are 'x'.");
 }
 
-TEST_CASE("a shape that depends on data is named by its node") {
+TEST_CASE("a shape that a few numbers decide is left to the run, with what reads it") {
   GraphBuilder b;
   const ValueId list = b.input("list", {2}, DType::kInt64);
-  b.output(b.node("Reshape", {b.input("x", {2, 3}), list}));
+  const ValueId x = b.input("x", {2, 3});
+  const ValueId y = b.node("Relu", {x});
+  const ValueId z = b.node("Reshape", {y, list});
+  b.output(y);
+  b.output(b.node("Neg", {z}));
+  b.output(b.node("Neg", {y}));
+  REQUIRE(fix_shapes(b.graph, {}).ok());
+  const std::vector<std::string> names{"n_Reshape", "n_Neg"};
+  CHECK(tail_nodes(b.graph) == names);
+  Graph whole = b.graph;
+  const std::optional<Tail> tail = cut_tail(b.graph);
+  REQUIRE(tail.has_value());
+  CHECK(tail->decisive == std::vector<std::string>{"list"});
+  CHECK(tail->graph.nodes.size() == 2);
+  CHECK(tail->graph.inputs.size() == 2);
+  CHECK(b.graph.nodes.size() == 2);
+  CHECK(b.graph.outputs.size() == 2);  // y, which the tail reads too, stands once
+  CHECK(verify(b.graph).ok());
+  CHECK(verify(tail->graph).ok());
+
+  // The head may have made a value or a node of a tail's name since.
+  const std::string taken = tail->graph.value(tail->graph.nodes[0].outputs[0]).name;
+  b.graph.value(b.graph.nodes[1].outputs[0]).name = taken;
+  b.graph.nodes[1].name = "n_Reshape";
+  std::vector<std::string> outputs;
+  for (const ValueId id : whole.outputs) outputs.push_back(whole.value(id).name);
+  outputs[2] = taken;
+  join_tail(b.graph, tail->graph, outputs);
+  CHECK(verify(b.graph).ok());
+  CHECK(b.graph.nodes.size() == 4);
+  for (std::size_t i = 0; i < 3; ++i)
+    CHECK(b.graph.value(b.graph.outputs[i]).name == outputs[i]);
+  CHECK(fix_shapes(b.graph, {}).ok());
+}
+
+TEST_CASE("a shape that nothing decides is named by its node") {
+  GraphBuilder b;
+  b.output(b.node("NoSuchOp", {b.input("x", {200})}));
   const Status status = fix_shapes(b.graph, {});
   REQUIRE_FALSE(status.ok());
   CHECK(status.error().code == Code::kDynamicDimension);
-  CHECK(status.error().where == "node 'n_Reshape' (Reshape)");
+  CHECK(status.error().where == "node 'n_NoSuchOp' (NoSuchOp)");
 }
 
 }  // namespace

@@ -36,8 +36,8 @@ struct Detector {
                                b.ints({1, kBoxes, 4})});
     scores = b.node("Sigmoid", {b.node("Reshape", {b.conv(y, 8, 1, 1), b.ints({1, 1, kBoxes})})});
     selected =
-        b.node("NonMaxSuppression", {boxes, scores, b.ints({8}), b.constant(Tensor::scalar(0.3F)),
-                                     b.constant(Tensor::scalar(0.5F))});
+        b.node("NonMaxSuppression", {boxes, scores, b.ints({kBoxes}), b.constant(Tensor::scalar(0.3F)),
+                                     b.constant(Tensor::scalar(0.55F))});
     const ValueId place =
         b.node("Squeeze",
                {b.node("Slice", {selected, b.ints({2}), b.ints({3}), b.ints({1})}), b.ints({1})});
