@@ -486,8 +486,6 @@ void bench_layouts() {
   const std::vector<LinearTap> taps = linear_taps(kSide, 2 * kSide, 2, Coordinates::kHalfPixel);
   const ResizeGeometry geometry{kSide, kSide, kChannels, taps, taps};
   for (const ResizeKernel& kernel : resize_kernels()) {
-    report(kernel.name, "codes 64@56 to 112", 5.0 * kElements, "GB/s",
-           [&] { kernel.linear_u8(codes.data(), out.data(), geometry, 0, 2 * kSide); });
     report(kernel.name, "floats 64@56 to 112", 20.0 * kElements, "GB/s",
            [&] { kernel.linear_f32(floats.data(), float_out.data(), geometry, 0, 2 * kSide); });
   }

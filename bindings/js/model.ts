@@ -72,6 +72,9 @@ export interface ExportOptions {
   format?: 'qdq' | 'qoperator';
 }
 
+/** As long as a protocol buffer, which an ONNX file is, may be. */
+const protobufBytes = 2 ** 31 - 1;
+
 /** What a model's files are read into: bytes that are sent at once where they are few, room in the engine's memory where they are many. */
 type Loaded = { bytes: Uint8Array } | { room: number };
 
@@ -83,7 +86,9 @@ const tooLarge = (size: number, limit: number): OctavoError =>
     hint:
       limit === engineBytes
         ? 'An engine addresses 4 GiB, its sessions included: give a smaller model.'
-        : 'Raise `memoryLimit`, or give a smaller model.',
+        : limit === protobufBytes
+          ? 'An ONNX file ends at 2 GiB: save the weights beside it (external data), and give those files as `externalData`.'
+          : 'Raise `memoryLimit`, or give a smaller model.',
   });
 
 /**
@@ -101,9 +106,10 @@ async function readFiles(engine: Engine, source: ModelSource, options: ModelLoad
     done += bytes;
     options.onProgress?.({ stage: 'load', done, ...(total === undefined ? {} : { total }) });
   };
-  const reserve = (size: number): void => {
+  const reserve = (size: number, isModel: boolean): void => {
     promised += size;
     if (promised > memoryLimit) throw tooLarge(promised, memoryLimit);
+    if (isModel && promised > protobufBytes) throw tooLarge(promised, protobufBytes);
   };
   try {
     for (const name of [undefined, ...names]) {
@@ -113,11 +119,11 @@ async function readFiles(engine: Engine, source: ModelSource, options: ModelLoad
       );
       const parts: Uint8Array[] = [];
       let { total } = opened;
-      if (total !== undefined) reserve(total);
+      if (total !== undefined) reserve(total, name === undefined);
       if (total === undefined) {
         total = 0;
         for await (const piece of opened.pieces) {
-          reserve(piece.length);
+          reserve(piece.length, name === undefined);
           total += piece.length;
           parts.push(piece);
           progress(piece.length, undefined);

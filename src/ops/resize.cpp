@@ -1,14 +1,17 @@
 // Resize: images made larger or smaller, by the nearest pixel or by bilinear interpolation.
 //
-// Codes are interpolated as they stand (ONNX Runtime's way). Ranks 3 and 4 with batch and channels
-// as they are have kernels for nearest and linear; every other form is resampled axis by axis.
+// Between codes the numbers are interpolated that these stand for, and rounded: so does ONNX
+// Runtime (1.30), which leaves a linear Resize in float. Ranks 3 and 4 with batch and channels as
+// they are have kernels for nearest and linear; every other form is resampled axis by axis.
 #include "kernels/resize/resize.h"
 
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <optional>
 
 #include "base/text.h"
+#include "kernels/quantize/quantize.h"
 #include "ops/element.h"
 #include "ops/resample.h"
 
@@ -210,23 +213,75 @@ Step make_step(std::string_view kernel, std::shared_ptr<const Tables> tables, Ru
   step.run = [tables, run](const StepArgs& args, int first, int last) {
     for (int block = first; block < last; ++block) {
       const int image = block / tables->strips, strip = block % tables->strips;
-      const std::byte* in = args.in[0] + static_cast<std::size_t>(image) * tables->in_bytes;
-      std::byte* out = args.out[0] + static_cast<std::size_t>(image) * tables->out_bytes;
-      run(*tables, in, out, tables->out_h * strip / tables->strips,
+      run(*tables, args, static_cast<std::size_t>(image), tables->out_h * strip / tables->strips,
           tables->out_h * (strip + 1) / tables->strips);
     }
   };
   return step;
 }
 
-template <class T>
-Step linear_step(std::string_view kernel, std::shared_ptr<const Tables> tables,
-                 void (*run)(const T*, T*, const kernels::ResizeGeometry&, int, int)) {
-  return make_step(
-      kernel, std::move(tables),
-      [run](const Tables& t, const std::byte* in, std::byte* out, int first, int last) {
-        run(reinterpret_cast<const T*>(in), reinterpret_cast<T*>(out), t.geometry, first, last);
+Step linear_step(const kernels::ResizeKernel& kernel, std::shared_ptr<const Tables> tables) {
+  return make_step(kernel.name, std::move(tables),
+                   [run = kernel.linear_f32](const Tables& t, const StepArgs& args,
+                                             std::size_t image, int first, int end) {
+                     run(reinterpret_cast<const float*>(args.in[0] + image * t.in_bytes),
+                         reinterpret_cast<float*>(args.out[0] + image * t.out_bytes), t.geometry,
+                         first, end);
+                   });
+}
+
+// Codes as DequantizeLinear, the interpolation and QuantizeLinear would give them, a row at a time.
+// Bytes that stand for themselves are cut towards zero.
+template <class Code>
+Step codes_step(const PrepareContext& context, const kernels::ResizeKernel& kernel,
+                std::shared_ptr<const Tables> tables) {
+  const std::optional<QuantParams>& quant = context.input(0).quant;
+  const kernels::Grid grid =
+      quant ? kernels::Grid{quant->scale[0], quant->zero_point[0]} : kernels::Grid{};
+  const kernels::QuantizeKernel& codes =
+      kernels::best_row(kernels::quantize_kernels(), context.policy());
+  const std::size_t in_row = tables->pixel_bytes * static_cast<std::size_t>(tables->geometry.in_w);
+  const std::size_t out_row = tables->pixel_bytes * static_cast<std::size_t>(tables->out_w);
+  const std::size_t padding = 4;  // a step may read up to 16 bytes past the end of a buffer
+  Step step = make_step(
+      kernel.name, tables,
+      [=, rounds = quant.has_value(), run = kernel.linear_f32, to_floats = codes.dequantize<Code>(),
+       to_codes = codes.quantize<Code>()](const Tables& t, const StepArgs& args, std::size_t image,
+                                          int first, int end) {
+        const auto* in = reinterpret_cast<const Code*>(args.in[0] + image * t.in_bytes);
+        auto* out = reinterpret_cast<Code*>(args.out[0] + image * t.out_bytes);
+        auto* lines =
+            reinterpret_cast<float*>(args.scratch);  // two of the input, one of the output
+        float* line = lines + 2 * in_row;
+        // Output rows go down the image, so most of the input's are there already.
+        std::array<std::int32_t, 2> held = {-1, -1};
+        const auto place_of = [&](std::int32_t row, std::int32_t other) {
+          if (held[0] == row) return 0;
+          if (held[1] == row) return 1;
+          const int place = held[0] == other ? 1 : 0;
+          held[static_cast<std::size_t>(place)] = row;
+          to_floats(in + static_cast<std::size_t>(row) * in_row,
+                    lines + static_cast<std::size_t>(place) * in_row, in_row, grid);
+          return place;
+        };
+        for (int y = first; y < end; ++y) {
+          kernels::LinearTap tap = t.row_taps[static_cast<std::size_t>(y)];
+          const std::int32_t lower = tap.lower;
+          tap.lower = place_of(lower, tap.upper);
+          tap.upper = place_of(tap.upper, lower);
+          kernels::ResizeGeometry rows = t.geometry;
+          rows.rows = {&tap, 1};
+          run(lines, line, rows, 0, 1);
+          Code* to = out + static_cast<std::size_t>(y) * out_row;
+          if (rounds) {
+            to_codes(line, to, out_row, grid);
+          } else {
+            for (std::size_t i = 0; i < out_row; ++i) to[i] = static_cast<Code>(line[i]);
+          }
+        }
       });
+  step.scratch_bytes = (2 * in_row + out_row + padding) * sizeof(float);
+  return step;
 }
 
 Result<Step> prepare(const PrepareContext& context) {
@@ -278,8 +333,10 @@ Result<Step> prepare(const PrepareContext& context) {
     tables->columns = kernels::nearest_indices(in_w, tables->out_w, scales[1], coordinates, mode);
     return make_step(
         "resize/nearest", tables,
-        [in_w](const Tables& t, const std::byte* from, std::byte* to, int first, int end) {
-          kernels::resize_nearest(from, to, t.pixel_bytes, in_w, t.rows, t.columns, first, end);
+        [in_w](const Tables& t, const StepArgs& args, std::size_t image, int first, int end) {
+          kernels::resize_nearest(args.in[0] + image * t.in_bytes,
+                                  args.out[0] + image * t.out_bytes, t.pixel_bytes, in_w, t.rows,
+                                  t.columns, first, end);
         });
   }
   tables->row_taps = kernels::linear_taps(in_h, tables->out_h, flat ? 1.0F : scales[0],
@@ -288,9 +345,9 @@ Result<Step> prepare(const PrepareContext& context) {
   tables->geometry = {in_h, in_w, channels, tables->row_taps, tables->column_taps};
   const kernels::ResizeKernel& kernel =
       kernels::best_row(kernels::resize_kernels(), context.policy());
-  if (value.dtype == DType::kFloat32) return linear_step(kernel.name, tables, kernel.linear_f32);
-  if (value.dtype == DType::kUint8) return linear_step(kernel.name, tables, kernel.linear_u8);
-  if (value.dtype == DType::kInt8) return linear_step(kernel.name, tables, kernel.linear_s8);
+  if (value.dtype == DType::kFloat32) return linear_step(kernel, tables);
+  if (value.dtype == DType::kUint8) return codes_step<std::uint8_t>(context, kernel, tables);
+  if (value.dtype == DType::kInt8) return codes_step<std::int8_t>(context, kernel, tables);
   return context.error(Code::kUnsupportedDtype,
                        text("mode = linear on ", dtype_name(value.dtype), " is not supported."),
                        "Use float32.");

@@ -1,8 +1,7 @@
 #include "passes/tail.h"
 
 #include <algorithm>
-#include <unordered_map>
-#include <unordered_set>
+#include <map>
 
 #include "base/text.h"
 
@@ -14,92 +13,82 @@ constexpr std::int64_t kMaxDecisive = 64;
 
 bool is_open(const Value& value) { return !value.shape || !value.shape->known(); }
 
-// Inputs whose values, once known, close the shapes of a node's results.
-std::vector<ValueId> decisive_inputs(const Graph& graph, const Node& node) {
-  std::vector<ValueId> inputs;
-  for (const ValueId id : node.inputs) {
-    if (id == kNoValue) continue;
-    const Value& value = graph.value(id);
-    if (!value.is_constant() && !is_open(value) && value.shape->elements() <= kMaxDecisive)
-      inputs.push_back(id);
-  }
-  return inputs;
-}
-
 struct Cut {
   std::vector<bool> in_tail;           // by node
-  std::vector<ValueId> decisive;       // see Tail
+  std::set<std::string> decisive;      // see Tail
   std::vector<std::size_t> undecided;  // nodes whose results nothing closes
 };
 
 // The nodes with open results, and those that read what these or counted results are.
 Cut find_cut(const Graph& graph) {
-  Cut cut;
+  Cut cut{std::vector<bool>(graph.nodes.size(), false), {}, {}};
   std::vector<bool> open(graph.values.size(), false);
-  for (const Node& node : graph.nodes) {
+  for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
+    const Node& node = graph.nodes[i];
     bool reads_open = false;
+    bool makes_open = false;
     for (const ValueId id : node.inputs)
       reads_open = reads_open || (id != kNoValue && open[static_cast<std::size_t>(id)]);
-    bool makes_open = false;
     for (const ValueId id : node.outputs)
       makes_open =
           makes_open || (id != kNoValue && is_open(graph.value(id)) && !graph.value(id).counted);
     if (!reads_open && makes_open) {
-      const std::vector<ValueId> decisive = decisive_inputs(graph, node);
-      if (decisive.empty()) cut.undecided.push_back(cut.in_tail.size());
-      for (const ValueId id : decisive) {
-        if (std::find(cut.decisive.begin(), cut.decisive.end(), id) == cut.decisive.end())
-          cut.decisive.push_back(id);
+      // Inputs whose values, once known, close the shapes of the results.
+      bool decided = false;
+      for (const ValueId id : node.inputs) {
+        if (id == kNoValue) continue;
+        const Value& value = graph.value(id);
+        if (value.is_constant() || is_open(value) || value.shape->elements() > kMaxDecisive)
+          continue;
+        cut.decisive.insert(value.name);
+        decided = true;
       }
+      if (!decided) cut.undecided.push_back(i);
     }
-    cut.in_tail.push_back(reads_open || makes_open);
+    const bool in_tail = reads_open || makes_open;
+    cut.in_tail[i] = in_tail;
     for (const ValueId id : node.outputs) {
-      if (id != kNoValue)
-        open[static_cast<std::size_t>(id)] =
-            reads_open || makes_open || graph.value(id).counted.has_value();
+      if (id != kNoValue) open[static_cast<std::size_t>(id)] = in_tail || graph.value(id).counted;
     }
   }
   return cut;
 }
 
-std::optional<Tail> cut_at(Graph& graph, const Cut& cut) {
-  if (std::none_of(cut.in_tail.begin(), cut.in_tail.end(), [](bool in) { return in; }))
-    return std::nullopt;
+std::optional<Tail> cut_at(Graph& graph, Cut cut) {
   Tail tail;
   tail.graph.opset = graph.opset;
   tail.graph.domain_opsets = graph.domain_opsets;
+  tail.decisive = std::move(cut.decisive);
   std::vector<ValueId> copies(graph.values.size(), kNoValue);  // by value: its id in the tail
+  std::vector<bool> made(graph.values.size(), false);          // by the tail
   std::vector<ValueId> border;
-  const auto copy = [&](ValueId id) {
-    if (id == kNoValue) return kNoValue;
-    ValueId& own = copies[static_cast<std::size_t>(id)];
-    if (own == kNoValue) own = tail.graph.add_value(graph.value(id));
-    return own;
-  };
-  std::vector<bool> made(graph.values.size(), false);  // by the tail
   for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
     if (!cut.in_tail[i]) continue;
     Node node = graph.nodes[i];
-    for (ValueId& id : node.inputs) {
-      const bool is_new = id != kNoValue && copies[static_cast<std::size_t>(id)] == kNoValue;
-      const ValueId own = copy(id);
-      if (is_new && !graph.value(id).is_constant()) {
-        border.push_back(id);
-        tail.graph.value(own).counted.reset();
-        tail.graph.inputs.push_back(own);
+    for (std::vector<ValueId>* ids : {&node.inputs, &node.outputs}) {
+      const bool makes = ids == &node.outputs;
+      for (ValueId& id : *ids) {
+        if (id == kNoValue) continue;
+        ValueId& own = copies[static_cast<std::size_t>(id)];
+        if (makes) made[static_cast<std::size_t>(id)] = true;
+        if (own == kNoValue) {
+          own = tail.graph.add_value(graph.value(id));
+          if (!makes && !graph.value(id).is_constant()) {
+            border.push_back(id);
+            tail.graph.value(own).counted.reset();
+            tail.graph.inputs.push_back(own);
+          }
+        }
+        id = own;
       }
-      id = own;
-    }
-    for (ValueId& id : node.outputs) {
-      if (id != kNoValue) made[static_cast<std::size_t>(id)] = true;
-      id = copy(id);
     }
     tail.graph.nodes.push_back(std::move(node));
   }
-  for (const ValueId id : cut.decisive) tail.decisive.push_back(graph.value(id).name);
+  if (tail.graph.nodes.empty()) return std::nullopt;
 
   std::vector<ValueId> outputs;
   for (const ValueId id : graph.outputs) {
+    tail.outputs.push_back(graph.value(id).name);
     if (made[static_cast<std::size_t>(id)]) {
       tail.graph.outputs.push_back(copies[static_cast<std::size_t>(id)]);
     } else {
@@ -107,9 +96,7 @@ std::optional<Tail> cut_at(Graph& graph, const Cut& cut) {
     }
   }
   for (const ValueId id : border) {
-    const bool has =
-        graph.is_input(id) || std::find(outputs.begin(), outputs.end(), id) != outputs.end();
-    if (!has) outputs.push_back(id);
+    if (!graph.is_input(id) && !graph.is_output(id)) outputs.push_back(id);
   }
   graph.outputs = std::move(outputs);
   graph.remove_nodes([&](std::size_t i) { return cut.in_tail[i]; });
@@ -134,63 +121,64 @@ Status check_open_shapes(const Graph& graph) {
   return ok_status();
 }
 
-std::vector<std::string> tail_nodes(const Graph& graph) {
+std::set<std::string> tail_nodes(const Graph& graph) {
   const Cut cut = find_cut(graph);
-  std::vector<std::string> names;
+  std::set<std::string> names;
   for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
-    if (cut.in_tail[i]) names.push_back(graph.nodes[i].name);
+    if (cut.in_tail[i]) names.insert(graph.nodes[i].name);
   }
   return names;
 }
 
 std::optional<Tail> cut_tail(Graph& graph) { return cut_at(graph, find_cut(graph)); }
 
-std::optional<Tail> cut_tail(Graph& graph, const std::vector<std::string>& nodes) {
-  const std::unordered_set<std::string_view> names(nodes.begin(), nodes.end());
-  Cut cut;
-  for (const Node& node : graph.nodes) cut.in_tail.push_back(names.contains(node.name));
-  return cut_at(graph, cut);
+std::optional<Tail> cut_tail(Graph& graph, const std::set<std::string>& nodes) {
+  Cut cut{std::vector<bool>(graph.nodes.size(), false), {}, {}};
+  for (std::size_t i = 0; i < graph.nodes.size(); ++i)
+    cut.in_tail[i] = nodes.contains(graph.nodes[i].name);
+  return cut_at(graph, std::move(cut));
 }
 
-void join_tail(Graph& head, const Graph& tail, const std::vector<std::string>& outputs) {
-  std::unordered_map<std::string, ValueId> by_name;
+Result<std::optional<Tail>> cut_tail(Graph& graph, const InputShapes& shapes) {
+  Graph fixed = graph;
+  OCTAVO_CHECK_OK(fix_shapes(fixed, shapes));
+  return cut_tail(graph, tail_nodes(fixed));
+}
+
+void join_tail(Graph& head, const Tail& tail) {
+  std::map<std::string, ValueId> by_name;
   for (std::size_t i = 0; i < head.values.size(); ++i)
     by_name.emplace(head.values[i].name, static_cast<ValueId>(i));
-  std::vector<ValueId> ids(tail.values.size(), kNoValue);
-  const auto id_of = [&](ValueId id) {
-    if (id == kNoValue) return kNoValue;
-    ValueId& own = ids[static_cast<std::size_t>(id)];
-    if (own != kNoValue) return own;
-    Value value = tail.value(id);
-    const auto known = by_name.find(value.name);
-    if (tail.is_input(id)) return own = known->second;
-    if (known != by_name.end()) {
-      const auto& other = head.value(known->second).constant;
-      if (value.constant && other && other->data() == value.constant->data())
-        return own = known->second;
-      // The head has made values since, whose names may be these.
-      if (tail.is_output(id)) {
-        Value& renamed = head.value(known->second);
-        renamed.name = head.fresh_value_name(renamed.name);
-      } else {
-        value.name = head.fresh_value_name(value.name);
+  std::vector<ValueId> ids;  // by value of the tail
+  for (std::size_t i = 0; i < tail.graph.values.size(); ++i) {
+    const auto id = static_cast<ValueId>(i);
+    Value value = tail.graph.values[i];
+    if (const auto known = by_name.find(value.name); known != by_name.end()) {
+      Value& other = head.value(known->second);
+      const bool same =
+          value.constant && other.constant && value.constant->data() == other.constant->data();
+      if (same || tail.graph.is_input(id)) {
+        ids.push_back(known->second);
+        continue;
       }
+      // The head has made values since, whose names may be these.
+      std::string& renamed = tail.graph.is_output(id) ? other.name : value.name;
+      renamed = head.fresh_value_name(renamed);
     }
-    return own = head.add_value(std::move(value));
-  };
-  for (Node node : tail.nodes) {
-    for (ValueId& id : node.inputs) id = id_of(id);
-    for (ValueId& id : node.outputs) id = id_of(id);
+    ids.push_back(head.add_value(std::move(value)));
+  }
+  for (Node node : tail.graph.nodes) {
+    for (std::vector<ValueId>* list : {&node.inputs, &node.outputs}) {
+      for (ValueId& id : *list) id = id == kNoValue ? id : ids[static_cast<std::size_t>(id)];
+    }
     node.name = head.fresh_node_name(node.name);
     head.nodes.push_back(std::move(node));
   }
-  std::vector<ValueId> all;
-  for (const std::string& name : outputs) {
-    const auto made = std::find_if(tail.outputs.begin(), tail.outputs.end(),
-                                   [&](ValueId id) { return tail.value(id).name == name; });
-    all.push_back(made != tail.outputs.end() ? id_of(*made) : by_name.at(name));
-  }
-  head.outputs = std::move(all);
+  for (const ValueId id : tail.graph.outputs)
+    by_name.insert_or_assign(tail.graph.value(id).name, ids[static_cast<std::size_t>(id)]);
+  std::vector<ValueId> outputs;
+  for (const std::string& name : tail.outputs) outputs.push_back(by_name.at(name));
+  head.outputs = std::move(outputs);
 }
 
 }  // namespace octavo::passes

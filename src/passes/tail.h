@@ -7,12 +7,14 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/result.h"
 #include "graph/graph.h"
+#include "passes/pipelines.h"
 
 namespace octavo::passes {
 
@@ -20,25 +22,27 @@ namespace octavo::passes {
 inline constexpr std::string_view kTailReason = "float: its size depends on the data of a run";
 
 struct Tail {
-  Graph graph;  // its inputs are outputs of the head, by name
+  Graph graph;  // its inputs are inputs and outputs of the head, by name
   // Inputs that have to become constants before the tail's shapes are known.
-  std::vector<std::string> decisive;
+  std::set<std::string> decisive;
+  std::vector<std::string> outputs;  // of the whole, in order
 };
 
 // DYNAMIC_DIMENSION where a shape is open and no result of the head would close it.
 Status check_open_shapes(const Graph& graph);
 
-// The names of the nodes that cut_tail() would take.
-std::vector<std::string> tail_nodes(const Graph& graph);
+// The names of the nodes that cut_tail() would take from a graph with fixed shapes.
+std::set<std::string> tail_nodes(const Graph& graph);
 
 // Takes the tail out of a graph with fixed shapes; nothing where there is none. What the tail reads
 // of the graph's results becomes an output of it, behind those that it has.
 std::optional<Tail> cut_tail(Graph& graph);
 // The same with the nodes named, for a graph whose shapes are open yet.
-std::optional<Tail> cut_tail(Graph& graph, const std::vector<std::string>& nodes);
+std::optional<Tail> cut_tail(Graph& graph, const std::set<std::string>& nodes);
+// The same for a graph that is to have these shapes, and leaves them open.
+Result<std::optional<Tail>> cut_tail(Graph& graph, const InputShapes& shapes);
 
-// Puts a tail that was cut off back behind its head, whatever has become of that one; `outputs` are
-// the names of the whole graph's, in order.
-void join_tail(Graph& head, const Graph& tail, const std::vector<std::string>& outputs);
+// Puts a tail that was cut off back behind its head, whatever has become of that one.
+void join_tail(Graph& head, const Tail& tail);
 
 }  // namespace octavo::passes

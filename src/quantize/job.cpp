@@ -186,8 +186,7 @@ struct QuantizeJob::Impl {
   std::optional<CalibrationState> arriving;  // loaded, to be merged when the replay is over
 
   std::optional<Graph> quantized;
-  std::optional<passes::Tail> tail;        // what follows `graph` and `quantized`
-  std::vector<std::string> whole_outputs;  // where there is a tail: of the model
+  std::optional<passes::Tail> tail;  // what follows `graph` and `quantized`
   std::vector<passes::Note> lowering_notes;
   std::optional<runtime::Session> float_kept, int8_kept, int8_session;
   std::vector<WeightError> weights;
@@ -200,7 +199,6 @@ struct QuantizeJob::Impl {
   std::vector<double> float_times, int8_times;  // by layer of `sensitivity`
 
   Status start(const Model& model);
-  Status cut_off_tail();
   Graph whole_quantized() const;
   Status open_float_session();
   Result<runtime::Session> float_session_of(Graph part) const;
@@ -324,7 +322,8 @@ Status QuantizeJob::Impl::start(const Model& model) {
   normalized = model.graph();
   OCTAVO_CHECK_OK(check_exclude(normalized, options.qdq.exclude_names, options.qdq.exclude_ops));
   graph = model.graph();
-  OCTAVO_CHECK_OK(cut_off_tail());
+  // What has sizes that only the data of a run decide stays float, out of the job until its end.
+  OCTAVO_TRY(tail, passes::cut_tail(graph, options.input_shapes));
   if (options.folds()) {
     if (Result<int> folded = passes::fold_batch_norm(graph, context); !folded.ok())
       return std::move(folded).error();
@@ -351,21 +350,10 @@ Status QuantizeJob::Impl::start(const Model& model) {
   return open_float_session();
 }
 
-// What has sizes that only a run's data decide stays float and out of the job until its end.
-Status QuantizeJob::Impl::cut_off_tail() {
-  Graph fixed = graph;
-  OCTAVO_CHECK_OK(passes::fix_shapes(fixed, options.input_shapes));
-  const std::vector<std::string> nodes = passes::tail_nodes(fixed);
-  if (nodes.empty()) return ok_status();
-  for (const ValueId id : graph.outputs) whole_outputs.push_back(graph.value(id).name);
-  tail = passes::cut_tail(graph, nodes);
-  return ok_status();
-}
-
 // The QDQ graph with what was cut off.
 Graph QuantizeJob::Impl::whole_quantized() const {
   Graph whole_graph = *quantized;
-  if (tail) passes::join_tail(whole_graph, tail->graph, whole_outputs);
+  if (tail) passes::join_tail(whole_graph, *tail);
   return whole_graph;
 }
 

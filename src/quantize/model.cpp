@@ -218,11 +218,8 @@ std::string Model::summary_json() const {
   }
   Graph head = graph_;
   std::set<std::string> tail;
-  if (counted) {
-    const std::vector<std::string> names = passes::tail_nodes(fixed);
-    passes::cut_tail(head, names);
-    tail.insert(names.begin(), names.end());
-  }
+  if (counted) tail = passes::tail_nodes(fixed);
+  passes::cut_tail(head, tail);
   const std::map<std::string, Plan> plans =
       is_quantized() ? plan_quantized(head) : plan_float(head);
   Json nodes = Json::array();
@@ -260,32 +257,25 @@ namespace {
 // How many tails may follow each other. Each is planned by the one before, so they take stack.
 constexpr int kMaxTails = 16;
 
+Result<runtime::Session> plan_tail(Graph graph, const runtime::SessionOptions& options, int depth);
+
 Result<runtime::Session> create_session(Graph graph, const passes::InputShapes& shapes,
                                         const runtime::SessionOptions& options,
                                         std::vector<passes::Note>* notes, int depth) {
   OCTAVO_CHECK_OK(passes::fix_shapes(graph, shapes));
   std::unique_ptr<runtime::Tail> tail;
-  std::vector<std::string> outputs;
-  for (const ValueId id : graph.outputs) outputs.push_back(graph.value(id).name);
   if (std::optional<passes::Tail> cut = passes::cut_tail(graph)) {
     if (depth == kMaxTails) {
       return Error{Code::kLimitExceeded,
-                   text("Sizes that the data decide follow from each other more than ", kMaxTails,
-                        " times."),
+                   "More than 16 sizes that the data decide follow from each other.",
                    describe(cut->graph.nodes[0]),
                    "Make a result before this node an output of the model, and do what follows "
                    "outside.",
                    {}};
     }
-    tail = std::make_unique<runtime::Tail>();
-    tail->graph = std::move(cut->graph);
-    tail->decisive = std::move(cut->decisive);
-    tail->outputs = std::move(outputs);
-    tail->plan = [options, depth](Graph part, std::size_t memory_limit) {
-      runtime::SessionOptions own = options;
-      own.memory_limit = memory_limit;
-      return create_session(std::move(part), {}, own, nullptr, depth + 1);
-    };
+    tail = std::make_unique<runtime::Tail>(
+        runtime::Tail{std::move(cut->graph), std::move(cut->decisive), std::move(cut->outputs),
+                      &plan_tail, depth + 1});
   }
   passes::PassContext context;
   OCTAVO_CHECK_OK(passes::optimize_float(graph, context));
@@ -305,6 +295,10 @@ Result<runtime::Session> create_session(Graph graph, const passes::InputShapes& 
       });
   return runtime::Session::create(std::move(graph), own, std::move(tail));
 }
+
+Result<runtime::Session> plan_tail(Graph graph, const runtime::SessionOptions& options, int depth) {
+  return create_session(std::move(graph), {}, options, nullptr, depth);
+}
 }  // namespace
 
 Result<runtime::Session> create_session(const Model& model, const passes::InputShapes& shapes,
@@ -314,13 +308,9 @@ Result<runtime::Session> create_session(const Model& model, const passes::InputS
 }
 
 Result<Model> head_of(const Model& model, const passes::InputShapes& shapes) {
-  Graph fixed = model.graph();
-  OCTAVO_CHECK_OK(passes::fix_shapes(fixed, shapes));
-  const std::vector<std::string> nodes = passes::tail_nodes(fixed);
-  if (nodes.empty()) return model;
   Graph head = model.graph();
-  passes::cut_tail(head, nodes);
-  return Model::from_graph(std::move(head), model.notes());
+  OCTAVO_TRY(const auto tail, passes::cut_tail(head, shapes));
+  return tail ? Model::from_graph(std::move(head), model.notes()) : model;
 }
 
 }  // namespace octavo::quantize

@@ -283,7 +283,6 @@ struct Session::Impl {
 
   Status prepare(const SessionOptions& options, std::unique_ptr<Tail> tail_graph);
   bool begin_tail();
-  void end_tail();
   void assign_memory(const Buffers& buffers, const Plan& plan, bool keep_values);
 
   // Steps [first, first + count), and the callback after each where there is one.
@@ -304,12 +303,6 @@ struct Session::Impl {
   }
 
   const Session* tail_session() const { return tail ? tail->session() : nullptr; }
-  // Of a value that the tail reads; those of constants are their own.
-  std::span<const std::byte> bytes(ValueId id) const {
-    const Value& value = graph.value(id);
-    return {value.is_constant() ? value.constant->data() : memory[static_cast<std::size_t>(id)],
-            bytes_of(value)};
-  }
 
  private:
   void walk(std::size_t first, std::size_t count) {
@@ -444,9 +437,11 @@ Status Session::Impl::prepare(const SessionOptions& options, std::unique_ptr<Tai
     stages.push_back({ready.skipped ? 0 : ready.step.blocks, is_small(graph, i, ready.step.macs)});
   }
   if (tail_graph != nullptr) {
-    const std::size_t left = options.memory_limit - static_cast<std::size_t>(needed);
-    tail.emplace(std::move(*tail_graph), graph,
-                 options.memory_limit == 0 ? 0 : std::max<std::size_t>(left, 1));
+    SessionOptions own = options;
+    if (own.memory_limit != 0)
+      own.memory_limit =
+          std::max<std::size_t>(own.memory_limit - static_cast<std::size_t>(needed), 1);
+    tail.emplace(std::move(*tail_graph), graph, own);
     memory.resize(graph.values.size(), nullptr);
     lasting.resize(graph.values.size(), true);
   }
@@ -457,14 +452,9 @@ Status Session::Impl::prepare(const SessionOptions& options, std::unique_ptr<Tai
 bool Session::Impl::begin_tail() {
   status = ok_status();
   if (!tail) return false;
-  status = tail->begin(graph, [this](ValueId id) { return bytes(id); });
-  if (!status.ok()) tail->end(graph, false);
+  status = tail->begin(graph, memory);
+  if (!status.ok()) tail->end(graph);
   return status.ok();
-}
-
-void Session::Impl::end_tail() {
-  status = tail->session()->status();
-  tail->end(graph, status.ok());
 }
 
 void Session::Impl::assign_memory(const Buffers& buffers, const Plan& plan, bool keep_values) {
@@ -556,8 +546,7 @@ std::span<const std::byte> Session::value(ValueId id) const {
     return {data, data == nullptr ? 0 : value.constant->bytes()};
   }
   if (impl_->tail) {
-    if (const auto result = impl_->tail->result(id))
-      return impl_->status.ok() ? *result : std::span<const std::byte>();
+    if (const auto result = impl_->tail->result(id)) return *result;
   }
   const auto index = static_cast<std::size_t>(id);
   if (!impl_->lasting[index] || impl_->memory[index] == nullptr) return {};
@@ -570,13 +559,13 @@ void Session::run() {
   impl_->cursor = 0;
   if (!impl_->begin_tail()) return;
   impl_->tail->session()->run();
-  impl_->end_tail();
+  impl_->tail->end(impl_->graph);
 }
 
 bool Session::run_some(int max_steps) {
   if (impl_->in_tail) {
     impl_->in_tail = impl_->tail->session()->run_some(max_steps);
-    if (!impl_->in_tail) impl_->end_tail();
+    if (!impl_->in_tail) impl_->tail->end(impl_->graph);
     return impl_->in_tail;
   }
   const std::size_t count = std::min(static_cast<std::size_t>(std::max(max_steps, 0)),
@@ -600,10 +589,13 @@ void Session::run_profiled() {
   impl_->cursor = 0;
   if (!impl_->begin_tail()) return;
   impl_->tail->session()->run_profiled();
-  impl_->end_tail();
+  impl_->tail->end(impl_->graph);
 }
 
-const Status& Session::status() const { return impl_->status; }
+const Status& Session::status() const {
+  const Session* tail = impl_->tail_session();
+  return impl_->status.ok() && tail != nullptr ? tail->status() : impl_->status;
+}
 
 void Session::on_step(std::function<void(NodeId, std::span<const std::byte* const>)> callback) {
   impl_->callback = std::move(callback);
@@ -617,8 +609,7 @@ std::vector<StepInfo> Session::steps() const {
     infos.push_back({node.name, node.op, ready.step.kernel, ready.step.macs, ready.milliseconds});
   }
   if (const Session* tail = impl_->tail_session()) {
-    const std::vector<StepInfo> more = tail->steps();
-    infos.insert(infos.end(), more.begin(), more.end());
+    for (StepInfo& info : tail->steps()) infos.push_back(std::move(info));
   }
   return infos;
 }

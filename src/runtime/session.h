@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -46,9 +47,11 @@ class Session;
 struct Tail {
   Graph graph;  // its inputs are the session's inputs and outputs of these names
   // Inputs whose values the plan depends on: they become constants of the graph.
-  std::vector<std::string> decisive;
+  std::set<std::string> decisive;
   std::vector<std::string> outputs;  // all that the session has then, in order
-  std::function<Result<Session>(Graph graph, std::size_t memory_limit)> plan;
+  // A session of the graph, whose inputs have shapes by now; `depth` is handed to it.
+  Result<Session> (*plan)(Graph graph, const SessionOptions& options, int depth);
+  int depth = 0;
 };
 
 class Session {

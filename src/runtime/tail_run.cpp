@@ -7,8 +7,8 @@
 
 namespace octavo::runtime {
 
-TailRun::TailRun(Tail tail, Graph& head, std::size_t memory_limit)
-    : tail_(std::move(tail)), memory_limit_(memory_limit) {
+TailRun::TailRun(Tail tail, Graph& head, const SessionOptions& options)
+    : tail_(std::move(tail)), options_(options) {
   const auto find = [&](const std::vector<ValueId>& ids, const std::string& name) {
     const auto it = std::find_if(ids.begin(), ids.end(),
                                  [&](ValueId id) { return head.value(id).name == name; });
@@ -37,14 +37,25 @@ TailRun::TailRun(Tail tail, Graph& head, std::size_t memory_limit)
   head.outputs = std::move(outputs);
 }
 
-Status TailRun::begin(const Graph& head,
-                      const std::function<std::span<const std::byte>(ValueId)>& bytes) {
+Status TailRun::begin(const Graph& head, const std::vector<std::byte*>& memory) {
+  const auto bytes = [&](const Link& link) -> const std::byte* {
+    const Value& value = head.value(link.head);
+    return value.is_constant() ? value.constant->data()
+                               : memory[static_cast<std::size_t>(link.head)];
+  };
+  // What the plan is for: the shapes, and decisive values.
   std::vector<std::int64_t> wanted;
+  const auto known = [&](const Link& link) {
+    Tensor tensor = Tensor::make(head.value(link.head).dtype, *head.value(link.head).shape);
+    if (tensor.bytes() > 0) std::memcpy(tensor.mutable_data(), bytes(link), tensor.bytes());
+    return tensor;
+  };
   for (const Link& link : inputs_) {
-    const Shape& shape = *head.value(link.head).shape;
-    wanted.insert(wanted.end(), shape.begin(), shape.end());
+    for (const std::int64_t dim : *head.value(link.head).shape) wanted.push_back(dim);
     if (!link.decisive) continue;
-    for (const std::byte byte : bytes(link.head)) wanted.push_back(static_cast<std::int64_t>(byte));
+    const Tensor tensor = known(link);
+    for (std::size_t i = 0; i < tensor.bytes(); ++i)
+      wanted.push_back(static_cast<std::int64_t>(tensor.data()[i]));
   }
   if (!session_ || wanted != planned_for_) {
     session_.reset();
@@ -54,36 +65,29 @@ Status TailRun::begin(const Graph& head,
       Value& value = graph.value(link.tail);
       value.shape = head.value(link.head).shape;
       if (link.decisive) {
-        Tensor known = Tensor::make(value.dtype, *value.shape);
-        if (known.bytes() > 0)
-          std::memcpy(known.mutable_data(), bytes(link.head).data(), known.bytes());
-        value.constant = std::move(known);
+        value.constant = known(link);
       } else {
         graph.inputs.push_back(link.tail);
       }
     }
-    OCTAVO_TRY(Session session, tail_.plan(std::move(graph), memory_limit_));
+    OCTAVO_TRY(Session session, tail_.plan(std::move(graph), options_, tail_.depth));
     session_.emplace(std::move(session));
     planned_for_ = std::move(wanted);
   }
   std::size_t i = 0;
   for (const Link& link : inputs_) {
     if (link.decisive) continue;
-    const std::span<const std::byte> from = bytes(link.head);
-    if (!from.empty()) std::memcpy(session_->input(i).data(), from.data(), from.size());
-    ++i;
+    const std::span<std::byte> to = session_->input(i++);
+    if (!to.empty()) std::memcpy(to.data(), bytes(link), to.size());
   }
   return ok_status();
 }
 
-void TailRun::end(Graph& head, bool has_results) const {
+void TailRun::end(Graph& head) const {
   for (std::size_t i = 0; i < results_.size(); ++i) {
-    Value& value = head.value(results_[i]);
-    if (has_results) {
-      value.shape = session_->graph().value(session_->graph().outputs[i]).shape;
-    } else {
-      value.shape.reset();
-    }
+    std::optional<Shape>& shape = head.value(results_[i]).shape;
+    shape.reset();
+    if (session_) shape = session_->graph().value(session_->graph().outputs[i]).shape;
   }
 }
 

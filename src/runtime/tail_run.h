@@ -3,7 +3,7 @@
 #pragma once
 
 #include <cstddef>
-#include <functional>
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <vector>
@@ -16,15 +16,17 @@ namespace octavo::runtime {
 class TailRun {
  public:
   // `head` has had its steps made; it gets the tail's results as outputs whose shapes are open.
-  TailRun(Tail tail, Graph& head, std::size_t memory_limit);
+  // `options` are what is left for the tail.
+  TailRun(Tail tail, Graph& head, const SessionOptions& options);
 
   // Plans the tail, unless it is planned for these very shapes and decisive values, and gives it
-  // its inputs. `bytes` gives those of a value of the head, whose shapes are what has come out.
-  Status begin(const Graph& head, const std::function<std::span<const std::byte>(ValueId)>& bytes);
+  // its inputs. `memory` has the bytes of the head's values that are no constants; their shapes are
+  // what has come out.
+  Status begin(const Graph& head, const std::vector<std::byte*>& memory);
   Session* session() { return session_ ? &*session_ : nullptr; }
   const Session* session() const { return session_ ? &*session_ : nullptr; }
   // Writes the shapes of the results into the head; forgets them where there are none.
-  void end(Graph& head, bool has_results) const;
+  void end(Graph& head) const;
   // The bytes of a result; nothing where the tail does not make this value.
   std::optional<std::span<const std::byte>> result(ValueId id) const;
 
@@ -34,7 +36,7 @@ class TailRun {
     bool decisive;
   };
   Tail tail_;
-  std::size_t memory_limit_;
+  SessionOptions options_;
   std::vector<Link> inputs_;
   std::vector<ValueId> results_;  // of the head, in the order of the tail's outputs
   std::vector<std::int64_t> planned_for_;

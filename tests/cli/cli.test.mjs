@@ -434,7 +434,17 @@ test('octavo calibrate saves what pictures show, and quantize goes on from it an
   assert.match(odd.err, /INVALID_STATE.*whole\.onnx.*not a saved calibration/);
   // Of several the one that is damaged.
   writeFileSync(at('cut.state'), readFileSync(at('b.state')).subarray(0, -9));
-  const cut = await octavo('quantize', 'digits.onnx', '--calibration', 'a.state', '--calibration', 'cut.state', '--out', 'x.onnx', ...unfitted);
+  const cut = await octavo(
+    'quantize',
+    'digits.onnx',
+    '--calibration',
+    'a.state',
+    '--calibration',
+    'cut.state',
+    '--out',
+    'x.onnx',
+    ...unfitted,
+  );
   assert.equal(cut.code, 2);
   assert.match(cut.err, /INVALID_STATE.*cut\.state/);
   const from = await octavo('calibrate', 'digits.onnx', '--data', 'test', '--from', 'cut.state', '--out', 'x.state', ...unfitted);

@@ -34,20 +34,30 @@ function* rows(count) {
   }
 }
 
-/** y = the sum over all tensors of their row i, whose elements are all i. { size, pieces, last: the largest i, tensors }. */
-export function largeModel(megabytes) {
+/** Rows of each tensor. */
+function sizes(megabytes) {
   const tensors = [];
   for (let left = megabytes * rowsOfPiece; left > 0; left -= mostRows) tensors.push(Math.min(left, mostRows));
+  return tensors;
+}
+
+/** Nodes, inputs and outputs. */
+function around(tensors) {
   const nodes = tensors.map((_, i) =>
     message(1, string(1, `w${i}`), string(1, 'i'), string(2, `g${i}`), string(3, `n${i}`), string(4, 'Gather')),
   );
   nodes.push(message(1, ...tensors.map((_, i) => string(1, `g${i}`)), string(2, 'y'), string(3, 'sum'), string(4, 'Sum')));
-  const borders = [tensorOf(11, 'i', 7, [1]), tensorOf(12, 'y', 1, [1, columns])];
+  return [...nodes, string(2, 'large'), tensorOf(11, 'i', 7, [1]), tensorOf(12, 'y', 1, [1, columns])];
+}
+
+/** y = the sum over all tensors of their row i, whose elements are all i. { size, pieces, last: the largest i, tensors }. */
+export function largeModel(megabytes) {
+  const tensors = sizes(megabytes);
   const heads = tensors.map((count, i) => {
     const before = join(number(1, count), number(1, columns), number(2, 1), string(8, `w${i}`), head(9, 4 * columns * count));
     return join(head(5, before.length + 4 * columns * count), before);
   });
-  const rest = join(...nodes, string(2, 'large'), ...borders);
+  const rest = join(...around(tensors));
   const graph = heads.reduce((sum, { length }, i) => sum + length + 4 * columns * tensors[i], rest.length);
   const start = join(number(1, 8), message(8, string(1, ''), number(2, 17)), head(7, graph), rest);
   const pieces = function* () {
@@ -60,25 +70,26 @@ export function largeModel(megabytes) {
   return { size: start.length + graph - rest.length, pieces, tensors: tensors.length, last: Math.min(...tensors) - 1 };
 }
 
-/** A small model whose one tensor of weights is a file of its own. */
+/** The same network with each tensor in a file of its own: { size, model, files, tensors, last }. */
 function externalModel(megabytes) {
-  const count = megabytes * rowsOfPiece;
-  const weights = join(
-    number(1, count),
-    number(1, columns),
-    number(2, 1),
-    string(8, 'w'),
-    message(13, string(1, 'location'), string(2, 'w.bin')),
-    number(14, 1),
+  const tensors = sizes(megabytes);
+  const weights = tensors.map((count, i) =>
+    message(
+      5,
+      ...[number(1, count), number(1, columns), number(2, 1), string(8, `w${i}`)],
+      message(13, string(1, 'location'), string(2, `w${i}.bin`)),
+      number(14, 1),
+    ),
   );
-  const node = message(1, string(1, 'w'), string(1, 'i'), string(2, 'y'), string(3, 'n'), string(4, 'Gather'));
-  const graph = message(7, node, string(2, 'large'), tensorOf(11, 'i', 7, [1]), tensorOf(12, 'y', 1, [1, columns]), message(5, weights));
+  const graph = message(7, ...around(tensors), ...weights);
+  const files = Object.fromEntries(tensors.map((count, i) => [`w${i}.bin`, { size: 4 * columns * count, pieces: () => rows(count) }]));
+  const size = tensors.reduce((sum, count) => sum + 4 * columns * count, 0);
   return {
+    size,
     model: join(number(1, 8), message(8, string(1, ''), number(2, 17)), graph),
-    size: 4 * columns * count,
-    pieces: () => rows(count),
-    tensors: 1,
-    last: count - 1,
+    files,
+    tensors: tensors.length,
+    last: Math.min(...tensors) - 1,
   };
 }
 
@@ -88,10 +99,11 @@ const response = ({ pieces, size }, known) =>
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const [megabytes, kind] = [Number(process.argv[2]), process.argv[3]];
   const large = kind === 'external' ? externalModel(megabytes) : largeModel(megabytes);
-  const engine = await createEngine();
+  const engine = await createEngine({ threads: 1 });
   const before = process.memoryUsage().rss;
   const source = kind === 'external' ? large.model : response(large, kind === 'known');
-  const more = kind === 'external' ? { externalData: { 'w.bin': response(large, true) } } : {};
+  const files = Object.entries(large.files ?? {}).map(([name, file]) => [name, response(file, true)]);
+  const more = kind === 'external' ? { externalData: Object.fromEntries(files) } : {};
   const start = performance.now();
   const model = await Model.load(source, { engine, ...more });
   const seconds = (performance.now() - start) / 1000;

@@ -94,6 +94,9 @@ test('a source that is too large, too short or broken off is an error, and leave
     hint: /4 GiB/,
   });
 
+  const three = { headers: { 'content-length': String(3e9) } };
+  await rejects(Model.load(new Response(stream(), three), { engine }), 'LIMIT_EXCEEDED', { what: /3000000000/, hint: /externalData/ });
+
   const saying = (size) => new Response(stream(), { headers: { 'content-length': String(size) } });
   await rejects(Model.load(saying(large.size + 1), { engine }), 'FETCH_FAILED', { what: /promised/ });
   await rejects(Model.load(saying(large.size - 1), { engine }), 'FETCH_FAILED', { what: /promised/ });

@@ -180,6 +180,40 @@ TEST_CASE("Resize of codes stays on their grid, of signals goes along one axis")
       {Operand{in, false, quant}, std::nullopt, std::nullopt, constant_ints({1, 1, 2, 3})},
       {.out_quant = quant});
   CHECK(same(out, Tensor::of<std::uint8_t>({1, 1, 2, 3}, {10, 15, 20, 10, 15, 20})));
+  // Bytes that are no codes are cut, and codes are those of the numbers that they stand for.
+  const auto plain = run_one(make_node("Resize", {{"mode", std::string("linear")}}),
+                             {Operand{Tensor::of<std::uint8_t>({1, 1, 1, 2}, {0, 7})}, std::nullopt,
+                              std::nullopt, constant_ints({1, 1, 1, 4})});
+  CHECK(same(plain, Tensor::of<std::uint8_t>({1, 1, 1, 4}, {0, 1, 5, 7})));
+  for (const Layout layout : kLayouts) {
+    for (const DType dtype : {DType::kUint8, DType::kInt8}) {
+      const QuantParams grid = QuantParams::per_tensor(0.037F, dtype == DType::kUint8 ? 100 : -3);
+      const std::int64_t n = 2 * 5 * 6 * 7;
+      std::vector<float> reals;
+      Tensor codes = Tensor::make(dtype, {2, 5, 6, 7});
+      for (std::int64_t i = 0; i < n; ++i) {
+        const int code = static_cast<int>(i * 77 % 256) - (dtype == DType::kUint8 ? 0 : 128);
+        codes.mutable_data()[i] = static_cast<std::byte>(code);
+        reals.push_back(static_cast<float>(code - grid.zero_point[0]) * grid.scale[0]);
+      }
+      for (const Index& size : {Index{2, 5, 12, 14}, Index{2, 5, 4, 3}, Index{2, 5, 13, 5}}) {
+        const Node node = make_node("Resize", {{"mode", std::string("linear")}});
+        const auto resized = [&](Operand x) {
+          const auto quant = x.quant;
+          return run_one(node, {std::move(x), std::nullopt, std::nullopt, constant_ints(size)},
+                         {.layout = layout, .out_quant = quant});
+        };
+        const Tensor real = resized(Operand{Tensor::of<float>({2, 5, 6, 7}, reals)});
+        const Tensor made = resized(Operand{codes, false, grid});
+        for (std::int64_t i = 0; i < real.elements(); ++i) {
+          const float wanted =
+              std::nearbyint(real.span<float>()[static_cast<std::size_t>(i)] / grid.scale[0]) +
+              static_cast<float>(grid.zero_point[0]);
+          REQUIRE(made.data()[i] == static_cast<std::byte>(static_cast<int>(wanted)));
+        }
+      }
+    }
+  }
   const Tensor signal = counting(DType::kFloat32, {1, 2, 3});
   const Tensor longer =
       run_one(make_node("Resize", {{"coordinate_transformation_mode", std::string("asymmetric")},

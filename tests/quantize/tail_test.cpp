@@ -35,9 +35,9 @@ struct Detector {
                                       {{"perm", std::vector<std::int64_t>{0, 2, 3, 1}}}),
                                b.ints({1, kBoxes, 4})});
     scores = b.node("Sigmoid", {b.node("Reshape", {b.conv(y, 8, 1, 1), b.ints({1, 1, kBoxes})})});
-    selected =
-        b.node("NonMaxSuppression", {boxes, scores, b.ints({kBoxes}), b.constant(Tensor::scalar(0.3F)),
-                                     b.constant(Tensor::scalar(0.55F))});
+    selected = b.node("NonMaxSuppression",
+                      {boxes, scores, b.ints({kBoxes}), b.constant(Tensor::scalar(0.3F)),
+                       b.constant(Tensor::scalar(0.55F))});
     const ValueId place =
         b.node("Squeeze",
                {b.node("Slice", {selected, b.ints({2}), b.ints({3}), b.ints({1})}), b.ints({1})});

@@ -396,32 +396,33 @@ TEST_CASE("a counted output has the rows of its run, and no step may read it") {
   CHECK(code_of(made.b.graph) == Code::kDynamicDimension);
 }
 
+int plans = 0;
+Result<Session> plan_numbers(Graph graph, const SessionOptions& options, int depth) {
+  ++plans;
+  CHECK(depth == 7);
+  CHECK(options.memory_limit > 0);
+  CHECK(options.memory_limit < 1'000'000);
+  const Shape& shape = *graph.value(graph.inputs[0]).shape;
+  if (shape[0] == 1) return Error{Code::kOutOfMemory, "No room for one.", "", "", {}};
+  graph.value(graph.outputs[0]).shape = shape;
+  return Session::create(std::move(graph), {});
+}
+
 TEST_CASE("a tail is planned for what has come out, once a size") {
   Suppression made;
   made.b.output(made.selected);
+  const std::string selected = made.b.graph.value(made.selected).name;
   GraphBuilder t;
-  const ValueId rows = t.input("v", {kUnknownDim, 3}, DType::kInt64);
-  t.graph.value(rows).name = made.b.graph.value(made.selected).name;
+  const ValueId rows = t.input(selected, {kUnknownDim, 3}, DType::kInt64);
   t.input("boxes", {1, 3, 4});
   const ValueId numbers = t.node("Cast", {rows}, {{"to", std::int64_t{1}}});
   t.graph.value(numbers).name = "numbers";
   t.output(numbers);
   for (const bool in_pieces : {false, true}) {
-    int plans = 0;
-    auto tail = std::make_unique<Tail>();
-    tail->graph = t.graph;
-    tail->outputs = {"numbers", t.graph.value(rows).name};
-    tail->plan = [&](Graph graph, std::size_t limit) -> Result<Session> {
-      ++plans;
-      const Shape& shape = *graph.value(rows).shape;
-      CHECK(limit > 0);
-      CHECK(limit < 1'000'000);
-      if (shape[0] == 1) return Error{Code::kOutOfMemory, "No room for one.", "", "", {}};
-      graph.value(numbers).shape = shape;
-      return Session::create(std::move(graph), {});
-    };
-    Result<Session> created =
-        Session::create(made.b.graph, {.memory_limit = 1'000'000}, std::move(tail));
+    plans = 0;
+    Result<Session> created = Session::create(
+        made.b.graph, {.memory_limit = 1'000'000},
+        std::make_unique<Tail>(Tail{t.graph, {}, {"numbers", selected}, &plan_numbers, 7}));
     REQUIRE(created.ok());
     Session session = std::move(*created);
     const auto result = [&](const std::vector<float>& corners) {

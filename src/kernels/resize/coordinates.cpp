@@ -71,13 +71,9 @@ std::vector<LinearTap> linear_taps(int in, int out, float scale, Coordinates coo
     tap.lower = std::min(in - 1, static_cast<std::int32_t>(x));
     tap.upper = std::min(in - 1, tap.lower + 1);
     tap.weight_lower = tap.weight_upper = 0.5F;
-    tap.fixed_lower = tap.fixed_upper = 512;
     if (tap.lower != tap.upper) {
-      const auto fraction = static_cast<float>(x - static_cast<float>(tap.lower));
       tap.weight_lower = std::fabs(x - static_cast<float>(tap.upper));
-      tap.weight_upper = fraction;
-      tap.fixed_upper = static_cast<std::int32_t>(fraction * 1024.0F);
-      tap.fixed_lower = 1024 - tap.fixed_upper;
+      tap.weight_upper = static_cast<float>(x - static_cast<float>(tap.lower));
     }
     taps.push_back(tap);
   }

@@ -42,8 +42,6 @@ std::vector<std::int32_t> nearest_indices(int in, int out, float scale, Coordina
 struct LinearTap {
   std::int32_t lower, upper;
   float weight_lower, weight_upper;
-  // The weights in 1/1024, of the coordinate cut to that grid; for codes. They sum to 1024.
-  std::int32_t fixed_lower, fixed_upper;
 };
 std::vector<LinearTap> linear_taps(int in, int out, float scale, Coordinates coordinates);
 

@@ -3,7 +3,6 @@
 #include <array>
 #include <cstring>
 
-#include "kernels/codes.h"
 #include "kernels/felementwise/lanes.h"
 
 namespace octavo::kernels {
@@ -55,21 +54,21 @@ void resize_nearest(const std::byte* in, std::byte* out, std::size_t pixel_bytes
 namespace {
 
 // body(the four pixels, their rows' and columns' taps, output pixel) for each output pixel.
-template <class T, class Body>
-void for_each_pixel(const T* in, T* out, const ResizeGeometry& g, int first_row, int last_row,
-                    Body body) {
+template <class Body>
+void for_each_pixel(const float* in, float* out, const ResizeGeometry& g, int first_row,
+                    int last_row, Body body) {
   const auto channels = static_cast<std::size_t>(g.channels);
   const std::size_t row_size = static_cast<std::size_t>(g.in_w) * channels;
   for (int y = first_row; y < last_row; ++y) {
     const LinearTap& row = g.rows[static_cast<std::size_t>(y)];
-    const T* lower = in + static_cast<std::size_t>(row.lower) * row_size;
-    const T* upper = in + static_cast<std::size_t>(row.upper) * row_size;
-    T* to = out + static_cast<std::size_t>(y) * g.columns.size() * channels;
+    const float* lower = in + static_cast<std::size_t>(row.lower) * row_size;
+    const float* upper = in + static_cast<std::size_t>(row.upper) * row_size;
+    float* to = out + static_cast<std::size_t>(y) * g.columns.size() * channels;
     for (const LinearTap& column : g.columns) {
       const std::size_t left = static_cast<std::size_t>(column.lower) * channels;
       const std::size_t right = static_cast<std::size_t>(column.upper) * channels;
-      const std::array<const T*, 4> pixels = {lower + left, lower + right, upper + left,
-                                              upper + right};
+      const std::array<const float*, 4> pixels = {lower + left, lower + right, upper + left,
+                                                  upper + right};
       body(pixels, row, column, to);
       to += channels;
     }
@@ -103,61 +102,9 @@ void linear_floats(const float* in, float* out, const ResizeGeometry& geometry, 
       });
 }
 
-// Codes from 0 to 255 whatever their type, as the low byte says after a shift of int8 by 128.
-template <class Code>
-inline constexpr std::int32_t kShift = std::is_signed_v<Code> ? 128 : 0;
-
-template <class Code>
-Code blend_codes(const std::array<const Code*, 4>& pixels,
-                 const std::array<std::int32_t, 4>& weights, std::size_t c) {
-  std::int32_t sum = 0;
-  for (std::size_t k = 0; k < 4; ++k) sum += weights[k] * (pixels[k][c] + kShift<Code>);
-  return static_cast<Code>((sum >> 20) - kShift<Code>);
-}
-
-template <class Code, bool kSimd>
-void linear_codes(const Code* in, Code* out, const ResizeGeometry& geometry, int first_row,
-                  int last_row) {
-  const auto channels = static_cast<std::size_t>(geometry.channels);
-  for_each_pixel(
-      in, out, geometry, first_row, last_row,
-      [channels](const auto& pixels, const LinearTap& row, const LinearTap& column, Code* to) {
-        const std::array<std::int32_t, 4> weights = {
-            column.fixed_lower * row.fixed_lower, column.fixed_upper * row.fixed_lower,
-            column.fixed_lower * row.fixed_upper, column.fixed_upper * row.fixed_upper};
-        std::size_t c = 0;
-        if constexpr (kSimd) {
-          const v128_t shift = splat_code<Code>(-kShift<Code>);
-          for (; c + 16 <= channels; c += 16) {
-            v128_t sum[4] = {};
-            for (std::size_t k = 0; k < 4; ++k) {
-              const v128_t weight = wasm_i32x4_splat(weights[k]);
-              const v128_t bytes = wasm_i8x16_sub(wasm_v128_load(pixels[k] + c), shift);
-              const v128_t low = wasm_u16x8_extend_low_u8x16(bytes);
-              const v128_t high = wasm_u16x8_extend_high_u8x16(bytes);
-              sum[0] =
-                  wasm_i32x4_add(sum[0], wasm_i32x4_mul(wasm_u32x4_extend_low_u16x8(low), weight));
-              sum[1] =
-                  wasm_i32x4_add(sum[1], wasm_i32x4_mul(wasm_u32x4_extend_high_u16x8(low), weight));
-              sum[2] =
-                  wasm_i32x4_add(sum[2], wasm_i32x4_mul(wasm_u32x4_extend_low_u16x8(high), weight));
-              sum[3] = wasm_i32x4_add(sum[3],
-                                      wasm_i32x4_mul(wasm_u32x4_extend_high_u16x8(high), weight));
-            }
-            for (v128_t& s : sum) s = wasm_i32x4_shr(s, 20);
-            const v128_t codes = narrow16<std::uint8_t>(sum[0], sum[1], sum[2], sum[3]);
-            wasm_v128_store(to + c, wasm_i8x16_add(codes, shift));
-          }
-        }
-        for (; c < channels; ++c) to[c] = blend_codes(pixels, weights, c);
-      });
-}
-
 constexpr auto kKernels = std::to_array<ResizeKernel>({
-    {"resize/scalar", simd::Level::kScalar, &linear_floats<ScalarLanes>,
-     &linear_codes<std::uint8_t, false>, &linear_codes<std::int8_t, false>},
-    {"resize/simd128", simd::Level::kSimd128, &linear_floats<SimdLanes>,
-     &linear_codes<std::uint8_t, true>, &linear_codes<std::int8_t, true>},
+    {"resize/scalar", simd::Level::kScalar, &linear_floats<ScalarLanes>},
+    {"resize/simd128", simd::Level::kSimd128, &linear_floats<SimdLanes>},
 });
 
 }  // namespace

@@ -27,24 +27,14 @@ struct ResizeGeometry {
 
 // With x_rc the four pixels (r, c = l or u, for lower and upper) and w_r, w_c their weights:
 //
-//   floats  ((w_l w_l x_ll + w_l w_u x_lu) + w_u w_l x_ul) + w_u w_u x_uu
-//           in f32, the weights multiplied first
-//   codes   floor(the same sum with the weights in 1/1024, divided by 2^20)
-//           on codes from 0 to 255: int8 codes are shifted by 128
+//   ((w_l w_l x_ll + w_l w_u x_lu) + w_u w_l x_ul) + w_u w_u x_uu
 //
-// Codes are ONNX Runtime's between quantized convolutions, where its Resize runs channels-last in
-// fixed point (1.21, measured: no difference for uint8). Its row-major Resize multiplies by f32
-// weights and truncates: the same whenever the weights are multiples of 1/1024, as for a factor of
-// two. An int8 tensor there truncates towards zero.
+// in f32, the weights multiplied first.
 struct ResizeKernel {
   std::string_view name;
   simd::Level level;
   void (*linear_f32)(const float* in, float* out, const ResizeGeometry& geometry, int first_row,
                      int last_row);
-  void (*linear_u8)(const std::uint8_t* in, std::uint8_t* out, const ResizeGeometry& geometry,
-                    int first_row, int last_row);
-  void (*linear_s8)(const std::int8_t* in, std::int8_t* out, const ResizeGeometry& geometry,
-                    int first_row, int last_row);
 };
 
 std::span<const ResizeKernel> resize_kernels();  // weakest first: front() is the reference
