@@ -118,6 +118,7 @@ class Rewriter {
         break;  // check() names it
       (this->*row.rewrite)(node);
     }
+    fused_operator(node);
     if (node_refused_ || dropped_) return;
     check(node);
     if (node_refused_) return;
@@ -406,6 +407,70 @@ class Rewriter {
     graph_.nodes.push_back({node.name + "_Sum", "Sum", "", std::move(node.inputs), {sum}, {}});
     node.op = "Div";
     node.inputs = {sum, constant(node, "count", Tensor::scalar(count))};
+  }
+
+  // What ONNX Runtime's optimizer writes into the models that it saves: a Conv with a sum and an
+  // activation behind it, x * Sigmoid(alpha * x), and Gelu before ONNX had one.
+  void fused_operator(Node& node) {
+    if (node.domain != "com.microsoft" || node.output(0) == kNoValue || node.input(0) == kNoValue)
+      return;
+    if (node.op == "Gelu") {
+      node.domain.clear();
+    } else if (node.op == "QuickGelu") {
+      const ValueId x = node.inputs[0];
+      const float alpha = node.attrs.get_float("alpha", 1.702F);
+      const ValueId scaled = float_value(node, "scaled");
+      const ValueId share = float_value(node, "share");
+      graph_.nodes.push_back({node.name + "_scale",
+                              "Mul",
+                              "",
+                              {x, constant(node, "alpha", Tensor::scalar(alpha))},
+                              {scaled},
+                              {}});
+      graph_.nodes.push_back({node.name + "_share", "Sigmoid", "", {scaled}, {share}, {}});
+      become(node, "Mul", {x, share});
+    } else if (node.op == "FusedConv") {
+      fused_conv(node);
+    }
+  }
+  static void become(Node& node, std::string op, std::vector<ValueId> inputs) {
+    node.op = std::move(op);
+    node.domain.clear();
+    node.inputs = std::move(inputs);
+    node.attrs = {};
+  }
+  void fused_conv(Node& node) {
+    const std::string activation = node.attrs.get_string("activation", "");
+    const std::vector<float> params = node.attrs.get_floats("activation_params");
+    const ValueId sum = node.input(3);
+    node.attrs.erase("activation");
+    node.attrs.erase("activation_params");
+    node.op = "Conv";
+    node.domain.clear();
+    if (node.inputs.size() > 3) node.inputs.resize(3);
+    // Each part takes the result of the one before; the last one is the node.
+    const auto then = [&](std::string_view role, std::string op) {
+      Node before = node;
+      before.name += text("_", role);
+      before.outputs = {float_value(node, role)};
+      check(before);
+      become(node, std::move(op), {before.outputs[0]});
+      graph_.nodes.push_back(std::move(before));
+    };
+    if (sum != kNoValue) {
+      then("conv", "Add");
+      node.inputs.push_back(sum);
+    }
+    if (activation.empty()) return;
+    then("linear", activation);
+    const auto param = [&](std::size_t i) { return i < params.size() ? params[i] : 0.0F; };
+    if (activation == "Clip") {
+      for (const std::size_t i : {std::size_t{0}, std::size_t{1}})
+        node.inputs.push_back(constant(node, i == 0 ? "min" : "max", Tensor::scalar(param(i))));
+    } else if (!params.empty()) {
+      node.attrs.set("alpha", param(0));
+      if (activation == "HardSigmoid") node.attrs.set("beta", param(1));
+    }
   }
   void scatter(Node& node) { node.op = "ScatterElements"; }  // its name until opset 10
 

@@ -135,6 +135,48 @@ TEST_CASE(
         Code::kInvalidModel);
 }
 
+TEST_CASE("canonicalize: what ONNX Runtime's optimizer has fused comes apart again") {
+  const auto weights = [](GraphBuilder& b) {
+    return std::vector<ValueId>{b.constant(Tensor::make(DType::kFloat32, {6, 6, 1, 1}))};
+  };
+  const auto ops = [](const One& one) {
+    REQUIRE_MESSAGE(one.status.ok(), (one.status.ok() ? "" : one.status.error().message()));
+    std::vector<std::string> names;
+    for (const Node& node : one.b.graph.nodes) names.push_back(node.op);
+    return names;
+  };
+  using Names = std::vector<std::string>;
+  const auto fused = [&](const Attributes& attrs) {
+    return One(17, "FusedConv", attrs, weights, 1, "com.microsoft");
+  };
+  CHECK(ops(fused({})) == Names{"Conv"});
+  CHECK(ops(fused({{"activation", std::string("Relu")}})) == Names{"Conv", "Relu"});
+  const One clipped = fused({{"activation", std::string("Clip")},
+                             {"activation_params", std::vector<float>{0, 6}},
+                             {"group", std::int64_t{1}}});
+  CHECK(ops(clipped) == Names{"Conv", "Clip"});
+  CHECK(clipped.b.graph.nodes[0].attrs.get_int("group", 0) == 1);
+  const Node& clip = clipped.b.graph.nodes[1];
+  CHECK(to_floats(*clipped.b.graph.value(clip.input(2)).constant) == std::vector<float>{6});
+  CHECK(clip.attrs.size() == 0);
+  const One hard = fused({{"activation", std::string("HardSigmoid")},
+                          {"activation_params", std::vector<float>{0.25F, 0.75F}}});
+  CHECK(hard.b.graph.nodes[1].attrs.get_float("beta", 0) == 0.75F);
+  const One summed(
+      17, "FusedConv", {{"activation", std::string("Relu")}},
+      [](GraphBuilder& b) {
+        return std::vector<ValueId>{b.constant(Tensor::make(DType::kFloat32, {6, 6, 1, 1})),
+                                    kNoValue, b.input("z", {2, 6, 8, 8})};
+      },
+      1, "com.microsoft");
+  CHECK(ops(summed) == Names{"Conv", "Add", "Relu"});
+  CHECK(fused({{"activation", std::string("Softermax")}}).code() == Code::kUnsupportedOp);
+  CHECK(fused({{"colour", std::int64_t{1}}}).code() == Code::kUnsupportedAttribute);
+  CHECK(ops(One(17, "Gelu", {}, nullptr, 1, "com.microsoft")) == Names{"Gelu"});
+  const One quick(17, "QuickGelu", {{"alpha", 1.0F}}, nullptr, 1, "com.microsoft");
+  CHECK(ops(quick) == Names{"Mul", "Sigmoid", "Mul"});
+}
+
 TEST_CASE("canonicalize: Upsample and the first Resize become Resize") {
   const One seven(7, "Upsample",
                   {{"mode", std::string("nearest")}, {"scales", std::vector<float>{1, 1, 2, 2}}});
