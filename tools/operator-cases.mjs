@@ -163,16 +163,6 @@ export const operators = {
       { in: [whole('int32', [2, 3]), fixed(of('int32', [], [-3])), fixed(of('int32', [], [4]))], out: ['int32'], from: 12, codes: false },
     ],
   },
-  Compress: {
-    since: 9,
-    forms: [
-      { in: [x([3, 2]), of('bool', [3], [0, 1, 1])], attrs: { axis: 0 } },
-      { in: [x([2, 3, 2]), of('bool', [2], [0, 1])], attrs: { axis: 1 } },
-      { in: [x([2, 3, 2]), of('bool', [2], [1, 1])], attrs: { axis: -1 }, from: 11 },
-      { in: [x([3, 2]), of('bool', [5], [0, 1, 0, 0, 1])] },
-      { in: [whole('int64', [4]), of('bool', [4], [0, 0, 0, 0])], attrs: { axis: 0 }, out: ['int64'] },
-    ],
-  },
   Concat: {
     since: 4,
     codes: { data: [0, 1] },

@@ -435,24 +435,18 @@ const sized = (b, shape, y, outputs) => ({
   y,
 });
 
-/** What is above a threshold, by its places or by a condition, and a chain of operators behind it. */
+/** What is above a threshold or below it, and a chain of operators behind it. */
 function selection(b) {
   const shape = Array.from({ length: b.int(1, 4) }, () => b.int(1, 6));
   const threshold = b.scalar('float32', b.int(-2, 2));
-  let y;
-  if (b.coin()) {
-    const places = b.add('Transpose', [b.add('NonZero', [b.add('Greater', ['x', threshold])])]);
-    y = b.add('GatherND', ['x', places]);
-  } else {
-    const line = b.add('Reshape', ['x', b.ints([-1])]);
-    y = b.add('Compress', [b.add('Relu', [line]), b.add('Less', [line, threshold])]);
-  }
+  const places = b.add('NonZero', [b.add(b.pick(['Greater', 'Less']), ['x', threshold])]);
+  let y = b.add('GatherND', ['x', b.add('Transpose', [places])]);
   const makers = [
     () => b.add(b.pick(['Relu', 'Sigmoid', 'Abs', 'Neg']), [y]),
     () => b.add('Mul', [y, b.floats([1])]),
     () => b.add('Concat', [y, b.add('Neg', [y])], { axis: 0 }),
     () => b.add('Slice', [y, b.ints([b.int(0, 2)]), b.ints([b.int(1, 9)]), b.ints([0])]),
-    () => b.add('Compress', [y, b.add('Greater', [y, b.scalar('float32', 0.5)])]),
+    () => b.add('Gather', [y, b.add('Squeeze', [b.add('NonZero', [b.add('Relu', [y])]), b.ints([0])])]),
     () => b.add('Expand', [b.add('ReduceSum', [y, b.ints([0])], { keepdims: 1 }), b.add('Shape', ['x'])]),
   ];
   for (let i = b.int(1, 4); i > 0; i--) {

@@ -25,6 +25,7 @@ extern const OpDef kGatherND;
 extern const OpDef kGridSample;
 extern const OpDef kIdentity;
 extern const OpDef kNonMaxSuppression;
+extern const OpDef kNonZero;
 extern const OpDef kOneHot;
 extern const OpDef kPad;
 extern const OpDef kRange;
@@ -49,7 +50,6 @@ extern const OpDef kWhere;
 // Families that differ in a formula.
 extern const std::span<const OpDef> kActivations;
 extern const std::span<const OpDef> kBinaries;
-extern const std::span<const OpDef> kChoices;
 extern const std::span<const OpDef> kComparisons;
 extern const std::span<const OpDef> kIntegerProducts;
 extern const std::span<const OpDef> kNormalizations;
@@ -80,6 +80,7 @@ std::span<const OpDef> all_ops() {
         kGridSample,
         kIdentity,
         kNonMaxSuppression,
+        kNonZero,
         kOneHot,
         kPad,
         kRange,
@@ -102,8 +103,8 @@ std::span<const OpDef> all_ops() {
         kWhere,
     };
     for (const std::span<const OpDef> family :
-         {kActivations, kBinaries, kChoices, kComparisons, kIntegerProducts, kNormalizations,
-          kPools, kProducts, kQuantizers, kReductions, kSelections, kSoftmaxes}) {
+         {kActivations, kBinaries, kComparisons, kIntegerProducts, kNormalizations, kPools,
+          kProducts, kQuantizers, kReductions, kSelections, kSoftmaxes}) {
       all.insert(all.end(), family.begin(), family.end());
     }
     std::vector<OpDef> sorted;

@@ -232,7 +232,6 @@ Step linear_step(const kernels::ResizeKernel& kernel, std::shared_ptr<const Tabl
 
 // Codes as DequantizeLinear, the interpolation and QuantizeLinear would give them, a row at a time.
 // Bytes that stand for themselves are cut towards zero.
-template <class Code>
 Step codes_step(const PrepareContext& context, const kernels::ResizeKernel& kernel,
                 std::shared_ptr<const Tables> tables) {
   const std::optional<QuantParams>& quant = context.input(0).quant;
@@ -245,11 +244,11 @@ Step codes_step(const PrepareContext& context, const kernels::ResizeKernel& kern
   const std::size_t padding = 4;  // a step may read up to 16 bytes past the end of a buffer
   Step step = make_step(
       kernel.name, tables,
-      [=, rounds = quant.has_value(), run = kernel.linear_f32, to_floats = codes.dequantize<Code>(),
-       to_codes = codes.quantize<Code>()](const Tables& t, const StepArgs& args, std::size_t image,
-                                          int first, int end) {
-        const auto* in = reinterpret_cast<const Code*>(args.in[0] + image * t.in_bytes);
-        auto* out = reinterpret_cast<Code*>(args.out[0] + image * t.out_bytes);
+      [=, rounds = quant.has_value(), run = kernel.linear_f32,
+       is_signed = context.input(0).dtype == DType::kInt8, codes = &codes](
+          const Tables& t, const StepArgs& args, std::size_t image, int first, int end) {
+        const std::byte* in = args.in[0] + image * t.in_bytes;
+        std::byte* out = args.out[0] + image * t.out_bytes;
         auto* lines =
             reinterpret_cast<float*>(args.scratch);  // two of the input, one of the output
         float* line = lines + 2 * in_row;
@@ -260,8 +259,13 @@ Step codes_step(const PrepareContext& context, const kernels::ResizeKernel& kern
           if (held[1] == row) return 1;
           const int place = held[0] == other ? 1 : 0;
           held[static_cast<std::size_t>(place)] = row;
-          to_floats(in + static_cast<std::size_t>(row) * in_row,
-                    lines + static_cast<std::size_t>(place) * in_row, in_row, grid);
+          const std::byte* from = in + static_cast<std::size_t>(row) * in_row;
+          float* to = lines + static_cast<std::size_t>(place) * in_row;
+          if (is_signed) {
+            codes->dequantize_s8(reinterpret_cast<const std::int8_t*>(from), to, in_row, grid);
+          } else {
+            codes->dequantize_u8(reinterpret_cast<const std::uint8_t*>(from), to, in_row, grid);
+          }
           return place;
         };
         for (int y = first; y < end; ++y) {
@@ -272,11 +276,14 @@ Step codes_step(const PrepareContext& context, const kernels::ResizeKernel& kern
           kernels::ResizeGeometry rows = t.geometry;
           rows.rows = {&tap, 1};
           run(lines, line, rows, 0, 1);
-          Code* to = out + static_cast<std::size_t>(y) * out_row;
-          if (rounds) {
-            to_codes(line, to, out_row, grid);
+          std::byte* to = out + static_cast<std::size_t>(y) * out_row;
+          if (!rounds) {
+            for (std::size_t i = 0; i < out_row; ++i)
+              to[i] = static_cast<std::byte>(static_cast<int>(line[i]));
+          } else if (is_signed) {
+            codes->quantize_s8(line, reinterpret_cast<std::int8_t*>(to), out_row, grid);
           } else {
-            for (std::size_t i = 0; i < out_row; ++i) to[i] = static_cast<Code>(line[i]);
+            codes->quantize_u8(line, reinterpret_cast<std::uint8_t*>(to), out_row, grid);
           }
         }
       });
@@ -346,8 +353,8 @@ Result<Step> prepare(const PrepareContext& context) {
   const kernels::ResizeKernel& kernel =
       kernels::best_row(kernels::resize_kernels(), context.policy());
   if (value.dtype == DType::kFloat32) return linear_step(kernel, tables);
-  if (value.dtype == DType::kUint8) return codes_step<std::uint8_t>(context, kernel, tables);
-  if (value.dtype == DType::kInt8) return codes_step<std::int8_t>(context, kernel, tables);
+  if (value.dtype == DType::kUint8 || value.dtype == DType::kInt8)
+    return codes_step(context, kernel, tables);
   return context.error(Code::kUnsupportedDtype,
                        text("mode = linear on ", dtype_name(value.dtype), " is not supported."),
                        "Use float32.");

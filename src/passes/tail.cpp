@@ -33,12 +33,14 @@ Cut find_cut(const Graph& graph) {
       makes_open =
           makes_open || (id != kNoValue && is_open(graph.value(id)) && !graph.value(id).counted);
     if (!reads_open && makes_open) {
-      // Inputs whose values, once known, close the shapes of the results.
+      // Inputs whose values, once known, close the shapes of the results. The first input is data
+      // unless it is integers, as ConstantOfShape's.
       bool decided = false;
-      for (const ValueId id : node.inputs) {
-        if (id == kNoValue) continue;
-        const Value& value = graph.value(id);
-        if (value.is_constant() || is_open(value) || value.shape->elements() > kMaxDecisive)
+      for (std::size_t k = 0; k < node.inputs.size(); ++k) {
+        if (node.inputs[k] == kNoValue) continue;
+        const Value& value = graph.value(node.inputs[k]);
+        if (value.is_constant() || is_open(value) || value.shape->elements() > kMaxDecisive ||
+            (k == 0 && value.dtype == DType::kFloat32))
           continue;
         cut.decisive.insert(value.name);
         decided = true;

@@ -442,8 +442,6 @@ Status Session::Impl::prepare(const SessionOptions& options, std::unique_ptr<Tai
       own.memory_limit =
           std::max<std::size_t>(own.memory_limit - static_cast<std::size_t>(needed), 1);
     tail.emplace(std::move(*tail_graph), graph, own);
-    memory.resize(graph.values.size(), nullptr);
-    lasting.resize(graph.values.size(), true);
   }
   return ok_status();
 }

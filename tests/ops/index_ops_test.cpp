@@ -139,27 +139,6 @@ TEST_CASE("NonZero tells where, an axis a row") {
   CHECK(where(Tensor::scalar(4.0F)) == Ints{1, 1, 0});
 }
 
-TEST_CASE("Compress leaves what the condition holds for") {
-  const Tensor x = floats({3, 2}, {1, 2, 3, 4, 5, 6});
-  const auto holds = [](std::initializer_list<bool> list) {
-    Tensor tensor = Tensor::make(DType::kBool, Shape{static_cast<std::int64_t>(list.size())});
-    std::copy(list.begin(), list.end(), reinterpret_cast<bool*>(tensor.mutable_data()));
-    return tensor;
-  };
-  const auto left = [&](std::optional<std::int64_t> axis, std::initializer_list<bool> condition) {
-    Node node = make_node("Compress");
-    if (axis) node.attrs.set("axis", *axis);
-    return run(std::move(node), {fed(x), fed(holds(condition))});
-  };
-  CHECK(left(0, {false, true, true}).shape() == Shape{2, 2});
-  CHECK(values(left(0, {false, true, true})) == Floats{3, 4, 5, 6});
-  CHECK(values(left(-1, {false, true})) == Floats{2, 4, 6});
-  CHECK(values(left(0, {true})) == Floats{1, 2});
-  CHECK(values(left(std::nullopt, {false, true, false, false, true})) == Floats{2, 5});
-  CHECK(left(1, {false, false}).shape() == Shape{3, 0});
-  CHECK(refusal(make_node("Compress"), {fed(x), fed(floats({2}, {1, 0}))}) == Code::kShapeMismatch);
-}
-
 TEST_CASE("ScatterElements and ScatterND put updates in, or join them") {
   const Tensor data = floats({3, 3}, {1, 1, 1, 1, 1, 1, 1, 1, 1});
   const auto scatter = [&](const char* reduction) {
