@@ -2,7 +2,9 @@
 
 #include <bit>
 #include <cstring>
+#include <limits>
 #include <new>
+#include <type_traits>
 
 namespace octavo {
 
@@ -23,11 +25,23 @@ float half_to_float(std::uint16_t half) {
   return std::bit_cast<float>(sign | bits);
 }
 
+// Floats become integers as far as there are any: a file may have floats where an operator wants
+// axes, and no conversion may depend on the machine.
+template <class To, class From>
+To converted(From value) {
+  if constexpr (std::is_integral_v<To> && std::is_floating_point_v<From>) {
+    constexpr From kEnd = static_cast<From>(std::uint64_t{1} << 63);
+    if (!(value >= -kEnd)) return value < 0 ? std::numeric_limits<To>::min() : To{0};
+    if (value >= kEnd) return std::numeric_limits<To>::max();
+  }
+  return static_cast<To>(value);
+}
+
 template <class To, class From>
 std::vector<To> convert(const Tensor& tensor) {
   std::vector<To> out;
   out.reserve(static_cast<std::size_t>(tensor.elements()));
-  for (const From value : tensor.span<From>()) out.push_back(static_cast<To>(value));
+  for (const From value : tensor.span<From>()) out.push_back(converted<To>(value));
   return out;
 }
 
@@ -58,14 +72,13 @@ std::vector<To> convert_any(const Tensor& tensor) {
     case DType::kFloat16: {
       std::vector<To> out;
       for (const std::uint16_t half : tensor.span<std::uint16_t>())
-        out.push_back(static_cast<To>(half_to_float(half)));
+        out.push_back(converted<To>(half_to_float(half)));
       return out;
     }
     case DType::kBfloat16: {
       std::vector<To> out;
       for (const std::uint16_t bits : tensor.span<std::uint16_t>())
-        out.push_back(
-            static_cast<To>(std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16)));
+        out.push_back(converted<To>(std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16)));
       return out;
     }
     case DType::kUndefined:

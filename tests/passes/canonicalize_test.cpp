@@ -135,6 +135,23 @@ TEST_CASE(
         Code::kInvalidModel);
 }
 
+TEST_CASE("canonicalize: floats where integers belong are an error, whatever they are") {
+  using Numbers = std::numeric_limits<float>;
+  for (const float axis :
+       {4e33F, -4e33F, Numbers::infinity(), -Numbers::infinity(), Numbers::quiet_NaN()}) {
+    const Tensor tensor = Tensor::of<float>({1}, {axis});
+    const std::int64_t whole = to_int64s(tensor)[0];
+    CHECK(whole == (axis > 0   ? std::numeric_limits<std::int64_t>::max()
+                    : axis < 0 ? std::numeric_limits<std::int64_t>::min()
+                               : 0));
+    GraphBuilder b;
+    b.graph.opset = 18;
+    b.output(b.node("ReduceL1", {b.input("x", {2, 6}), b.constant(tensor)}));
+    PassContext context;
+    CHECK(normalize(b.graph, context).ok() == (whole == 0));
+  }
+}
+
 TEST_CASE("canonicalize: what ONNX Runtime's optimizer has fused comes apart again") {
   const auto weights = [](GraphBuilder& b) {
     return std::vector<ValueId>{b.constant(Tensor::make(DType::kFloat32, {6, 6, 1, 1}))};
