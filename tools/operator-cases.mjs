@@ -595,11 +595,11 @@ export const operators = {
       resize({ coordinate_transformation_mode: 'asymmetric', nearest_mode: 'floor' }, [1, 1, 2, 2]),
       ...['round_prefer_floor', 'round_prefer_ceil', 'floor', 'ceil'].map((nearest_mode) => resize({ nearest_mode }, [1, 1, 1.5, 0.8])),
       ...['half_pixel', 'asymmetric', 'align_corners', 'pytorch_half_pixel'].map((coordinate_transformation_mode) =>
-        resize({ mode: 'linear', coordinate_transformation_mode }, [1, 1, 2, 0.7], { codes: false }),
+        resize({ mode: 'linear', coordinate_transformation_mode }, [1, 1, 2, 0.7]),
       ),
       resize({ mode: 'cubic', cubic_coeff_a: F(-0.5) }, [1, 1, 2, 1.5], { codes: false }),
       resize({ mode: 'cubic', exclude_outside: 1 }, [1, 1, 2, 1.5], { codes: false }),
-      { in: [image, none, none, ints(1, 4, 9, 7)], attrs: { mode: 'linear' }, from: 13, codes: false },
+      { in: [image, none, none, ints(1, 4, 9, 7)], attrs: { mode: 'linear' }, from: 13 },
       {
         in: [image, fixed(of('float32', [8], [0, 0, 0.1, 0.2, 1, 1, 0.9, 1.1])), none, ints(1, 4, 5, 5)],
         attrs: { mode: 'linear', coordinate_transformation_mode: 'tf_crop_and_resize', extrapolation_value: F(3) },

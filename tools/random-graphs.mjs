@@ -385,7 +385,6 @@ export const makers = {
     ]),
   ),
   Resize: {
-    codes: false, // ONNX Runtime has two roundings, by where the node stands
     when: (x) => x.shape.length === 4 && elements(x.shape.slice(2)) > 1,
     make: (b, x) => {
       const mode = b.pick(['nearest', 'linear', 'cubic']);

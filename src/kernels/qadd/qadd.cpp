@@ -26,6 +26,8 @@ std::optional<QAddParams> in_units(QAddParams params) {
   constexpr int kMost = std::numeric_limits<std::int16_t>::max();
   const bool a_is_larger = std::fabs(params.ratio_a) >= std::fabs(params.ratio_b);
   const double larger = a_is_larger ? params.ratio_a : params.ratio_b;
+  // A file may have any scale: quotients of these are infinite, or 0.
+  if (!std::isfinite(larger) || larger == 0) return std::nullopt;
   const double quotient = (a_is_larger ? params.ratio_b : params.ratio_a) / larger;
   // Among so many denominators one is some 2^-29 from the quotient: less than f32 resolves.
   int best = kMost;

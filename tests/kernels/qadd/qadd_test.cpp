@@ -77,6 +77,8 @@ TEST_CASE("qadd: units keep the ratios") {
   // Sums that leave the range of the rounding trick have no such form, nor have infinities.
   CHECK_FALSE(in_units(make_qadd_params({1.0F, 3}, {2.0F, 100}, {1e-6F, 50}, 0, 255)));
   CHECK_FALSE(in_units(make_qsub_params({1e30F, 3}, {1e30F, 10}, {1e-30F, 50}, -128, 127)));
+  CHECK_FALSE(in_units(make_qadd_params({1.0F, 3}, {1.0F, 10}, {1e-45F, 50}, 0, 255)));
+  CHECK_FALSE(in_units(make_qadd_params({1e-45F, 3}, {1e-45F, 10}, {1e30F, 50}, 0, 255)));
 }
 
 TEST_CASE("qadd: a difference is the sum with the second scale negated") {
