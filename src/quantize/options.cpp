@@ -143,43 +143,37 @@ std::size_t edits(std::string_view a, std::string_view b) {
   return row.back();
 }
 
-// Those of the names that take the fewest edits, quoted.
-std::string nearest(const std::string& wanted, const std::vector<std::string_view>& names) {
-  constexpr std::size_t kShown = 3;
+// The error of a name that is none of those, with the ones that take the fewest edits.
+Error no_such_name(std::string what, const std::string& wanted,
+                   const std::vector<std::string_view>& names) {
   std::vector<std::size_t> distances;
   for (const std::string_view name : names) distances.push_back(edits(wanted, name));
-  auto order = sorted_indices(names.size(), [&](std::size_t a, std::size_t b) {
-    return std::pair(distances[a], names[a]) < std::pair(distances[b], names[b]);
-  });
-  order.resize(std::min(order.size(), kShown));
-  std::vector<std::string> shown;
-  for (const std::size_t i : order) shown.push_back(text("'", names[i], "'"));
-  return join(shown, ", ");
+  const auto order = sorted_indices(
+      names.size(), [&](std::size_t a, std::size_t b) { return distances[a] < distances[b]; });
+  std::string near = "Near names:";
+  for (std::size_t i = 0; i < std::min<std::size_t>(order.size(), 3); ++i)
+    near += text(i == 0 ? " '" : ", '", names[order[i]], "'");
+  return invalid_option("exclude", what + wanted + "'.", near + ".");
 }
 
 }  // namespace
 
 Status check_exclude(const Graph& graph, const std::vector<std::string>& patterns,
                      const std::vector<std::string>& op_types) {
+  std::vector<std::string_view> names;
+  for (const Node& node : graph.nodes) names.push_back(node.name);
   for (const std::string& pattern : patterns) {
-    std::vector<std::string_view> names;
-    for (const Node& node : graph.nodes) names.push_back(node.name);
-    if (std::any_of(names.begin(), names.end(),
-                    [&](std::string_view name) { return passes::glob_matches(pattern, name); }))
-      continue;
-    return invalid_option(
-        "exclude", text("No node is named like '", pattern, "'."),
-        text("Near names: ", nearest(pattern, names), "; * and ? stand for any characters."));
+    bool found = false;
+    for (const std::string_view name : names) found = found || passes::glob_matches(pattern, name);
+    if (!found) return no_such_name("No node is named like '", pattern, names);
   }
   // A list of types serves many models, so one may have none of a type; but a type there is.
+  names.clear();
+  for (const ops::OpDef& op : ops::all_ops()) names.push_back(op.name);
   for (const std::string& type : op_types) {
-    std::vector<std::string_view> names;
-    for (const ops::OpDef& op : ops::all_ops()) {
-      if (op.domain != "octavo") names.push_back(op.name);
-    }
-    if (std::find(names.begin(), names.end(), type) != names.end()) continue;
-    return invalid_option("exclude", text("There is no operator '", type, "'."),
-                          text("Near names: ", nearest(type, names), "."));
+    bool found = false;
+    for (const std::string_view name : names) found = found || name == type;
+    if (!found) return no_such_name("There is no operator '", type, names);
   }
   return ok_status();
 }

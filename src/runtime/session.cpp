@@ -264,13 +264,9 @@ struct Session::Impl {
   ThreadPool* pool = nullptr;
   std::vector<ThreadPool::Stage> stages;  // by step
   std::function<void(NodeId, std::span<const std::byte* const>)> callback;
-  std::size_t cursor = 0;  // the next step of run_some()
-  struct Counted {
-    ValueId value;
-    Shape open;  // its shape without what a run has found
-    std::shared_ptr<const std::int64_t> count;
-  };
-  std::vector<Counted> counted;
+  std::size_t cursor = 0;            // the next step of run_some()
+  std::vector<std::size_t> counted;  // steps whose output 0 is counted
+  std::vector<int> open_axes;        // and of each the axis that a run closes
   std::optional<TailRun> tail;
   bool in_tail = false;  // of run_some()
   Status status = ok_status();
@@ -295,10 +291,9 @@ struct Session::Impl {
     } else {
       walk(first, count);
     }
-    for (const Counted& one : counted) {
-      Value& value = graph.value(one.value);
-      value.shape = one.open;
-      value.shape = counted_shape(value, *one.count);
+    for (std::size_t k = 0; k < counted.size(); ++k) {
+      Shape& shape = *graph.value(graph.nodes[counted[k]].outputs[0]).shape;
+      shape[open_axes[k]] = *steps[counted[k]].step.count;
     }
   }
 
@@ -431,9 +426,12 @@ Status Session::Impl::prepare(const SessionOptions& options, std::unique_ptr<Tai
   assign_memory(buffers, plan, options.keep_values);
   for (std::size_t i = 0; i < steps.size(); ++i) {
     const ReadyStep& ready = steps[i];
-    const ValueId made = graph.nodes[i].output(0);
-    if (ready.step.count != nullptr && made != kNoValue)
-      counted.push_back({made, *graph.value(made).shape, ready.step.count});
+    if (ready.step.count != nullptr && graph.nodes[i].output(0) != kNoValue) {
+      const Shape& shape = *graph.value(graph.nodes[i].outputs[0]).shape;
+      counted.push_back(i);
+      open_axes.push_back(
+          static_cast<int>(std::find(shape.begin(), shape.end(), kUnknownDim) - shape.begin()));
+    }
     stages.push_back({ready.skipped ? 0 : ready.step.blocks, is_small(graph, i, ready.step.macs)});
   }
   if (tail_graph != nullptr) {

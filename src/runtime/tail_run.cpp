@@ -17,9 +17,7 @@ TailRun::TailRun(Tail tail, Graph& head, const SessionOptions& options)
   for (const ValueId id : tail_.graph.inputs) {
     const std::string& name = tail_.graph.value(id).name;
     const ValueId made = find(head.outputs, name);
-    inputs_.push_back(
-        {made == kNoValue ? find(head.inputs, name) : made, id,
-         std::find(tail_.decisive.begin(), tail_.decisive.end(), name) != tail_.decisive.end()});
+    sources_.push_back(made == kNoValue ? find(head.inputs, name) : made);
   }
   for (const ValueId id : tail_.graph.outputs) {
     const Value& value = tail_.graph.value(id);
@@ -38,47 +36,39 @@ TailRun::TailRun(Tail tail, Graph& head, const SessionOptions& options)
 }
 
 Status TailRun::begin(const Graph& head, const std::vector<std::byte*>& memory) {
-  const auto bytes = [&](const Link& link) -> const std::byte* {
-    const Value& value = head.value(link.head);
-    return value.is_constant() ? value.constant->data()
-                               : memory[static_cast<std::size_t>(link.head)];
-  };
-  // What the plan is for: the shapes, and decisive values.
-  std::vector<std::int64_t> wanted;
-  const auto known = [&](const Link& link) {
-    Tensor tensor = Tensor::make(head.value(link.head).dtype, *head.value(link.head).shape);
-    if (tensor.bytes() > 0) std::memcpy(tensor.mutable_data(), bytes(link), tensor.bytes());
-    return tensor;
-  };
-  for (const Link& link : inputs_) {
-    for (const std::int64_t dim : *head.value(link.head).shape) wanted.push_back(dim);
-    if (!link.decisive) continue;
-    const Tensor tensor = known(link);
-    for (std::size_t i = 0; i < tensor.bytes(); ++i)
-      wanted.push_back(static_cast<std::int64_t>(tensor.data()[i]));
+  // The inputs as they have come out; decisive ones are copied, to become constants.
+  Graph graph = tail_.graph;
+  graph.inputs.clear();
+  std::vector<std::int64_t> wanted;  // what the plan is for: the shapes, and decisive values
+  std::vector<const std::byte*> feeds;
+  for (std::size_t i = 0; i < sources_.size(); ++i) {
+    const Value& source = head.value(sources_[i]);
+    const std::byte* bytes = source.is_constant() ? source.constant->data()
+                                                  : memory[static_cast<std::size_t>(sources_[i])];
+    Value& value = graph.value(tail_.graph.inputs[i]);
+    value.shape = source.shape;
+    for (const std::int64_t dim : *source.shape) wanted.push_back(dim);
+    if (!tail_.decisive.contains(value.name)) {
+      graph.inputs.push_back(tail_.graph.inputs[i]);
+      feeds.push_back(bytes);
+      continue;
+    }
+    Tensor known = Tensor::make(value.dtype, *value.shape);
+    for (std::size_t k = 0; k < known.bytes(); ++k) {
+      known.mutable_data()[k] = bytes[k];
+      wanted.push_back(static_cast<std::int64_t>(bytes[k]));
+    }
+    value.constant = std::move(known);
   }
   if (!session_ || wanted != planned_for_) {
     session_.reset();
-    Graph graph = tail_.graph;
-    graph.inputs.clear();
-    for (const Link& link : inputs_) {
-      Value& value = graph.value(link.tail);
-      value.shape = head.value(link.head).shape;
-      if (link.decisive) {
-        value.constant = known(link);
-      } else {
-        graph.inputs.push_back(link.tail);
-      }
-    }
     OCTAVO_TRY(Session session, tail_.plan(std::move(graph), options_, tail_.depth));
     session_.emplace(std::move(session));
     planned_for_ = std::move(wanted);
   }
-  std::size_t i = 0;
-  for (const Link& link : inputs_) {
-    if (link.decisive) continue;
-    const std::span<std::byte> to = session_->input(i++);
-    if (!to.empty()) std::memcpy(to.data(), bytes(link), to.size());
+  for (std::size_t i = 0; i < feeds.size(); ++i) {
+    const std::span<std::byte> to = session_->input(i);
+    if (!to.empty()) std::memcpy(to.data(), feeds[i], to.size());
   }
   return ok_status();
 }

@@ -31,13 +31,9 @@ class TailRun {
   std::optional<std::span<const std::byte>> result(ValueId id) const;
 
  private:
-  struct Link {
-    ValueId head, tail;
-    bool decisive;
-  };
   Tail tail_;
   SessionOptions options_;
-  std::vector<Link> inputs_;
+  std::vector<ValueId> sources_;  // of the head, by input of the tail
   std::vector<ValueId> results_;  // of the head, in the order of the tail's outputs
   std::vector<std::int64_t> planned_for_;
   std::optional<Session> session_;
