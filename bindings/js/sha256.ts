@@ -11,84 +11,90 @@ interface NodeCrypto {
   createHash(name: string): { update(bytes: Uint8Array): void; digest(encoding: 'hex'): string };
 }
 
-/** The first 32 bits of the fractional parts of `root` of the first `count` primes. */
-function fractions(count: number, root: (x: number) => number): Int32Array {
-  const found: number[] = [];
-  for (let n = 2; found.length < count; n++) if (found.every((prime) => n % prime !== 0)) found.push(n);
-  return Int32Array.from(found, (prime) => ((root(prime) % 1) * 2 ** 32) | 0);
-}
+const turned = (x: number, by: number): number => (x >>> by) | (x << (32 - by));
 
-class Portable implements Hash {
-  readonly #state = fractions(8, Math.sqrt);
-  readonly #constants = fractions(64, Math.cbrt);
-  readonly #block = new Uint8Array(64);
-  readonly #words = new Int32Array(64);
-  #filled = 0;
-  #length = 0;
-
-  update(bytes: Uint8Array): void {
-    this.#length += bytes.length;
-    let at = 0;
-    if (this.#filled > 0) {
-      at = Math.min(64 - this.#filled, bytes.length);
-      this.#block.set(bytes.subarray(0, at), this.#filled);
-      this.#filled += at;
-      if (this.#filled < 64) return;
-      this.#mix(this.#block, 0);
-    }
-    for (; at + 64 <= bytes.length; at += 64) this.#mix(bytes, at);
-    this.#block.set(bytes.subarray(at));
-    this.#filled = bytes.length - at;
+function portable(): Hash {
+  const state = new Int32Array(8);
+  const constants = new Int32Array(64);
+  // The fractional parts of the square and cube roots of primes.
+  for (let n = 2, count = 0; count < 64; n++) {
+    let k = 2;
+    while (n % k) k++;
+    if (k < n) continue;
+    if (count < 8) state[count] = (n ** 0.5 % 1) * 2 ** 32;
+    constants[count++] = (Math.cbrt(n) % 1) * 2 ** 32;
   }
+  const w = new Int32Array(64);
+  const block = new Uint8Array(64);
+  let length = 0;
 
-  hex(): string {
-    const bits = this.#length * 8;
-    const end = new Uint8Array(((this.#filled + 8) >> 6 === 0 ? 64 : 128) - this.#filled);
-    end[0] = 128;
-    const view = new DataView(end.buffer, end.length - 8);
-    view.setUint32(0, Math.floor(bits / 2 ** 32));
-    view.setUint32(4, bits >>> 0);
-    this.update(end);
-    return Array.from(this.#state, (word) => (word >>> 0).toString(16).padStart(8, '0')).join('');
-  }
-
-  #mix(bytes: Uint8Array, at: number): void {
-    const w = this.#words;
-    const k = this.#constants;
-    const view = new DataView(bytes.buffer, bytes.byteOffset + at, 64);
-    for (let i = 0; i < 16; i++) w[i] = view.getInt32(4 * i);
-    for (let i = 16; i < 64; i++) {
-      const p = w[i - 15] as number;
-      const q = w[i - 2] as number;
-      const s0 = ((p >>> 7) | (p << 25)) ^ ((p >>> 18) | (p << 14)) ^ (p >>> 3);
-      const s1 = ((q >>> 17) | (q << 15)) ^ ((q >>> 19) | (q << 13)) ^ (q >>> 10);
-      w[i] = ((w[i - 16] as number) + s0 + (w[i - 7] as number) + s1) | 0;
+  const at = (list: Int32Array, i: number): number => list[i] as number;
+  const mix = (bytes: Uint8Array, first: number): void => {
+    for (let i = 0; i < 16; i++) {
+      const k = first + 4 * i;
+      w[i] = ((bytes[k] as number) << 24) | ((bytes[k + 1] as number) << 16) | ((bytes[k + 2] as number) << 8) | (bytes[k + 3] as number);
     }
-    let [a, b, c, d, e, f, g, h] = this.#state as unknown as [number, number, number, number, number, number, number, number];
+    let a = at(state, 0);
+    let b = at(state, 1);
+    let c = at(state, 2);
+    let d = at(state, 3);
+    let e = at(state, 4);
+    let f = at(state, 5);
+    let g = at(state, 6);
+    let h = at(state, 7);
     for (let i = 0; i < 64; i++) {
-      const s1 = ((e >>> 6) | (e << 26)) ^ ((e >>> 11) | (e << 21)) ^ ((e >>> 25) | (e << 7));
-      const t1 = (h + s1 + ((e & f) ^ (~e & g)) + (k[i] as number) + (w[i] as number)) | 0;
-      const s0 = ((a >>> 2) | (a << 30)) ^ ((a >>> 13) | (a << 19)) ^ ((a >>> 22) | (a << 10));
-      const t2 = (s0 + ((a & b) ^ (a & c) ^ (b & c))) | 0;
+      if (i > 15) {
+        const p = at(w, i - 15);
+        const q = at(w, i - 2);
+        const s0 = turned(p, 7) ^ turned(p, 18) ^ (p >>> 3);
+        w[i] = (at(w, i - 16) + at(w, i - 7) + s0 + (turned(q, 17) ^ turned(q, 19) ^ (q >>> 10))) | 0;
+      }
+      const s1 = turned(e, 6) ^ turned(e, 11) ^ turned(e, 25);
+      const t = (h + s1 + ((e & f) ^ (~e & g)) + at(constants, i) + at(w, i)) | 0;
+      const s0 = turned(a, 2) ^ turned(a, 13) ^ turned(a, 22);
+      const u = (t + s0 + ((a & b) ^ (a & c) ^ (b & c))) | 0;
       h = g;
       g = f;
       f = e;
-      e = (d + t1) | 0;
+      e = (d + t) | 0;
       d = c;
       c = b;
       b = a;
-      a = (t1 + t2) | 0;
+      a = u;
     }
-    const next = [a, b, c, d, e, f, g, h];
-    for (let i = 0; i < 8; i++) this.#state[i] = (this.#state[i] as number) + (next[i] as number);
-  }
+    const made = [a, b, c, d, e, f, g, h];
+    for (let i = 0; i < 8; i++) state[i] = at(state, i) + (made[i] as number);
+  };
+  const update = (bytes: Uint8Array): void => {
+    for (let done = 0; done < bytes.length; ) {
+      const filled = length % 64;
+      const some = Math.min(64 - filled, bytes.length - done);
+      if (some === 64) mix(bytes, done);
+      else {
+        block.set(bytes.subarray(done, done + some), filled);
+        if (filled + some === 64) mix(block, 0);
+      }
+      done += some;
+      length += some;
+    }
+  };
+  const hex = (): string => {
+    const bits = 8 * length;
+    const size = 9 + ((119 - (length % 64)) % 64); // what fills a block, with a byte and the length at least
+    const end = new Uint8Array(size);
+    end[0] = 128;
+    const view = new DataView(end.buffer);
+    view.setUint32(size - 8, Math.floor(bits / 2 ** 32));
+    view.setUint32(size - 4, bits);
+    update(end);
+    return Array.from(state, (word) => (word >>> 0).toString(16).padStart(8, '0')).join('');
+  };
+  return { update, hex };
 }
 
-/** Node's own where there is one (five times as fast), else this file's. */
-export function sha256InPieces(portable = false): Hash {
+/** Node's own where there is one, else this file's. */
+export function sha256InPieces(own = false): Hash {
   const { process } = globalThis as { process?: { getBuiltinModule?: (name: string) => NodeCrypto | undefined } };
-  const crypto = portable ? undefined : process?.getBuiltinModule?.('node:crypto');
-  if (!crypto) return new Portable();
-  const hash = crypto.createHash('sha256');
-  return { update: (bytes) => void hash.update(bytes), hex: () => hash.digest('hex') };
+  const hash = own ? undefined : process?.getBuiltinModule?.('node:crypto')?.createHash('sha256');
+  return hash ? { update: (bytes) => void hash.update(bytes), hex: () => hash.digest('hex') } : portable();
 }

@@ -414,63 +414,51 @@ class Rewriter {
   void fused_operator(Node& node) {
     if (node.domain != "com.microsoft" || node.output(0) == kNoValue || node.input(0) == kNoValue)
       return;
-    if (node.op == "Gelu") {
-      node.domain.clear();
-    } else if (node.op == "QuickGelu") {
+    const bool quick = node.op == "QuickGelu";
+    const bool conv = node.op == "FusedConv";
+    if (quick || conv || node.op == "Gelu") node.domain.clear();
+    if (quick) {
       const ValueId x = node.inputs[0];
       const float alpha = node.attrs.get_float("alpha", 1.702F);
-      const ValueId scaled = float_value(node, "scaled");
-      const ValueId share = float_value(node, "share");
-      graph_.nodes.push_back({node.name + "_scale",
-                              "Mul",
-                              "",
-                              {x, constant(node, "alpha", Tensor::scalar(alpha))},
-                              {scaled},
-                              {}});
-      graph_.nodes.push_back({node.name + "_share", "Sigmoid", "", {scaled}, {share}, {}});
-      become(node, "Mul", {x, share});
-    } else if (node.op == "FusedConv") {
-      fused_conv(node);
+      node.op = "Mul";
+      node.inputs.push_back(constant(node, "alpha", Tensor::scalar(alpha)));
+      node.attrs = {};
+      then(node, "Sigmoid");
+      then(node, "Mul");
+      node.inputs.push_back(x);
+    } else if (conv) {
+      const std::string activation = node.attrs.get_string("activation", "");
+      const std::vector<float> params = node.attrs.get_floats("activation_params");
+      const ValueId sum = node.input(3);
+      node.op = "Conv";
+      node.attrs.erase("activation");
+      node.attrs.erase("activation_params");
+      if (node.inputs.size() > 3) node.inputs.resize(3);
+      if (sum != kNoValue) {
+        then(node, "Add");
+        node.inputs.push_back(sum);
+      }
+      if (activation.empty()) return;
+      then(node, activation);
+      for (std::size_t i = 0; i < params.size(); ++i) {
+        if (activation == "Clip") {
+          node.inputs.push_back(constant(node, i == 0 ? "min" : "max", Tensor::scalar(params[i])));
+        } else {
+          node.attrs.set(i == 0 ? "alpha" : "beta", params[i]);
+        }
+      }
     }
   }
-  static void become(Node& node, std::string op, std::vector<ValueId> inputs) {
-    node.op = std::move(op);
-    node.domain.clear();
-    node.inputs = std::move(inputs);
+  // Another operator takes the result of what the node is so far, and is the node from there on.
+  void then(Node& node, std::string_view op) {
+    Node before = node;
+    before.outputs = {float_value(node, before.op)};
+    before.name = graph_.value(before.outputs[0]).name;
+    check(before);
+    node.op = op;
+    node.inputs = before.outputs;
     node.attrs = {};
-  }
-  void fused_conv(Node& node) {
-    const std::string activation = node.attrs.get_string("activation", "");
-    const std::vector<float> params = node.attrs.get_floats("activation_params");
-    const ValueId sum = node.input(3);
-    node.attrs.erase("activation");
-    node.attrs.erase("activation_params");
-    node.op = "Conv";
-    node.domain.clear();
-    if (node.inputs.size() > 3) node.inputs.resize(3);
-    // Each part takes the result of the one before; the last one is the node.
-    const auto then = [&](std::string_view role, std::string op) {
-      Node before = node;
-      before.name += text("_", role);
-      before.outputs = {float_value(node, role)};
-      check(before);
-      become(node, std::move(op), {before.outputs[0]});
-      graph_.nodes.push_back(std::move(before));
-    };
-    if (sum != kNoValue) {
-      then("conv", "Add");
-      node.inputs.push_back(sum);
-    }
-    if (activation.empty()) return;
-    then("linear", activation);
-    const auto param = [&](std::size_t i) { return i < params.size() ? params[i] : 0.0F; };
-    if (activation == "Clip") {
-      for (const std::size_t i : {std::size_t{0}, std::size_t{1}})
-        node.inputs.push_back(constant(node, i == 0 ? "min" : "max", Tensor::scalar(param(i))));
-    } else if (!params.empty()) {
-      node.attrs.set("alpha", param(0));
-      if (activation == "HardSigmoid") node.attrs.set("beta", param(1));
-    }
+    graph_.nodes.push_back(std::move(before));
   }
   void scatter(Node& node) { node.op = "ScatterElements"; }  // its name until opset 10
 

@@ -123,28 +123,20 @@ Status check_open_shapes(const Graph& graph) {
   return ok_status();
 }
 
-std::set<std::string> tail_nodes(const Graph& graph) {
-  const Cut cut = find_cut(graph);
-  std::set<std::string> names;
-  for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
-    if (cut.in_tail[i]) names.insert(graph.nodes[i].name);
-  }
-  return names;
-}
-
 std::optional<Tail> cut_tail(Graph& graph) { return cut_at(graph, find_cut(graph)); }
-
-std::optional<Tail> cut_tail(Graph& graph, const std::set<std::string>& nodes) {
-  Cut cut{std::vector<bool>(graph.nodes.size(), false), {}, {}};
-  for (std::size_t i = 0; i < graph.nodes.size(); ++i)
-    cut.in_tail[i] = nodes.contains(graph.nodes[i].name);
-  return cut_at(graph, std::move(cut));
-}
 
 Result<std::optional<Tail>> cut_tail(Graph& graph, const InputShapes& shapes) {
   Graph fixed = graph;
   OCTAVO_CHECK_OK(fix_shapes(fixed, shapes));
-  return cut_tail(graph, tail_nodes(fixed));
+  const Cut cut = find_cut(fixed);
+  std::set<std::string> names;
+  for (std::size_t i = 0; i < fixed.nodes.size(); ++i) {
+    if (cut.in_tail[i]) names.insert(fixed.nodes[i].name);
+  }
+  Cut same{std::vector<bool>(graph.nodes.size(), false), {}, {}};
+  for (std::size_t i = 0; i < graph.nodes.size(); ++i)
+    same.in_tail[i] = names.contains(graph.nodes[i].name);
+  return cut_at(graph, std::move(same));
 }
 
 void join_tail(Graph& head, const Tail& tail) {

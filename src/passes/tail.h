@@ -31,14 +31,9 @@ struct Tail {
 // DYNAMIC_DIMENSION where a shape is open and no result of the head would close it.
 Status check_open_shapes(const Graph& graph);
 
-// The names of the nodes that cut_tail() would take from a graph with fixed shapes.
-std::set<std::string> tail_nodes(const Graph& graph);
-
 // Takes the tail out of a graph with fixed shapes; nothing where there is none. What the tail reads
 // of the graph's results becomes an output of it, behind those that it has.
 std::optional<Tail> cut_tail(Graph& graph);
-// The same with the nodes named, for a graph whose shapes are open yet.
-std::optional<Tail> cut_tail(Graph& graph, const std::set<std::string>& nodes);
 // The same for a graph that is to have these shapes, and leaves them open.
 Result<std::optional<Tail>> cut_tail(Graph& graph, const InputShapes& shapes);
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cctype>
 #include <map>
-#include <set>
 
 #include "base/text.h"
 #include "graph/verify.h"
@@ -217,11 +216,12 @@ std::string Model::summary_json() const {
     for (const Node& node : fixed.nodes) total += macs[node.name] = macs_of(fixed, node);
   }
   Graph head = graph_;
-  std::set<std::string> tail;
-  if (counted) tail = passes::tail_nodes(fixed);
-  passes::cut_tail(head, tail);
-  const std::map<std::string, Plan> plans =
-      is_quantized() ? plan_quantized(head) : plan_float(head);
+  const auto tail = passes::cut_tail(head, ones);
+  std::map<std::string, Plan> plans = is_quantized() ? plan_quantized(head) : plan_float(head);
+  if (tail.ok() && *tail) {
+    for (const Node& node : (*tail)->graph.nodes)
+      plans[node.name] = {"float", std::string(passes::kTailReason)};
+  }
   Json nodes = Json::array();
   for (const Node& node : graph_.nodes) {
     const ValueId output = node.output(0);
@@ -231,9 +231,7 @@ std::string Model::summary_json() const {
     entry["shape"] = output == kNoValue ? Json(nullptr) : shape_json(graph_.value(output));
     entry["macs"] = counted && macs.count(node.name) != 0 ? Json(macs[node.name]) : Json(nullptr);
     entry["plan"] = found == plans.end() ? "float" : found->second.plan;
-    entry["reason"] = tail.contains(node.name) ? std::string(passes::kTailReason)
-                      : found == plans.end()   ? ""
-                                               : found->second.reason;
+    entry["reason"] = found == plans.end() ? "" : found->second.reason;
     nodes.push_back(std::move(entry));
   }
   out["nodes"] = std::move(nodes);

@@ -9,11 +9,13 @@
 #include "passes/pipelines.h"
 #include "passes/tail.h"
 #include "support/graph_builder.h"
+#include "support/take.h"
 
 namespace octavo::passes {
 namespace {
 
 using test::GraphBuilder;
+using test::take;
 
 TEST_CASE("an open batch becomes 1, other shapes follow") {
   GraphBuilder b;
@@ -76,8 +78,9 @@ TEST_CASE("a shape that a few numbers decide is left to the run, with what reads
   b.output(b.node("Neg", {z}));
   b.output(b.node("Neg", {y}));
   REQUIRE(fix_shapes(b.graph, {}).ok());
-  const std::set<std::string> names{"n_Reshape", "n_Neg"};
-  CHECK(tail_nodes(b.graph) == names);
+  Graph again = b.graph;
+  CHECK(take(cut_tail(again, InputShapes{}))->graph.nodes.size() == 2);
+  CHECK(again.nodes.size() == 2);
   std::optional<Tail> tail = cut_tail(b.graph);
   REQUIRE(tail.has_value());
   CHECK(tail->decisive == std::set<std::string>{"list"});
