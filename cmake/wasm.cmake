@@ -29,10 +29,19 @@ file(GLOB sources CONFIGURE_DEPENDS bindings/embind/*.cpp)
 octavo_wasm_module(octavo_module octavo.${OCTAVO_LEVEL} quantize ${sources})
 target_link_options(octavo_module PRIVATE --emit-tsd octavo.${OCTAVO_LEVEL}.d.mts)
 file(GLOB nn_sources CONFIGURE_DEPENDS bindings/embind/nn/*.cpp)
-octavo_wasm_module(octavo_nn_module octavo-nn.${OCTAVO_LEVEL} nn ${nn_sources} bindings/embind/demangle.cpp)
+octavo_wasm_module(octavo_nn_module octavo-nn.${OCTAVO_LEVEL} nn ${nn_sources} bindings/embind/library.cpp)
 target_link_options(octavo_nn_module PRIVATE --emit-tsd octavo-nn.${OCTAVO_LEVEL}.d.mts)
 
 # The engine again with shared memory and workers: the same libraries, linked otherwise; the same types.
 octavo_wasm_module(octavo_threads_module octavo.${OCTAVO_LEVEL}.threads quantize ${sources})
 target_compile_options(octavo_threads_module PRIVATE -pthread)
 target_link_options(octavo_threads_module PRIVATE ${OCTAVO_WASM_THREADS})
+
+# The part of the engine that loads models and runs them, for pages that quantize nothing: the linker leaves out what
+# bindings/embind/run.cpp does not reach.
+list(FILTER sources EXCLUDE REGEX "/quantize\\.cpp$")
+octavo_wasm_module(octavo_run_module octavo-run.${OCTAVO_LEVEL} quantize ${sources})
+target_link_options(octavo_run_module PRIVATE --emit-tsd octavo-run.${OCTAVO_LEVEL}.d.mts)
+octavo_wasm_module(octavo_run_threads_module octavo-run.${OCTAVO_LEVEL}.threads quantize ${sources})
+target_compile_options(octavo_run_threads_module PRIVATE -pthread)
+target_link_options(octavo_run_threads_module PRIVATE ${OCTAVO_WASM_THREADS})

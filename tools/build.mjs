@@ -38,6 +38,8 @@ export async function ninja(preset, ...targets) {
 const modules = (level) => ({
   [`octavo.${level}`]: 'octavo_module',
   [`octavo.${level}.threads`]: 'octavo_threads_module',
+  [`octavo-run.${level}`]: 'octavo_run_module',
+  [`octavo-run.${level}.threads`]: 'octavo_run_threads_module',
   [`octavo-nn.${level}`]: 'octavo_nn_module',
 });
 

@@ -34,9 +34,10 @@ export function reachableModules(entry) {
 
 const gzipped = (file) => gzipSync(readFileSync(file), { level: 9 }).length;
 
-/** What a page may load: the engine, and the torch-shaped modules. A page loads one of the builds. */
+/** What a page may load: the engine, what of it only runs models, and the torch-shaped modules. A page loads one of the builds. */
 export const parts = {
   octavo: { entry: 'dist/index.js', builds: ['simd', 'relaxed', 'simd.threads', 'relaxed.threads'] },
+  'octavo-run': { entry: 'dist/index.js', builds: ['simd', 'relaxed', 'simd.threads', 'relaxed.threads'] },
   'octavo-nn': { entry: 'dist/nn/index.js', builds: ['simd', 'relaxed'] },
 };
 

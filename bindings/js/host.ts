@@ -6,7 +6,7 @@
 import { transfer } from 'comlink';
 import { type ErrorData, OctavoError } from './errors.js';
 import { type Features, hasRelaxedSimd, hasSimd, hasThreads } from './features.js';
-import { chooseIsa, type LoadOptions, loadModule, type WasmModule } from './load.js';
+import { chooseIsa, type LoadOptions, loadModule, type RunModule, type WasmModule } from './load.js';
 import type { Bytes, Comparison, Model, QuantizeJob, Session } from './octavo.simd.mjs';
 import { type Hash, sha256InPieces } from './sha256.js';
 
@@ -134,7 +134,7 @@ const closed = (kind: string): OctavoError =>
   new OctavoError({ code: 'CLOSED', what: `This ${kind} was closed.`, where: kind, hint: 'Make a new one.' });
 
 export class Host {
-  #module: WasmModule | undefined;
+  #module: WasmModule | RunModule | undefined;
   #objects = new Map<number, { kind: Kind; object: Deletable }>();
   #aborted = new Set<number>();
   #busy = new Set<number>();
@@ -221,16 +221,16 @@ export class Host {
     });
   }
   summary(id: number): Promise<Outcome<string>> {
-    return this.#outcome(() => unwrap<string>(this.#get('model', id).summary()));
+    return this.#outcome(() => unwrap<string>(this.#quantizer().summary(this.#get('model', id))));
   }
   async toONNX(id: number, options: string): Promise<Outcome<Uint8Array>> {
-    const outcome = await this.#outcome(() => unwrap<Uint8Array>(this.#get('model', id).toONNX(options)));
+    const outcome = await this.#outcome(() => unwrap<Uint8Array>(this.#quantizer().toONNX(this.#get('model', id), options)));
     return outcome.ok ? transfer(outcome, [outcome.value.buffer]) : outcome;
   }
 
   /** A float model with int8 weights and no calibration. */
   quantizeDynamic(id: number, options: string): Promise<Outcome<ModelInfo>> {
-    return this.#outcome(() => this.#describe(unwrap<Model>(this.#get('model', id).quantizeDynamic(options))));
+    return this.#outcome(() => this.#describe(unwrap<Model>(this.#quantizer().quantizeDynamic(this.#get('model', id), options))));
   }
 
   // ---- sessions ----
@@ -288,7 +288,7 @@ export class Host {
   /** `samplesWanted`: as many as matter; Infinity for all. */
   createJob(modelId: number, options: string): Promise<Outcome<{ id: number; inputs: TensorInfo[]; samplesWanted: number }>> {
     return this.#outcome(() => {
-      const job = unwrap<QuantizeJob>(this.#wasm().QuantizeJob.create(this.#get('model', modelId), options));
+      const job = unwrap<QuantizeJob>(this.#quantizer().QuantizeJob.create(this.#get('model', modelId), options));
       const id = this.#keep('job', job);
       this.#hashes.set(id, [...(this.#hashes.get(modelId) ?? [Promise.resolve(null)])]);
       return { id, inputs: job.inputs() as TensorInfo[], samplesWanted: job.samplesWanted() };
@@ -390,7 +390,7 @@ export class Host {
       const job = this.#get('job', id);
       const report = unwrap<string>(job.report());
       const model = this.#describe(unwrap<Model>(job.takeModel()));
-      const file = unwrap<Uint8Array>(this.#get('model', model.id).toONNX(exporting));
+      const file = unwrap<Uint8Array>(this.#quantizer().toONNX(this.#get('model', model.id), exporting));
       return { model, report, file: { bytes: file.length, sha256: await sha256(file) } };
     });
   }
@@ -399,7 +399,7 @@ export class Host {
 
   createComparison(a: number, b: number, options: string): Promise<Outcome<{ id: number; inputs: TensorInfo[]; outputs: TensorInfo[] }>> {
     return this.#outcome(() => {
-      const comparison = unwrap<Comparison>(this.#wasm().Comparison.create(this.#get('model', a), this.#get('model', b), options));
+      const comparison = unwrap<Comparison>(this.#quantizer().Comparison.create(this.#get('model', a), this.#get('model', b), options));
       return {
         id: this.#keep('comparison', comparison),
         inputs: comparison.inputs() as TensorInfo[],
@@ -458,9 +458,20 @@ export class Host {
     return this.#outcome(() => ({ bytes: this.#wasm().HEAPU8.length as number, used: this.#wasm().usedBytes() }));
   }
 
-  #wasm(): WasmModule {
+  #wasm(): WasmModule | RunModule {
     if (!this.#module) throw new OctavoError({ code: 'ENGINE_FAILED', what: 'The engine has not started.', where: 'engine', hint: '' });
     return this.#module;
+  }
+  /** The module, with what is more than running models. */
+  #quantizer(): WasmModule {
+    const module = this.#wasm();
+    if ('QuantizeJob' in module) return module;
+    throw new OctavoError({
+      code: 'INVALID_OPTION',
+      what: 'This engine was made with { quantizer: false }: it loads models and runs them, and does nothing else.',
+      where: 'engine',
+      hint: 'Quantize, compare, summarise and export with an engine that was made without that option.',
+    });
   }
 
   /** Bytes in the module's memory, which the caller deletes. */

@@ -3,8 +3,10 @@
 import { OctavoError } from './errors.js';
 import { hasRelaxedSimd, hasSimd, type Isa, isNode } from './features.js';
 import type { MainModule } from './octavo.simd.mjs';
+import type { MainModule as RunModule } from './octavo-run.simd.mjs';
 
 export type WasmModule = MainModule;
+export type { RunModule };
 
 /** One file of a module: with the instructions of a level, and with threads or without. */
 export type Build = Isa | `${Isa}.threads`;
@@ -19,6 +21,11 @@ export interface LoadOptions {
   wasmUrl?: PerBuild<string | URL> | undefined;
   /** Their bytes, if the page has them already. */
   wasmBinary?: PerBuild<Uint8Array | ArrayBuffer> | undefined;
+  /**
+   * Default true. With false a smaller module is loaded (octavo-run.<build>.wasm), which loads models, float and int8, and runs them;
+   * quantization, comparisons, summaries and export are INVALID_OPTION there.
+   */
+  quantizer?: boolean | undefined;
 }
 
 /** The files of a module's builds. Literal URLs and imports, so that every bundler sees the files and copies them. */
@@ -42,6 +49,23 @@ const engineFiles: ModuleFiles<WasmModule, Build> = {
     relaxed: () => import('./octavo.relaxed.mjs'),
     'simd.threads': () => import('./octavo.simd.threads.mjs'),
     'relaxed.threads': () => import('./octavo.relaxed.threads.mjs'),
+  },
+};
+
+/** What only runs models. Host asks its module before it calls what is not in it. */
+const runFiles: ModuleFiles<RunModule, Build> = {
+  name: 'octavo-run',
+  url: {
+    simd: () => new URL('./octavo-run.simd.wasm', import.meta.url),
+    relaxed: () => new URL('./octavo-run.relaxed.wasm', import.meta.url),
+    'simd.threads': () => new URL('./octavo-run.simd.threads.wasm', import.meta.url),
+    'relaxed.threads': () => new URL('./octavo-run.relaxed.threads.wasm', import.meta.url),
+  },
+  glue: {
+    simd: () => import('./octavo-run.simd.mjs'),
+    relaxed: () => import('./octavo-run.relaxed.mjs'),
+    'simd.threads': () => import('./octavo-run.simd.threads.mjs'),
+    'relaxed.threads': () => import('./octavo-run.relaxed.threads.mjs'),
   },
 };
 
@@ -106,7 +130,18 @@ async function compile(standard: URL, build: Build, options: LoadOptions): Promi
 }
 
 /** Loads a build of the engine. */
-export const loadModule = (build: Build, options: LoadOptions): Promise<WasmModule> => loadFiles(engineFiles, build, options);
+export async function loadModule(build: Build, options: LoadOptions): Promise<WasmModule | RunModule> {
+  const { quantizer = true } = options;
+  if (typeof quantizer !== 'boolean') {
+    throw new OctavoError({
+      code: 'INVALID_OPTION',
+      what: `quantizer = ${String(quantizer)} is not known.`,
+      where: 'createEngine',
+      hint: 'Use true, or false for the smaller module that only runs models.',
+    });
+  }
+  return quantizer ? loadFiles(engineFiles, build, options) : loadFiles(runFiles, build, options);
+}
 
 /** Loads one of `files`. ENGINE_FAILED says which file could not be read or started. */
 export async function loadFiles<Module, Builds extends Build>(

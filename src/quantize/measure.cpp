@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "base/clock.h"
 #include "base/sort.h"
 #include "base/text.h"
 
@@ -185,10 +186,9 @@ double median(std::vector<double> values) {
 }
 
 double timed_run(runtime::Session& session) {
-  const auto start = std::chrono::steady_clock::now();
+  const double start = milliseconds_now();
   session.run();
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
-      .count();
+  return milliseconds_now() - start;
 }
 
 }  // namespace octavo::quantize

@@ -1,7 +1,6 @@
 // How far one tensor is from another.
 #pragma once
 
-#include <chrono>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>

@@ -1,11 +1,11 @@
 #include "runtime/session.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <limits>
 #include <new>
 
+#include "base/clock.h"
 #include "base/text.h"
 #include "runtime/plan.h"
 #include "runtime/tail_run.h"
@@ -575,12 +575,10 @@ bool Session::run_some(int max_steps) {
 }
 
 void Session::run_profiled() {
-  using Clock = std::chrono::steady_clock;
   for (std::size_t i = 0; i < impl_->steps.size(); ++i) {
-    const Clock::time_point start = Clock::now();
+    const double start = milliseconds_now();
     impl_->run_steps(i, 1);
-    impl_->steps[i].milliseconds =
-        std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+    impl_->steps[i].milliseconds = milliseconds_now() - start;
   }
   impl_->cursor = 0;
   if (!impl_->begin_tail()) return;
