@@ -82,11 +82,13 @@ std::optional<Step> winograd_step(const PrepareContext& context, const WindowAxi
   const kernels::QWinogradKernel* row = row_for(context.policy(), direct.x_signed);
   if (row == nullptr) return std::nullopt;
   const Cut c = cut(x[0] * spec.tiles_of_image(), kernels::winograd_tiles(spec), channels);
-  const auto depth = static_cast<double>(spec.depth);
-  const double products = depth * channels;
+  const auto whole_vectors = [](int count) { return static_cast<double>((count + 7) / 8 * 8); };
+  const double depth = whole_vectors(spec.depth);
+  const double outputs = whole_vectors(channels);
+  const double products = static_cast<double>(spec.depth) * outputs;
   const auto tiles = static_cast<double>(c.tiles);
   const double cost =
-      tiles * (kProductsOfTile * products + kInputTransform * depth + kOutputTransform * channels) +
+      tiles * (kProductsOfTile * products + kInputTransform * depth + kOutputTransform * outputs) +
       static_cast<double>(c.strips) * kWeightTransform * products;
   Step step;
   step.macs = context.out_shape().elements() * x[1] * 9;

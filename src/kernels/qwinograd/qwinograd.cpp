@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 
 #include "kernels/qconv/tiles.h"
 #include "kernels/qwinograd/rows.h"
@@ -95,8 +94,7 @@ std::int64_t winograd_tiles(const QWinogradSpec& spec) {
 bool fits_winograd(int channels, std::span<const std::int8_t> weights) {
   const std::size_t of_channel = weights.size() / static_cast<std::size_t>(channels);
   for (; !weights.empty(); weights = weights.subspan(of_channel)) {
-    std::int64_t magnitude = 0;
-    for (const std::int8_t w : weights.first(of_channel)) magnitude += std::abs(w);
+    const std::int64_t magnitude = channel_start(weights.first(of_channel), 0, 0, 0).magnitude;
     if (magnitude * 255 >= std::int64_t{1} << 26) return false;
   }
   return true;

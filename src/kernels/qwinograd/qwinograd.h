@@ -47,10 +47,10 @@ struct QWinogradSpec {
 
 struct QWinogradPacked {
   QWinogradSpec spec;
-  QConvPacked direct;               // weights, scale and bias as qconv's rows have them
-  std::vector<std::int32_t> start;  // -576 * the lowest sum of raw codes, a channel
-  std::vector<std::byte> border;    // a pixel outside of the image
-  std::size_t scratch_bytes = 0;    // per call, 16-byte aligned
+  QConvPacked direct;                // weights, scale and bias as qconv's rows have them
+  std::vector<std::int32_t> start;   // -576 * the lowest sum of raw codes, a channel
+  std::vector<std::uint8_t> border;  // a pixel outside of the image
+  std::size_t scratch_bytes = 0;     // per call, 16-byte aligned
 
   std::size_t bytes() const {
     return direct.bytes() + start.size() * sizeof(std::int32_t) + border.size();

@@ -48,6 +48,9 @@ struct Sizes {
   std::int64_t tap;      // weights of 8 channels at one tap
   std::int64_t place;    // transformed ones at one place
   std::int64_t weights;  // at all places
+  // kSide where the compiler does not know it: unrolled, the passes over tiles would be three times
+  // the bytes to download and hardly faster.
+  int side = kSide;
   explicit Sizes(const QWinogradSpec& spec)
       : pairs((spec.depth + 1) / 2),
         depth((spec.depth + kLanes - 1) / kLanes * kLanes),
@@ -77,7 +80,8 @@ struct Sizes {
 }
 
 // [tap][pair][8 channels][2] -> [place][pair][8 channels][2]
-void transform_weights(const std::int8_t* weights, const Sizes& sizes, std::int16_t* out) {
+[[gnu::noinline]] void transform_weights(const std::int8_t* weights, const Sizes& sizes,
+                                         std::int16_t* out) {
   for (std::int64_t at = 0; at < sizes.tap; at += kLanes) {
     v128_t rows[kSide][3];
     for (int j = 0; j < 3; ++j) {
@@ -122,26 +126,27 @@ void find_pixels(const QWinogradPacked& packed, const std::byte* x, std::int64_t
   const std::byte* image = x + tile / spec.tiles_of_image() * spec.height * spec.width * spec.depth;
   const std::int64_t top = in_image / spec.tile_columns() * kWinogradTile - spec.top;
   const std::int64_t left = in_image % spec.tile_columns() * kWinogradTile - spec.left;
+  const auto* border = reinterpret_cast<const std::byte*>(packed.border.data());
   const std::byte** to = pixel;
   for (std::int64_t y = top; y < top + kSide; ++y) {
     for (std::int64_t column = left; column < left + kSide; ++column) {
       const bool inside = y >= 0 && y < spec.height && column >= 0 && column < spec.width;
-      *to++ = inside ? image + (y * spec.width + column) * spec.depth : packed.border.data();
+      *to++ = inside ? image + (y * spec.width + column) * spec.depth : border;
     }
   }
 }
 
 // [place][tile][c]
 template <class Code>
-void transform_tiles(const QWinogradPacked& packed, const QWinogradCall& call, const Sizes& sizes,
-                     std::int16_t* out) {
+[[gnu::noinline]] void transform_tiles(const QWinogradPacked& packed, const QWinogradCall& call,
+                                       const Sizes& sizes, std::int16_t* out) {
   const std::int64_t place = sizes.tiles_place(call.last_tile - call.first_tile);
   for (std::int64_t tile = call.first_tile; tile < call.last_tile; ++tile) {
     const std::byte* pixel[kPlaces];
     find_pixels(packed, call.x, tile, pixel);
     for (std::int64_t c = 0; c < sizes.depth; c += kLanes, out += kLanes) {
       v128_t rows[kSide][kSide];
-      for (int j = 0; j < kSide; ++j) {
+      for (int j = 0; j < sizes.side; ++j) {
         v128_t column[kSide];
         for (int i = 0; i < kSide; ++i)
           column[i] = extend8(reinterpret_cast<const Code*>(pixel[kSide * i + j] + c));
@@ -150,7 +155,7 @@ void transform_tiles(const QWinogradPacked& packed, const QWinogradCall& call, c
         for (int i = 0; i < kSide; ++i) rows[i][j] = transformed[i];
       }
       std::int16_t* to = out;
-      for (int i = 0; i < kSide; ++i) {
+      for (int i = 0; i < sizes.side; ++i) {
         v128_t row[kSide];
         transform_codes6(rows[i], row);
         for (int j = 0; j < kSide; ++j, to += place) wasm_v128_store(to, row[j]);
@@ -310,10 +315,9 @@ QWinogradPacked pack_winograd(const QWinogradSpec& spec, std::span<const std::in
   packed.start.assign(padded, 0);
   const std::size_t of_channel = weights.size() / static_cast<std::size_t>(spec.channels);
   for (std::size_t n = 0; n < static_cast<std::size_t>(spec.channels); ++n) {
-    std::int64_t above = 0;
-    std::int64_t below = 0;
-    for (const std::int8_t w : weights.subspan(n * of_channel, of_channel))
-      (w > 0 ? above : below) += w;
+    const ChannelStart w = channel_start(weights.subspan(n * of_channel, of_channel), 0, 0, 0.0F);
+    const std::int64_t above = (w.magnitude + w.sum) / 2;
+    const std::int64_t below = (w.sum - w.magnitude) / 2;
     const std::int64_t lowest = spec.x_signed
                                     ? kLowest<std::int8_t> * above + kHighest<std::int8_t> * below
                                     : kHighest<std::uint8_t> * below;
@@ -325,7 +329,8 @@ QWinogradPacked pack_winograd(const QWinogradSpec& spec, std::span<const std::in
   packed.scratch_bytes = static_cast<std::size_t>(
       2 * sizes.weights + kPlaces * (2 * sizes.tiles_place(winograd_tiles(spec)) +
                                      4 * kColumns * winograd_tiles(spec)));
-  packed.border.assign(static_cast<std::size_t>(sizes.depth), static_cast<std::byte>(spec.zero_x));
+  packed.border.assign(static_cast<std::size_t>(sizes.depth),
+                       static_cast<std::uint8_t>(spec.zero_x));
   return packed;
 }
 
