@@ -37,6 +37,7 @@
 #include "kernels/qrequantize/qrequantize.h"
 #include "kernels/quantize/quantize.h"
 #include "kernels/qwindow/qwindow.h"
+#include "kernels/qwinograd/qwinograd.h"
 #include "kernels/resize/coordinates.h"
 #include "kernels/resize/resize.h"
 #include "kernels/softmax/softmax.h"
@@ -248,6 +249,45 @@ void bench_qconv() {
             name, s.name, s.macs(), "GMAC/s", [&] { kernel.run(packed, call); },
             ceiling_of(kernel));
       }
+    }
+  }
+}
+
+// GMAC/s of the sums that they stand for, so that they compare with qconv's.
+void bench_qwinograd() {
+  constexpr Shape kImages[] = {{"3x3 64->64@56", 56, 64, 64, 3},
+                               {"3x3 128->128@28", 28, 128, 128, 3},
+                               {"3x3 256->256@14", 14, 256, 256, 3},
+                               {"3x3 512->512@7", 7, 512, 512, 3}};
+  for (const QWinogradKernel& kernel : qwinograd_kernels()) {
+    for (const Shape& s : kImages) {
+      const auto x = pattern<std::uint8_t>(s.in_elements(), 256, 0);
+      const auto weights =
+          pattern<std::int8_t>(static_cast<std::size_t>(s.out * s.in * 9), 101, -50);
+      const std::vector<std::int32_t> bias(static_cast<std::size_t>(s.out), 100);
+      const std::vector<float> scale(static_cast<std::size_t>(s.out), 0.001F);
+      const QWinogradPacked packed =
+          kernel.pack({s.out, s.in, kernel.x_signed, 7, s.size, s.size, s.size, s.size, 1, 1},
+                      weights, bias, scale);
+      std::vector<std::uint8_t> out(s.out_elements());
+      std::vector<std::max_align_t> scratch(packed.scratch_bytes / sizeof(std::max_align_t) + 1);
+      QWinogradCall call;
+      call.x = reinterpret_cast<const std::byte*>(x.data());
+      call.out = reinterpret_cast<std::byte*>(out.data());
+      call.last_channel = s.out;
+      call.output = kernel.x_signed ? QConvOutput::kInt8 : QConvOutput::kUint8;
+      call.lo = kernel.x_signed ? -128 : 0;
+      call.hi = kernel.x_signed ? 127 : 255;
+      call.scratch = reinterpret_cast<std::byte*>(scratch.data());
+      const std::int64_t tiles = packed.spec.tiles_of_image();
+      const std::int64_t of_call = winograd_tiles(packed.spec);
+      report(kernel.name, s.name, s.macs(), "GMAC/s", [&] {
+        for (std::int64_t tile = 0; tile < tiles; tile += of_call) {
+          call.first_tile = tile;
+          call.last_tile = std::min(tile + of_call, tiles);
+          kernel.run(packed, call);
+        }
+      });
     }
   }
 }
@@ -539,6 +579,7 @@ void bench_all(std::string_view wanted) {
   std::printf("engine class: %.*s\n", static_cast<int>(engine.size()), engine.data());
   bench_ceilings();
   bench_qconv();
+  bench_qwinograd();
   bench_fconv();
   bench_depthwise();
   bench_codes();

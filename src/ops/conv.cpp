@@ -1,10 +1,10 @@
 // Conv: 1-d to 3-d, any groups, strides, dilations and padding, over channels-last tensors.
 //
 // Depthwise (one input and one output channel a group) runs on qdwconv / fdwconv, its codes of
-// single pixels on qbatchnorm, everything else on qconv / fconv. They read the image in place:
-// without padding directly, with padding from a bordered copy of the rows that a block of output
-// rows needs, made in scratch. A block is a few output rows; blocks are independent, and the same
-// thread's neighbours are done in one call.
+// single pixels on qbatchnorm, everything else on qconv / fconv, or 3x3 windows on qwinograd. They
+// read the image in place: without padding directly, with padding from a bordered copy of the rows
+// that a block of output rows needs, made in scratch. A block is a few output rows; blocks are
+// independent, and the same thread's neighbours are done in one call.
 #include <array>
 #include <limits>
 
@@ -19,6 +19,7 @@
 #include "ops/activation.h"
 #include "ops/matrix.h"
 #include "ops/move.h"
+#include "ops/qwinograd.h"
 #include "ops/window_nd.h"
 
 namespace octavo::ops {
@@ -504,6 +505,10 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
                                       static_cast<int>(segments.offsets.size()), segments.length,
                                       x_signed, zero_x};
   const kernels::QConvKernel& kernel = kernels::choose_qconv(context.policy(), all_groups, inside);
+  if (group == 1 && weights.parts.size() == 1) {
+    if (auto winograd = winograd_step(context, p.h, p.w, inside, bias, scale, form, kernel))
+      return std::move(*winograd);
+  }
   step.kernel = kernel.name;
   const std::size_t weights_of_group = inside.size() / static_cast<std::size_t>(group);
   std::vector<kernels::QConvPacked> packed;

@@ -40,4 +40,18 @@ inline v128_t from_memory(v128_t constant) {
 #endif
 }
 
+// a * b modulo 2^32, in 32-bit lanes; what stands for the instruction natively multiplies ints,
+// which may not overflow.
+inline v128_t mul_i32x4(v128_t a, v128_t b) {
+#if defined(__wasm__)
+  return wasm_i32x4_mul(a, b);
+#else
+  std::uint32_t factors[8];
+  wasm_v128_store(factors, a);
+  wasm_v128_store(factors + 4, b);
+  for (int i = 0; i < 4; ++i) factors[i] *= factors[4 + i];
+  return wasm_v128_load(factors);
+#endif
+}
+
 }  // namespace octavo::simd

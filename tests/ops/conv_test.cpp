@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/qconv/qconv.h"
 #include "support/buffers.h"
 #include "support/golden.h"
 #include "support/op_runner.h"
@@ -70,6 +71,30 @@ const std::vector<Case> kCases = {
     {"1-d, dilated, groups", {1, 4, 20}, {6, 2, 3}, 2, {1}, {3}, {3, 3}},
     {"1-d, depthwise", {1, 9, 300}, {9, 1, 3}, 9, {1}, {}, {1, 1}},
     {"depthwise 1x1, vectors across pixels", {1, 37, 17, 13}, {37, 1, 1, 1}, 37},
+    {"3x3, enough channels for tiles of 4x4",
+     {1, 16, 14, 14},
+     {32, 16, 3, 3},
+     1,
+     {},
+     {},
+     {1, 1, 1, 1}},
+    {"3x3, tiles of 4x4 of three images, no padding", {3, 24, 15, 22}, {17, 24, 3, 3}},
+    {"3x3, tiles of 4x4, far beyond the image",
+     {1, 20, 3, 5},
+     {24, 20, 3, 3},
+     1,
+     {},
+     {},
+     {9, 0, 2, 6}},
+    {"3x3, many strips of tiles",
+     {1, 9, 47, 45},
+     {20, 9, 3, 3},
+     1,
+     {},
+     {},
+     {1, 1, 1, 1},
+     "",
+     false},
     {"depthwise 1x1, padded", {1, 9, 5, 6}, {9, 1, 1, 1}, 9, {}, {}, {1, 0, 0, 1}},
 };
 
@@ -158,6 +183,7 @@ std::vector<kernels::Policy> policies() {
   if (simd::probe_engine_class() == simd::EngineClass::kNone) {  // natively: models
     list.push_back({simd::EngineClass::kUsdot, simd::Level::kBest});
     list.push_back({simd::EngineClass::kSdot, simd::Level::kBest});
+    list.push_back({simd::EngineClass::kMaddubs, simd::Level::kBest});
   }
   list.push_back({simd::probe_engine_class(), simd::Level::kBest, true});  // a float session's
   return list;
@@ -306,6 +332,61 @@ TEST_CASE("Conv takes a zero point for each output channel of its weight") {
   CHECK(same((*out)[0],
              Tensor::of<std::uint8_t>(Shape{1, 3, 1, 1},
                                       {10 + 8, 10, 10 + 128})));  // ties to even: 7.5, -0.5, 127.5
+}
+
+// The row that a Conv on codes runs on; every weight is `weight`.
+template <class Code>
+std::string row_of(const Case& c, const kernels::Policy& policy, std::int8_t weight = 100) {
+  Operand w = constant(
+      Tensor::of(c.w, std::vector<std::int8_t>(static_cast<std::size_t>(c.w.elements()), weight)));
+  w.quant = QuantParams::per_tensor(0.01F, 0);
+  const Tensor x = Tensor::of(c.x, random_codes<Code>(static_cast<std::size_t>(c.x.elements()), 5));
+  const QuantParams grid = QuantParams::per_tensor(0.02F, 3);
+  std::string kernel;
+  const auto out = run_op(
+      node_of(c), {Operand{x, false, grid}, w},
+      {.layout = Layout::kChannelsLast, .out_quant = grid, .policy = policy, .kernel = &kernel});
+  REQUIRE_MESSAGE(out.ok(), (out.ok() ? "" : out.error().message()));
+  return kernel;
+}
+
+TEST_CASE("Conv on codes takes tiles of 4x4 where they pay and are exact") {
+  using simd::EngineClass;
+  using simd::Level;
+  constexpr kernels::Policy kSimd{EngineClass::kNone, Level::kSimd128};
+  const Ints ones(4, 1);
+  const Case wide{"", {1, 16, 14, 14}, {32, 16, 3, 3}, 1, {}, {}, ones};
+  CHECK(row_of<std::uint8_t>(wide, kSimd) == "qwinograd/simd128-u8");
+  CHECK(row_of<std::int8_t>(wide, kSimd) == "qwinograd/simd128-s8");
+  CHECK(row_of<std::uint8_t>(wide, {EngineClass::kNone, Level::kScalar}) == "qconv/scalar-u8");
+  const Case many{"", {1, 64, 16, 16}, {64, 64, 3, 3}, 1, {}, {}, ones};
+  if (kernels::qconv_kernels().back().level == Level::kRelaxed) {
+    const auto on = [&](EngineClass engine, bool x_signed) {
+      const kernels::Policy policy{engine, Level::kBest};
+      return x_signed ? row_of<std::int8_t>(many, policy, 50)
+                      : row_of<std::uint8_t>(many, policy, 50);
+    };
+    // Weights of pairs that fit into 16 bits too: a quarter of the products is still less.
+    CHECK(on(EngineClass::kMaddubs, false) == "qwinograd/simd128-u8");
+    CHECK(on(EngineClass::kWrap, true) == "qwinograd/simd128-s8");
+    CHECK(on(EngineClass::kUsdot, false) == "qconv/relaxed-usdot");
+    CHECK(on(EngineClass::kSdot, true) == "qconv/relaxed-sdot");
+  }
+  // 9 * 240 * 128 is more than 2^26 / 255.
+  const Case deep{"", {1, 240, 8, 8}, {8, 240, 3, 3}, 1, {}, {}, ones};
+  CHECK(row_of<std::uint8_t>(deep, kSimd, 127) == "qconv/simd128-dot16-u8");
+  CHECK(row_of<std::uint8_t>(deep, kSimd, 121) == "qwinograd/simd128-u8");
+  const Case others[] = {{"one output", {1, 16, 3, 3}, {32, 16, 3, 3}},
+                         {"few channels", {1, 3, 32, 32}, {8, 3, 3, 3}},
+                         {"stride", {1, 16, 14, 14}, {32, 16, 3, 3}, 1, {1, 2}, {}, ones},
+                         {"dilation", {1, 16, 14, 14}, {32, 16, 3, 3}, 1, {}, {2, 1}, ones},
+                         {"groups", {1, 32, 14, 14}, {32, 16, 3, 3}, 2, {}, {}, ones},
+                         {"3x1", {1, 16, 14, 14}, {32, 16, 3, 1}},
+                         {"5x5", {1, 16, 14, 14}, {32, 16, 5, 5}}};
+  for (const Case& c : others) {
+    CAPTURE(c.name);
+    CHECK(row_of<std::uint8_t>(c, kSimd) == "qconv/simd128-dot16-u8");
+  }
 }
 
 TEST_CASE("Conv clamps to its fused activation") {

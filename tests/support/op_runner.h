@@ -28,6 +28,7 @@ struct OpRun {
   std::size_t outputs = 1;
   std::optional<QuantParams> out_quant = std::nullopt;
   kernels::Policy policy{};
+  std::string* kernel = nullptr;  // receives the name of the row that runs
 };
 
 // All coordinates of a shape, in row-major order.
@@ -110,6 +111,7 @@ inline Result<std::vector<Tensor>> run_op(Node node,
   }
   if (node.op == "ToChannelsLast") graph.value(node.outputs[0]).layout = Layout::kChannelsLast;
   OCTAVO_TRY(const ops::Step step, op->prepare(ops::PrepareContext(graph, node, how.policy)));
+  if (how.kernel != nullptr) *how.kernel = step.kernel;
 
   // Guard bytes around every buffer; 16 readable ones behind inputs are part of the contract.
   constexpr std::size_t kGuard = 64;

@@ -34,24 +34,8 @@ void run_scalar(const QConvPacked& packed, const QConvCall& call) {
         for (int k = 0; k < spec.length; ++k, ++w) acc += static_cast<std::uint32_t>(x[k] * *w);
       }
       const auto sum = static_cast<std::int32_t>(acc);
-      const float scale = packed.scale[static_cast<std::size_t>(n)];
-      const std::int64_t at = static_cast<std::int64_t>(m) * call.out_stride + n;
-      switch (call.output) {
-        case QConvOutput::kUint8:
-          reinterpret_cast<std::uint8_t*>(call.out)[at] =
-              static_cast<std::uint8_t>(requantize_one(sum, scale, requantize));
-          break;
-        case QConvOutput::kInt8:
-          reinterpret_cast<std::int8_t*>(call.out)[at] =
-              static_cast<std::int8_t>(requantize_one(sum, scale, requantize));
-          break;
-        case QConvOutput::kFloat32:
-          reinterpret_cast<float*>(call.out)[at] = static_cast<float>(sum) * scale;
-          break;
-        case QConvOutput::kInt32:
-          reinterpret_cast<std::int32_t*>(call.out)[at] = sum;
-          break;
-      }
+      store_one(call.output, call.out, m * call.out_stride + n, sum,
+                packed.scale[static_cast<std::size_t>(n)], requantize);
     }
   }
 }

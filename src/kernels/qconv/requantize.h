@@ -27,8 +27,9 @@ inline std::int32_t requantize_one(std::int32_t acc, float scale, const Requanti
 
 // What the sum over one channel's weights starts with, so that kernels can sum raw codes.
 struct ChannelStart {
-  std::int32_t bias;  // own - zero_x * sum(w), modulo 2^32 like the sums
-  bool bounded;       // |acc * scale| stays below 2^22 for every input
+  std::int32_t bias;            // own - zero_x * sum(w), modulo 2^32 like the sums
+  bool bounded;                 // |acc * scale| stays below 2^22 for every input
+  std::int64_t sum, magnitude;  // of the weights, and of their magnitudes
 };
 inline ChannelStart channel_start(std::span<const std::int8_t> weights, std::int64_t own,
                                   std::int32_t zero_x, float scale) {
@@ -66,7 +67,8 @@ inline ChannelStart channel_start(std::span<const std::int8_t> weights, std::int
   const double largest = static_cast<double>(255 * magnitude) + std::abs(static_cast<double>(own));
   return {static_cast<std::int32_t>(static_cast<std::uint64_t>(own - zero_x * sum)),
           largest < 2147483648.0 && largest * std::abs(static_cast<double>(scale)) <
-                                        static_cast<double>(kRoundMagicLimit) - 1.0};
+                                        static_cast<double>(kRoundMagicLimit) - 1.0,
+          sum, magnitude};
 }
 
 // What ends a code: the narrowing's own saturation where [lo, hi] is all of the type, as nearly

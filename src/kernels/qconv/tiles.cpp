@@ -71,6 +71,26 @@ int block_channels(const QConvPacked& packed, std::int64_t tile_bytes) {
   return static_cast<int>(std::min<std::int64_t>(tiles * kColumns, padded_channels(packed.spec)));
 }
 
+void store_one(QConvOutput output, std::byte* out, std::int64_t at, std::int32_t sum, float scale,
+               const Requantize& requantize) {
+  switch (output) {
+    case QConvOutput::kUint8:
+      reinterpret_cast<std::uint8_t*>(out)[at] =
+          static_cast<std::uint8_t>(requantize_one(sum, scale, requantize));
+      break;
+    case QConvOutput::kInt8:
+      reinterpret_cast<std::int8_t*>(out)[at] =
+          static_cast<std::int8_t>(requantize_one(sum, scale, requantize));
+      break;
+    case QConvOutput::kFloat32:
+      reinterpret_cast<float*>(out)[at] = static_cast<float>(sum) * scale;
+      break;
+    case QConvOutput::kInt32:
+      reinterpret_cast<std::int32_t*>(out)[at] = sum;
+      break;
+  }
+}
+
 Epilogue::Epilogue(const QConvPacked& packed, const QConvCall& call)
     : vectors(RequantizeVectors::make({call.zero_y, call.lo, call.hi},
                                       call.output == QConvOutput::kInt8)),

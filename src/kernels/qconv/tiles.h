@@ -34,6 +34,10 @@ inline const std::byte* pixel_at(const QConvCall& call, std::int64_t m) {
   return call.x + (m / call.width) * call.row_stride + (m % call.width) * call.pixel_stride;
 }
 
+// One sum as element `at` of the output.
+void store_one(QConvOutput output, std::byte* out, std::int64_t at, std::int32_t sum, float scale,
+               const Requantize& requantize);
+
 // How the sums of a call become its output.
 struct Epilogue {
   RequantizeVectors vectors;

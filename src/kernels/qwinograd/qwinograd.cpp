@@ -1,0 +1,103 @@
+#include "kernels/qwinograd/qwinograd.h"
+
+#include <algorithm>
+#include <array>
+
+#include "kernels/qconv/tiles.h"
+#include "kernels/qwinograd/rows.h"
+
+namespace octavo::kernels {
+
+namespace {
+
+// ---- scalar: the specification ----
+
+QWinogradPacked pack_scalar(const QWinogradSpec& spec, std::span<const std::int8_t> weights,
+                            std::span<const std::int32_t> bias, std::span<const float> scale) {
+  QWinogradPacked packed;
+  packed.spec = spec;
+  packed.direct = qconv_kernels()[spec.x_signed ? 1 : 0].pack(
+      {spec.channels, 9, spec.depth, spec.x_signed, spec.zero_x}, weights, bias, scale);
+  return packed;
+}
+
+template <class Code>
+std::int32_t sum_of(const QWinogradPacked& packed, const Code* image, std::int64_t y,
+                    std::int64_t x, std::size_t n) {
+  const QWinogradSpec& spec = packed.spec;
+  auto acc = static_cast<std::uint32_t>(packed.direct.bias[n]);
+  const std::int8_t* w =
+      packed.direct.weights.data() + n * 9 * static_cast<std::size_t>(spec.depth);
+  for (std::int64_t row = y - spec.top; row < y - spec.top + 3; ++row) {
+    for (std::int64_t column = x - spec.left; column < x - spec.left + 3; ++column) {
+      const bool inside = row >= 0 && row < spec.height && column >= 0 && column < spec.width;
+      for (int c = 0; c < spec.depth; ++c, ++w) {
+        const std::int32_t code =
+            inside ? image[(row * spec.width + column) * spec.depth + c] : spec.zero_x;
+        acc += static_cast<std::uint32_t>(code * *w);
+      }
+    }
+  }
+  return static_cast<std::int32_t>(acc);
+}
+
+template <class Code>
+void run_scalar(const QWinogradPacked& packed, const QWinogradCall& call) {
+  const QWinogradSpec& spec = packed.spec;
+  const Requantize requantize{call.zero_y, call.lo, call.hi};
+  for (std::int64_t tile = call.first_tile; tile < call.last_tile; ++tile) {
+    const std::int64_t n_image = tile / spec.tiles_of_image();
+    const std::int64_t in_image = tile % spec.tiles_of_image();
+    const auto* image =
+        reinterpret_cast<const Code*>(call.x) + n_image * spec.height * spec.width * spec.depth;
+    const std::int64_t y0 = in_image / spec.tile_columns() * kWinogradTile;
+    const std::int64_t x0 = in_image % spec.tile_columns() * kWinogradTile;
+    for (std::int64_t y = y0; y < std::min(y0 + kWinogradTile, spec.out_height); ++y) {
+      for (std::int64_t x = x0; x < std::min(x0 + kWinogradTile, spec.out_width); ++x) {
+        const std::int64_t pixel = (n_image * spec.out_height + y) * spec.out_width + x;
+        for (int n = call.first_channel; n < std::min(call.last_channel, spec.channels); ++n) {
+          const auto at = static_cast<std::size_t>(n);
+          store_one(call.output, call.out, pixel * spec.channels + n,
+                    sum_of(packed, image, y, x, at), packed.direct.scale[at], requantize);
+        }
+      }
+    }
+  }
+}
+
+constexpr std::array kScalarRows{
+    QWinogradKernel{"qwinograd/scalar-u8", simd::Level::kScalar, false, &pack_scalar,
+                    &run_scalar<std::uint8_t>},
+    QWinogradKernel{"qwinograd/scalar-s8", simd::Level::kScalar, true, &pack_scalar,
+                    &run_scalar<std::int8_t>},
+};
+
+}  // namespace
+
+std::span<const QWinogradKernel> qwinograd_kernels() {
+  static const std::vector<QWinogradKernel> table = [] {
+    std::vector<QWinogradKernel> rows(kScalarRows.begin(), kScalarRows.end());
+    rows.insert(rows.end(), qwinograd_tile_rows().begin(), qwinograd_tile_rows().end());
+    return rows;
+  }();
+  return table;
+}
+
+std::int64_t winograd_tiles(const QWinogradSpec& spec) {
+  constexpr std::int64_t kBytes = 256 * 1024;
+  constexpr std::int64_t kBytesOfChannel = 36 * 2;
+  // At least so many that transforming the weights for them is an eighth of the work.
+  return std::clamp<std::int64_t>(kBytes / kBytesOfChannel / std::max(1, spec.depth) / 4 * 4, 16,
+                                  32);
+}
+
+bool fits_winograd(int channels, std::span<const std::int8_t> weights) {
+  const std::size_t of_channel = weights.size() / static_cast<std::size_t>(channels);
+  for (; !weights.empty(); weights = weights.subspan(of_channel)) {
+    const std::int64_t magnitude = channel_start(weights.first(of_channel), 0, 0, 0).magnitude;
+    if (magnitude * 255 >= std::int64_t{1} << 26) return false;
+  }
+  return true;
+}
+
+}  // namespace octavo::kernels

@@ -1,0 +1,370 @@
+// qwinograd on SIMD128: F(4x4, 3x3) over strips of tiles, in 16-bit integers.
+//
+// With U = G g G^T of a channel's weights and V = B^T d B of the 6 x 6 codes under a tile, both
+// taken for every c, and M = sum over c of U * V, element by element, A^T M A is 576 times the
+// sums:
+//
+//        |  6   0   0 |          |  4   0  -5   0   1   0 |          | 1  1  1  1  1  0 |
+//        |  4   4   4 |          |  0   4   4  -1  -1   0 |          | 0  1 -1  2 -2  0 |
+//   G =  |  4  -4   4 |   B^T =  |  0  -4   4   1  -1   0 |   A^T =  | 0  1  1  4  4  0 |
+//        |  1   2   4 |          |  0  -2  -1   2   1   0 |          | 0  1 -1  8 -8  2 |
+//        |  1  -2   4 |          |  0   2  -1  -2   1   0 |
+//        |  0   0  12 |          |  0   4   0  -5   0   1 |
+//
+// |U| <= 144 * 128 and -12768 <= V <= 17340 for all weights and codes, so both are 16 bits wide and
+// products of pairs fit into 32; everything behind is modulo 2^32. A sum is within 2^26 above the
+// lowest one of its channel (fits_winograd), so the 26 bits that are left of it are the sum, once
+// the lowest one is taken off: 576 times that is added to M at the place (1, 1), which A^T gives to
+// all outputs.
+#include "kernels/qconv/tiles.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "kernels/qwinograd/rows.h"
+
+namespace octavo::kernels {
+
+namespace {
+
+constexpr int kSide = 6;                  // of the window of a tile, and of its transform
+constexpr int kPlaces = kSide * kSide;    // of a transform
+constexpr int kStartPlace = kSide + 1;    // (1, 1)
+constexpr int kLanes = 8;                 // of 16 bits
+constexpr int kPairBytes = 2 * kColumns;  // weights of a pair of input channels for 8 outputs
+constexpr std::uint32_t kScale = 576;
+constexpr std::int32_t kInverseOfNine = 0x38E38E39;  // modulo 2^32
+constexpr int kShift = 6;
+
+// A line of the cache between places: the 36 that are written in turn would lie a power of two
+// apart, all in one set of the first-level cache.
+constexpr std::int64_t kApart = 32;
+
+// Sizes in elements.
+struct Sizes {
+  std::int64_t pairs;    // of input channels
+  std::int64_t depth;    // input channels of a transformed tile, whole vectors
+  std::int64_t tap;      // weights of 8 channels at one tap
+  std::int64_t place;    // transformed ones at one place
+  std::int64_t weights;  // at all places
+  // kSide where the compiler does not know it: unrolled, the passes over tiles would be three times
+  // the bytes to download and hardly faster.
+  int side = kSide;
+  explicit Sizes(const QWinogradSpec& spec)
+      : pairs((spec.depth + 1) / 2),
+        depth((spec.depth + kLanes - 1) / kLanes * kLanes),
+        tap(pairs * kPairBytes),
+        place(tap + kApart),
+        weights(place * kPlaces) {}
+  std::int64_t tiles_place(std::int64_t tiles) const { return tiles * depth + kApart; }
+};
+
+// ---- weights: U = G g G^T ----
+//
+// They take 8 times the bytes of the others, so each call transforms those of 8 channels at a time:
+// that costs an eighth of a strip of 16 tiles, and half of one of 4, where reading them transformed
+// from memory took longer (512 channels, 7x7: 45 against 82 GMAC/s; 256, 14x14: 82 against 117).
+
+[[gnu::always_inline]] inline void transform_weights3(const v128_t (&g)[3], v128_t (&u)[kSide]) {
+  const v128_t four = wasm_i16x8_shl(wasm_i16x8_add(g[0], g[2]), 2);
+  const v128_t middle4 = wasm_i16x8_shl(g[1], 2);
+  const v128_t outer = wasm_i16x8_add(g[0], wasm_i16x8_shl(g[2], 2));
+  const v128_t middle2 = wasm_i16x8_add(g[1], g[1]);
+  u[0] = wasm_i16x8_mul(g[0], wasm_i16x8_splat(6));
+  u[1] = wasm_i16x8_add(four, middle4);
+  u[2] = wasm_i16x8_sub(four, middle4);
+  u[3] = wasm_i16x8_add(outer, middle2);
+  u[4] = wasm_i16x8_sub(outer, middle2);
+  u[5] = wasm_i16x8_mul(g[2], wasm_i16x8_splat(12));
+}
+
+// [tap][pair][8 channels][2] -> [place][pair][8 channels][2]
+[[gnu::noinline]] void transform_weights(const std::int8_t* weights, const Sizes& sizes,
+                                         std::int16_t* out) {
+  for (std::int64_t at = 0; at < sizes.tap; at += kLanes) {
+    v128_t rows[kSide][3];
+    for (int j = 0; j < 3; ++j) {
+      v128_t column[3];
+      for (int i = 0; i < 3; ++i)
+        column[i] = wasm_i16x8_load8x8(weights + (3 * i + j) * sizes.tap + at);
+      v128_t transformed[kSide];
+      transform_weights3(column, transformed);
+      for (int i = 0; i < kSide; ++i) rows[i][j] = transformed[i];
+    }
+    std::int16_t* to = out + at;
+    for (int i = 0; i < kSide; ++i) {
+      v128_t row[kSide];
+      transform_weights3(rows[i], row);
+      for (int j = 0; j < kSide; ++j, to += sizes.place) wasm_v128_store(to, row[j]);
+    }
+  }
+}
+
+// ---- tiles: V = B^T d B ----
+
+[[gnu::always_inline]] inline void transform_codes6(const v128_t (&d)[kSide], v128_t (&v)[kSide]) {
+  const v128_t d13 = wasm_i16x8_sub(d[1], d[3]);
+  const v128_t d42 = wasm_i16x8_sub(d[4], d[2]);
+  const v128_t twice13 = wasm_i16x8_add(d13, d13);
+  const v128_t even = wasm_i16x8_sub(wasm_i16x8_shl(d[2], 2), d[4]);
+  const v128_t odd = wasm_i16x8_sub(wasm_i16x8_shl(d[1], 2), d[3]);
+  v[0] = wasm_i16x8_add(wasm_i16x8_shl(wasm_i16x8_sub(d[0], d[2]), 2), d42);
+  v[1] = wasm_i16x8_add(even, odd);
+  v[2] = wasm_i16x8_sub(even, odd);
+  v[3] = wasm_i16x8_sub(d42, twice13);
+  v[4] = wasm_i16x8_add(d42, twice13);
+  v[5] = wasm_i16x8_add(wasm_i16x8_shl(d13, 2), wasm_i16x8_sub(d[5], d[3]));
+}
+
+// The 36 pixels under a tile. Columns and rows behind those that outputs need are any: they meet
+// sums that nobody asks for.
+void find_pixels(const QWinogradPacked& packed, const std::byte* x, std::int64_t tile,
+                 const std::byte* (&pixel)[kPlaces]) {
+  const QWinogradSpec& spec = packed.spec;
+  const std::int64_t in_image = tile % spec.tiles_of_image();
+  const std::byte* image = x + tile / spec.tiles_of_image() * spec.height * spec.width * spec.depth;
+  const std::int64_t top = in_image / spec.tile_columns() * kWinogradTile - spec.top;
+  const std::int64_t left = in_image % spec.tile_columns() * kWinogradTile - spec.left;
+  const auto* border = reinterpret_cast<const std::byte*>(packed.border.data());
+  const std::byte** to = pixel;
+  for (std::int64_t y = top; y < top + kSide; ++y) {
+    for (std::int64_t column = left; column < left + kSide; ++column) {
+      const bool inside = y >= 0 && y < spec.height && column >= 0 && column < spec.width;
+      *to++ = inside ? image + (y * spec.width + column) * spec.depth : border;
+    }
+  }
+}
+
+// [place][tile][c]
+template <class Code>
+[[gnu::noinline]] void transform_tiles(const QWinogradPacked& packed, const QWinogradCall& call,
+                                       const Sizes& sizes, std::int16_t* out) {
+  const std::int64_t place = sizes.tiles_place(call.last_tile - call.first_tile);
+  for (std::int64_t tile = call.first_tile; tile < call.last_tile; ++tile) {
+    const std::byte* pixel[kPlaces];
+    find_pixels(packed, call.x, tile, pixel);
+    for (std::int64_t c = 0; c < sizes.depth; c += kLanes, out += kLanes) {
+      v128_t rows[kSide][kSide];
+      for (int j = 0; j < sizes.side; ++j) {
+        v128_t column[kSide];
+        for (int i = 0; i < kSide; ++i)
+          column[i] = extend8(reinterpret_cast<const Code*>(pixel[kSide * i + j] + c));
+        v128_t transformed[kSide];
+        transform_codes6(column, transformed);
+        for (int i = 0; i < kSide; ++i) rows[i][j] = transformed[i];
+      }
+      std::int16_t* to = out;
+      for (int i = 0; i < sizes.side; ++i) {
+        v128_t row[kSide];
+        transform_codes6(rows[i], row);
+        for (int j = 0; j < kSide; ++j, to += place) wasm_v128_store(to, row[j]);
+      }
+    }
+  }
+}
+
+// ---- products: M = U * V, summed over c ----
+
+// kTiles rows of V at one place by 8 channels.
+template <int kTiles>
+[[gnu::always_inline]] inline void multiply(const std::int16_t* v, std::int64_t stride,
+                                            const std::int16_t* u, std::int64_t pairs,
+                                            v128_t start0, v128_t start1, std::int32_t* out) {
+  v128_t acc[kTiles][2];
+  const std::int16_t* row[kTiles];
+  for (int t = 0; t < kTiles; ++t) {
+    acc[t][0] = start0;
+    acc[t][1] = start1;
+    row[t] = v + t * stride;
+  }
+  const auto step = [&](int at) __attribute__((always_inline)) {
+    const v128_t u0 = wasm_v128_load(u);
+    const v128_t u1 = wasm_v128_load(u + kLanes);
+    for (int t = 0; t < kTiles; ++t) {
+      const v128_t codes = wasm_v128_load32_splat(row[t] + 2 * at);
+      acc[t][0] = wasm_i32x4_add(acc[t][0], wasm_i32x4_dot_i16x8(u0, codes));
+      acc[t][1] = wasm_i32x4_add(acc[t][1], wasm_i32x4_dot_i16x8(u1, codes));
+    }
+    u += kPairBytes;
+  };
+  // A real branch after each step, as in qconv/direct.cpp.
+  for (std::int64_t left = pairs;;) {
+    step(0);
+    if (--left == 0) break;
+    step(1);
+    if (--left == 0) break;
+    step(2);
+    if (--left == 0) break;
+    step(3);
+    if (--left == 0) break;
+    for (int t = 0; t < kTiles; ++t) row[t] += 8;
+  }
+  for (int t = 0; t < kTiles; ++t) {
+    wasm_v128_store(out + t * kColumns, acc[t][0]);
+    wasm_v128_store(out + t * kColumns + 4, acc[t][1]);
+  }
+}
+
+// [place][tile][8 channels]
+[[gnu::noinline]] void multiply_all(const std::int16_t* v, std::int64_t tiles, const Sizes& sizes,
+                                    const std::int16_t* u, const std::int32_t* start,
+                                    std::int32_t* out) {
+  for (int place = 0; place < kPlaces; ++place, u += sizes.place, v += kApart) {
+    v128_t start0 = wasm_i32x4_splat(0);
+    v128_t start1 = start0;
+    if (place == kStartPlace) {
+      start0 = wasm_v128_load(start);
+      start1 = wasm_v128_load(start + 4);
+    }
+    std::int64_t left = tiles;
+    for (; left >= 4; left -= 4, v += 4 * sizes.depth, out += 4 * kColumns)
+      multiply<4>(v, sizes.depth, u, sizes.pairs, start0, start1, out);
+    if (left & 2) {
+      multiply<2>(v, sizes.depth, u, sizes.pairs, start0, start1, out);
+      v += 2 * sizes.depth;
+      out += 2 * kColumns;
+    }
+    if (left & 1) {
+      multiply<1>(v, sizes.depth, u, sizes.pairs, start0, start1, out);
+      v += sizes.depth;
+      out += kColumns;
+    }
+  }
+}
+
+// ---- outputs: A^T M A / 576 ----
+
+[[gnu::always_inline]] inline void transform_sums6(const v128_t (&m)[kSide],
+                                                   v128_t (&y)[kWinogradTile]) {
+  const v128_t sum12 = wasm_i32x4_add(m[1], m[2]);
+  const v128_t difference12 = wasm_i32x4_sub(m[1], m[2]);
+  const v128_t sum34 = wasm_i32x4_add(m[3], m[4]);
+  const v128_t difference34 = wasm_i32x4_sub(m[3], m[4]);
+  const v128_t twice5 = wasm_i32x4_add(m[5], m[5]);
+  y[0] = wasm_i32x4_add(wasm_i32x4_add(m[0], sum12), sum34);
+  y[1] = wasm_i32x4_add(wasm_i32x4_add(difference34, difference34), difference12);
+  y[2] = wasm_i32x4_add(wasm_i32x4_shl(sum34, 2), sum12);
+  y[3] = wasm_i32x4_add(wasm_i32x4_add(wasm_i32x4_shl(difference34, 3), difference12), twice5);
+}
+
+[[gnu::noinline]] void transform_sums(const QWinogradPacked& packed, const QWinogradCall& call,
+                                      const QConvCall& store, const Epilogue& epilogue,
+                                      const std::int32_t* sums, int n) {
+  const QWinogradSpec& spec = packed.spec;
+  const std::int64_t tiles = call.last_tile - call.first_tile;
+  const v128_t inverse = simd::from_memory(wasm_i32x4_splat(kInverseOfNine));
+  const v128_t bias[2] = {wasm_v128_load(packed.direct.bias.data() + n),
+                          wasm_v128_load(packed.direct.bias.data() + n + 4)};
+  for (std::int64_t tile = call.first_tile; tile < call.last_tile; ++tile, sums += kColumns) {
+    v128_t rows[kWinogradTile][kSide][2];
+    for (int j = 0; j < kSide; ++j) {
+      for (int half = 0; half < 2; ++half) {
+        v128_t column[kSide];
+        for (int i = 0; i < kSide; ++i)
+          column[i] = wasm_v128_load(sums + (kSide * i + j) * tiles * kColumns + 4 * half);
+        v128_t transformed[kWinogradTile];
+        transform_sums6(column, transformed);
+        for (int i = 0; i < kWinogradTile; ++i) rows[i][j][half] = transformed[i];
+      }
+    }
+    const std::int64_t in_image = tile % spec.tiles_of_image();
+    const std::int64_t y = in_image / spec.tile_columns() * kWinogradTile;
+    const std::int64_t x = in_image % spec.tile_columns() * kWinogradTile;
+    const std::int64_t height = std::min(kWinogradTile, spec.out_height - y);
+    const std::int64_t width = std::min(kWinogradTile, spec.out_width - x);
+    std::byte* out =
+        call.out + ((tile / spec.tiles_of_image() * spec.out_height + y) * spec.out_width + x) *
+                       epilogue.pixel_bytes;
+    for (std::int64_t i = 0; i < height; ++i, out += spec.out_width * epilogue.pixel_bytes) {
+      v128_t acc[kWinogradTile][2];
+      for (int half = 0; half < 2; ++half) {
+        v128_t row[kSide];
+        for (int j = 0; j < kSide; ++j) row[j] = rows[i][j][half];
+        v128_t scaled[kWinogradTile];
+        transform_sums6(row, scaled);
+        for (int j = 0; j < kWinogradTile; ++j) {
+          acc[j][half] = wasm_i32x4_add(wasm_u32x4_shr(simd::mul_i32x4(scaled[j], inverse), kShift),
+                                        bias[half]);
+        }
+      }
+      std::byte* place[kWinogradTile];
+      for (int j = 0; j < kWinogradTile; ++j) {
+        place[j] = out + std::min<std::int64_t>(j, width - 1) * epilogue.pixel_bytes;
+        // What hangs over writes the last pixel again.
+        if (j < width || j == 0) continue;
+        acc[j][0] = acc[j - 1][0];
+        acc[j][1] = acc[j - 1][1];
+      }
+      store_tile(acc, packed.direct, store, epilogue, place, n);
+    }
+  }
+}
+
+// ---- the row ----
+
+QWinogradPacked pack_winograd(const QWinogradSpec& spec, std::span<const std::int8_t> weights,
+                              std::span<const std::int32_t> bias, std::span<const float> scale) {
+  QWinogradPacked packed;
+  packed.spec = spec;
+  const QConvSpec direct{spec.channels, 9, spec.depth, spec.x_signed, spec.zero_x};
+  packed.direct = pack_common(direct, weights, bias, scale);
+  const Sizes sizes(spec);
+  packed.direct.weights = pack_tiles(direct, weights, 2, static_cast<int>(sizes.pairs));
+  const auto padded = static_cast<std::size_t>(padded_channels(direct));
+  packed.start.assign(padded, 0);
+  const std::size_t of_channel = weights.size() / static_cast<std::size_t>(spec.channels);
+  for (std::size_t n = 0; n < static_cast<std::size_t>(spec.channels); ++n) {
+    const ChannelStart w = channel_start(weights.subspan(n * of_channel, of_channel), 0, 0, 0.0F);
+    const std::int64_t above = (w.magnitude + w.sum) / 2;
+    const std::int64_t below = (w.sum - w.magnitude) / 2;
+    const std::int64_t lowest = spec.x_signed
+                                    ? kLowest<std::int8_t> * above + kHighest<std::int8_t> * below
+                                    : kHighest<std::uint8_t> * below;
+    const auto modulo = static_cast<std::uint32_t>(lowest);
+    packed.start[n] = static_cast<std::int32_t>(0U - kScale * modulo);
+    packed.direct.bias[n] =
+        static_cast<std::int32_t>(static_cast<std::uint32_t>(packed.direct.bias[n]) + modulo);
+  }
+  packed.scratch_bytes = static_cast<std::size_t>(
+      2 * sizes.weights + kPlaces * (2 * sizes.tiles_place(winograd_tiles(spec)) +
+                                     4 * kColumns * winograd_tiles(spec)));
+  packed.border.assign(static_cast<std::size_t>(sizes.depth),
+                       static_cast<std::uint8_t>(spec.zero_x));
+  return packed;
+}
+
+template <class Code>
+void run_winograd(const QWinogradPacked& packed, const QWinogradCall& call) {
+  const Sizes sizes(packed.spec);
+  const std::int64_t tiles = call.last_tile - call.first_tile;
+  auto* v = reinterpret_cast<std::int16_t*>(call.scratch);
+  auto* sums = reinterpret_cast<std::int32_t*>(v + kPlaces * sizes.tiles_place(tiles));
+  auto* u = reinterpret_cast<std::int16_t*>(sums + tiles * kPlaces * kColumns);
+  QConvCall store;
+  store.out_stride = packed.spec.channels;
+  store.output = call.output;
+  store.zero_y = call.zero_y;
+  store.lo = call.lo;
+  store.hi = call.hi;
+  const Epilogue epilogue(packed.direct, store);
+  transform_tiles<Code>(packed, call, sizes, v);
+  for (int n = call.first_channel; n < std::min(call.last_channel, packed.spec.channels);
+       n += kColumns) {
+    const std::int64_t tile = n / kColumns;
+    transform_weights(packed.direct.weights.data() + tile * sizes.tap * 9, sizes, u);
+    multiply_all(v, tiles, sizes, u, packed.start.data() + n, sums);
+    transform_sums(packed, call, store, epilogue, sums, n);
+  }
+}
+
+constexpr std::array kRows{QWinogradKernel{"qwinograd/simd128-u8", simd::Level::kSimd128, false,
+                                           &pack_winograd, &run_winograd<std::uint8_t>},
+                           QWinogradKernel{"qwinograd/simd128-s8", simd::Level::kSimd128, true,
+                                           &pack_winograd, &run_winograd<std::int8_t>}};
+
+}  // namespace
+
+std::span<const QWinogradKernel> qwinograd_tile_rows() { return kRows; }
+
+}  // namespace octavo::kernels
