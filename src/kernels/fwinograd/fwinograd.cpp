@@ -1,0 +1,387 @@
+#include "kernels/fwinograd/fwinograd.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <limits>
+
+#include "kernels/rows.h"
+#include "simd/isa.h"
+#include "simd/relaxed.h"
+
+namespace octavo::kernels {
+
+namespace {
+
+constexpr double kRoot = 1.41421356237309504880;  // of 2
+
+// Transformed pixels of a strip, in floats: with the products they fit into a second-level cache.
+constexpr std::int64_t kStripFloats = 72 * 1024;
+constexpr std::int64_t kLeastStrip = 12;
+constexpr std::int64_t kMostStrip = 30;  // a multiple of the pixels of fconv's tiles, 5 and 6
+constexpr int kBlock = 32;
+// Between places: neighbours at multiples of a cache's way would all fall into one of its sets.
+constexpr std::int64_t kGap = 16;
+
+constexpr int side_of(int tile) { return tile + 2; }
+constexpr int places_of(int tile) { return side_of(tile) * side_of(tile); }
+
+std::int64_t pixel_stride_of_place(const FWinogradPacked& packed) {
+  return packed.strip * packed.spec.in + kGap;
+}
+std::int64_t product_stride_of_place(const FWinogradPacked& packed) {
+  return packed.strip * packed.block + kGap;
+}
+
+// Rows of G for the points in the order of the transforms.
+constexpr double kG2[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
+constexpr double kG4[6][3] = {{1, 0, 0},
+                              {-2.0 / 3, -kRoot / 3, -1.0 / 3},
+                              {-2.0 / 3, kRoot / 3, -1.0 / 3},
+                              {1.0 / 6, kRoot / 6, 1.0 / 3},
+                              {1.0 / 6, -kRoot / 6, 1.0 / 3},
+                              {0, 0, 1}};
+
+// Places (row, 0 .. side - 1) of the transformed filters: rows[column][out][in].
+void transform_filters(const FWinogradSpec& spec, std::span<const float> weights, int row,
+                       std::span<std::vector<float>> rows) {
+  const double(*g)[3] = spec.tile == 4 ? kG4 : kG2;
+  const auto pairs = static_cast<std::size_t>(spec.out) * static_cast<std::size_t>(spec.in);
+  for (std::size_t pair = 0; pair < pairs; ++pair) {
+    const float* w = weights.data() + 9 * pair;
+    double along[3];
+    for (int j = 0; j < 3; ++j)
+      along[j] = g[row][0] * w[j] + g[row][1] * w[3 + j] + g[row][2] * w[6 + j];
+    for (std::size_t j = 0; j < rows.size(); ++j)
+      rows[j][pair] =
+          static_cast<float>(along[0] * g[j][0] + along[1] * g[j][1] + along[2] * g[j][2]);
+  }
+}
+
+template <simd::Level kLevel, bool kFused>
+FWinogradPacked pack(const FWinogradSpec& spec, std::span<const float> weights,
+                     std::span<const float> bias) {
+  FWinogradPacked packed;
+  packed.spec = spec;
+  packed.products =
+      &best_row(fconv_kernels(), {.engine = {}, .level = kLevel, .fused_floats = kFused});
+  packed.bias.assign(static_cast<std::size_t>(spec.out), 0.0F);
+  std::copy(bias.begin(), bias.end(), packed.bias.begin());
+  const int side = side_of(spec.tile);
+  const int places = places_of(spec.tile);
+  packed.block = std::min(kBlock, spec.out);
+  packed.blocks = (spec.out + packed.block - 1) / packed.block;
+  const std::int64_t most =
+      std::clamp(kStripFloats / (places * spec.in) / 6 * 6, kLeastStrip, kMostStrip);
+  packed.strip = std::min(most, std::max<std::int64_t>(1, spec.tiles()));
+  packed.strips = (spec.tiles() + packed.strip - 1) / packed.strip;
+
+  packed.weights.resize(static_cast<std::size_t>(packed.blocks * places));
+  std::vector<std::vector<float>> rows(
+      static_cast<std::size_t>(side),
+      std::vector<float>(static_cast<std::size_t>(spec.out) * static_cast<std::size_t>(spec.in)));
+  for (int i = 0; i < side; ++i) {
+    transform_filters(spec, weights, i, rows);
+    for (int b = 0; b < packed.blocks; ++b) {
+      const int channels = std::min(packed.block, spec.out - b * packed.block);
+      for (int j = 0; j < side; ++j) {
+        const auto of_block = std::span<const float>(rows[static_cast<std::size_t>(j)])
+                                  .subspan(static_cast<std::size_t>(b * packed.block * spec.in),
+                                           static_cast<std::size_t>(channels * spec.in));
+        packed.weights[static_cast<std::size_t>(b * places + i * side + j)] =
+            packed.products->pack({channels, 1, spec.in}, of_block, {});
+      }
+    }
+  }
+  return packed;
+}
+
+// ---- transforms, on one channel or on four ----
+
+struct One {
+  static constexpr int kLanes = 1;
+  float v;
+  static One load(const float* p) { return {*p}; }
+  static One all(float x) { return {x}; }
+  void store(float* p) const { *p = v; }
+  One clamped(One lo, One hi) const {
+    const float y = v < lo.v ? lo.v : v;  // a NaN passes
+    return {hi.v < y ? hi.v : y};
+  }
+  friend One operator+(One a, One b) { return {a.v + b.v}; }
+  friend One operator-(One a, One b) { return {a.v - b.v}; }
+  friend One operator*(float a, One b) { return {a * b.v}; }
+};
+
+struct Four {
+  static constexpr int kLanes = 4;
+  v128_t v;
+  static Four load(const float* p) { return {wasm_v128_load(p)}; }
+  static Four all(float x) { return {wasm_f32x4_splat(x)}; }
+  void store(float* p) const { wasm_v128_store(p, v); }
+  Four clamped(Four lo, Four hi) const { return {wasm_f32x4_pmin(wasm_f32x4_pmax(v, lo.v), hi.v)}; }
+  friend Four operator+(Four a, Four b) { return {wasm_f32x4_add(a.v, b.v)}; }
+  friend Four operator-(Four a, Four b) { return {wasm_f32x4_sub(a.v, b.v)}; }
+  friend Four operator*(float a, Four b) { return {wasm_f32x4_mul(wasm_f32x4_splat(a), b.v)}; }
+};
+
+constexpr auto kR = static_cast<float>(kRoot);
+constexpr auto kOneOverR = static_cast<float>(kRoot / 2);
+
+template <class V>
+[[gnu::always_inline]] inline void transform_pixels(const V (&d)[4], V (&out)[4]) {
+  out[0] = d[0] - d[2];
+  out[1] = d[2] + d[1];
+  out[2] = d[2] - d[1];
+  out[3] = d[3] - d[1];
+}
+template <class V>
+[[gnu::always_inline]] inline void transform_pixels(const V (&d)[6], V (&out)[6]) {
+  const V e = d[4] - 2.0F * d[2];
+  const V f = kOneOverR * (d[3] - 2.0F * d[1]);
+  const V g = d[4] - 0.5F * d[2];
+  const V h = kR * (d[3] - 0.5F * d[1]);
+  out[0] = (d[0] + d[4]) - 2.5F * d[2];
+  out[1] = e + f;
+  out[2] = e - f;
+  out[3] = g + h;
+  out[4] = g - h;
+  out[5] = (d[1] + d[5]) - 2.5F * d[3];
+}
+
+template <class V>
+[[gnu::always_inline]] inline void transform_products(const V (&p)[4], V (&out)[2]) {
+  out[0] = p[0] + (p[1] + p[2]);
+  out[1] = (p[1] - p[2]) + p[3];
+}
+template <class V>
+[[gnu::always_inline]] inline void transform_products(const V (&p)[6], V (&out)[4]) {
+  const V s = p[1] + p[2];
+  const V d = p[1] - p[2];
+  const V z = p[3] + p[4];
+  const V w = p[3] - p[4];
+  out[0] = p[0] + (s + z);
+  out[1] = kOneOverR * (d + 2.0F * w);
+  out[2] = 0.5F * s + 2.0F * z;
+  out[3] = kOneOverR * (0.5F * d + 4.0F * w) + p[5];
+}
+
+// Where a tile lies.
+struct Place {
+  std::int64_t image, row, column;  // the first output's
+};
+Place place_of(const FWinogradSpec& spec, std::int64_t tile) {
+  const std::int64_t of_row = spec.tile_columns();
+  const std::int64_t of_image = of_row * spec.tile_rows();
+  const std::int64_t in_image = tile % of_image;
+  return {tile / of_image, in_image / of_row * spec.tile, in_image % of_row * spec.tile};
+}
+
+// Channels from .. from + lanes - 1 of a tile's pixels, whose rows begin at row[i].
+template <class V, int kTile>
+[[gnu::always_inline]] inline void pixels_of_tile(const float* const (&row)[side_of(kTile)],
+                                                  std::int64_t channels, std::int64_t from,
+                                                  float* out, std::int64_t stride) {
+  constexpr int kSide = side_of(kTile);
+  float half[kSide * kSide * V::kLanes];
+  const float* x[kSide];
+  for (int i = 0; i < kSide; ++i) x[i] = row[i] + from;
+    // Loops that stay loops: unrolled, all would be in flight at once and spill.
+#pragma GCC unroll 1
+  for (int j = 0; j < kSide; ++j) {
+    V d[kSide];
+    V column[kSide];
+    for (int i = 0; i < kSide; ++i) {
+      d[i] = V::load(x[i]);
+      x[i] += channels;
+    }
+    transform_pixels(d, column);
+    for (int i = 0; i < kSide; ++i) column[i].store(half + (i * kSide + j) * V::kLanes);
+  }
+  float* to = out + from;
+#pragma GCC unroll 1
+  for (int i = 0; i < kSide; ++i) {
+    V d[kSide];
+    V both[kSide];
+    for (int j = 0; j < kSide; ++j) d[j] = V::load(half + (i * kSide + j) * V::kLanes);
+    transform_pixels(d, both);
+    for (int j = 0; j < kSide; ++j) {
+      both[j].store(to);
+      to += stride;
+    }
+  }
+}
+
+// Tiles first .. last - 1 into V[place][tile][in].
+template <class V, int kTile>
+void transform_strip(const FWinogradPacked& packed, const float* image, std::int64_t first,
+                     std::int64_t last, float* v, float* border) {
+  constexpr int kSide = side_of(kTile);
+  const FWinogradSpec& spec = packed.spec;
+  const std::int64_t channels = spec.in;
+  for (std::int64_t tile = first; tile < last; ++tile) {
+    const Place place = place_of(spec, tile);
+    const std::int64_t top = place.row - spec.top;
+    const std::int64_t left = place.column - spec.left;
+    const float* x = image + place.image * spec.height * spec.width * channels;
+    const float* row[kSide];
+    const std::int64_t begin = std::clamp<std::int64_t>(-left, 0, kSide);
+    const std::int64_t end = std::clamp<std::int64_t>(spec.width - left, begin, kSide);
+    for (int i = 0; i < kSide; ++i) {
+      const std::int64_t y = top + i;
+      const bool inside = y >= 0 && y < spec.height;
+      if (inside && begin == 0 && end == kSide) {
+        row[i] = x + (y * spec.width + left) * channels;
+        continue;
+      }
+      float* copy = border + i * kSide * channels;
+      row[i] = copy;
+      std::fill(copy, copy + kSide * channels, 0.0F);
+      if (inside && begin < end) {
+        std::memcpy(copy + begin * channels, x + (y * spec.width + left + begin) * channels,
+                    static_cast<std::size_t>((end - begin) * channels) * sizeof(float));
+      }
+    }
+    float* out = v + (tile - first) * channels;
+    const std::int64_t stride = pixel_stride_of_place(packed);
+    for (std::int64_t c = 0; c < channels; c += V::kLanes)
+      pixels_of_tile<V, kTile>(row, channels, std::min(c, channels - V::kLanes), out, stride);
+  }
+}
+
+// Channels of P[place][tile][block] from `product` on into the outputs of a tile that are inside.
+template <class V, int kTile>
+[[gnu::always_inline]] inline void outputs_of_tile(const float* product, std::int64_t stride,
+                                                   V bias, V lo, V hi, float* out,
+                                                   std::int64_t row_stride,
+                                                   std::int64_t pixel_stride, std::int64_t rows,
+                                                   std::int64_t columns) {
+  constexpr int kSide = side_of(kTile);
+  float half[kTile * kSide * V::kLanes];
+#pragma GCC unroll 1
+  for (int j = 0; j < kSide; ++j) {
+    V p[kSide];
+    V column[kTile];
+    const float* from = product + j * stride;
+    for (int i = 0; i < kSide; ++i) {
+      p[i] = V::load(from);
+      from += kSide * stride;
+    }
+    transform_products(p, column);
+    for (int i = 0; i < kTile; ++i) column[i].store(half + (i * kSide + j) * V::kLanes);
+  }
+#pragma GCC unroll 1
+  for (std::int64_t i = 0; i < rows; ++i) {
+    V p[kSide];
+    V y[kTile];
+    for (int j = 0; j < kSide; ++j) p[j] = V::load(half + (i * kSide + j) * V::kLanes);
+    transform_products(p, y);
+    float* to = out + i * row_stride;
+    for (int j = 0; j < kTile; ++j) {
+      if (j >= columns) break;
+      (y[j] + bias).clamped(lo, hi).store(to);
+      to += pixel_stride;
+    }
+  }
+}
+
+template <class V, int kTile>
+void transform_outputs(const FWinogradPacked& packed, const FWinogradCall& call, const float* p,
+                       std::int64_t first, std::int64_t last, int channel, int channels) {
+  const FWinogradSpec& spec = packed.spec;
+  const V lo = V::all(call.lo);
+  const V hi = V::all(call.hi);
+  for (std::int64_t tile = first; tile < last; ++tile) {
+    const Place place = place_of(spec, tile);
+    const std::int64_t pixel =
+        (place.image * spec.out_height + place.row) * spec.out_width + place.column;
+    float* out = call.out + pixel * spec.out + channel;
+    const float* product = p + (tile - first) * packed.block;
+    const std::int64_t rows = std::min<std::int64_t>(kTile, spec.out_height - place.row);
+    const std::int64_t columns = std::min<std::int64_t>(kTile, spec.out_width - place.column);
+    for (int from = 0; from < channels; from += V::kLanes) {
+      const int n = std::min(from, channels - V::kLanes);
+      const V bias = V::load(packed.bias.data() + channel + n);
+      outputs_of_tile<V, kTile>(product + n, product_stride_of_place(packed), bias, lo, hi, out + n,
+                                spec.out_width * spec.out, spec.out, rows, columns);
+    }
+  }
+}
+
+template <class V, int kTile>
+void run_tiles(const FWinogradPacked& packed, const FWinogradCall& call) {
+  constexpr int kPlaces = places_of(kTile);
+  const FWinogradSpec& spec = packed.spec;
+  float* v = call.scratch;
+  float* p = v + kPlaces * pixel_stride_of_place(packed);
+  float* border = p + kPlaces * product_stride_of_place(packed);
+  std::int64_t transformed = -1;
+  for (std::int64_t piece = call.first; piece < call.last; ++piece) {
+    const std::int64_t strip = piece / packed.blocks;
+    const auto block = static_cast<int>(piece % packed.blocks);
+    const std::int64_t first = strip * packed.strip;
+    const std::int64_t last = std::min(first + packed.strip, spec.tiles());
+    if (strip != transformed) {
+      if (spec.in < V::kLanes)
+        transform_strip<One, kTile>(packed, call.x, first, last, v, border);
+      else
+        transform_strip<V, kTile>(packed, call.x, first, last, v, border);
+      transformed = strip;
+    }
+    FConvCall products;
+    constexpr int kZero = 0;
+    products.pixel_stride = spec.in;
+    products.width = last - first;
+    products.pixels = last - first;
+    products.segment_offset = &kZero;
+    products.out_stride = packed.block;
+    products.lo = -std::numeric_limits<float>::infinity();
+    products.hi = std::numeric_limits<float>::infinity();
+    for (int place = 0; place < kPlaces; ++place) {
+      products.x = v + place * pixel_stride_of_place(packed);
+      products.out = p + place * product_stride_of_place(packed);
+      packed.products->run(packed.weights[static_cast<std::size_t>(block * kPlaces + place)],
+                           products);
+    }
+    const int channel = block * packed.block;
+    const int channels = std::min(packed.block, spec.out - channel);
+    if (channels < V::kLanes)
+      transform_outputs<One, kTile>(packed, call, p, first, last, channel, channels);
+    else
+      transform_outputs<V, kTile>(packed, call, p, first, last, channel, channels);
+  }
+}
+
+template <class V>
+void run(const FWinogradPacked& packed, const FWinogradCall& call) {
+  packed.spec.tile == 4 ? run_tiles<V, 4>(packed, call) : run_tiles<V, 2>(packed, call);
+}
+
+constexpr std::array kTable{
+    FWinogradKernel{"fwinograd/scalar", simd::Level::kScalar, false,
+                    &pack<simd::Level::kScalar, false>, &run<One>},
+    FWinogradKernel{"fwinograd/simd128", simd::Level::kSimd128, false,
+                    &pack<simd::Level::kSimd128, false>, &run<Four>},
+    FWinogradKernel{"fwinograd/relaxed", simd::Level::kRelaxed, true,
+                    &pack<simd::Level::kRelaxed, true>, &run<Four>},
+};
+
+}  // namespace
+
+std::size_t FWinogradPacked::scratch_floats() const {
+  const int places = places_of(spec.tile);
+  return static_cast<std::size_t>(
+      places * (pixel_stride_of_place(*this) + product_stride_of_place(*this) + spec.in));
+}
+
+std::size_t FWinogradPacked::bytes() const {
+  std::size_t sum = bias.size() * sizeof(float);
+  for (const FConvPacked& part : weights) sum += part.bytes();
+  return sum;
+}
+
+std::span<const FWinogradKernel> fwinograd_kernels() {
+  return std::span(kTable).first(kTable.size() - (simd::kHasRelaxedRows ? 0 : 1));
+}
+
+}  // namespace octavo::kernels
