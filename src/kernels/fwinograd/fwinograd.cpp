@@ -15,16 +15,17 @@ namespace {
 
 constexpr double kRoot = 1.41421356237309504880;  // of 2
 
-// Transformed pixels of a strip, in floats: with the products they fit into a second-level cache.
-constexpr std::int64_t kStripFloats = 72 * 1024;
-constexpr std::int64_t kLeastStrip = 12;
-constexpr std::int64_t kMostStrip = 30;  // a multiple of the pixels of fconv's tiles, 5 and 6
-constexpr int kBlock = 32;
+constexpr int kTile = 4;  // outputs a side
+constexpr int kSide = kTile + 2;
+constexpr int kPlaces = kSide * kSide;
+// What is done together, so that it stays in a second-level cache (bench/kernels.cpp): tiles, a
+// multiple of the pixels of fconv's tile or nearly, and output channels.
+constexpr std::int64_t kStrip = 18;
+constexpr int kBlock = 64;
 // Between places: neighbours at multiples of a cache's way would all fall into one of its sets.
 constexpr std::int64_t kGap = 16;
 
-constexpr int side_of(int tile) { return tile + 2; }
-constexpr int places_of(int tile) { return side_of(tile) * side_of(tile); }
+constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 std::int64_t pixel_stride_of_place(const FWinogradPacked& packed) {
   return packed.strip * packed.spec.in + kGap;
@@ -33,28 +34,27 @@ std::int64_t product_stride_of_place(const FWinogradPacked& packed) {
   return packed.strip * packed.block + kGap;
 }
 
-// Rows of G for the points in the order of the transforms.
-constexpr double kG2[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
-constexpr double kG4[6][3] = {{1, 0, 0},
-                              {-2.0 / 3, -kRoot / 3, -1.0 / 3},
-                              {-2.0 / 3, kRoot / 3, -1.0 / 3},
-                              {1.0 / 6, kRoot / 6, 1.0 / 3},
-                              {1.0 / 6, -kRoot / 6, 1.0 / 3},
-                              {0, 0, 1}};
+// A row for each point, in the order of the transforms.
+constexpr double kG[kSide][3] = {{1, 0, 0},
+                                 {-2.0 / 3, -kRoot / 3, -1.0 / 3},
+                                 {-2.0 / 3, kRoot / 3, -1.0 / 3},
+                                 {1.0 / 6, kRoot / 6, 1.0 / 3},
+                                 {1.0 / 6, -kRoot / 6, 1.0 / 3},
+                                 {0, 0, 1}};
 
-// Places (row, 0 .. side - 1) of the transformed filters: rows[column][out][in].
-void transform_filters(const FWinogradSpec& spec, std::span<const float> weights, int row,
-                       std::span<std::vector<float>> rows) {
-  const double(*g)[3] = spec.tile == 4 ? kG4 : kG2;
-  const auto pairs = static_cast<std::size_t>(spec.out) * static_cast<std::size_t>(spec.in);
-  for (std::size_t pair = 0; pair < pairs; ++pair) {
+using Filters = std::vector<float>;  // [out][in] of one place
+
+// The places of a row.
+void transform_filters(std::span<const float> weights, int row, std::span<Filters, kSide> places) {
+  const auto& g = kG[row];
+  for (std::size_t pair = 0; pair < weights.size() / 9; ++pair) {
     const float* w = weights.data() + 9 * pair;
     double along[3];
-    for (int j = 0; j < 3; ++j)
-      along[j] = g[row][0] * w[j] + g[row][1] * w[3 + j] + g[row][2] * w[6 + j];
-    for (std::size_t j = 0; j < rows.size(); ++j)
-      rows[j][pair] =
-          static_cast<float>(along[0] * g[j][0] + along[1] * g[j][1] + along[2] * g[j][2]);
+    for (int j = 0; j < 3; ++j) along[j] = g[0] * w[j] + g[1] * w[3 + j] + g[2] * w[6 + j];
+    for (std::size_t j = 0; j < kSide; ++j) {
+      places[j][pair] =
+          static_cast<float>(along[0] * kG[j][0] + along[1] * kG[j][1] + along[2] * kG[j][2]);
+    }
   }
 }
 
@@ -67,28 +67,25 @@ FWinogradPacked pack(const FWinogradSpec& spec, std::span<const float> weights,
       &best_row(fconv_kernels(), {.engine = {}, .level = kLevel, .fused_floats = kFused});
   packed.bias.assign(static_cast<std::size_t>(spec.out), 0.0F);
   std::copy(bias.begin(), bias.end(), packed.bias.begin());
-  const int side = side_of(spec.tile);
-  const int places = places_of(spec.tile);
-  packed.block = std::min(kBlock, spec.out);
-  packed.blocks = (spec.out + packed.block - 1) / packed.block;
-  const std::int64_t most =
-      std::clamp(kStripFloats / (places * spec.in) / 6 * 6, kLeastStrip, kMostStrip);
-  packed.strip = std::min(most, std::max<std::int64_t>(1, spec.tiles()));
-  packed.strips = (spec.tiles() + packed.strip - 1) / packed.strip;
+  packed.blocks = static_cast<int>(ceil_div(spec.out, kBlock));
+  packed.block = static_cast<int>(ceil_div(ceil_div(spec.out, packed.blocks), 8) * 8);
+  packed.strips = ceil_div(spec.tiles(), kStrip);
+  const std::int64_t pixels = packed.products->pixels;
+  packed.strip = ceil_div(ceil_div(spec.tiles(), packed.strips), pixels) * pixels;
+  packed.strips = ceil_div(spec.tiles(), packed.strip);
 
-  packed.weights.resize(static_cast<std::size_t>(packed.blocks * places));
-  std::vector<std::vector<float>> rows(
-      static_cast<std::size_t>(side),
-      std::vector<float>(static_cast<std::size_t>(spec.out) * static_cast<std::size_t>(spec.in)));
-  for (int i = 0; i < side; ++i) {
-    transform_filters(spec, weights, i, rows);
+  packed.weights.resize(static_cast<std::size_t>(packed.blocks * kPlaces));
+  std::array<Filters, kSide> places;
+  places.fill(Filters(weights.size() / 9));
+  for (int i = 0; i < kSide; ++i) {
+    transform_filters(weights, i, places);
     for (int b = 0; b < packed.blocks; ++b) {
       const int channels = std::min(packed.block, spec.out - b * packed.block);
-      for (int j = 0; j < side; ++j) {
-        const auto of_block = std::span<const float>(rows[static_cast<std::size_t>(j)])
+      for (int j = 0; j < kSide; ++j) {
+        const auto of_block = std::span<const float>(places[static_cast<std::size_t>(j)])
                                   .subspan(static_cast<std::size_t>(b * packed.block * spec.in),
                                            static_cast<std::size_t>(channels * spec.in));
-        packed.weights[static_cast<std::size_t>(b * places + i * side + j)] =
+        packed.weights[static_cast<std::size_t>(b * kPlaces + i * kSide + j)] =
             packed.products->pack({channels, 1, spec.in}, of_block, {});
       }
     }
@@ -129,14 +126,7 @@ constexpr auto kR = static_cast<float>(kRoot);
 constexpr auto kOneOverR = static_cast<float>(kRoot / 2);
 
 template <class V>
-[[gnu::always_inline]] inline void transform_pixels(const V (&d)[4], V (&out)[4]) {
-  out[0] = d[0] - d[2];
-  out[1] = d[2] + d[1];
-  out[2] = d[2] - d[1];
-  out[3] = d[3] - d[1];
-}
-template <class V>
-[[gnu::always_inline]] inline void transform_pixels(const V (&d)[6], V (&out)[6]) {
+[[gnu::always_inline]] inline void transform_pixels(const V (&d)[kSide], V (&out)[kSide]) {
   const V e = d[4] - 2.0F * d[2];
   const V f = kOneOverR * (d[3] - 2.0F * d[1]);
   const V g = d[4] - 0.5F * d[2];
@@ -150,12 +140,7 @@ template <class V>
 }
 
 template <class V>
-[[gnu::always_inline]] inline void transform_products(const V (&p)[4], V (&out)[2]) {
-  out[0] = p[0] + (p[1] + p[2]);
-  out[1] = (p[1] - p[2]) + p[3];
-}
-template <class V>
-[[gnu::always_inline]] inline void transform_products(const V (&p)[6], V (&out)[4]) {
+[[gnu::always_inline]] inline void transform_products(const V (&p)[kSide], V (&out)[kTile]) {
   const V s = p[1] + p[2];
   const V d = p[1] - p[2];
   const V z = p[3] + p[4];
@@ -174,15 +159,14 @@ Place place_of(const FWinogradSpec& spec, std::int64_t tile) {
   const std::int64_t of_row = spec.tile_columns();
   const std::int64_t of_image = of_row * spec.tile_rows();
   const std::int64_t in_image = tile % of_image;
-  return {tile / of_image, in_image / of_row * spec.tile, in_image % of_row * spec.tile};
+  return {tile / of_image, in_image / of_row * kTile, in_image % of_row * kTile};
 }
 
 // Channels from .. from + lanes - 1 of a tile's pixels, whose rows begin at row[i].
-template <class V, int kTile>
-[[gnu::always_inline]] inline void pixels_of_tile(const float* const (&row)[side_of(kTile)],
+template <class V>
+[[gnu::always_inline]] inline void pixels_of_tile(const float* const (&row)[kSide],
                                                   std::int64_t channels, std::int64_t from,
                                                   float* out, std::int64_t stride) {
-  constexpr int kSide = side_of(kTile);
   float half[kSide * kSide * V::kLanes];
   const float* x[kSide];
   for (int i = 0; i < kSide; ++i) x[i] = row[i] + from;
@@ -213,10 +197,9 @@ template <class V, int kTile>
 }
 
 // Tiles first .. last - 1 into V[place][tile][in].
-template <class V, int kTile>
+template <class V>
 void transform_strip(const FWinogradPacked& packed, const float* image, std::int64_t first,
                      std::int64_t last, float* v, float* border) {
-  constexpr int kSide = side_of(kTile);
   const FWinogradSpec& spec = packed.spec;
   const std::int64_t channels = spec.in;
   for (std::int64_t tile = first; tile < last; ++tile) {
@@ -245,18 +228,17 @@ void transform_strip(const FWinogradPacked& packed, const float* image, std::int
     float* out = v + (tile - first) * channels;
     const std::int64_t stride = pixel_stride_of_place(packed);
     for (std::int64_t c = 0; c < channels; c += V::kLanes)
-      pixels_of_tile<V, kTile>(row, channels, std::min(c, channels - V::kLanes), out, stride);
+      pixels_of_tile<V>(row, channels, std::min(c, channels - V::kLanes), out, stride);
   }
 }
 
 // Channels of P[place][tile][block] from `product` on into the outputs of a tile that are inside.
-template <class V, int kTile>
+template <class V>
 [[gnu::always_inline]] inline void outputs_of_tile(const float* product, std::int64_t stride,
                                                    V bias, V lo, V hi, float* out,
                                                    std::int64_t row_stride,
                                                    std::int64_t pixel_stride, std::int64_t rows,
                                                    std::int64_t columns) {
-  constexpr int kSide = side_of(kTile);
   float half[kTile * kSide * V::kLanes];
 #pragma GCC unroll 1
   for (int j = 0; j < kSide; ++j) {
@@ -285,7 +267,7 @@ template <class V, int kTile>
   }
 }
 
-template <class V, int kTile>
+template <class V>
 void transform_outputs(const FWinogradPacked& packed, const FWinogradCall& call, const float* p,
                        std::int64_t first, std::int64_t last, int channel, int channels) {
   const FWinogradSpec& spec = packed.spec;
@@ -302,15 +284,14 @@ void transform_outputs(const FWinogradPacked& packed, const FWinogradCall& call,
     for (int from = 0; from < channels; from += V::kLanes) {
       const int n = std::min(from, channels - V::kLanes);
       const V bias = V::load(packed.bias.data() + channel + n);
-      outputs_of_tile<V, kTile>(product + n, product_stride_of_place(packed), bias, lo, hi, out + n,
-                                spec.out_width * spec.out, spec.out, rows, columns);
+      outputs_of_tile<V>(product + n, product_stride_of_place(packed), bias, lo, hi, out + n,
+                         spec.out_width * spec.out, spec.out, rows, columns);
     }
   }
 }
 
-template <class V, int kTile>
-void run_tiles(const FWinogradPacked& packed, const FWinogradCall& call) {
-  constexpr int kPlaces = places_of(kTile);
+template <class V>
+void run(const FWinogradPacked& packed, const FWinogradCall& call) {
   const FWinogradSpec& spec = packed.spec;
   float* v = call.scratch;
   float* p = v + kPlaces * pixel_stride_of_place(packed);
@@ -323,9 +304,9 @@ void run_tiles(const FWinogradPacked& packed, const FWinogradCall& call) {
     const std::int64_t last = std::min(first + packed.strip, spec.tiles());
     if (strip != transformed) {
       if (spec.in < V::kLanes)
-        transform_strip<One, kTile>(packed, call.x, first, last, v, border);
+        transform_strip<One>(packed, call.x, first, last, v, border);
       else
-        transform_strip<V, kTile>(packed, call.x, first, last, v, border);
+        transform_strip<V>(packed, call.x, first, last, v, border);
       transformed = strip;
     }
     FConvCall products;
@@ -346,15 +327,10 @@ void run_tiles(const FWinogradPacked& packed, const FWinogradCall& call) {
     const int channel = block * packed.block;
     const int channels = std::min(packed.block, spec.out - channel);
     if (channels < V::kLanes)
-      transform_outputs<One, kTile>(packed, call, p, first, last, channel, channels);
+      transform_outputs<One>(packed, call, p, first, last, channel, channels);
     else
-      transform_outputs<V, kTile>(packed, call, p, first, last, channel, channels);
+      transform_outputs<V>(packed, call, p, first, last, channel, channels);
   }
-}
-
-template <class V>
-void run(const FWinogradPacked& packed, const FWinogradCall& call) {
-  packed.spec.tile == 4 ? run_tiles<V, 4>(packed, call) : run_tiles<V, 2>(packed, call);
 }
 
 constexpr std::array kTable{
@@ -369,9 +345,8 @@ constexpr std::array kTable{
 }  // namespace
 
 std::size_t FWinogradPacked::scratch_floats() const {
-  const int places = places_of(spec.tile);
   return static_cast<std::size_t>(
-      places * (pixel_stride_of_place(*this) + product_stride_of_place(*this) + spec.in));
+      kPlaces * (pixel_stride_of_place(*this) + product_stride_of_place(*this) + spec.in));
 }
 
 std::size_t FWinogradPacked::bytes() const {

@@ -1,23 +1,22 @@
 // fwinograd: 3x3 convolutions of stride 1 on floats with fewer products (Winograd's minimal
-// filtering; Lavin and Gray 2015, arXiv 1509.09308). A tile of m x m outputs, m = 2 or 4, reads
-// a x a pixels, a = m + 2, and takes a * a products a pair of channels instead of 9 * m * m.
+// filtering; Lavin and Gray 2015, arXiv 1509.09308). A tile of 4 x 4 outputs reads 6 x 6 pixels and
+// takes 36 products a pair of channels instead of 144:
 //
 //   U(n, c) = G w(n, c) G^T            in double, rounded once, when packed
 //   V(t, c) = B^T x(t, c) B            x(t, c): the pixels of tile t, zeros outside of the image
-//   P(t, n) = sum over c of V(t, c) * U(n, c), place by place: a * a matrix products (fconv.h)
+//   P(t, n) = sum over c of V(t, c) * U(n, c), place by place: 36 matrix products (fconv.h)
 //   y(t, n) = min(max(A^T P(t, n) A + bias[n], lo), hi), NaN stays NaN
 //
-// Interpolation points of m = 4: 0, +-1/r, +-r, infinity with r = sqrt(2). They lose a quarter of
-// what the usual 0, +-1, +-2 do: against sums in double the largest error is 1.5 times a direct
-// convolution's. Each operation is rounded, columns first, then rows, as written here:
+// Interpolated at 0, +-1/r, +-r, infinity with r = sqrt(2), the largest error is 1.5 times a direct
+// convolution's; at the usual 0, +-1, +-2 it would be six times. Each operation is rounded, columns
+// first, then rows, as written here:
 //
-//   m = 4, B^T d:  (d0 + d4) - 2.5 * d2                    A^T p:  p0 + (s + z)
-//                  e + f, e - f                                    (d + 2 * w) / r
-//                  g + h, g - h                                    0.5 * s + 2 * z
-//                  (d1 + d5) - 2.5 * d3                            (0.5 * d + 4 * w) / r + p5
-//     e = d4 - 2 * d2, f = (d3 - 2 * d1) / r               s = p1 + p2, d = p1 - p2,
-//     g = d4 - 0.5 * d2, h = (d3 - 0.5 * d1) * r           z = p3 + p4, w = p3 - p4
-//   m = 2, B^T d:  d0 - d2, d2 + d1, d2 - d1, d3 - d1      A^T p:  p0 + (p1 + p2), (p1 - p2) + p3
+//   B^T d:  (d0 + d4) - 2.5 * d2                           A^T p:  p0 + (s + z)
+//           e + f, e - f, g + h, g - h                             (d + 2 * w) / r
+//           (d1 + d5) - 2.5 * d3                                   0.5 * s + 2 * z
+//     e = d4 - 2 * d2, f = (d3 - 2 * d1) / r                       (0.5 * d + 4 * w) / r + p5
+//     g = d4 - 0.5 * d2, h = (d3 - 0.5 * d1) * r             s = p1 + p2, d = p1 - p2,
+//                                                            z = p3 + p4, w = p3 - p4
 //
 // where "/ r" is the product with 1 / r in float. All rows but fused ones give the same bits; a
 // fused one has fconv's fused products between the same transforms. Tiles are independent, so any
@@ -36,15 +35,14 @@ namespace octavo::kernels {
 
 // Images [batch][height][width][in] and [batch][out_height][out_width][out], both dense.
 struct FWinogradSpec {
-  int tile = 4;  // 2 or 4 outputs a side
   int in = 0, out = 0;
   std::int64_t batch = 1;
   std::int64_t height = 0, width = 0;
   std::int64_t out_height = 0, out_width = 0;
   std::int64_t top = 0, left = 0;  // rows and columns of zeros before the image
 
-  std::int64_t tile_rows() const { return (out_height + tile - 1) / tile; }
-  std::int64_t tile_columns() const { return (out_width + tile - 1) / tile; }
+  std::int64_t tile_rows() const { return (out_height + 3) / 4; }
+  std::int64_t tile_columns() const { return (out_width + 3) / 4; }
   std::int64_t tiles() const { return batch * tile_rows() * tile_columns(); }
 };
 
