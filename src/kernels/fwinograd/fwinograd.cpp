@@ -162,7 +162,8 @@ Place place_of(const FWinogradSpec& spec, std::int64_t tile) {
   return {tile / of_image, in_image / of_row * kTile, in_image % of_row * kTile};
 }
 
-// Channels from .. from + lanes - 1 of a tile's pixels, whose rows begin at row[i].
+// Channels from .. from + lanes - 1 of a tile's pixels, whose rows begin at row[i]. Its loops stay
+// loops: unrolled, all numbers would be in flight at once, and most of them spilled.
 template <class V>
 [[gnu::always_inline]] inline void pixels_of_tile(const float* const (&row)[kSide],
                                                   std::int64_t channels, std::int64_t from,
@@ -170,7 +171,6 @@ template <class V>
   float half[kSide * kSide * V::kLanes];
   const float* x[kSide];
   for (int i = 0; i < kSide; ++i) x[i] = row[i] + from;
-    // Loops that stay loops: unrolled, all would be in flight at once and spill.
 #pragma GCC unroll 1
   for (int j = 0; j < kSide; ++j) {
     V d[kSide];
