@@ -109,6 +109,8 @@ bool same_place(const Value& a, const Value& result) {
   return *a.shape == *result.shape && a.layout == result.layout && !a.is_constant();
 }
 
+constexpr std::int64_t kRun = 4096;  // floats that stay in a first-level cache
+
 Result<Step> prepare_float(const PrepareContext& context, Binary op) {
   const Value& result = context.output();
   const kernels::BinaryKernel& kernel = kernels::binary_kernel(op, context.policy());
@@ -120,7 +122,6 @@ Result<Step> prepare_float(const PrepareContext& context, Binary op) {
     step.blocks = blocks_of(plan);
     if (same_place(context.input(0), result)) step.in_place = 0;
     // Clamped run by run, while they are near; runs are blocks where all walk evenly.
-    constexpr std::int64_t kRun = 4096;
     const bool evenly = plan.outer == 1 && plan.a_step == 1 && plan.b_step == 1;
     if (evenly) step.blocks = static_cast<int>((plan.inner + kRun - 1) / kRun);
     const kernels::UnaryFn clamp =
