@@ -26,6 +26,7 @@
 #include "kernels/felementwise/binary.h"
 #include "kernels/felementwise/unary.h"
 #include "kernels/fpool/fpool.h"
+#include "kernels/fwinograd/fwinograd.h"
 #include "kernels/lut/lut.h"
 #include "kernels/qadd/qadd.h"
 #include "kernels/qbatchnorm/qbatchnorm.h"
@@ -315,6 +316,36 @@ void bench_fconv() {
   }
 }
 
+constexpr Shape kWinograd[] = {{"3x3 64->64@56", 56, 64, 64, 3},
+                               {"3x3 128->128@28", 28, 128, 128, 3},
+                               {"3x3 256->256@14", 14, 256, 256, 3},
+                               {"3x3 512->512@7", 7, 512, 512, 3},
+                               {"3x3 16->16@32", 32, 16, 16, 3}};
+
+// As a direct convolution's products, to be compared with fconv's.
+void bench_fwinograd() {
+  for (const FWinogradKernel& kernel : fwinograd_kernels()) {
+    for (const Shape& s : kWinograd) {
+      const auto x = pattern<float>(s.in_elements(), 256, -128);
+      const auto weights = pattern<float>(static_cast<std::size_t>(s.out * s.in * 9), 255, -127);
+      const FWinogradPacked packed =
+          kernel.pack({s.in, s.out, 1, s.size, s.size, s.size, s.size, 1, 1}, weights, {});
+      std::vector<float> out(s.out_elements());
+      std::vector<float> scratch(packed.scratch_floats());
+      const FWinogradCall call{x.data(),
+                               out.data(),
+                               0,
+                               packed.pieces(),
+                               scratch.data(),
+                               0,
+                               std::numeric_limits<float>::infinity()};
+      report(
+          kernel.name, s.name, s.macs(), "GMAC/s", [&] { kernel.run(packed, call); },
+          plain_ceiling);
+    }
+  }
+}
+
 void bench_depthwise() {
   for (const Shape& s : kDepthwise) {
     const auto channels = static_cast<std::size_t>(s.in);
@@ -581,6 +612,7 @@ void bench_all(std::string_view wanted) {
   bench_qconv();
   bench_qwinograd();
   bench_fconv();
+  bench_fwinograd();
   bench_depthwise();
   bench_codes();
   bench_floats();

@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "kernels/fbatchnorm/fbatchnorm.h"
+#include "kernels/felementwise/unary.h"
 #include "kernels/qbatchnorm/qbatchnorm.h"
 #include "ops/activation.h"
 
@@ -101,17 +102,17 @@ Result<Step> prepare_batch_norm(const PrepareContext& context) {
   step.run = [affine = kernels::fold_batch_norm(parameter(1), parameter(2), parameter(3),
                                                 parameter(4), epsilon),
               run = kernel.channels_last, pixels, channels, bounds = real_bounds(context.attrs()),
-              clamps = context.attrs().has("octavo_activation")](const StepArgs& args, int first,
-                                                                 int last) {
+              clamp = context.attrs().has("octavo_activation")
+                          ? kernels::unary_kernel(kernels::Unary::kClip, context.policy()).run
+                          : nullptr](const StepArgs& args, int first, int last) {
     const std::int64_t from = first * kPixelsOfBlock;
     const std::int64_t count = std::min(last * kPixelsOfBlock, pixels) - from;
     run(reinterpret_cast<const float*>(args.in[0]) + from * channels,
         reinterpret_cast<float*>(args.out[0]) + from * channels, static_cast<std::size_t>(count),
         static_cast<std::size_t>(channels), affine.a.data(), affine.b.data());
-    if (!clamps) return;
+    if (clamp == nullptr) return;
     auto* y = reinterpret_cast<float*>(args.out[0]) + from * channels;
-    for (std::int64_t i = 0; i < count * channels; ++i)
-      y[i] = y[i] < bounds.lo ? bounds.lo : bounds.hi < y[i] ? bounds.hi : y[i];
+    clamp(y, y, static_cast<std::size_t>(count * channels), {bounds.lo, bounds.hi});
   };
   return step;
 }

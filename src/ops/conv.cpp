@@ -1,10 +1,10 @@
 // Conv: 1-d to 3-d, any groups, strides, dilations and padding, over channels-last tensors.
 //
 // Depthwise (one input and one output channel a group) runs on qdwconv / fdwconv, its codes of
-// single pixels on qbatchnorm, everything else on qconv / fconv, or 3x3 windows on qwinograd. They
-// read the image in place: without padding directly, with padding from a bordered copy of the rows
-// that a block of output rows needs, made in scratch. A block is a few output rows; blocks are
-// independent, and the same thread's neighbours are done in one call.
+// single pixels on qbatchnorm, 3x3 windows on qwinograd / fwinograd where that pays, everything else
+// on qconv / fconv. These read the image in place: without padding directly, with padding from a
+// bordered copy of the rows that a block of output rows needs, made in scratch. A block is a few
+// output rows; blocks are independent, and the same thread's neighbours are done in one call.
 #include <array>
 #include <limits>
 
@@ -17,6 +17,7 @@
 #include "kernels/qconv/requantize.h"
 #include "kernels/qdwconv/qdwconv.h"
 #include "ops/activation.h"
+#include "ops/float_winograd.h"
 #include "ops/matrix.h"
 #include "ops/move.h"
 #include "ops/qwinograd.h"
@@ -335,6 +336,10 @@ Result<Step> prepare_float(const PrepareContext& context, const Windows& p, std:
     return step;
   }
 
+  if (float_winograd_pays(p.h, p.w, p.channels, m, group)) {
+    return float_winograd_step(context, std::move(step), {p.h, p.w}, weight.span<float>(), bias,
+                               bounds);
+  }
   step.scratch_bytes = p.scratch_elements() * sizeof(float) + (p.padded ? 64 : 0);
   const kernels::FConvKernel& kernel =
       kernels::best_row(kernels::fconv_kernels(), context.policy());

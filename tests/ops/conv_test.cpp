@@ -96,6 +96,14 @@ const std::vector<Case> kCases = {
      "",
      false},
     {"depthwise 1x1, padded", {1, 9, 5, 6}, {9, 1, 1, 1}, 9, {}, {}, {1, 0, 0, 1}},
+    {"3x3, many channels", {1, 32, 15, 13}, {40, 32, 3, 3}, 1, {}, {}, {1, 1, 1, 1}},
+    {"3x3, many channels, other borders, batch 2",
+     {2, 37, 14, 14},
+     {35, 37, 3, 3},
+     1,
+     {},
+     {},
+     {0, 2, 1, 0}},
 };
 
 // One spatial axis as ONNX defines it; 1-d has a first axis of size 1.

@@ -211,6 +211,24 @@ TEST_CASE("Add keeps to its fused activation") {
   for (const std::uint8_t code : sum.span<std::uint8_t>()) CHECK((code >= 90 && code <= 120));
 }
 
+TEST_CASE("float sums of one shape are cut into runs, each clamped, a NaN not") {
+  const Shape shape{1, 3, 41, 73};
+  const auto count = static_cast<std::size_t>(shape.elements());
+  std::vector<float> a = random_floats(count, 7, -2.0F, 2.0F);
+  const std::vector<float> b = random_floats(count, 8, -2.0F, 2.0F);
+  a[5000] = std::numeric_limits<float>::quiet_NaN();
+  const Node relu = make_node("Add", {{"octavo_activation", std::string("Relu")}});
+  const auto out = run_op(relu, {Operand{Tensor::of(shape, a)}, Operand{Tensor::of(shape, b)}});
+  REQUIRE(out.ok());
+  std::vector<float> expected;
+  for (std::size_t i = 0; i < count; ++i) {
+    const float sum = a[i] + b[i];
+    expected.push_back(sum < 0 ? 0.0F : sum);
+  }
+  const std::span<const float> y = (*out)[0].span<float>();
+  CHECK(same_bits(std::vector(y.begin(), y.end()), expected));
+}
+
 TEST_CASE("Sum, Min and Max take any number of tensors") {
   const std::vector<std::optional<Operand>> three{Operand{floats({2, 3, 4}, 7)},
                                                   Operand{floats({3, 1}, 8), true},

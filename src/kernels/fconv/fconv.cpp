@@ -23,6 +23,7 @@ int padded_channels(const FConvSpec& spec) {
 }
 
 const float* pixel_at(const FConvCall& call, std::int64_t m) {
+  if (m < call.width) return call.x + m * call.pixel_stride;  // one row: no divisions
   return call.x + (m / call.width) * call.row_stride + (m % call.width) * call.pixel_stride;
 }
 
@@ -207,9 +208,10 @@ void run_tiles(const FConvPacked& packed, const FConvCall& call) {
 }
 
 constexpr std::array kTable{
-    FConvKernel{"fconv/scalar", simd::Level::kScalar, false, &pack_scalar, &run_scalar},
-    FConvKernel{"fconv/simd128-5x8", simd::Level::kSimd128, false, &pack_tiles, &run_tiles<false>},
-    FConvKernel{"fconv/relaxed-6x8", simd::Level::kRelaxed, true, &pack_tiles,
+    FConvKernel{"fconv/scalar", simd::Level::kScalar, false, 1, &pack_scalar, &run_scalar},
+    FConvKernel{"fconv/simd128-5x8", simd::Level::kSimd128, false, kRowsOf<false>, &pack_tiles,
+                &run_tiles<false>},
+    FConvKernel{"fconv/relaxed-6x8", simd::Level::kRelaxed, true, kRowsOf<true>, &pack_tiles,
                 &run_tiles<simd::kHasRelaxedRows>},
 };
 

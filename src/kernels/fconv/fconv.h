@@ -51,6 +51,7 @@ struct FConvKernel {
   std::string_view name;
   simd::Level level;
   bool fused;
+  int pixels;  // that it computes at once: calls of a multiple of them waste nothing
   // weights[n][s][k] row-major; bias may be empty: zeros.
   FConvPacked (*pack)(const FConvSpec& spec, std::span<const float> weights,
                       std::span<const float> bias);
