@@ -103,9 +103,11 @@ async function timed(work, calls) {
  * Times `runs`, functions, against each other: rounds in which each has a slice, in turn and from another one first each time.
  *
  * Before that each runs until a just-in-time compiler has come to its last tier. A slice is at least `slice` milliseconds: several calls
- * of what is quick. Returns the times of each, milliseconds of one call by round.
+ * of what is quick. With `rest`, a slice begins after so many milliseconds in which nobody works, and a call that is not timed: idle
+ * threads of some engines look for work so long that they take a core from whoever comes next. Returns the times of each, milliseconds of
+ * one call by round.
  */
-export async function interleave(runs, { rounds, slice = 15, warmUp = 10 }) {
+export async function interleave(runs, { rounds, slice = 15, warmUp = 10, rest = 0 }) {
   const calls = [];
   for (const run of runs) {
     const first = await timed(run, 1);

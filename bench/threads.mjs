@@ -76,22 +76,22 @@ function summary({ page, worker, shared, together, steps }, threads) {
     page: median(page),
     worker: median(worker),
     shared: median(shared),
-    best: best(shared),
+    least: { page: best(page), worker: best(worker), shared: best(shared) },
     ceiling,
     scaling: median(page) / median(shared),
-    ofWorker: median(worker) / median(shared),
+    scalingOfBest: best(page) / best(shared),
     stepsOne: sum('one'),
     stepsMany: sum('many'),
   };
 }
 
 function print(title, found, threads, steps, everyStep) {
-  const { page, worker, shared, best: least, ceiling, scaling, ofWorker, stepsOne, stepsMany } = found;
+  const { page, worker, shared, least, ceiling, scaling, scalingOfBest, stepsOne, stepsMany } = found;
   console.log(`${title}, ${steps.length} steps`);
-  console.log(`  one thread   ${milliseconds(page)} in the page's own thread, ${milliseconds(worker)} in a worker`);
-  console.log(
-    `  ${threads} threads    ${milliseconds(shared)} (best ${milliseconds(least)}): ${times(scaling)}, beside a worker ${times(ofWorker)}`,
-  );
+  const both = (value, least) => `${milliseconds(value)} (best ${least.toFixed(2)})`;
+  const shown = { page: both(page, least.page), worker: both(worker, least.worker), shared: both(shared, least.shared) };
+  console.log(`  one thread   ${shown.page} in the page's own thread, ${shown.worker} in a worker`);
+  console.log(`  ${threads} threads    ${shown.shared}: ${times(scaling)}, of the best ${times(scalingOfBest)}`);
   console.log(
     `  the machine  ${times(ceiling)} with ${threads} engines at once; the threads reach ${((100 * scaling) / ceiling).toFixed(0)} % of it`,
   );
@@ -139,18 +139,24 @@ async function main() {
       }
       const found = summary(measured, threads);
       print(`${networks[name].title}, ${type}`, found, threads, measured.steps, options.steps);
-      const [one, many] = rivals.map((row) => median(row.times));
-      if (one) {
-        Object.assign(found, { rival: one / many, against: many / found.shared });
-        console.log(`  LiteRT.js    ${milliseconds(one)} on one thread, ${milliseconds(many)} on ${threads}: ${times(one / many)}`);
-        console.log(`  beside it    ${times(one / found.page)} on one thread, ${times(many / found.shared)} on ${threads}`);
+      if (rivals.every(({ times: own }) => own) && rivals.length) {
+        const [one, many] = rivals.map((row) => median(row.times));
+        const [leastOne, leastMany] = rivals.map((row) => best(row.times));
+        Object.assign(found, { rival: one / many, against: many / found.shared, bestAgainst: leastMany / found.least.shared });
+        const shown = [`${milliseconds(one)} (best ${leastOne.toFixed(2)})`, `${milliseconds(many)} (best ${leastMany.toFixed(2)})`];
+        console.log(
+          `  LiteRT.js    ${shown[0]} on one thread, ${shown[1]} on ${threads}: ${times(one / many)}, of the best ${times(leastOne / leastMany)}`,
+        );
+        console.log(
+          `  beside it    ${times(one / found.page)} on one thread, ${times(found.against)} on ${threads}, of the best ${times(found.bestAgainst)}`,
+        );
       }
+      for (const { error } of rivals) if (error) console.log(`  LiteRT.js    ${error}`);
       results.push({ network: name, type, threads, busy: options.busy, found, measured, rivals });
     }
     const mean = (key) => times(geometricMean(results.filter((one) => one.type === type).map(({ found }) => found[key])));
-    console.log(
-      `${type}: scaling ${mean('scaling')} of ${mean('ceiling')}${options.alone ? '' : `, LiteRT.js ${mean('rival')}; beside it ${mean('against')}`}`,
-    );
+    const rival = options.alone ? '' : `; LiteRT.js ${mean('rival')}; beside it ${mean('against')}, of the best ${mean('bestAgainst')}`;
+    console.log(`${type}: scaling ${mean('scaling')}, of the best ${mean('scalingOfBest')}, of ${mean('ceiling')}${rival}`);
   }
   if (options.json) writeFileSync(options.json, `${JSON.stringify(results, null, 1)}\n`);
 }
