@@ -22,8 +22,8 @@ const bytesOf = async (url) => new Uint8Array(await (await fetch(url)).arrayBuff
 // ---- engines: start(options) gives { open(model, x) }, and that { run, close, profile? } ----
 
 /** Octavo, from its module's exports. In the caller's thread, as the others are; several threads have to have a worker. */
-export async function startOctavo({ createEngine, InferenceSession }, { isa, threads = 1 } = {}) {
-  const engine = await createEngine({ worker: threads > 1, threads, ...(isa ? { isa } : {}) });
+export async function startOctavo({ createEngine, InferenceSession }, { isa, threads = 1, worker = threads > 1 } = {}) {
+  const engine = await createEngine({ worker, threads, ...(isa ? { isa } : {}) });
   const { features } = engine;
   if (threads > 1 && features.threadCount !== threads) throw new Error(`Octavo did not start ${threads} threads here.`);
   return {
@@ -103,9 +103,11 @@ async function timed(work, calls) {
  * Times `runs`, functions, against each other: rounds in which each has a slice, in turn and from another one first each time.
  *
  * Before that each runs until a just-in-time compiler has come to its last tier. A slice is at least `slice` milliseconds: several calls
- * of what is quick. Returns the times of each, milliseconds of one call by round.
+ * of what is quick. With `rest`, a slice begins after so many milliseconds in which nobody works, and a call that is not timed: idle
+ * threads of some engines look for work so long that they take a core from whoever comes next. Returns the times of each, milliseconds of
+ * one call by round.
  */
-export async function interleave(runs, { rounds, slice = 15, warmUp = 10 }) {
+export async function interleave(runs, { rounds, slice = 15, warmUp = 10, rest = 0 }) {
   const calls = [];
   for (const run of runs) {
     const first = await timed(run, 1);
@@ -116,6 +118,10 @@ export async function interleave(runs, { rounds, slice = 15, warmUp = 10 }) {
   for (let round = 0; round < rounds; round++) {
     for (let i = 0; i < runs.length; i++) {
       const at = (i + round) % runs.length;
+      if (rest > 0) {
+        await new Promise((resolve) => setTimeout(resolve, rest));
+        await runs[at]();
+      }
       times[at].push(await timed(runs[at], calls[at]));
     }
   }
@@ -172,6 +178,47 @@ export async function profile(how, model, shape, runs = 5) {
   }
   await session.close();
   return best;
+}
+
+// ---- threads ----
+
+/** The mean of the middle half. */
+function middleMean(values) {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.slice(Math.floor(values.length / 4), Math.ceil((3 * values.length) / 4));
+  return middle.reduce((sum, value) => sum + value, 0) / middle.length;
+}
+
+/**
+ * A model in Octavo on one thread and on several, milliseconds a run by round: `page` one thread in the page's own, `worker` one in a worker,
+ * `shared` all threads on one run, `together` as many engines of one thread at the same time, a run each. `steps` have `one` and `many`,
+ * the milliseconds of each step on one thread and on all.
+ */
+export async function scaling(model, shape, threads, timing) {
+  const runsOfTogether = 8; // so that waiting for the last one does not count
+  const x = sample(shape);
+  const bytes = await bytesOf(model);
+  const open = async (how) => (await start({ engine: 'octavo', ...how })).open(bytes.slice(), x);
+  const page = await open({ threads: 1 });
+  const shared = await open({ threads });
+  const workers = [];
+  for (let copy = 0; copy < threads; copy++) workers.push(await open({ threads: 1, worker: true, copy }));
+  const several = async (session) => {
+    for (let i = 0; i < runsOfTogether; i++) await session.run();
+  };
+  const runs = [page.run, workers[0].run, shared.run, () => Promise.all(workers.map(several))];
+  const [ofPage, ofWorker, ofShared, together] = await interleave(runs, timing);
+
+  const profiles = { one: [], many: [] };
+  for (let i = 0; i < 40; i++) {
+    profiles.one.push((await workers[0].profile()).steps);
+    profiles.many.push((await shared.profile()).steps);
+  }
+  const steps = profiles.one[0].map(({ node, op, kernel, macs }, at) => {
+    const mean = (list) => middleMean(list.map((profiled) => profiled[at].milliseconds));
+    return { node, op, kernel, macs, one: mean(profiles.one), many: mean(profiles.many) };
+  });
+  return { page: ofPage, worker: ofWorker, shared: ofShared, together: together.map((time) => time / runsOfTogether), steps };
 }
 
 // ---- start-up ----

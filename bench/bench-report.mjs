@@ -198,7 +198,9 @@ Octavo. Load of the machine before it began: ${loadOf(machine)}.
 Known architectures, 224 x 224 pixels, batch 1, with seeded weights (\`bench/architectures.mjs\`): nothing is downloaded, and speed does
 not depend on what a network has learnt. Octavo quantizes them; ONNX Runtime runs the QDQ file that Octavo writes, LiteRT.js the
 \`.tflite\` twin of that file with the same weights and scales (\`bench/twin.mjs\`). Before anything is timed the outputs are compared:
-nobody is timed doing something else. All of a race runs in one page, float32 tensors in and out.
+nobody is timed doing something else. All of a race runs in one page, float32 tensors in and out. With two threads each slice of it
+begins after 50 ms of rest and an untimed run: idle threads of some engines look for work so long that they would take a core from
+whoever comes next.
 
 - Octavo: the module it chooses by itself, in the page's own thread as the others are.
 - LiteRT.js: its \`wasm\` accelerator (XNNPACK), the module with relaxed SIMD or, where that is off, its "compat" one; the threaded

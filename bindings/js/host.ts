@@ -243,8 +243,8 @@ export class Host {
     });
   }
 
-  /** One run at a time for a session; `callId` is what abort() takes. */
-  async run(id: number, feeds: RawFeeds, callId: number): Promise<Outcome<RawFeeds>> {
+  /** One run at a time for a session; `callId` is what abort() takes. The feeds go back: their memory is the next run's. */
+  async run(id: number, feeds: RawFeeds, callId: number): Promise<Outcome<{ outputs: RawFeeds; feeds: RawFeeds }>> {
     const outcome = await this.#outcome(async () => {
       const session = this.#idle(id, 'session.run');
       this.#busy.add(id);
@@ -256,23 +256,19 @@ export class Host {
           () => unwrap<boolean>(session.runSome(stepsOfSlice)),
           () => this.#doomed.has(id),
         );
-        return Object.fromEntries(
+        const outputs = Object.fromEntries(
           (session.outputs() as TensorInfo[]).map((info, i) => [
             info.name,
             { type: info.type, bytes: (session.output(i) as Uint8Array).slice(), shape: info.shape as number[] },
           ]),
         );
+        return { outputs, feeds };
       } finally {
         this.#busy.delete(id);
         if (this.#doomed.has(id)) this.#remove(id);
       }
     });
-    return outcome.ok
-      ? transfer(
-          outcome,
-          Object.values(outcome.value).map(({ bytes }) => bytes.buffer),
-        )
-      : outcome;
+    return outcome.ok ? transfer(outcome, buffersOf(outcome.value.outputs, feeds)) : outcome;
   }
 
   profile(id: number, feeds: RawFeeds): Promise<Outcome<{ steps: StepProfile[]; memory: Memory }>> {
@@ -560,6 +556,11 @@ export class Host {
     }
   }
 }
+
+/** The memory of tensors, each once: what crosses as it is instead of as a copy. */
+export const buffersOf = (...all: RawFeeds[]): ArrayBuffer[] => [
+  ...new Set(all.flatMap((feeds) => Object.values(feeds).map(({ bytes }) => bytes.buffer as ArrayBuffer))),
+];
 
 interface HasInputs {
   input(i: number): unknown;

@@ -2,7 +2,7 @@
 
 import { transfer } from 'comlink';
 import { abortError, OctavoError, throwIfAborted } from './errors.js';
-import type { RawFeeds, RawTensor, TensorInfo } from './host.js';
+import { buffersOf, type RawFeeds, type RawTensor, type TensorInfo } from './host.js';
 import { type ImageOptions, type ImageSource, imageInput, images, isImageSource } from './images.js';
 import { elements, isTensorType, Tensor, type TensorData, type TensorType, toNCHW, typeOf } from './tensor.js';
 
@@ -136,7 +136,7 @@ export interface FeedRules {
 
 /** The same feeds, marked so that a worker gets their memory instead of a copy. */
 export function moved(feeds: RawFeeds): RawFeeds {
-  return transfer(feeds, [...new Set(Object.values(feeds).map(({ bytes }) => bytes.buffer))]);
+  return transfer(feeds, buffersOf(feeds));
 }
 
 /** Checks one sample. @throws OctavoError SAMPLE_SHAPE, SAMPLE_DTYPE, SAMPLE_MISSING, BAD_IMAGE; `where` names it. */

@@ -2,7 +2,7 @@
 
 import type { Engine, Owner } from './engine.js';
 import { abortable, OctavoError, throwIfAborted } from './errors.js';
-import type { Memory, SessionInfo, StepProfile, TensorInfo } from './host.js';
+import type { Memory, RawFeeds, SessionInfo, StepProfile, TensorInfo } from './host.js';
 import { type CallOptions, Model, type ModelSource } from './model.js';
 import { type Feeds, moved, toFeeds } from './samples.js';
 import { type Tensor, tensorOfBytes } from './tensor.js';
@@ -47,6 +47,8 @@ export class InferenceSession {
   readonly #owner: Owner;
   readonly #id: number;
   #closed = false;
+  /** Memory for the next feeds. It goes to the worker and comes back: new memory for each run would take longer than writing it. */
+  #spare: RawFeeds = {};
 
   private constructor(owner: Owner, info: SessionInfo) {
     this.#owner = owner;
@@ -99,7 +101,14 @@ export class InferenceSession {
     const abort = (): void => void engine.call('abort', [call], this.#owner).catch(() => {});
     options.signal?.addEventListener('abort', abort);
     try {
-      const outputs = await engine.call('run', [this.#id, options.transfer ? moved(raw) : raw, call], this.#owner);
+      const mine = !options.transfer && engine.features.worker;
+      const given = mine ? this.#copied(raw) : raw;
+      const { outputs, feeds: back } = await engine.call(
+        'run',
+        [this.#id, engine.features.worker ? moved(given) : given, call],
+        this.#owner,
+      );
+      if (mine) this.#spare = back;
       throwIfAborted(options.signal, 'session.run');
       return Object.fromEntries(Object.entries(outputs).map(([name, { type, bytes, shape }]) => [name, tensorOfBytes(type, bytes, shape)]));
     } finally {
@@ -125,6 +134,19 @@ export class InferenceSession {
   }
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  #copied(feeds: RawFeeds): RawFeeds {
+    const spare = this.#spare;
+    this.#spare = {}; // a second run meanwhile gets its own
+    return Object.fromEntries(
+      Object.entries(feeds).map(([name, { type, bytes, shape }]) => {
+        const own = spare[name]?.bytes;
+        const copy = own?.length === bytes.length ? own : new Uint8Array(bytes.length);
+        copy.set(bytes);
+        return [name, { type, bytes: copy, shape }];
+      }),
+    );
   }
 
   #check(): void {

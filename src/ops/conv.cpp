@@ -27,11 +27,10 @@ namespace octavo::ops {
 
 namespace {
 
-constexpr std::int64_t kPixelsOfCall = 192;  // of a kernel
-constexpr std::int64_t kPixelsOfTiles = 12;  // a multiple of the rows of any kernel's tile
-// Small images too are cut into blocks for a few threads, but not into crumbs.
-constexpr std::int64_t kBlocksWanted = 4;
-constexpr std::int64_t kLeastPixelsOfBlock = 24;
+// The least that is handed to a thread, a multiple of the rows of any kernel's tile: a tile that is
+// done in part takes as long as a whole one.
+constexpr std::int64_t kPixelsOfBlock = 12;
+constexpr std::int64_t kPixelsOfCall = 17 * kPixelsOfBlock;  // of a kernel; 14 x 14 are one call
 constexpr double kMaxScratchBytes = 512.0 * 1024 * 1024;
 
 std::vector<std::int64_t> kernel_of(const Node& node, const Shape& weight) {
@@ -72,6 +71,8 @@ Status infer_conv(InferContext& context) {
   return set_output_checked(context, 0, context.input(0).dtype, std::move(out));
 }
 
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
 // How blocks of output rows read the image: sizes in elements of the image (bytes for codes,
 // floats).
 struct Windows {
@@ -80,7 +81,7 @@ struct Windows {
   bool padded = false;        // through a bordered copy in scratch
   bool flat = false;          // 1x1, stride 1, no padding: all pixels of all images are one row
   std::int64_t rows = 1;      // output rows of a block
-  std::int64_t together = 1;  // blocks in a row that one call does: weights are read once for all
+  std::int64_t together = 1;  // most blocks that one call does: weights are read once for all
   std::int64_t blocks = 0;
   std::int64_t row_pixels = 0;  // of the image or of the bordered copy
   std::int64_t left = 0;
@@ -91,18 +92,14 @@ struct Windows {
   }
   // Cuts `count` rows of outputs into blocks and returns their number.
   std::int64_t cut(std::int64_t count, std::int64_t pixels_of_row) {
-    const auto ceil_div = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
-    const std::int64_t of_call =
-        std::clamp<std::int64_t>(kPixelsOfCall / std::max<std::int64_t>(1, pixels_of_row), 1,
-                                 std::max<std::int64_t>(1, count));
-    const std::int64_t wanted =
-        std::clamp<std::int64_t>(count * pixels_of_row / kLeastPixelsOfBlock, 1, kBlocksWanted);
-    rows = std::max<std::int64_t>(1, ceil_div(count, std::max(ceil_div(count, of_call), wanted)));
-    // Long runs of single pixels end with a tile, which would be done in part and in whole again.
-    if (pixels_of_row == 1 && rows > kPixelsOfCall / 2)
-      rows = ceil_div(rows, kPixelsOfTiles) * kPixelsOfTiles;
-    together = ceil_div(of_call, rows);
+    const std::int64_t pixels = std::max<std::int64_t>(1, pixels_of_row);
+    rows = std::max<std::int64_t>(1, kPixelsOfBlock / pixels);
+    together = std::max<std::int64_t>(1, kPixelsOfCall / (rows * pixels));
     return ceil_div(count, rows);
+  }
+  // The blocks of the next call, where a thread has `count` blocks in a row: calls are of one size.
+  std::int64_t of_call(std::int64_t count) const {
+    return ceil_div(count, ceil_div(count, together));
   }
   std::size_t scratch_elements() const {
     return padded ? static_cast<std::size_t>(scratch_rows() * row_pixels * channels) : 0;
@@ -142,7 +139,7 @@ BlockView view_of(const Windows& p, std::int64_t block, std::int64_t last, const
                   std::int64_t element_bytes, std::uint8_t fill, std::byte* scratch) {
   const std::int64_t pixel_bytes = p.channels * element_bytes;
   if (p.flat) {
-    const std::int64_t blocks = std::min(p.together, last - block);
+    const std::int64_t blocks = p.of_call(last - block);
     const std::int64_t all = p.batch * p.h.out * p.w.out;
     const std::int64_t first = block * p.rows;
     const std::int64_t pixels = std::min(p.rows * blocks, all - first);
@@ -151,7 +148,7 @@ BlockView view_of(const Windows& p, std::int64_t block, std::int64_t last, const
   const std::int64_t blocks_of_image = p.blocks / p.batch;
   const std::int64_t n = block / blocks_of_image;
   const std::int64_t in_image = block % blocks_of_image;
-  const std::int64_t blocks = std::min({p.together, last - block, blocks_of_image - in_image});
+  const std::int64_t blocks = p.of_call(std::min(last - block, blocks_of_image - in_image));
   const std::int64_t y = in_image * p.rows;
   const std::int64_t rows = std::min(p.rows * blocks, p.h.out - y);
   const std::byte* start = image + n * p.h.in * p.w.in * pixel_bytes;

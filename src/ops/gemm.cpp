@@ -19,6 +19,9 @@ namespace octavo::ops {
 namespace {
 
 constexpr std::int64_t kRowsOfBlock = 64;
+// A few rows are cut into columns: whole tiles of all kernels, and enough bytes of weights to be
+// read in a stream.
+constexpr std::int64_t kColumnsOfBlock = 80;
 
 bool is_gemm(const Node& node) { return node.op == "Gemm"; }
 bool transposes(const Node& node, std::string_view which) {
@@ -88,6 +91,37 @@ struct RightSide {
   bool transposed = false;  // stored as [n][k]
 };
 
+// The blocks of a product: of rows, or, where there are no more of them than one block's, of
+// columns, each with its own packed weights.
+struct Cut {
+  std::int64_t rows, n, columns;
+
+  explicit Cut(const RightSide& right)
+      : rows(right.rows),
+        n(right.n),
+        columns(rows > kRowsOfBlock ? n : std::min(n, kColumnsOfBlock)) {}
+  int blocks() const {
+    return static_cast<int>((rows + kRowsOfBlock - 1) / kRowsOfBlock *
+                            ((n + columns - 1) / columns));
+  }
+  // Calls `body` with the first column and the number of columns of each packed part.
+  template <class Body>
+  void each_part(Body body) const {
+    for (std::int64_t from = 0; from < n; from += columns) body(from, std::min(columns, n - from));
+  }
+  // Calls `body` with a part, its first column, the first row and the number of rows.
+  template <class Body>
+  void each_call(int first, int last, Body body) const {
+    if (columns == n) {
+      const std::int64_t from = first * kRowsOfBlock;
+      body(std::size_t{0}, std::int64_t{0}, from, std::min(last * kRowsOfBlock, rows) - from);
+      return;
+    }
+    for (int block = first; block < last; ++block)
+      body(static_cast<std::size_t>(block), block * columns, std::int64_t{0}, rows);
+  }
+};
+
 std::optional<RightSide> right_side(const PrepareContext& context) {
   if (context.constant(1) == nullptr) return std::nullopt;
   const Shape& a = context.in_shape(0);
@@ -150,29 +184,39 @@ Result<Step> prepare_rows(const PrepareContext& context, const RightSide& right,
     for (float& w : moved) w *= alpha;
     weights = moved;
   }
-  const kernels::FConvSpec spec{static_cast<int>(right.n), 1, static_cast<int>(right.k)};
   const RealBounds bounds = real_bounds(context.attrs());
+  const Cut cut(right);
   Step step;
   step.kernel = kernel.name;
   step.macs = right.rows * right.n * right.k;
-  step.blocks = static_cast<int>((right.rows + kRowsOfBlock - 1) / kRowsOfBlock);
-  kernels::FConvPacked packed = kernel.pack(spec, weights, bias);
-  step.packed_bytes = packed.bytes();
+  step.blocks = cut.blocks();
   step.holds_constants = true;
-  step.run = [packed = std::move(packed), run = kernel.run, right, bounds](const StepArgs& args,
-                                                                           int first, int last) {
-    const std::int64_t from = first * kRowsOfBlock;
-    kernels::FConvCall call;
-    call.x = reinterpret_cast<const float*>(args.in[0]) + from * right.k;
-    call.pixel_stride = right.k;
-    call.pixels = std::min(last * kRowsOfBlock, right.rows) - from;
-    call.width = std::max<std::int64_t>(1, call.pixels);
-    call.segment_offset = kRowStart;
-    call.out = reinterpret_cast<float*>(args.out[0]) + from * right.n;
-    call.out_stride = right.n;
-    call.lo = bounds.lo;
-    call.hi = bounds.hi;
-    run(packed, call);
+  std::vector<kernels::FConvPacked> packed;
+  cut.each_part([&](std::int64_t from, std::int64_t columns) {
+    const auto at = static_cast<std::size_t>(from);
+    const auto count = static_cast<std::size_t>(columns);
+    const auto k = static_cast<std::size_t>(right.k);
+    packed.push_back(kernel.pack({static_cast<int>(columns), 1, static_cast<int>(right.k)},
+                                 weights.subspan(at * k, count * k),
+                                 bias.empty() ? bias : bias.subspan(at, count)));
+    step.packed_bytes += packed.back().bytes();
+  });
+  step.run = [packed = std::move(packed), run = kernel.run, right, bounds, cut](
+                 const StepArgs& args, int first, int last) {
+    cut.each_call(first, last,
+                  [&](std::size_t part, std::int64_t column, std::int64_t row, std::int64_t rows) {
+                    kernels::FConvCall call;
+                    call.x = reinterpret_cast<const float*>(args.in[0]) + row * right.k;
+                    call.pixel_stride = right.k;
+                    call.pixels = rows;
+                    call.width = std::max<std::int64_t>(1, rows);
+                    call.segment_offset = kRowStart;
+                    call.out = reinterpret_cast<float*>(args.out[0]) + row * right.n + column;
+                    call.out_stride = right.n;
+                    call.lo = bounds.lo;
+                    call.hi = bounds.hi;
+                    run(packed[part], call);
+                  });
   };
   return step;
 }
@@ -201,31 +245,45 @@ Result<Step> prepare_codes(const PrepareContext& context) {
   const kernels::QConvSpec spec{static_cast<int>(right->n), segments, static_cast<int>(right->k),
                                 x_signed, x.quant->zero_point[0]};
   const kernels::QConvKernel& kernel = kernels::choose_qconv(context.policy(), spec, rows);
-  kernels::QConvPacked packed = kernel.pack(spec, rows, bias, scale);
+  const Cut cut(*right);
   Step step;
   step.kernel = kernel.name;
   step.macs = right->rows * right->n * right->k;
-  step.blocks = static_cast<int>((right->rows + kRowsOfBlock - 1) / kRowsOfBlock);
-  step.scratch_bytes = packed.scratch_bytes;
-  step.packed_bytes = packed.bytes();
+  step.blocks = cut.blocks();
   step.holds_constants = true;
-  step.run = [packed = std::move(packed), run = kernel.run, right = *right,
+  std::vector<kernels::QConvPacked> packed;
+  cut.each_part([&](std::int64_t from, std::int64_t columns) {
+    const auto at = static_cast<std::size_t>(from);
+    const auto count = static_cast<std::size_t>(columns);
+    const std::size_t of_row = rows.size() / static_cast<std::size_t>(right->n);
+    kernels::QConvSpec part = spec;
+    part.channels = static_cast<int>(columns);
+    packed.push_back(kernel.pack(
+        part, rows.subspan(at * of_row, count * of_row),
+        bias.empty() ? std::span<const std::int32_t>{} : std::span(bias).subspan(at, count),
+        std::span(scale).subspan(at, count)));
+    step.scratch_bytes = std::max(step.scratch_bytes, packed.back().scratch_bytes);
+    step.packed_bytes += packed.back().bytes();
+  });
+  step.run = [packed = std::move(packed), run = kernel.run, right = *right, cut,
               form = output_form(context)](const StepArgs& args, int first, int last) {
-    const std::int64_t from = first * kRowsOfBlock;
-    kernels::QConvCall call;
-    call.x = args.in[0] + from * right.k;
-    call.pixel_stride = right.k;
-    call.pixels = std::min(last * kRowsOfBlock, right.rows) - from;
-    call.width = std::max<std::int64_t>(1, call.pixels);
-    call.segment_offset = kRowStart;
-    call.out = args.out[0] + from * right.n * form.element_bytes;
-    call.out_stride = right.n;
-    call.output = form.output;
-    call.zero_y = form.zero;
-    call.lo = form.lo;
-    call.hi = form.hi;
-    call.scratch = args.scratch;
-    run(packed, call);
+    cut.each_call(first, last,
+                  [&](std::size_t part, std::int64_t column, std::int64_t row, std::int64_t count) {
+                    kernels::QConvCall call;
+                    call.x = args.in[0] + row * right.k;
+                    call.pixel_stride = right.k;
+                    call.pixels = count;
+                    call.width = std::max<std::int64_t>(1, count);
+                    call.segment_offset = kRowStart;
+                    call.out = args.out[0] + (row * right.n + column) * form.element_bytes;
+                    call.out_stride = right.n;
+                    call.output = form.output;
+                    call.zero_y = form.zero;
+                    call.lo = form.lo;
+                    call.hi = form.hi;
+                    call.scratch = args.scratch;
+                    run(packed[part], call);
+                  });
   };
   return step;
 }

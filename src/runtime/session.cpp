@@ -48,18 +48,25 @@ struct ReadyStep {
   double milliseconds = 0;
 };
 
-// Whether handing a step over to other threads would take as long as doing it: some microseconds.
-bool is_small(const Graph& graph, std::size_t step, std::int64_t macs) {
-  constexpr std::int64_t kMacs = 100'000;
-  constexpr std::size_t kBytes = 64 * 1024;
-  if (macs >= kMacs) return false;
+// The pieces that a thread's share of a step is worth cutting into; 0 where handing the step over
+// to other threads would take as long as doing it.
+int pieces_of(const Graph& graph, std::size_t step, std::int64_t macs, int threads) {
+  // What slow kernels and memory do in a microsecond, so that these are microseconds at most.
+  constexpr std::int64_t kMacs = 40'000;
+  constexpr std::size_t kBytes = 12'000;
+  constexpr std::int64_t kShared = 4;
+  constexpr std::int64_t kLeastPiece = 4;
   std::size_t bytes = 0;
   const auto add = [&](ValueId id) {
     if (id != kNoValue) bytes += most_bytes(graph.value(id));
   };
   for (const ValueId id : graph.nodes[step].inputs) add(id);
   for (const ValueId id : graph.nodes[step].outputs) add(id);
-  return bytes < kBytes;
+  const std::int64_t time = std::max(macs / kMacs, static_cast<std::int64_t>(bytes / kBytes));
+  if (time < kShared) return 0;
+  int pieces = 1;  // the last one has 1 / 2^(pieces - 1) of a share
+  while (pieces < kMostPieces && time / threads >> pieces >= kLeastPiece) ++pieces;
+  return pieces;
 }
 
 // Which values share a buffer, and how long each buffer lives.
@@ -432,7 +439,8 @@ Status Session::Impl::prepare(const SessionOptions& options, std::unique_ptr<Tai
       open_axes.push_back(
           static_cast<int>(std::find(shape.begin(), shape.end(), kUnknownDim) - shape.begin()));
     }
-    stages.push_back({ready.skipped ? 0 : ready.step.blocks, is_small(graph, i, ready.step.macs)});
+    stages.push_back({ready.skipped ? 0 : ready.step.blocks,
+                      pieces_of(graph, i, ready.step.macs, static_cast<int>(threads))});
   }
   if (tail_graph != nullptr) {
     SessionOptions own = options;
@@ -527,6 +535,7 @@ std::span<std::byte> Session::input(std::size_t i) {
   // What is written belongs to a new run; one that was given up half way is not gone on with.
   impl_->cursor = 0;
   impl_->in_tail = false;
+  impl_->pool->wake();  // helpers get up while the input is written
   const ValueId id = impl_->graph.inputs[i];
   return {impl_->memory[static_cast<std::size_t>(id)], bytes_of(impl_->graph.value(id))};
 }

@@ -4,16 +4,21 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 namespace octavo::runtime {
 
 namespace {
-// Looks at the shared words before a thread sleeps: some 0.3 milliseconds, longer than the layers
-// that one thread does alone. Sleeping and waking takes as long as a layer of MobileNetV2.
-constexpr int kSpins = 150'000;
+// How long an idle thread looks for work before it sleeps: longer than the layers that one thread
+// does alone, and than the turns of the event loop between the slices of a run. Sleeping and waking
+// takes as long as a layer of MobileNetV2.
+constexpr std::chrono::microseconds kSpinTime{400};
+constexpr int kSpinsOfLook = 2000;  // at the clock: some microseconds
 constexpr std::size_t kCacheLine = 64;
 
 // Sleeps unless `word` has another value than `seen` by now.
@@ -35,21 +40,16 @@ void wake_all(std::atomic<std::int32_t>& word) {
 }
 }  // namespace
 
-// Few blocks stay together: what a step reads for several of them, weights above all, it reads once
-// a piece.
-int piece_count(int blocks, int threads) {
-  return std::clamp(blocks / 2, std::clamp(blocks, 1, threads), 4 * threads);
+int share_begin(int blocks, int threads, int thread) {
+  return static_cast<int>(std::int64_t{blocks} * thread / threads);
 }
 
-// Many: in units of 1 / (8 threads) of the work, as many pieces of 4 as there are threads, as many
-// of 2, twice as many of 1.
-int piece_begin(int blocks, int threads, int piece) {
-  const int pieces = piece_count(blocks, threads);
-  if (pieces < 4 * threads) return static_cast<int>(std::int64_t{blocks} * piece / pieces);
-  const std::int64_t units = piece <= threads       ? 4 * piece
-                             : piece <= 2 * threads ? 2 * threads + 2 * piece
-                                                    : 4 * threads + piece;
-  return static_cast<int>(blocks * units / (8 * threads));
+int piece_count(int blocks, int most) {
+  return std::min(most, static_cast<int>(std::bit_width(static_cast<unsigned>(blocks))));
+}
+
+int piece_begin(int blocks, int pieces, int piece) {
+  return piece == pieces ? blocks : blocks - (blocks >> piece);
 }
 
 struct ThreadPool::Shared {
@@ -58,15 +58,21 @@ struct ThreadPool::Shared {
     int thread;
     pthread_t id;
   };
+  // The pieces of a thread's share that nobody has taken, [front, back), below the number of the
+  // stage since ever, so that a thread that slept through stages takes nothing of a later one by
+  // mistake. On a line of its own: its thread waits on it.
+  struct alignas(kCacheLine) Share {
+    std::atomic<std::uint64_t> left{0};
+  };
+  static int front(std::uint64_t left) { return static_cast<int>(left >> 8 & 0xFF); }
+  static int back(std::uint64_t left) { return static_cast<int>(left & 0xFF); }
+
   std::vector<Helper> helpers;
+  std::vector<Share> shares;  // by thread
   int threads = 1;
   std::atomic<int> started{1};
   std::atomic<bool> stop{false};
 
-  // The stage that is open: its number since ever in the upper half, so that a thread that slept
-  // through stages takes nothing of a later one by mistake; the pieces that nobody has taken in the
-  // lower half.
-  alignas(kCacheLine) std::atomic<std::uint64_t> open{0};
   alignas(kCacheLine) std::atomic<int> unfinished{0};  // pieces of the open stage
   alignas(kCacheLine) std::atomic<bool> walking{false};
   std::atomic<bool> sleeping{false};  // somebody may be
@@ -76,9 +82,22 @@ struct ThreadPool::Shared {
   alignas(kCacheLine) std::span<const Stage> stages;
   Work work = nullptr;
   void* context = nullptr;
-  int stage = 0, pieces = 0;
+  int stage = 0;
+  std::uint64_t number = 0;
 
-  bool has_pieces() const { return static_cast<std::uint32_t>(open.load()) != 0; }
+  explicit Shared(int count) : shares(static_cast<std::size_t>(count)), threads(count) {}
+
+  Share& share(int thread) { return shares[static_cast<std::size_t>(thread)]; }
+  bool has_pieces(int thread) {
+    const std::uint64_t left = share(thread).left.load();
+    return front(left) < back(left);
+  }
+
+  int pieces_of(const Stage& given, int owner) const {
+    return piece_count(
+        share_begin(given.blocks, threads, owner + 1) - share_begin(given.blocks, threads, owner),
+        given.pieces);
+  }
 
   void wake_sleepers() {
     if (!sleeping.exchange(false)) return;
@@ -86,53 +105,84 @@ struct ThreadPool::Shared {
     wake_all(wakes);
   }
 
-  // Opens the next stage with something to share; does what lies before it.
-  void advance(int thread) {
+  // Opens the next stage with something to share, and does what lies before it; false at the end.
+  bool advance(int thread) {
     const int count = static_cast<int>(stages.size());
     while (++stage < count) {
       const Stage& next = stages[static_cast<std::size_t>(stage)];
       if (next.blocks <= 0) continue;
-      pieces = next.whole ? 1 : piece_count(next.blocks, threads);
-      if (pieces == 1) {
+      if (next.pieces == 0 || next.blocks == 1) {
         work(context, stage, 0, next.blocks, thread);
         continue;
       }
-      unfinished.store(pieces, std::memory_order_relaxed);
-      const std::uint64_t number = (open.load(std::memory_order_relaxed) >> 32) + 1;
-      open.store(number << 32 | static_cast<std::uint32_t>(pieces));
+      int pieces = 0;
+      for (int owner = 0; owner < threads; ++owner) pieces += pieces_of(next, owner);
+      unfinished.store(pieces);
+      ++number;
+      // Whoever opens does its own part last of all: others begin at once.
+      for (int i = 1; i <= threads; ++i) {
+        const int owner = (thread + i) % threads;
+        share(owner).left.store(number << 16 | static_cast<std::uint64_t>(pieces_of(next, owner)));
+      }
       wake_sleepers();
-      return;
+      return true;
     }
     walking.store(false);
     wake_sleepers();
+    return false;
   }
 
-  // Does one piece; false where there is none.
-  bool do_piece(int thread) {
-    std::uint64_t seen = open.load();
+  // Does a piece of `owner`'s share, the first one or the last; false where there is none.
+  bool do_piece(int owner, int thread) {
+    std::atomic<std::uint64_t>& left = share(owner).left;
+    std::uint64_t seen = left.load();
     do {
-      if (static_cast<std::uint32_t>(seen) == 0) return false;
-    } while (!open.compare_exchange_weak(seen, seen - 1));
-    const int piece = pieces - static_cast<int>(static_cast<std::uint32_t>(seen));
-    const int blocks = stages[static_cast<std::size_t>(stage)].blocks;
-    work(context, stage, piece_begin(blocks, threads, piece),
-         piece_begin(blocks, threads, piece + 1), thread);
-    if (unfinished.fetch_sub(1) == 1) advance(thread);
+      if (front(seen) >= back(seen)) return false;
+    } while (!left.compare_exchange_weak(seen, owner == thread ? seen + (1 << 8) : seen - 1));
+    const int piece = owner == thread ? front(seen) : back(seen) - 1;
+    const Stage& open = stages[static_cast<std::size_t>(stage)];
+    const int first = share_begin(open.blocks, threads, owner);
+    const int blocks = share_begin(open.blocks, threads, owner + 1) - first;
+    const int pieces = piece_count(blocks, open.pieces);
+    work(context, stage, first + piece_begin(blocks, pieces, piece),
+         first + piece_begin(blocks, pieces, piece + 1), thread);
     return true;
+  }
+
+  // Does what is left of the open stage. No other stage opens between the first piece and the count
+  // of them all; who opens it looks at all shares, whether or not their threads are there.
+  void do_pieces(int thread) {
+    int done = 0;
+    do {
+      done = 0;
+      for (int i = 0; i < threads; ++i) {
+        while (do_piece((thread + i) % threads, thread)) ++done;
+      }
+    } while (done > 0 && unfinished.fetch_sub(done) == done && advance(thread));
   }
 
   // Works until `ended` says so.
   template <class Ended>
   void work_until(int thread, Ended ended) {
+    using Clock = std::chrono::steady_clock;
     while (true) {
-      for (int spin = 0; spin < kSpins; ++spin) {
-        if (ended()) return;
-        if (has_pieces() && do_piece(thread)) spin = 0;
-      }
+      std::optional<Clock::time_point> end;
+      do {
+        for (int spin = 0; spin < kSpinsOfLook; ++spin) {
+          if (ended()) return;
+          if (!has_pieces(thread)) continue;
+          do_pieces(thread);
+          end.reset();
+          spin = 0;
+        }
+        const Clock::time_point now = Clock::now();
+        if (!end) end = now + kSpinTime;
+        if (now >= *end) break;
+      } while (true);
       const std::int32_t seen = wakes.load();
       // Said before looking again: who opens a stage after that look sees it.
       sleeping.store(true);
-      if (!has_pieces() && !ended()) sleep_on(wakes, seen);
+      if (!has_pieces(thread) && !ended()) sleep_on(wakes, seen);
     }
   }
 
@@ -145,11 +195,9 @@ struct ThreadPool::Shared {
   }
 };
 
-ThreadPool::ThreadPool(int threads) : shared_(std::make_unique<Shared>()) {
+ThreadPool::ThreadPool(int threads) : shared_(std::make_unique<Shared>(std::max(threads, 1))) {
   std::vector<Shared::Helper>& helpers = shared_->helpers;
   helpers.reserve(static_cast<std::size_t>(std::max(threads - 1, 0)));  // helpers know their place
-  // Known before the first helper starts: pieces are cut by it.
-  shared_->threads = std::max(threads, 1);
   // Not std::thread, which throws where there are none: its texts would be downloaded with every
   // module.
   while (static_cast<int>(helpers.size()) < threads - 1) {
@@ -159,6 +207,8 @@ ThreadPool::ThreadPool(int threads) : shared_(std::make_unique<Shared>()) {
     helpers.pop_back();
     break;  // results do not depend on the number
   }
+  // Helpers look at it when a stage has been opened.
+  shared_->threads = static_cast<int>(helpers.size()) + 1;
 }
 
 ThreadPool::~ThreadPool() {
@@ -167,6 +217,7 @@ ThreadPool::~ThreadPool() {
   for (const Shared::Helper& helper : shared_->helpers) pthread_join(helper.id, nullptr);
 }
 
+void ThreadPool::wake() { shared_->wake_sleepers(); }
 int ThreadPool::threads() const { return static_cast<int>(shared_->helpers.size()) + 1; }
 int ThreadPool::started() const { return shared_->started.load(); }
 
@@ -182,7 +233,7 @@ void ThreadPool::run(std::span<const Stage> stages, Work work, void* context) {
   shared_->context = context;
   shared_->stage = -1;
   shared_->walking.store(true);
-  shared_->advance(0);
+  if (shared_->advance(0)) shared_->do_pieces(0);
   shared_->work_until(0, [this] { return !shared_->walking.load(); });
 }
 

@@ -147,6 +147,19 @@ for (const worker of [false, true]) {
       assert.equal(file.buffer.byteLength, digitsModel().length + 10);
     });
 
+    test('the memory of feeds is used again, by one run at a time', async () => {
+      await using session = await InferenceSession.create(model);
+      const list = digitFeeds('test', 4);
+      const alone = [];
+      for (const image of list) alone.push((await session.run({ image })).logits.data);
+      assert.notDeepEqual(alone[0], alone[1]);
+      const [first, second] = await Promise.allSettled([session.run({ image: list[2] }), session.run({ image: list[3] })]);
+      assert.deepEqual(first.value.logits.data, alone[2]);
+      if (second.status === 'rejected') assert.equal(second.reason.code, 'INVALID_STATE');
+      else assert.deepEqual(second.value.logits.data, alone[3]);
+      for (const [i, image] of list.entries()) assert.deepEqual((await session.run({ image })).logits.data, alone[i]);
+    });
+
     test('excluded nodes stay float, by name and by type', async () => {
       const byName = await quantizeStatic(model, digitFeeds('train', 4), { exclude: ['/stem/*'] }).result;
       assert.equal(byName.report.nodes.find(({ name }) => name === '/stem/Conv').fate, 'float');

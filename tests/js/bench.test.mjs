@@ -245,6 +245,16 @@ test('rounds are interleaved and begin with another contender each time', async 
   assert.ok(times.flat().every((time) => time >= 2));
 });
 
+test('with a rest each slice begins after it and a call that is not timed', async () => {
+  const calls = [];
+  const run = async () => {
+    calls.push(performance.now());
+  };
+  await interleave([run, run], { rounds: 2, slice: 0, warmUp: 2, rest: 20 });
+  const slices = calls.slice(-8);
+  for (const [i, at] of slices.entries()) if (i % 2 === 0 && i > 0) assert.ok(at - slices[i - 1] >= 19, `${at - slices[i - 1]} ms`);
+});
+
 // ---- the report ----
 
 const timed = (engine, type, times, more = {}) => ({ engine, type, threads: 1, times, ...more });

@@ -161,6 +161,12 @@ TEST_CASE("steps large enough to be shared give the same bytes on any number of 
   }
   b.output(b.node("Softmax", {b.node("GlobalAveragePool", {x})}, {{"axis", std::int64_t{1}}}));
   b.output(x);
+  // One row: shared by columns.
+  constexpr std::int64_t kIn = 8 * 61 * 67;
+  constexpr std::int64_t kOut = 203;
+  const ValueId dense = b.constant(
+      Tensor::of<float>({kIn, kOut}, test::random_floats(std::size_t{kIn * kOut}, 2, -1, 1)));
+  b.output(b.node("MatMul", {b.node("Reshape", {x, b.ints({1, kIn})}), dense}));
   std::vector<Bytes> expected;
   for (const int threads : {1, 2, 3, 4}) {
     ThreadPool pool(threads);

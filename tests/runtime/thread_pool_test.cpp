@@ -13,18 +13,31 @@ namespace {
 
 using Stage = ThreadPool::Stage;
 
-TEST_CASE("pieces follow each other and cover all blocks, large ones first") {
+TEST_CASE("shares are even, pieces follow each other in them, large ones first") {
   for (int threads = 1; threads <= 9; ++threads) {
-    for (const int blocks : {1, 2, 3, 7, 8, 31, 32, 33, 100, 1001, 1 << 30}) {
-      const int pieces = piece_count(blocks, threads);
-      CHECK(pieces >= 1);
-      CHECK(piece_begin(blocks, threads, 0) == 0);
-      CHECK(piece_begin(blocks, threads, pieces) == blocks);
+    for (const int blocks : {0, 1, 2, 3, 7, 8, 31, 32, 33, 100, 1001, 1 << 30}) {
+      CHECK(share_begin(blocks, threads, 0) == 0);
+      CHECK(share_begin(blocks, threads, threads) == blocks);
+      for (int thread = 0; thread < threads; ++thread) {
+        const int share =
+            share_begin(blocks, threads, thread + 1) - share_begin(blocks, threads, thread);
+        CHECK(share >= blocks / threads);
+        CHECK(share <= blocks / threads + 1);
+      }
+    }
+  }
+  for (int most = 1; most <= 6; ++most) {
+    for (const int blocks : {0, 1, 2, 3, 7, 8, 31, 32, 33, 100, 1001, 1 << 30}) {
+      const int pieces = piece_count(blocks, most);
+      CHECK(pieces <= most);
+      CHECK((pieces > 0) == (blocks > 0));
+      CHECK(piece_begin(blocks, pieces, 0) == 0);
+      CHECK(piece_begin(blocks, pieces, pieces) == blocks);
       bool none_empty = true, none_grows = true;
       int before = blocks;
       for (int i = 0; i < pieces; ++i) {
-        const int size = piece_begin(blocks, threads, i + 1) - piece_begin(blocks, threads, i);
-        none_empty = none_empty && (size > 0 || blocks < 8 * threads);
+        const int size = piece_begin(blocks, pieces, i + 1) - piece_begin(blocks, pieces, i);
+        none_empty = none_empty && size > 0;
         none_grows = none_grows && size <= before + 1;  // rounding
         before = size;
       }
@@ -36,8 +49,7 @@ TEST_CASE("pieces follow each other and cover all blocks, large ones first") {
 
 TEST_CASE("a pool does every block of every stage once, a stage after the one before it") {
   // Each stage has its own kind of sharing: none, a piece a block, pieces of many, one for all.
-  const std::vector<Stage> stages{{1, false},    {0, false}, {100, false}, {7, false}, {50, true},
-                                  {1000, false}, {0, true},  {2, false},   {33, false}};
+  const std::vector<Stage> stages{{1}, {0}, {100, 1}, {7}, {50, 0}, {1000}, {0, 0}, {2}, {33, 2}};
   for (const int threads : {1, 2, 3, 4}) {
     ThreadPool pool(threads);
     CHECK(pool.threads() >= 1);
@@ -75,6 +87,45 @@ TEST_CASE("a pool does every block of every stage once, a stage after the one be
   }
 }
 
+TEST_CASE("a thread has the same part of each stage, and does what others have not begun") {
+  ThreadPool pool(2);
+  if (pool.threads() < 2) {
+    MESSAGE("skipped: this build has no threads");
+    return;
+  }
+  // A stage that the helper holds up in its first piece: the caller does all the rest of it.
+  struct Context {
+    std::array<std::atomic<int>, 64> thread_of;
+    std::atomic<int> others{0};
+  } context;
+  const std::vector<Stage> stages(1, Stage{64});
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  bool helped = false;
+  while (!helped && std::chrono::steady_clock::now() < deadline) {
+    context.others = 0;
+    pool.run(
+        stages,
+        [](void* opaque, int, int first, int last, int thread) {
+          auto& shared = *static_cast<Context*>(opaque);
+          for (int block = first; block < last; ++block)
+            shared.thread_of[static_cast<std::size_t>(block)] = thread;
+          if (thread == 0) {
+            shared.others += last - first;
+            // Time for the helper to come.
+            if (first == 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+            return;
+          }
+          while (shared.others < 64 - (last - first)) std::this_thread::yield();
+        },
+        &context);
+    helped = context.others < 64;
+  }
+  REQUIRE(helped);
+  CHECK(context.others == 48);
+  for (std::size_t block = 0; block < 64; ++block)
+    CHECK(context.thread_of[block] == (block >= 32 && block < 48 ? 1 : 0));
+}
+
 TEST_CASE("threads that went to sleep wake for the next run, and share it") {
   ThreadPool pool(2);
   if (pool.threads() < 2) {
@@ -84,7 +135,7 @@ TEST_CASE("threads that went to sleep wake for the next run, and share it") {
   struct Context {
     std::array<std::atomic<int>, 2> blocks{};
   } context;
-  const std::vector<Stage> stages(1, Stage{64, false});
+  const std::vector<Stage> stages(1, Stage{64});
   // Until the helper has had a block, however late it starts; without it the caller would do all of
   // every run.
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
