@@ -31,6 +31,8 @@ const std::vector<Case> kCases = {
     {"3x3, padded", {1, 3, 8, 7}, {8, 3, 3, 3}, 1, {}, {}, {1, 1, 1, 1}},
     {"3x3, padded, several blocks, batch 2", {2, 3, 21, 20}, {9, 3, 3, 3}, 1, {}, {}, {1, 1, 1, 1}},
     {"3x3, no padding, several blocks, batch 2", {2, 3, 31, 20}, {9, 3, 3, 3}},
+    {"7x7 on a picture, stride 2", {1, 3, 23, 26}, {10, 3, 7, 7}, 1, {2, 2}, {}, {3, 3, 3, 3}},
+    {"5x5 on one channel, batch 2", {2, 1, 14, 13}, {9, 1, 5, 5}, 1, {}, {}, {2, 2, 2, 2}},
     {"rows wider than a block", {1, 2, 3, 250}, {3, 2, 3, 3}, 1, {}, {}, {1, 1, 1, 1}},
     {"asymmetric pads and strides", {1, 3, 9, 10}, {4, 3, 3, 2}, 1, {2, 3}, {}, {0, 2, 1, 0}},
     {"dilated", {1, 3, 11, 12}, {4, 3, 3, 3}, 1, {1, 1}, {2, 3}, {2, 3, 2, 3}},
@@ -158,6 +160,7 @@ std::vector<kernels::Policy> policies() {
   if (simd::probe_engine_class() == simd::EngineClass::kNone) {  // natively: models
     list.push_back({simd::EngineClass::kUsdot, simd::Level::kBest});
     list.push_back({simd::EngineClass::kSdot, simd::Level::kBest});
+    list.push_back({simd::EngineClass::kMaddubs, simd::Level::kBest});
   }
   list.push_back({simd::probe_engine_class(), simd::Level::kBest, true});  // a float session's
   return list;
