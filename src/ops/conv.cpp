@@ -566,6 +566,7 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
       with_slack(p.padded ? static_cast<std::int64_t>(p.scratch_elements()) : 0);
   const std::size_t window_bytes = with_slack(p.call_pixels() * runs * run_bytes);
   step.scratch_bytes = image_bytes + window_bytes + kernel_scratch;
+  step.writes_part = form.element_bytes == 1;
   step.run = [p, packed = std::move(packed), run = kernel.run, offsets = segments.offsets, form,
               fill, m, of_group, depth = w[1], length = segments.length, run_bytes, image_bytes,
               window_bytes](const StepArgs& args, int first, int last) {
@@ -578,7 +579,7 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
       call.width = view.width;
       call.pixels = view.pixels;
       call.segment_offset = offsets.data();
-      call.out_stride = m;
+      call.out_stride = args.out_pixel_bytes != 0 ? args.out_pixel_bytes : m;
       call.output = form.output;
       call.zero_y = form.zero;
       call.lo = form.lo;
@@ -600,7 +601,7 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
       for (std::size_t g = 0; g < packed.size(); ++g) {
         const auto i = static_cast<std::int64_t>(g);
         call.x = pixels + i * depth;
-        call.out = args.out[0] + (view.first * m + i * of_group) * form.element_bytes;
+        call.out = args.out[0] + (view.first * call.out_stride + i * of_group) * form.element_bytes;
         run(packed[g], call);
       }
     }
