@@ -30,7 +30,7 @@ import { tfliteTwin } from './twin.mjs';
 
 export const environments = {
   chromium: { browser: 'chromium', settings: ['one', 'two', 'plain'] },
-  'no-vnni': { browser: 'chromium', extraArgs: ['--js-flags=--no-enable-avx-vnni'], settings: ['one', 'two'] },
+  'no-vnni': { browser: 'chromium', extraArgs: ['--js-flags=--no-enable-avx-vnni'], settings: ['one-pairs', 'two'] },
   firefox: { browser: 'firefox', settings: ['one', 'two'] },
 };
 
@@ -44,13 +44,14 @@ const copies = [1, 9];
  * Quantizes as ONNX Runtime's own tool would place Q and DQ, so that every engine computes all of the network in int8.
  * The races' own input is among the samples: nothing leaves its range, where an engine with wider ranges would differ.
  */
-async function quantize(engine, file, inputShape, batchNorm) {
+async function quantize(engine, file, inputShape, { batchNorm = 'auto', pairSafe = false } = {}) {
   const model = await octavo.Model.load(file, { engine });
   const job = octavo.quantizeStatic(model, [sample(inputShape), sample(inputShape, 2)], {
     target: 'onnxruntime',
     activation: { observer: 'minmax' },
     evaluateSamples: 1,
     batchNorm,
+    weight: { pairSafe },
   });
   const { model: int8 } = await job.result;
   const bytes = await int8.toONNX();
@@ -73,10 +74,19 @@ function store(name, files) {
 /** The files of a network, float and int8, ONNX and .tflite: { inputShape, macs, urls: { 'int8.onnx', ... } }. */
 export async function networkModels(engine, name, { size = 224 } = {}) {
   const { file, inputShape, macs } = network(name, { size });
-  const int8 = await quantize(engine, file, inputShape, networks[name].unfolded ? 'quantized' : 'auto');
+  const batchNorm = networks[name].unfolded ? 'quantized' : 'auto';
+  const int8 = await quantize(engine, file, inputShape, { batchNorm });
+  const pairs = await quantize(engine, file, inputShape, { batchNorm, pairSafe: true });
   // A converter to .tflite folds what can be folded.
   const folded = networks[name].unfolded ? network(name, { size, unfolded: false }).file : file;
-  const files = { 'float.onnx': file, 'int8.onnx': int8, 'float.tflite': tfliteTwin(folded), 'int8.tflite': tfliteTwin(int8) };
+  const files = {
+    'float.onnx': file,
+    'int8.onnx': int8,
+    'pairs.onnx': pairs,
+    'float.tflite': tfliteTwin(folded),
+    'int8.tflite': tfliteTwin(int8),
+    'pairs.tflite': tfliteTwin(pairs),
+  };
   return { inputShape, macs, urls: store(`${name}-${size}`, files) };
 }
 
@@ -84,7 +94,7 @@ async function operatorModels(engine, name, index) {
   const models = [];
   for (const count of copies) {
     const { file, inputShape, macs } = operator(name, count);
-    const int8 = await quantize(engine, file, inputShape, 'auto');
+    const int8 = await quantize(engine, file, inputShape);
     models.push({
       count,
       inputShape,
@@ -101,9 +111,12 @@ const fileOf = (engine, type) => `${type}.${engine === 'litert' ? 'tflite' : 'on
 const contender = (engine, type, options = {}) => ({ engine, type, threads: 1, ...options });
 const everyone = (options) =>
   ['int8', 'float'].flatMap((type) => ['octavo', 'litert', 'ort'].map((engine) => contender(engine, type, options)));
+/** Int8 again, quantized with `pairSafe`: products of bytes can be added in 16 bits then, which is what there is without VNNI. */
+const pairSafe = (options) => ['octavo', 'litert'].map((engine) => contender(engine, 'pairs', options));
 /** Who runs in a race, by its setting. */
 export const settings = {
   one: everyone({ threads: 1 }),
+  'one-pairs': [...everyone({ threads: 1 }), ...pairSafe({ threads: 1 })],
   two: [...everyone({ threads: 2 }), contender('octavo', 'int8')],
   // Where there is no relaxed SIMD: Octavo's other module, LiteRT.js's "compat" one.
   plain: [contender('octavo', 'int8', { isa: 'simd' }), contender('litert', 'int8', { compat: true })],
@@ -299,7 +312,7 @@ async function measure(options) {
     for (const name of wants('networks') ? options.networks : []) {
       const { urls, inputShape, macs } = models.get(name);
       for (const setting of environments[environment].settings) {
-        if (quick && environment !== 'chromium' && setting !== 'one') continue;
+        if (quick && environment !== 'chromium' && !setting.startsWith('one')) continue;
         const rest = setting === 'two' ? 50 : 0; // idle threads of the rivals look for work for some milliseconds
         const rows = await race(browser, settings[setting], urls, inputShape, { ...timing, rest });
         const entry = { network: name, title: networks[name].title, macs, environment, setting, rows };

@@ -340,8 +340,10 @@ std::optional<kernels::QAddParams> exact_params(const kernels::QAddKernel& kerne
                                                 const PairTable& table) {
   constexpr int kSteps = 6;
   const auto equals = int8 ? equals_table<std::int8_t> : equals_table<std::uint8_t>;
-  for (const std::optional<kernels::QAddParams>& form :
-       {kernels::in_units(computed), std::optional(computed)}) {
+  for (int attempt = 0; attempt <= kernels::kUnitAttempts; ++attempt) {
+    const std::optional<kernels::QAddParams> form = attempt == kernels::kUnitAttempts
+                                                        ? std::optional(computed)
+                                                        : kernels::in_units(computed, attempt);
     if (!form) continue;
     kernels::QAddParams params = *form;
     float up = params.fixed;

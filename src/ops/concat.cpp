@@ -62,6 +62,8 @@ Result<Step> prepare(const PrepareContext& context) {
   std::vector<Move> moves;
   std::int64_t position = 0;
   bool tables = false;
+  const bool in_pixels = out.layout == Layout::kChannelsLast && *axis == 1;
+  std::vector<std::int64_t> parts;
   for (std::size_t i = 0; i < context.input_count(); ++i) {
     const Value& in = context.input(i);
     Move move;
@@ -70,8 +72,14 @@ Result<Step> prepare(const PrepareContext& context) {
     move.from_strides = strides_of(in);
     move.to_strides = to_strides;
     move.to = position * to_strides[static_cast<std::size_t>(*axis)];
+    const bool converts =
+        is_quantized_code(in.dtype) && in.quant && out.quant && *in.quant != *out.quant;
+    if (in_pixels) {
+      const auto size = static_cast<std::int64_t>(dtype_size(in.dtype));
+      parts.push_back(converts || in.layout != out.layout ? -1 : position * size);
+    }
     position += (*in.shape)[*axis];
-    if (is_quantized_code(in.dtype) && in.quant && out.quant && *in.quant != *out.quant) {
+    if (converts) {
       if (!in.quant->is_per_tensor() || !out.quant->is_per_tensor()) {
         return context.error(Code::kUnsupportedAttribute,
                              "Scales per channel are not supported here.");
@@ -84,8 +92,10 @@ Result<Step> prepare(const PrepareContext& context) {
   }
   if (moves.size() == 1 && !tables && context.input(0).layout == out.layout)
     return alias_step(context);
-  return move_step(context, tables ? "concat/table" : "concat/copy", dtype_size(out.dtype),
-                   std::move(moves));
+  Step step = move_step(context, tables ? "concat/table" : "concat/copy", dtype_size(out.dtype),
+                        std::move(moves));
+  step.parts = std::move(parts);
+  return step;
 }
 }  // namespace
 

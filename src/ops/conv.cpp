@@ -1,9 +1,9 @@
 // Conv: 1-d to 3-d, any groups, strides, dilations and padding, over channels-last tensors.
 //
 // Depthwise (one input and one output channel a group) runs on qdwconv / fdwconv, its codes of
-// single pixels on qbatchnorm, 3x3 windows on qwinograd / fwinograd where that pays, everything else
-// on qconv / fconv. These read the image in place: without padding directly, with padding from a
-// bordered copy of the rows that a block of output rows needs, made in scratch. A block is a few
+// single pixels on qbatchnorm, 3x3 windows on qwinograd / fwinograd where that pays, everything
+// else on qconv / fconv. These read the image in place: without padding directly, with padding from
+// a bordered copy of the rows that a block of output rows needs, made in scratch. A block is a few
 // output rows; blocks are independent, and the same thread's neighbours are done in one call.
 #include <array>
 #include <limits>
@@ -86,9 +86,13 @@ struct Windows {
   std::int64_t row_pixels = 0;  // of the image or of the bordered copy
   std::int64_t left = 0;
 
+  std::int64_t call_rows() const {
+    return std::min(rows * together, std::max<std::int64_t>(1, h.out));
+  }
+  // Not of flat ones.
+  std::int64_t call_pixels() const { return call_rows() * w.out; }
   std::int64_t scratch_rows() const {
-    const std::int64_t of_call = std::min(rows * together, std::max<std::int64_t>(1, h.out));
-    return (of_call - 1) * h.stride + (h.kernel - 1) * h.dilation + 1;
+    return (call_rows() - 1) * h.stride + (h.kernel - 1) * h.dilation + 1;
   }
   // Cuts `count` rows of outputs into blocks and returns their number.
   std::int64_t cut(std::int64_t count, std::int64_t pixels_of_row) {
@@ -226,6 +230,30 @@ Segments segments_of(const Windows& p, std::int64_t group) {
     s.offsets.push_back(static_cast<std::int32_t>(i * p.h.dilation * p.row_pixels * p.channels));
   }
   return s;
+}
+
+// A convolution over few channels has short segments, each with a rest of a group of four: copied
+// one behind the other they are one segment without. Bytes of a run in the copy; 0 where it does
+// not pay. MADDUBS keeps its pairs of weights (passes/weights.h), so a run is even.
+std::int64_t copied_run(const Segments& s, simd::EngineClass engine) {
+  constexpr std::int64_t kMostBytes = 32;
+  const std::int64_t run =
+      engine == simd::EngineClass::kMaddubs ? (s.length + 1) / 2 * 2 : s.length;
+  const auto count = static_cast<std::int64_t>(s.offsets.size());
+  const auto groups = [](std::int64_t bytes) { return (bytes + 3) / 4; };
+  const bool pays = count > 1 && run <= kMostBytes && groups(run * count) < groups(run) * count;
+  return pays ? run : 0;
+}
+// Rows of runs of `length` weights, each with zeros up to `run`.
+std::vector<std::int8_t> widened_runs(std::span<const std::int8_t> weights, std::int64_t length,
+                                      std::int64_t run) {
+  std::vector<std::int8_t> out;
+  for (std::size_t at = 0; at < weights.size(); at += static_cast<std::size_t>(length)) {
+    const auto one = weights.subspan(at, static_cast<std::size_t>(length));
+    out.insert(out.end(), one.begin(), one.end());
+    out.resize(out.size() + static_cast<std::size_t>(run - length));
+  }
+  return out;
 }
 
 // [M][C/g][kH][kW] -> [M][kH][kW][C/g]: channels inside, as the image has them.
@@ -502,10 +530,20 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
   segments.offsets = repeated(segments.offsets, weights.parts.size());
   for (std::size_t i = 0; i < weights.parts.size() && taps > 1; ++i)
     weights.replace(i, channels_inside(weights.parts[i], m, w[1], taps));
-  const std::span<const std::int8_t> inside = weights.joined_rows(w[1] * taps);
-  const kernels::QConvSpec all_groups{static_cast<int>(m),
-                                      static_cast<int>(segments.offsets.size()), segments.length,
-                                      x_signed, zero_x};
+  std::span<const std::int8_t> inside = weights.joined_rows(w[1] * taps);
+  const std::int64_t run_bytes =
+      group == 1 && !p.flat ? copied_run(segments, context.policy().engine) : 0;
+  const auto runs = static_cast<std::int64_t>(segments.offsets.size());
+  std::vector<std::int8_t> widened;
+  if (run_bytes > 0) {
+    widened = widened_runs(inside, segments.length, run_bytes);
+    inside = widened;
+  }
+  const kernels::QConvSpec all_groups =
+      run_bytes > 0 ? kernels::QConvSpec{static_cast<int>(m), 1, static_cast<int>(runs * run_bytes),
+                                         x_signed, zero_x}
+                    : kernels::QConvSpec{static_cast<int>(m), static_cast<int>(runs),
+                                         segments.length, x_signed, zero_x};
   const kernels::QConvKernel& kernel = kernels::choose_qconv(context.policy(), all_groups, inside);
   if (group == 1 && weights.parts.size() == 1) {
     if (auto winograd = winograd_step(context, p.h, p.w, inside, bias, scale, form, kernel))
@@ -528,11 +566,17 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
     step.packed_bytes += packed.back().bytes();
   }
   // The bordered rows, slack for kernels that read past a segment, then the kernel's own scratch.
-  const std::size_t image_bytes = p.padded ? (p.scratch_elements() + 64 + 63) / 64 * 64 : 0;
-  step.scratch_bytes = image_bytes + kernel_scratch;
+  const auto with_slack = [](std::int64_t bytes) {
+    return static_cast<std::size_t>(bytes == 0 ? 0 : (bytes + 64 + 63) / 64 * 64);
+  };
+  const std::size_t image_bytes =
+      with_slack(p.padded ? static_cast<std::int64_t>(p.scratch_elements()) : 0);
+  const std::size_t window_bytes = with_slack(p.call_pixels() * runs * run_bytes);
+  step.scratch_bytes = image_bytes + window_bytes + kernel_scratch;
+  step.writes_part = form.element_bytes == 1;
   step.run = [p, packed = std::move(packed), run = kernel.run, offsets = segments.offsets, form,
-              fill, m, of_group, depth = w[1],
-              image_bytes](const StepArgs& args, int first, int last) {
+              fill, m, of_group, depth = w[1], length = segments.length, run_bytes, image_bytes,
+              window_bytes](const StepArgs& args, int first, int last) {
     for (std::int64_t block = first; block < last;) {
       const BlockView view = view_of(p, block, last, args.in[0], 1, fill, args.scratch);
       block += view.blocks;
@@ -542,16 +586,29 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
       call.width = view.width;
       call.pixels = view.pixels;
       call.segment_offset = offsets.data();
-      call.out_stride = m;
+      call.out_stride = args.out_pixel_bytes != 0 ? args.out_pixel_bytes : m;
       call.output = form.output;
       call.zero_y = form.zero;
       call.lo = form.lo;
       call.hi = form.hi;
-      call.scratch = args.scratch + image_bytes;
+      call.scratch = args.scratch + image_bytes + window_bytes;
+      const std::byte* pixels = view.x;
+      if (run_bytes > 0) {
+        static constexpr std::int32_t kStart[] = {0};
+        std::byte* windows = args.scratch + image_bytes;
+        kernels::copy_windows(
+            {call.pixel_stride, call.row_stride, call.width, offsets, length, run_bytes}, pixels,
+            view.pixels, windows);
+        pixels = windows;
+        call.pixel_stride = run_bytes * static_cast<std::int64_t>(offsets.size());
+        call.row_stride = 0;
+        call.width = std::max<std::int64_t>(1, view.pixels);
+        call.segment_offset = kStart;
+      }
       for (std::size_t g = 0; g < packed.size(); ++g) {
         const auto i = static_cast<std::int64_t>(g);
-        call.x = view.x + i * depth;
-        call.out = args.out[0] + (view.first * m + i * of_group) * form.element_bytes;
+        call.x = pixels + i * depth;
+        call.out = args.out[0] + (view.first * call.out_stride + i * of_group) * form.element_bytes;
         run(packed[g], call);
       }
     }

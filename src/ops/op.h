@@ -57,6 +57,8 @@ struct StepArgs {
   std::span<const std::byte* const> in;  // nullptr where absent
   std::span<std::byte* const> out;       // nullptr where absent
   std::byte* scratch;                    // Step::scratch_bytes, 64-byte aligned, one per thread
+  // Bytes between two pixels of output 0 where it lies in a larger one; 0: it lies alone.
+  std::int64_t out_pixel_bytes = 0;
 };
 
 // One node ready to run: weights packed, kernel chosen, nothing allocated at run time.
@@ -72,7 +74,11 @@ struct Step {
   std::optional<int> in_place;   // `run` also works when output 0 is this input's memory
   std::size_t packed_bytes = 0;  // memory that `run` holds: packed weights, tables
   bool holds_constants = false;  // `run` reads no input that is a constant: it has packed them all
-  std::int64_t macs = 0;         // multiply-accumulates, 0 where the word makes no sense
+  bool writes_part = false;      // `run` heeds StepArgs::out_pixel_bytes
+  // Of a step that puts its inputs side by side in every pixel of output 0: where in a pixel each
+  // begins; -1 for one that is changed on its way. An input that was made there is left.
+  std::vector<std::int64_t> parts;
+  std::int64_t macs = 0;  // multiply-accumulates, 0 where the word makes no sense
   // Of a counted output 0 (Value::counted): how large the last `run` made its open dimension; the
   // bytes are those of that shape. Null for others.
   std::shared_ptr<const std::int64_t> count;

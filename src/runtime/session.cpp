@@ -44,7 +44,8 @@ struct ReadyStep {
   bool skipped = false;  // an alias whose output shares its input's memory
   std::vector<const std::byte*> in;
   std::vector<std::byte*> out;
-  std::vector<const std::byte*> out_view;  // the same, for the callback
+  std::vector<const std::byte*> out_view;  // the same, for the callback; null for a part
+  std::int64_t out_pixel_bytes = 0;        // StepArgs
   double milliseconds = 0;
 };
 
@@ -69,6 +70,12 @@ int pieces_of(const Graph& graph, std::size_t step, std::int64_t macs, int threa
   return pieces;
 }
 
+// A value that its maker writes into the memory of a concatenation.
+struct Part {
+  ValueId whole = kNoValue;
+  std::int64_t at = 0;  // bytes into a pixel
+};
+
 // Which values share a buffer, and how long each buffer lives.
 class Buffers {
  public:
@@ -76,10 +83,12 @@ class Buffers {
           bool keep_inputs)
       : graph_(graph),
         group_(graph.values.size(), kNone),
-        constant_(graph.values.size(), kNoValue) {
+        constant_(graph.values.size(), kNoValue),
+        part_(graph.values.size()) {
     for (const ValueId id : graph.inputs) {
       if (group_[index(id)] == kNone) group_[index(id)] = add(id, 0);
     }
+    if (!keep_values) find_parts(steps);
     make_groups(steps);
     find_last_uses(keep_inputs);
     if (!keep_values) merge_in_place(steps);
@@ -89,6 +98,7 @@ class Buffers {
   int buffer(ValueId id) const { return id == kNoValue ? kNone : group_[index(id)]; }
   // For a value that is an alias of a constant: that constant; otherwise kNoValue.
   ValueId constant(ValueId id) const { return constant_[index(id)]; }
+  const Part& part(ValueId id) const { return part_[index(id)]; }
   const std::vector<Lifetime>& lifetimes() const { return lifetimes_; }
 
  private:
@@ -99,13 +109,44 @@ class Buffers {
     return static_cast<int>(lifetimes_.size()) - 1;
   }
 
+  // What only a concatenation reads is made where that would copy it to, where its maker can.
+  void find_parts(const std::vector<ReadyStep>& steps) {
+    std::vector<int> uses(graph_.values.size(), 0);
+    std::vector<bool> fits(graph_.values.size(), false);
+    for (std::size_t i = 0; i < steps.size(); ++i) {
+      const Node& node = graph_.nodes[i];
+      for (const ValueId id : node.inputs) {
+        if (id != kNoValue) uses[index(id)] += 1;
+      }
+      if (steps[i].step.writes_part && node.output(0) != kNoValue)
+        fits[index(node.outputs[0])] = true;
+    }
+    for (const ValueId id : graph_.outputs) uses[index(id)] += 1;
+    for (std::size_t i = 0; i < steps.size(); ++i) {
+      const Node& node = graph_.nodes[i];
+      if (node.output(0) == kNoValue) continue;
+      for (std::size_t k = 0; k < steps[i].step.parts.size(); ++k) {
+        const ValueId id = node.inputs[k];
+        const std::int64_t at = steps[i].step.parts[k];
+        if (at >= 0 && fits[index(id)] && uses[index(id)] == 1)
+          part_[index(id)] = {node.outputs[0], at};
+      }
+    }
+  }
+
   // One buffer a value; aliases join the buffer of the value whose bytes they have.
   void make_groups(const std::vector<ReadyStep>& steps) {
     for (std::size_t i = 0; i < steps.size(); ++i) {
       const Node& node = graph_.nodes[i];
       for (std::size_t k = 0; k < node.outputs.size(); ++k) {
         const ValueId out = node.outputs[k];
-        if (out == kNoValue) continue;
+        if (out == kNoValue || group_[index(out)] != kNone) continue;
+        if (const ValueId whole = part_[index(out)].whole; whole != kNoValue) {
+          int& group = group_[index(whole)];
+          if (group == kNone) group = add(whole, static_cast<int>(i));
+          group_[index(out)] = group;
+          continue;
+        }
         const std::optional<int> alias = k == 0 ? steps[i].step.alias : std::nullopt;
         const ValueId source = alias ? node.input(static_cast<std::size_t>(*alias)) : kNoValue;
         if (source != kNoValue &&
@@ -180,6 +221,7 @@ class Buffers {
   const Graph& graph_;
   std::vector<int> group_;         // by value
   std::vector<ValueId> constant_;  // by value
+  std::vector<Part> part_;         // by value
   std::vector<Lifetime> lifetimes_;
 };
 
@@ -319,7 +361,8 @@ struct Session::Impl {
           const ReadyStep& ready = impl->steps[first_step + static_cast<std::size_t>(stage)];
           std::byte* own =
               impl->scratch.get() + static_cast<std::size_t>(thread) * impl->scratch_stride;
-          ready.step.run({ready.in, ready.out, own}, first_block, last_block);
+          ready.step.run({ready.in, ready.out, own, ready.out_pixel_bytes}, first_block,
+                         last_block);
         },
         &context);
   }
@@ -466,9 +509,11 @@ void Session::Impl::assign_memory(const Buffers& buffers, const Plan& plan, bool
   lasting.assign(graph.values.size(), keep_values);
   for (std::size_t i = 0; i < graph.values.size(); ++i) {
     const int buffer = buffers.buffer(static_cast<ValueId>(i));
-    if (buffer != kNone)
-      memory[i] =
-          arena.get() + static_cast<std::ptrdiff_t>(plan.offsets[static_cast<std::size_t>(buffer)]);
+    if (buffer != kNone) {
+      memory[i] = arena.get() +
+                  static_cast<std::ptrdiff_t>(plan.offsets[static_cast<std::size_t>(buffer)]) +
+                  static_cast<std::ptrdiff_t>(buffers.part(static_cast<ValueId>(i)).at);
+    }
   }
   for (const ValueId id : graph.inputs) lasting[static_cast<std::size_t>(id)] = true;
   for (const ValueId id : graph.outputs) lasting[static_cast<std::size_t>(id)] = true;
@@ -491,6 +536,13 @@ void Session::Impl::assign_memory(const Buffers& buffers, const Plan& plan, bool
       std::byte* bytes = id == kNoValue ? nullptr : memory[static_cast<std::size_t>(id)];
       ready.out.push_back(bytes);
       const bool aliased = id != kNoValue && buffers.constant(id) != kNoValue;
+      const ValueId whole = id == kNoValue ? kNoValue : buffers.part(id).whole;
+      if (whole != kNoValue) {
+        const Value& value = graph.value(whole);
+        ready.out_pixel_bytes =
+            (*value.shape)[1] * static_cast<std::int64_t>(dtype_size(value.dtype));
+        bytes = nullptr;
+      }
       ready.out_view.push_back(aliased ? constant_bytes(buffers.constant(id)) : bytes);
     }
     if (!node.outputs.empty() && ready.step.alias) {

@@ -87,7 +87,8 @@ class Session {
   const Status& status() const;
   void run_profiled();
   // Called after each step of run() with the step's node; for calibration without keep_values:
-  // outputs are valid during the call. Pass nullptr to remove.
+  // outputs are valid during the call; one that was made inside a concatenation of codes is null.
+  // Pass nullptr to remove.
   void on_step(std::function<void(NodeId, std::span<const std::byte* const> outputs)> callback);
 
   std::vector<StepInfo> steps() const;

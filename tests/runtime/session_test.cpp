@@ -185,6 +185,69 @@ TEST_CASE("steps large enough to be shared give the same bytes on any number of 
   }
 }
 
+// Two convolutions of codes, one of them read by the concatenation alone, the codes of the input
+// beside them; `same_grid`: all on the concatenation's.
+Graph parts_graph(bool same_grid) {
+  GraphBuilder b;
+  const QuantParams grid = QuantParams::per_tensor(0.05F, 120);
+  const auto last = [&](ValueId id, const QuantParams& quant) {
+    b.graph.value(id).layout = Layout::kChannelsLast;
+    b.graph.value(id).quant = quant;
+    return id;
+  };
+  const ValueId x = b.input("x", {2, 12, 9, 7}, DType::kUint8);
+  b.graph.value(x).quant = grid;
+  const ValueId inside = last(b.node("ToChannelsLast", {x}, {}, "octavo"), grid);
+  const auto conv = [&](std::int64_t channels, std::int64_t kernel, std::uint32_t seed,
+                        const QuantParams& quant) {
+    const auto weights = test::random_codes<std::int8_t>(
+        static_cast<std::size_t>(channels * 12 * kernel * kernel), seed);
+    const ValueId w = b.constant(Tensor::of<std::int8_t>({channels, 12, kernel, kernel}, weights));
+    b.graph.value(w).quant = QuantParams::per_tensor(0.003F, 0);
+    const std::int64_t pad = kernel / 2;
+    return last(b.node("Conv", {inside, w},
+                       {{"kernel_shape", std::vector<std::int64_t>{kernel, kernel}},
+                        {"pads", std::vector<std::int64_t>{pad, pad, pad, pad}}}),
+                quant);
+  };
+  const ValueId one = conv(10, 1, 3, grid);
+  const ValueId three = conv(21, 3, 4, same_grid ? grid : QuantParams::per_tensor(0.07F, 100));
+  const ValueId all =
+      last(b.node("Concat", {one, inside, three}, {{"axis", std::int64_t{1}}}), grid);
+  const ValueId out = b.node("ToRowMajor", {all}, {}, "octavo");
+  b.graph.value(out).quant = grid;
+  b.output(out);
+  return b.graph;
+}
+
+TEST_CASE("what only a concatenation reads is made in its memory, and gives the same bytes") {
+  for (const bool same_grid : {true, false}) {
+    const Graph graph = parts_graph(same_grid);
+    const auto codes = test::random_codes<std::uint8_t>(std::size_t{2} * 12 * 9 * 7, 8);
+    const auto run = [&](Session& session) {
+      std::memcpy(session.input(0).data(), codes.data(), codes.size());
+      session.run();
+      return outputs(session);
+    };
+    Session apart = make(graph, {.keep_values = true});
+    const std::vector<Bytes> expected = run(apart);
+    for (const int threads : {1, 3}) {
+      ThreadPool pool(threads);
+      Session planned = make(graph, {.pool = &pool});
+      CHECK(run(planned) == expected);
+      int parts = 0;
+      planned.on_step([&](NodeId, std::span<const std::byte* const> out) {
+        parts += out[0] == nullptr ? 1 : 0;
+      });
+      planned.run();
+      CHECK(outputs(planned) == expected);
+      CHECK(parts == (same_grid ? 2 : 1));
+      // Besides the input's own memory, only the concatenation and what is copied beside it.
+      CHECK(planned.arena_bytes() < apart.arena_bytes());
+    }
+  }
+}
+
 TEST_CASE("a chain of in-place and alias steps lives in one buffer") {
   GraphBuilder b;
   ValueId x = b.input("x", {1, 1000});

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "simd/isa.h"
+
 namespace octavo::kernels {
 
 void copy_padded_rows(const std::byte* image, const PadGeometry& geometry, std::int64_t first,
@@ -35,6 +37,24 @@ void copy_padded_rows(const std::byte* image, const PadGeometry& geometry, std::
     for (std::int64_t x = 0; x < geometry.width; ++x) {
       std::memcpy(to + x * geometry.padded_pixel_bytes, from + x * geometry.pixel_bytes,
                   size(geometry.pixel_bytes));
+    }
+  }
+}
+
+void copy_windows(const WindowRuns& runs, const std::byte* x, std::int64_t pixels, std::byte* out) {
+  const WindowRuns g = runs;
+  std::int64_t left_of_row = g.width;
+  const std::byte* pixel = x;
+  for (; pixels > 0; --pixels, pixel += g.pixel_stride) {
+    if (left_of_row-- == 0) {
+      x += g.row_stride;
+      pixel = x;
+      left_of_row = g.width - 1;
+    }
+    for (const std::int32_t offset : g.offsets) {
+      for (std::int64_t k = 0; k < g.length; k += 16)
+        wasm_v128_store(out + k, wasm_v128_load(pixel + offset + k));
+      out += g.run_bytes;
     }
   }
 }

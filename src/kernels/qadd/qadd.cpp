@@ -22,17 +22,18 @@ QAddParams make_qsub_params(Grid a, Grid b, Grid out, std::int32_t lo, std::int3
   return make_qadd_params(a, b, out, lo, hi);
 }
 
-std::optional<QAddParams> in_units(QAddParams params) {
-  constexpr int kMost = std::numeric_limits<std::int16_t>::max();
+std::optional<QAddParams> in_units(QAddParams params, int attempt) {
+  constexpr int kDenominators = (std::numeric_limits<std::int16_t>::max() + 1) / 2 / kUnitAttempts;
+  const int most = std::numeric_limits<std::int16_t>::max() - attempt * kDenominators;
   const bool a_is_larger = std::fabs(params.ratio_a) >= std::fabs(params.ratio_b);
   const double larger = a_is_larger ? params.ratio_a : params.ratio_b;
   // A file may have any scale: quotients of these are infinite, or 0.
   if (!std::isfinite(larger) || larger == 0) return std::nullopt;
   const double quotient = (a_is_larger ? params.ratio_b : params.ratio_a) / larger;
-  // Among so many denominators one is some 2^-29 from the quotient: less than f32 resolves.
-  int best = kMost;
+  // Among 2^11 large denominators one is some 2^-26 from the quotient: less than f32 resolves.
+  int best = most;
   double best_error = 1;
-  for (int times = kMost; times > kMost / 2; --times) {
+  for (int times = most; times > most - kDenominators; --times) {
     const double exact = quotient * times;
     const double error = std::fabs(exact - std::nearbyint(exact));
     if (error < best_error) {

@@ -36,10 +36,12 @@ QAddParams make_qadd_params(Grid a, Grid b, Grid out, std::int32_t lo, std::int3
 // a - b: the same with b's ratio negated.
 QAddParams make_qsub_params(Grid a, Grid b, Grid out, std::int32_t lo, std::int32_t hi);
 
-// The second form of `params`, the ratios' quotient nearest to theirs: it rounds at other places,
-// so a caller who needs the first form's codes compares them (ops/binary.cpp). Nothing where sums
-// could leave the range of the rounding trick.
-std::optional<QAddParams> in_units(QAddParams params);
+// The second form of `params`, the ratios' quotient near theirs: it rounds at other places, so a
+// caller who needs the first form's codes compares them (ops/binary.cpp). Each `attempt` below
+// kUnitAttempts is another pair of multipliers, as good as f32 resolves. Nothing where sums could
+// leave the range of the rounding trick.
+inline constexpr int kUnitAttempts = 8;
+std::optional<QAddParams> in_units(QAddParams params, int attempt = 0);
 
 template <class Code>
 using QAddFn = void (*)(const Code* a, const Code* b, Code* out, std::size_t n,

@@ -59,21 +59,89 @@ void widen_panel(const QConvPacked& packed, const QConvCall& call, std::int64_t 
   }
 }
 
+// One more group for kRows pixels: their pairs of 16-bit codes lie one after the other at `a`.
+template <int kRows>
+[[gnu::always_inline]] inline void add_pairs(v128_t (&acc)[kRows][2], const std::int16_t* a,
+                                             const std::int8_t* w) {
+  const v128_t w0 = wasm_i16x8_load8x8(w);
+  const v128_t w1 = wasm_i16x8_load8x8(w + kColumns);
+  for (int r = 0; r < kRows; ++r) {
+    const v128_t x = wasm_v128_load32_splat(a + 2 * r);
+    acc[r][0] = wasm_i32x4_add(acc[r][0], wasm_i32x4_dot_i16x8(w0, x));
+    acc[r][1] = wasm_i32x4_add(acc[r][1], wasm_i32x4_dot_i16x8(w1, x));
+  }
+}
+
+// One pixel (a matrix times a vector), widened at `row`, by kTiles tiles at once.
+template <int kTiles>
+[[gnu::always_inline]] inline void one_pixel(const QConvPacked& packed, const QConvCall& call,
+                                             const Epilogue& epilogue, const std::int16_t* row,
+                                             std::byte* place, int groups, int n) {
+  v128_t acc[kTiles][2];
+  for (int t = 0; t < kTiles; ++t) {
+    acc[t][0] = wasm_v128_load(packed.bias.data() + n + t * kColumns);
+    acc[t][1] = wasm_v128_load(packed.bias.data() + n + t * kColumns + 4);
+  }
+  const std::int64_t tile_bytes = std::int64_t{groups} * 2 * kColumns;
+  const std::int8_t* w = packed.weights.data() + n / kColumns * tile_bytes;
+  for (int g = 0; g < groups; ++g, w += 2 * kColumns) {
+    const v128_t x = wasm_v128_load32_splat(row + 2 * g);
+    for (int t = 0; t < kTiles; ++t) {
+      const std::int8_t* of_tile = w + t * tile_bytes;
+      acc[t][0] = wasm_i32x4_add(acc[t][0], wasm_i32x4_dot_i16x8(wasm_i16x8_load8x8(of_tile), x));
+      acc[t][1] = wasm_i32x4_add(acc[t][1],
+                                 wasm_i32x4_dot_i16x8(wasm_i16x8_load8x8(of_tile + kColumns), x));
+    }
+  }
+  std::byte* const out[1] = {place};
+  for (int t = 0; t < kTiles; ++t) {
+    const v128_t sums[1][2] = {{acc[t][0], acc[t][1]}};
+    store_tile(sums, packed, call, epilogue, out, n + t * kColumns);
+  }
+}
+
+template <class Code>
+[[gnu::noinline]] void run_one_pixel(const QConvPacked& packed, const QConvCall& call,
+                                     const Epilogue& epilogue, std::int64_t m, int n0, int n1) {
+  auto* row = reinterpret_cast<std::int16_t*>(call.scratch);
+  const std::byte* pixel = pixel_at(call, m);
+  for (int s = 0; s < packed.spec.segments; ++s, row += 2 * packed.groups) {
+    const auto* codes = reinterpret_cast<const Code*>(pixel + call.segment_offset[s]);
+    int k = 0;
+    for (; k + 8 <= packed.spec.length; k += 8) wasm_v128_store(row + k, extend8(codes + k));
+    for (; k < 2 * packed.groups; ++k) row[k] = k < packed.spec.length ? codes[k] : Code{0};
+  }
+  row = reinterpret_cast<std::int16_t*>(call.scratch);
+  const int groups = packed.spec.segments * packed.groups;
+  std::byte* place = call.out + m * epilogue.pixel_bytes;
+  constexpr int kTiles = 5;
+  int n = n0;
+  for (; n + kTiles * kColumns <= n1; n += kTiles * kColumns)
+    one_pixel<kTiles>(packed, call, epilogue, row, place, groups, n);
+  for (; n < n1; n += kColumns) one_pixel<1>(packed, call, epilogue, row, place, groups, n);
+}
+
 template <class Code>
 void run_dot16(const QConvPacked& packed, const QConvCall& call) {
   const Epilogue epilogue(packed, call);
   const int groups = packed.spec.segments * packed.groups;
   const std::int64_t tile_bytes = static_cast<std::int64_t>(groups) * 2 * kColumns;
-  const int block = block_channels(packed, tile_bytes);
+  const int padded = padded_channels(packed.spec);
+  // One pixel reads all weights once: nothing to keep in the cache.
+  const int block = call.pixels == 1 ? padded : block_channels(packed, tile_bytes);
   auto* panel = reinterpret_cast<std::int16_t*>(call.scratch);
   for (int n0 = 0; n0 < packed.spec.channels; n0 += block) {
-    const int n1 = std::min(n0 + block, padded_channels(packed.spec));
+    const int n1 = std::min(n0 + block, padded);
     for (std::int64_t m = 0; m < call.pixels; m += kPanelRows) {
+      if (call.pixels - m == 1) {
+        run_one_pixel<Code>(packed, call, epilogue, m, n0, n1);
+        break;
+      }
       widen_panel<Code>(packed, call, m, panel);
       std::byte* out[kPanelRows];
       out_pixels(call, epilogue, m, out);
-      const std::int8_t* w = packed.weights.data() + n0 / kColumns * tile_bytes;
       for (int n = n0; n < n1; n += kColumns) {
+        const std::int8_t* w = packed.weights.data() + n / kColumns * tile_bytes;
         v128_t acc[kPanelRows][2];
         const v128_t bias0 = wasm_v128_load(packed.bias.data() + n);
         const v128_t bias1 = wasm_v128_load(packed.bias.data() + n + 4);
@@ -82,14 +150,18 @@ void run_dot16(const QConvPacked& packed, const QConvCall& call) {
           acc[r][1] = bias1;
         }
         const std::int16_t* a = panel;
-        for (int g = 0; g < groups; ++g, a += 2 * kPanelRows, w += 2 * kColumns) {
-          const v128_t w0 = wasm_i16x8_load8x8(w);
-          const v128_t w1 = wasm_i16x8_load8x8(w + 8);
-          for (int r = 0; r < kPanelRows; ++r) {
-            const v128_t x = wasm_v128_load32_splat(a + 2 * r);
-            acc[r][0] = wasm_i32x4_add(acc[r][0], wasm_i32x4_dot_i16x8(w0, x));
-            acc[r][1] = wasm_i32x4_add(acc[r][1], wasm_i32x4_dot_i16x8(w1, x));
-          }
+        // A real branch after each step, as in direct.cpp.
+        for (int left = groups; left > 0;) {
+          add_pairs(acc, a, w);
+          if (--left == 0) break;
+          add_pairs(acc, a + 2 * kPanelRows, w + 2 * kColumns);
+          if (--left == 0) break;
+          add_pairs(acc, a + 4 * kPanelRows, w + 4 * kColumns);
+          if (--left == 0) break;
+          add_pairs(acc, a + 6 * kPanelRows, w + 6 * kColumns);
+          --left;
+          a += 8 * kPanelRows;
+          w += 8 * kColumns;
         }
         store_tile(acc, packed, call, epilogue, out, n);
       }

@@ -59,7 +59,7 @@ struct Dot {
 };
 
 // (r0 r1 r1 r2): the middle weight is split over two pairs, so that sums of pairs stay within 16
-// bits for most filters. 5x5 gains nothing over pairs of taps in any order (qdwconv.cpp).
+// bits for most filters. 5x5 gains nothing over pairs of 16-bit words.
 struct Maddubs {
   template <int kSize>
   static constexpr int kGroups = 1;
@@ -75,23 +75,23 @@ struct Maddubs {
   }
 };
 
-// Words (r0 r1) (r2 .): for the other filters, and where there are no products of bytes.
+// Words (r0 r1) (r2 .) or (r0 r1) (r2 r3) (r4 .): for the other filters, and where there are no
+// products of bytes.
 template <bool kSigned>
 struct Dot16 {
   template <int kSize>
-  static constexpr int kGroups = 2;
+  static constexpr int kGroups = (kSize + 1) / 2;
   static v128_t add(v128_t acc, v128_t w, v128_t x, v128_t) {
     return wasm_i32x4_add(acc, wasm_i32x4_dot_i16x8(x, w));
   }
-  [[gnu::always_inline]] static void load(const std::byte* const (&r)[3], std::int64_t at,
-                                          v128_t (&v)[2][2]) {
-    if constexpr (kSigned) {
-      interleave_words(wasm_i16x8_load8x8(r[0] + at), wasm_i16x8_load8x8(r[1] + at), v[0]);
-      extend_words(wasm_i16x8_load8x8(r[2] + at), v[1]);
-    } else {
-      interleave_words(words(r[0] + at), words(r[1] + at), v[0]);
-      extend_words(words(r[2] + at), v[1]);
-    }
+  template <int kSize>
+  [[gnu::always_inline]] static void load(const std::byte* const (&r)[kSize], std::int64_t at,
+                                          v128_t (&v)[kGroups<kSize>][2]) {
+    const auto row = [&](int i) {
+      return kSigned ? wasm_i16x8_load8x8(r[i] + at) : words(r[i] + at);
+    };
+    for (int i = 0; i + 1 < kSize; i += 2) interleave_words(row(i), row(i + 1), v[i / 2]);
+    extend_words(row(kSize - 1), v[kSize / 2]);
   }
 };
 
@@ -338,22 +338,24 @@ std::int8_t* column_at(QDwConvPacked& packed, int tile, int column, std::size_t 
               tile_bytes(packed.spec, Dot16<false>::kGroups<3>));
 }
 
+template <int kSize>
 QDwConvPacked pack_dot16(const QDwConvSpec& spec, std::span<const std::int8_t> weights,
                          std::span<const std::int32_t> bias, std::span<const float> scale) {
-  constexpr int kGroups = Dot16<false>::kGroups<3>;
+  constexpr int kGroups = Dot16<false>::kGroups<kSize>;
   QDwConvPacked packed = pack_empty(spec, weights, bias, scale, kGroups);
   for (int tile = 0; tile < tiles_of(spec); ++tile) {
     each_column(spec, weights, tile, [&](const ColumnWeights& w, int column, int channel) {
       fill_words(column_at(packed, tile, column, tile_bytes(spec, kGroups), kGroups), channel,
-                 std::span(w).first(4));
+                 std::span(w).first(kSize));
     });
   }
   return packed;
 }
-template <bool kSigned>
+template <bool kSigned, int kSize>
 void run_dot16(const QDwConvPacked& packed, const QDwConvImage& call) {
-  const TileRowFn run = tile_row<Dot16<kSigned>, 3>(packed.spec);
-  run_columns(packed, call, run, run, tile_bytes(packed.spec, Dot16<kSigned>::template kGroups<3>));
+  const TileRowFn run = tile_row<Dot16<kSigned>, kSize>(packed.spec);
+  run_columns(packed, call, run, run,
+              tile_bytes(packed.spec, Dot16<kSigned>::template kGroups<kSize>));
 }
 
 template <EngineClass kClass, int kSize>
@@ -394,14 +396,21 @@ constexpr QDwConvKernel dot_row(std::string_view name) {
           &run_dot<kClass, kSize>};
 }
 
-template <bool kSigned>
+template <bool kSigned, int kSize>
 constexpr QDwConvKernel dot16_row(std::string_view name) {
-  return {name,    simd::Level::kSimd128, EngineClass::kNone, &fits<kSigned, 3>, &pack_dot16,
-          nullptr, &run_dot16<kSigned>};
+  return {name,
+          simd::Level::kSimd128,
+          EngineClass::kNone,
+          &fits<kSigned, kSize>,
+          &pack_dot16<kSize>,
+          nullptr,
+          &run_dot16<kSigned, kSize>};
 }
 
-constexpr std::array kPlainRows{dot16_row<false>("qdwconv/simd128-3x3-u8"),
-                                dot16_row<true>("qdwconv/simd128-3x3-s8")};
+// Signed codes are for two classes, of which SDOT has a row of its own for 5x5.
+constexpr std::array kPlainRows{dot16_row<false, 3>("qdwconv/simd128-3x3-u8"),
+                                dot16_row<true, 3>("qdwconv/simd128-3x3-s8"),
+                                dot16_row<false, 5>("qdwconv/simd128-5x5-u8")};
 
 template <bool kPresent>
 std::span<const QDwConvKernel> relaxed_rows() {

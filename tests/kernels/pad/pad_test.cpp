@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <vector>
+
 #include "support/buffers.h"
 
 namespace octavo::kernels {
@@ -41,6 +43,33 @@ TEST_CASE("pad: a bordered copy holds the image's rows and the fill around them"
             CHECK(out.intact());
           }
         }
+      }
+    }
+  }
+}
+
+TEST_CASE("pad: windows become the runs of bytes under them") {
+  const std::vector<std::int32_t> offsets{0, 33, 70};
+  for (const std::int64_t length : {1, 9, 16, 21}) {
+    for (const std::int64_t run : {length, length + 1}) {
+      for (const std::int64_t pixels : {1, 4, 5, 11}) {
+        CAPTURE(length);
+        CAPTURE(run);
+        CAPTURE(pixels);
+        const auto x = test::random_codes<std::uint8_t>(300 + 16, 5);
+        const auto bytes = static_cast<std::size_t>(pixels * run * 3);
+        test::Guarded<std::uint8_t> out(bytes + 15);
+        copy_windows({6, 40, 5, offsets, length, run}, reinterpret_cast<const std::byte*>(x.data()),
+                     pixels, reinterpret_cast<std::byte*>(out.data()));
+        for (std::size_t i = 0; i < bytes; ++i) {
+          const auto at = static_cast<std::int64_t>(i);
+          const std::int64_t m = at / (3 * run);
+          if (at % run >= length) continue;
+          const std::int64_t from =
+              m / 5 * 40 + m % 5 * 6 + offsets[static_cast<std::size_t>(at / run % 3)] + at % run;
+          CHECK(out.values()[i] == x[static_cast<std::size_t>(from)]);
+        }
+        CHECK(out.intact());
       }
     }
   }

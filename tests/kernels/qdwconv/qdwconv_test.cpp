@@ -251,11 +251,11 @@ TEST_CASE("qdwconv: the chosen row fits engine, level, byte form and window") {
   CHECK(chosen(EngineClass::kUsdot, Level::kScalar, false, 3, 1, 1) == "qdwconv/scalar");
   CHECK(chosen(EngineClass::kNone, Level::kBest, false, 3, 1, 1) == "qdwconv/simd128-3x3-u8");
   CHECK(chosen(EngineClass::kWrap, Level::kBest, true, 3, 2, 1) == "qdwconv/simd128-3x3-s8");
-  CHECK(chosen(EngineClass::kNone, Level::kBest, false, 5, 1, 1) == "qdwconv/simd128-pairs");
+  CHECK(chosen(EngineClass::kNone, Level::kBest, false, 5, 1, 1) == "qdwconv/simd128-5x5-u8");
   CHECK(chosen(EngineClass::kUsdot, Level::kBest, false, 1, 1, 1) == "qdwconv/simd128-pairs");
   CHECK(chosen(EngineClass::kUsdot, Level::kBest, false, 3, 3, 1) == "qdwconv/simd128-pairs");
   CHECK(chosen(EngineClass::kUsdot, Level::kBest, false, 3, 1, 1, 7) == "qdwconv/simd128-pairs");
-  CHECK(chosen(EngineClass::kMaddubs, Level::kBest, false, 5, 1, 1) == "qdwconv/simd128-pairs");
+  CHECK(chosen(EngineClass::kMaddubs, Level::kBest, false, 5, 1, 1) == "qdwconv/simd128-5x5-u8");
   if (simd::kHasRelaxedRows) {
     CHECK(chosen(EngineClass::kUsdot, Level::kBest, false, 3, 2, 1) == "qdwconv/relaxed-usdot-3x3");
     CHECK(chosen(EngineClass::kUsdot, Level::kBest, false, 5, 1, 1) == "qdwconv/relaxed-usdot-5x5");
