@@ -345,14 +345,24 @@ QConvPacked pack_direct(const QConvSpec& spec, std::span<const std::int8_t> weig
 template <EngineClass kClass>
 bool direct_pays(const QConvSpec& spec, std::span<const std::int8_t> weights) {
   if constexpr (kTakesAll<kClass>) return true;
-  std::vector<std::int8_t> kept(weights.begin(), weights.end());
-  const std::vector<std::int8_t> rest = cut_all<kClass>(spec, kept);
-  const std::vector<std::int8_t> tiles =
-      pack_tiles(spec, rest, kGroup, (spec.length + kGroup - 1) / kGroup);
+  // A tile at a time: copies of a whole layer would be the most that making a session ever takes.
+  const std::size_t row =
+      static_cast<std::size_t>(spec.segments) * static_cast<std::size_t>(spec.length);
   double count = 0;
-  for (std::size_t at = 0; at < tiles.size(); at += kGroupBytes)
-    count += is_zero(tiles.data() + at) ? 0 : 1;
-  return count * kGroupBytes <= kMostResiduals * static_cast<double>(tiles.size());
+  std::size_t bytes = 0;
+  for (int from = 0; from < spec.channels; from += kColumns) {
+    QConvSpec tile = spec;
+    tile.channels = std::min(kColumns, spec.channels - from);
+    const auto own = weights.subspan(static_cast<std::size_t>(from) * row,
+                                     static_cast<std::size_t>(tile.channels) * row);
+    std::vector<std::int8_t> kept(own.begin(), own.end());
+    const std::vector<std::int8_t> packed =
+        pack_tiles(tile, cut_all<kClass>(tile, kept), kGroup, (spec.length + kGroup - 1) / kGroup);
+    for (std::size_t at = 0; at < packed.size(); at += kGroupBytes)
+      count += is_zero(packed.data() + at) ? 0 : 1;
+    bytes += packed.size();
+  }
+  return count * kGroupBytes <= kMostResiduals * static_cast<double>(bytes);
 }
 
 template <EngineClass kClass>
