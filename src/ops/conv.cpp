@@ -530,7 +530,8 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
   segments.offsets = repeated(segments.offsets, weights.parts.size());
   for (std::size_t i = 0; i < weights.parts.size() && taps > 1; ++i)
     weights.replace(i, channels_inside(weights.parts[i], m, w[1], taps));
-  std::span<const std::int8_t> inside = weights.joined_rows(w[1] * taps);
+  const std::span<const std::int8_t> plain = weights.joined_rows(w[1] * taps);
+  std::span<const std::int8_t> inside = plain;
   const std::int64_t run_bytes =
       group == 1 && !p.flat ? copied_run(segments, context.policy().engine) : 0;
   const auto runs = static_cast<std::int64_t>(segments.offsets.size());
@@ -546,7 +547,7 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
                                          segments.length, x_signed, zero_x};
   const kernels::QConvKernel& kernel = kernels::choose_qconv(context.policy(), all_groups, inside);
   if (group == 1 && weights.parts.size() == 1) {
-    if (auto winograd = winograd_step(context, p.h, p.w, inside, bias, scale, form, kernel))
+    if (auto winograd = winograd_step(context, p.h, p.w, plain, bias, scale, form, kernel))
       return std::move(*winograd);
   }
   step.kernel = kernel.name;
