@@ -196,27 +196,28 @@ TEST_CASE("Add on codes is two fused multiply-adds, for every pair of codes") {
   }
 }
 
-// A table of pairs takes three times as long as sums.
+// A table of pairs takes three times as long as sums. (Ratios of small whole numbers have ties that
+// only fused sums decide alike; these scales have none.)
 TEST_CASE("Add on codes hardly ever takes a table of pairs") {
   Random random(7);
   int tables = 0;
   for (int grids = 0; grids < 60; ++grids) {
     GraphBuilder b;
-    const auto with_grid = [&](ValueId id, int least, int most) {
-      b.graph.value(id).quant = QuantParams::per_tensor(
-          0.00017F * static_cast<float>(random.range(least, most)), random.range(0, 255));
+    const auto with_grid = [&](ValueId id, float least, float most) {
+      b.graph.value(id).quant =
+          QuantParams::per_tensor(random.uniform(least, most), random.range(0, 255));
       return id;
     };
-    const ValueId x = with_grid(b.input("x", {16}, DType::kUint8), 20, 300);
-    const ValueId y = with_grid(b.input("y", {16}, DType::kUint8), 20, 300);
-    with_grid(b.node("Add", {x, y}), 200, 400);
+    const ValueId x = with_grid(b.input("x", {16}, DType::kUint8), 0.004F, 0.05F);
+    const ValueId y = with_grid(b.input("y", {16}, DType::kUint8), 0.004F, 0.05F);
+    with_grid(b.node("Add", {x, y}), 0.035F, 0.07F);
     const Node& node = b.graph.nodes[0];
     const kernels::Policy policy;
     const auto step = ops::find_op(node)->prepare(ops::PrepareContext(b.graph, node, policy));
     REQUIRE(step.ok());
     tables += step->kernel == "binary/table" ? 1 : 0;
   }
-  CHECK(tables <= 1);
+  CHECK(tables <= 3);
 }
 
 TEST_CASE("Add keeps to its fused activation") {

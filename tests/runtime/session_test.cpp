@@ -239,8 +239,7 @@ TEST_CASE("what only a concatenation reads is made in its memory, and gives the 
       planned.on_step([&](NodeId, std::span<const std::byte* const> out) {
         parts += out[0] == nullptr ? 1 : 0;
       });
-      planned.run();
-      CHECK(outputs(planned) == expected);
+      CHECK(run(planned) == expected);
       CHECK(parts == (same_grid ? 2 : 1));
       // Besides the input's own memory, only the concatenation and what is copied beside it.
       CHECK(planned.arena_bytes() < apart.arena_bytes());
