@@ -22,6 +22,13 @@ bool Binned::State::fits(float low, float high) const {
          grid(high) - grid(low) < static_cast<double>(counts.size());
 }
 
+// Whether the grid index of every value in [min, max] is a float, as is what it is computed by.
+bool Binned::State::is_exact_in_f32() const {
+  constexpr double kExact = 0x1p22;
+  return exponent >= -126 && std::fabs(grid(min)) < kExact && std::fabs(grid(max)) < kExact &&
+         std::fabs(static_cast<double>(first)) < kExact;
+}
+
 // What observe relies on: the bins cover [min, max].
 bool Binned::State::sound() const {
   if (total == 0) return !(min <= max);
@@ -84,16 +91,35 @@ double Binned::at(double i) const {
   return std::ldexp(static_cast<double>(state_.first) + i, state_.exponent);
 }
 
-void Binned::observe(std::span<const float> values) {
+void Binned::observe(std::span<const float> values, const kernels::Extremes& extremes) {
   float low = state_.min;
   float high = state_.max;
-  for (const float value : values) {
-    if (!std::isfinite(value)) continue;
-    low = std::min(low, value);
-    high = std::max(high, value);
+  if (extremes.finite) {
+    low = std::min(low, extremes.min);
+    high = std::max(high, extremes.max);
+  } else {
+    for (const float value : values) {
+      if (!std::isfinite(value)) continue;
+      low = std::min(low, value);
+      high = std::max(high, value);
+    }
   }
   if (!(low <= high)) return;
   state_.cover(low, high);
+  if (extremes.finite && state_.is_exact_in_f32()) {
+    const std::size_t bins = state_.counts.size();
+    std::vector<std::uint16_t> scratch(4 * bins);
+    const kernels::BinRule rule{
+        .factor = static_cast<float>(std::ldexp(1.0, -state_.exponent)),
+        .first = static_cast<std::int32_t>(state_.first),
+        .bins = bins,
+        .whole = state_.exponent > 0,
+    };
+    kernels::statistics().count(values.data(), values.size(), rule, scratch.data(),
+                                state_.counts.data());
+    state_.total += values.size();
+    return;
+  }
   const double bins_per_unit = std::ldexp(1.0, -state_.exponent);
   for (const float value : values) {
     if (!std::isfinite(value)) continue;

@@ -18,7 +18,8 @@ namespace octavo::calib {
 class Binned : public Observer {
  public:
   std::string_view name() const final { return name_; }
-  void observe(std::span<const float> values) final;
+  using Observer::observe;
+  void observe(std::span<const float> values, const kernels::Extremes& extremes) final;
   Status merge(const Observer& other) final;
   std::vector<std::byte> save() const final;
   Status load(std::span<const std::byte> bytes) final;
@@ -50,6 +51,7 @@ class Binned : public Observer {
     double grid(float value) const;
     std::int64_t index(float value) const { return static_cast<std::int64_t>(grid(value)); }
     bool fits(float low, float high) const;
+    bool is_exact_in_f32() const;
     bool sound() const;
     void cover(float low, float high);
     void coarsen();

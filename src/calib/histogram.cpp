@@ -57,13 +57,18 @@ class Histogram final : public Observer {
 
   std::string_view name() const override { return "histogram"; }
 
-  void observe(std::span<const float> values) override {
+  void observe(std::span<const float> values, const kernels::Extremes& extremes) override {
     float min = std::numeric_limits<float>::infinity();
     float max = -min;
-    for (const float value : values) {
-      if (std::isinf(value)) continue;
-      min = std::min(min, value);
-      max = std::max(max, value);
+    if (extremes.finite) {
+      min = extremes.min;
+      max = extremes.max;
+    } else {
+      for (const float value : values) {
+        if (std::isinf(value)) continue;
+        min = std::min(min, value);
+        max = std::max(max, value);
+      }
     }
     if (!(min <= max)) return;
     if (empty()) {

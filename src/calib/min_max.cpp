@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <limits>
 
-#include "calib/extremes.h"
 #include "calib/observer.h"
 #include "calib/state.h"
 
@@ -14,10 +13,9 @@ class MinMax final : public Observer {
  public:
   std::string_view name() const override { return "minmax"; }
 
-  void observe(std::span<const float> values) override {
-    const Range seen = extremes(values);
-    min_ = std::min(min_, seen.min);
-    max_ = std::max(max_, seen.max);
+  void observe(std::span<const float>, const kernels::Extremes& extremes) override {
+    min_ = std::min(min_, extremes.min);
+    max_ = std::max(max_, extremes.max);
   }
 
   Range range() const override { return min_ <= max_ ? Range{min_, max_} : Range{}; }

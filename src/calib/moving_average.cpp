@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "calib/extremes.h"
 #include "calib/observer.h"
 #include "calib/state.h"
 
@@ -17,8 +16,8 @@ class MovingAverage final : public Observer {
 
   std::string_view name() const override { return "movingAverage"; }
 
-  void observe(std::span<const float> values) override {
-    const Range batch = extremes(values);
+  void observe(std::span<const float>, const kernels::Extremes& extremes) override {
+    const Range batch{extremes.min, extremes.max};
     if (!(batch.min <= batch.max)) return;
     if (batches_++ == 0) {
       range_ = batch;

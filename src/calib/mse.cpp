@@ -27,20 +27,32 @@ class Mse final : public Binned {
   Range range() const override { return total() == 0 ? Range{} : least_error_range(*this); }
 };
 
-// Of the bins' middles; the bin that holds zero is taken as zero (an activation's zeros are many
-// and exact).
-double error_of(const Binned& seen, double low, double high) {
-  const double step = (high - low) / kSteps;
-  if (!(step > 0)) return INFINITY;
-  const double zero = std::nearbyint(-low / step);
-  double sum = 0;
+struct Bin {
+  double x, count;
+};
+
+// The bins' middles; the bin that holds zero is taken as zero (an activation's zeros are many and
+// exact).
+std::vector<Bin> filled_bins(const Binned& seen) {
+  std::vector<Bin> out;
   for (std::size_t i = 0; i < seen.counts().size(); ++i) {
     if (seen.counts()[i] == 0) continue;
     const double from = seen.at(static_cast<double>(i));
     const double to = seen.at(static_cast<double>(i) + 1);
-    const double x = from <= 0 && to > 0 ? 0 : (from + to) / 2;
-    const double code = std::clamp(std::nearbyint(x / step), -zero, kSteps - zero);
-    sum += static_cast<double>(seen.counts()[i]) * power(std::fabs(x - code * step));
+    out.push_back(
+        {from <= 0 && to > 0 ? 0 : (from + to) / 2, static_cast<double>(seen.counts()[i])});
+  }
+  return out;
+}
+
+double error_of(const std::vector<Bin>& bins, double low, double high) {
+  const double step = (high - low) / kSteps;
+  if (!(step > 0)) return INFINITY;
+  const double zero = std::nearbyint(-low / step);
+  double sum = 0;
+  for (const Bin& bin : bins) {
+    const double code = std::clamp(std::nearbyint(bin.x / step), -zero, kSteps - zero);
+    sum += bin.count * power(std::fabs(bin.x - code * step));
   }
   return sum;
 }
@@ -48,28 +60,29 @@ double error_of(const Binned& seen, double low, double high) {
 }  // namespace
 
 double quantizing_error(const Binned& seen, Range range) {
-  return error_of(seen, std::min(0.0, static_cast<double>(range.min)),
+  return error_of(filled_bins(seen), std::min(0.0, static_cast<double>(range.min)),
                   std::max(0.0, static_cast<double>(range.max)));
 }
 
 Range least_error_range(const Binned& seen) {
   const double lowest = std::min(0.0, static_cast<double>(seen.min()));
   const double highest = std::max(0.0, static_cast<double>(seen.max()));
+  const std::vector<Bin> bins = filled_bins(seen);
   double low = lowest;
   double high = highest;
-  double least = error_of(seen, low, high);
+  double least = error_of(bins, low, high);
   for (int round = 0; round < kAlternations; ++round) {
     const double before = least;
     for (int i = 1; i < kCandidates; ++i) {
       const double candidate = highest * i / kCandidates;
-      if (const double e = error_of(seen, low, candidate); e < least) {
+      if (const double e = error_of(bins, low, candidate); e < least) {
         least = e;
         high = candidate;
       }
     }
     for (int i = 0; i < kCandidates; ++i) {
       const double candidate = lowest * i / kCandidates;
-      if (const double e = error_of(seen, candidate, high); e < least) {
+      if (const double e = error_of(bins, candidate, high); e < least) {
         least = e;
         low = candidate;
       }

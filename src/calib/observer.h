@@ -11,6 +11,7 @@
 
 #include "base/result.h"
 #include "calib/qparams.h"
+#include "kernels/statistics/statistics.h"
 
 namespace octavo::calib {
 
@@ -25,7 +26,11 @@ class Observer {
 
   virtual std::string_view name() const = 0;  // the row's name
   // One batch. An empty one changes nothing.
-  virtual void observe(std::span<const float> values) = 0;
+  void observe(std::span<const float> values) {
+    observe(values, kernels::statistics().extremes(values.data(), values.size()));
+  }
+  // The same, where the extremes of `values` are known already.
+  virtual void observe(std::span<const float> values, const kernels::Extremes& extremes) = 0;
   virtual Range range() const = 0;
   // The name of the row whose range this is.
   virtual std::string_view choice() const { return name(); }

@@ -1,7 +1,6 @@
 #include "quantize/job.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstring>
 #include <iterator>
@@ -10,6 +9,7 @@
 #include <vector>
 
 #include "base/text.h"
+#include "kernels/statistics/statistics.h"
 #include "ops/op.h"
 #include "passes/absorb_bias.h"
 #include "passes/equalize.h"
@@ -32,14 +32,6 @@ constexpr int kStepsAtOnce = 4;  // of a session, between two answers of step()
 constexpr std::size_t kKeptBytes = std::size_t{64} << 20;
 constexpr std::size_t kHistogramBins = 128;
 
-bool all_finite(std::span<const float> values) {
-  constexpr std::uint32_t kExponent = 0x7F800000U;
-  std::uint32_t found = 0;
-  for (const float value : values)
-    found |= (std::bit_cast<std::uint32_t>(value) & kExponent) == kExponent ? 1U : 0U;
-  return found == 0;
-}
-
 // One calibrated tensor.
 struct Watched {
   std::string name, node, op;  // node: what makes it; empty for an input
@@ -49,7 +41,7 @@ struct Watched {
   std::optional<calib::Range> range;
   std::optional<ValueId> in_float, in_int8;  // where the evaluation finds it
   ErrorSums sums;
-  std::vector<std::int64_t> histogram, int8_histogram;  // over seen()
+  std::vector<std::uint64_t> histogram, int8_histogram;  // over seen()
 
   calib::Range seen() const { return (extremes ? extremes : observer)->range(); }
 };
@@ -69,21 +61,24 @@ struct ChannelSums {
     stats.highest.resize(channels, -INFINITY);
     stats.square.resize(channels, 0.0);
     const std::size_t pixels = values.size() / (batch * channels);
-    const bool last = value.layout == Layout::kChannelsLast;
     // Some of many pixels show as much.
     constexpr std::size_t kPixels = 1024;
     const std::size_t step = std::max<std::size_t>(1, pixels / kPixels);
-    for (std::size_t n = 0; n < batch; ++n) {
-      for (std::size_t p = 0; p < pixels; p += step, ++count) {
-        const float* x = values.data() + n * channels * pixels + (last ? p * channels : p);
-        for (std::size_t c = 0; c < channels; ++c, x += last ? 1 : pixels) {
-          stats.largest[c] = std::max(stats.largest[c], std::fabs(*x));
-          stats.lowest[c] = std::min(stats.lowest[c], *x);
-          stats.highest[c] = std::max(stats.highest[c], *x);
-          stats.square[c] += static_cast<double>(*x) * static_cast<double>(*x);
-        }
+    const std::size_t rows = (pixels + step - 1) / step;
+    const auto add_channels = kernels::statistics().channels;
+    for (std::size_t n = 0; n < batch; ++n, count += rows) {
+      const float* x = values.data() + n * channels * pixels;
+      if (value.layout == Layout::kChannelsLast || pixels == 1) {
+        add_channels(x, rows, step * channels, channels, stats.lowest.data(), stats.highest.data(),
+                     stats.square.data());
+        continue;
       }
+      for (std::size_t c = 0; c < channels; ++c)
+        add_channels(x + c * pixels, rows, step, 1, &stats.lowest[c], &stats.highest[c],
+                     &stats.square[c]);
     }
+    for (std::size_t c = 0; c < channels; ++c)
+      stats.largest[c] = std::max({stats.largest[c], -stats.lowest[c], stats.highest[c]});
   }
 };
 
@@ -242,7 +237,7 @@ struct QuantizeJob::Impl {
   Status finish_replay();
   void on_step(NodeId node, std::span<const std::byte* const> made);
   void observe_means(ValueId id, std::span<const std::byte> bytes) {
-    if (means && fitting) means->observe(float_session->graph(), id, bytes, *fitting);
+    if (means && fitting) means->observe(id, bytes, *fitting);
   }
   void observe(ValueId id, std::span<const float> values, const std::string& where);
   Error fail(Error error) {
@@ -742,7 +737,8 @@ void QuantizeJob::Impl::observe(ValueId id, std::span<const float> values,
   }
   const auto& watchers = watched_by_value[static_cast<std::size_t>(id)];
   if (watchers.empty() || sample_error || (replay && !replay->observes)) return;
-  if (!all_finite(values)) {
+  const kernels::Extremes extremes = kernels::statistics().extremes(values.data(), values.size());
+  if (!extremes.finite) {
     sample_error = Error{Code::kNonFiniteSample,
                          text("Sample ", samples + 1, " makes a NaN or infinite value in '",
                               float_session->graph().value(id).name, "'."),
@@ -752,8 +748,8 @@ void QuantizeJob::Impl::observe(ValueId id, std::span<const float> values,
     return;
   }
   for (const std::size_t i : watchers) {
-    watched[i].observer->observe(values);
-    if (watched[i].extremes) watched[i].extremes->observe(values);
+    watched[i].observer->observe(values, extremes);
+    if (watched[i].extremes) watched[i].extremes->observe(values, extremes);
   }
 }
 
@@ -989,6 +985,7 @@ Status QuantizeJob::Impl::prepare_next() {
 // at a time; then one tensor at a time; then the outputs.
 void QuantizeJob::Impl::evaluate_next() {
   constexpr std::size_t kFirstTensor = 5;
+  constexpr std::size_t kTimed = 3;  // samples
   const auto& sample = kept[evaluated];
   if (phase == 0) {
     for (runtime::Session* session : {&*float_session, &*int8_session, &*float_kept, &*int8_kept}) {
@@ -998,9 +995,9 @@ void QuantizeJob::Impl::evaluate_next() {
       }
     }
   } else if (phase == 1) {
-    float_ms.push_back(timed_run(*float_session));
+    if (evaluated < kTimed) float_ms.push_back(timed_run(*float_session));
   } else if (phase == 2) {
-    int8_ms.push_back(timed_run(*int8_session));
+    if (evaluated < kTimed) int8_ms.push_back(timed_run(*int8_session));
   } else if (phase == 3 || phase == 4) {
     if ((phase == 3 ? float_kept : int8_kept)->run_some(kStepsAtOnce)) return;
   } else if (phase - kFirstTensor < watched.size()) {
@@ -1018,25 +1015,40 @@ void QuantizeJob::Impl::evaluate_tensor(Watched& tensor) {
   if (!tensor.in_float) return;
   const calib::Range seen = tensor.seen();
   const float width = seen.max - seen.min;  // infinite where the range is wider than a float
-  const auto count = [&](std::span<const float> values, std::vector<std::int64_t>& counts) {
-    for (const float value : values) {
-      const float place =
-          width > 0 ? (value - seen.min) / width * static_cast<float>(kHistogramBins) : 0.0F;
-      const float bin = std::clamp(place, 0.0F, static_cast<float>(kHistogramBins - 1));
-      ++counts[static_cast<std::size_t>(bin)];
+  const float factor = static_cast<float>(kHistogramBins) / width;
+  std::uint16_t scratch[4 * kHistogramBins];
+  const auto count = [&](std::span<const float> values, std::vector<std::uint64_t>& counts) {
+    if (!(width > 0) || !std::isfinite(width) || !std::isfinite(factor)) {
+      counts[0] += values.size();
+      return;
     }
+    const kernels::BinRule rule{.offset = seen.min, .factor = factor, .bins = kHistogramBins};
+    kernels::statistics().count(values.data(), values.size(), rule, scratch, counts.data());
   };
-  std::vector<float> reference = read_unordered(*float_kept, *tensor.in_float);
-  if (tensor.in_int8) {
-    const Layout layout = float_kept->graph().value(*tensor.in_float).layout;
-    const bool alike = layout == int8_kept->graph().value(*tensor.in_int8).layout;
-    if (!alike) reference = read_real(*float_kept, *tensor.in_float);
-    const std::vector<float> other = alike ? read_unordered(*int8_kept, *tensor.in_int8)
-                                           : read_real(*int8_kept, *tensor.in_int8);
+  const auto both = [&](std::span<const float> reference, std::span<const float> other) {
     tensor.sums.add(reference, other);
+    count(reference, tensor.histogram);
     count(other, tensor.int8_histogram);
+  };
+  const Reals reference(*float_kept, *tensor.in_float);
+  std::vector<float> buffer;
+  if (!tensor.in_int8) {
+    count(reference.piece(0, reference.size(), buffer), tensor.histogram);
+    return;
   }
-  count(reference, tensor.histogram);
+  if (float_kept->graph().value(*tensor.in_float).layout !=
+      int8_kept->graph().value(*tensor.in_int8).layout) {
+    both(read_real(*float_kept, *tensor.in_float), read_real(*int8_kept, *tensor.in_int8));
+    return;
+  }
+  const Reals other(*int8_kept, *tensor.in_int8);
+  std::vector<float> other_buffer;
+  constexpr std::size_t kPiece = 8192;  // stays in the cache
+  const std::size_t size = std::min(reference.size(), other.size());
+  for (std::size_t first = 0; first < size; first += kPiece) {
+    const std::size_t n = std::min(kPiece, size - first);
+    both(reference.piece(first, n, buffer), other.piece(first, n, other_buffer));
+  }
 }
 
 void QuantizeJob::Impl::evaluate_outputs() {

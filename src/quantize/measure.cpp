@@ -6,20 +6,12 @@
 #include "base/clock.h"
 #include "base/sort.h"
 #include "base/text.h"
+#include "kernels/quantize/quantize.h"
+#include "kernels/statistics/statistics.h"
 
 namespace octavo::quantize {
 
 namespace {
-
-template <class T>
-void to_reals(std::span<const std::byte> bytes, const std::optional<QuantParams>& quant,
-              std::vector<float>& out) {
-  const auto* codes = reinterpret_cast<const T*>(bytes.data());
-  const float scale = quant ? quant->scale[0] : 1.0F;
-  const std::int32_t zero = quant ? quant->zero_point[0] : 0;
-  for (std::size_t i = 0; i < out.size(); ++i)
-    out[i] = scale * static_cast<float>(static_cast<std::int32_t>(codes[i]) - zero);
-}
 
 // [N, C, pixels] <-> [N, pixels, C].
 std::vector<float> swap_channels(std::span<const float> values, const Shape& shape, Layout layout,
@@ -52,28 +44,39 @@ std::vector<float> from_row_major(std::span<const float> values, const Shape& sh
   return swap_channels(values, shape, layout, false);
 }
 
-std::vector<float> read_unordered(const runtime::Session& session, ValueId id) {
-  const Value& value = session.graph().value(id);
-  const std::span<const std::byte> bytes = session.value(id);
-  if (bytes.empty() || !value.shape) return {};
-  if (value.quant && !value.quant->is_per_tensor()) return {};
-  std::vector<float> reals(static_cast<std::size_t>(value.shape->elements()));
-  switch (value.dtype) {
-    case DType::kFloat32: {
-      const auto* floats = reinterpret_cast<const float*>(bytes.data());
-      std::copy(floats, floats + reals.size(), reals.begin());
-      break;
-    }
-    case DType::kUint8:
-      to_reals<std::uint8_t>(bytes, value.quant, reals);
-      break;
-    case DType::kInt8:
-      to_reals<std::int8_t>(bytes, value.quant, reals);
-      break;
-    default:
-      return {};
+Reals::Reals(const runtime::Session& session, ValueId id)
+    : value_(&session.graph().value(id)), bytes_(session.value(id)) {
+  const bool plain = !value_->quant || value_->quant->is_per_tensor();
+  if (!value_->shape || !plain ||
+      (value_->dtype != DType::kFloat32 && !is_quantized_code(value_->dtype)))
+    bytes_ = {};
+}
+
+std::size_t Reals::size() const { return bytes_.size() / dtype_size(value_->dtype); }
+
+std::span<const float> Reals::piece(std::size_t first, std::size_t n,
+                                    std::vector<float>& buffer) const {
+  if (value_->dtype == DType::kFloat32)
+    return {reinterpret_cast<const float*>(bytes_.data()) + first, n};
+  kernels::Grid grid;
+  if (value_->quant) grid = {value_->quant->scale[0], value_->quant->zero_point[0]};
+  const auto& kernel = kernels::best_row(kernels::quantize_kernels(), kernels::Policy{});
+  buffer.resize(n);
+  const std::byte* codes = bytes_.data() + first;
+  if (value_->dtype == DType::kInt8) {
+    kernel.dequantize_s8(reinterpret_cast<const std::int8_t*>(codes), buffer.data(), n, grid);
+  } else {
+    kernel.dequantize_u8(reinterpret_cast<const std::uint8_t*>(codes), buffer.data(), n, grid);
   }
-  return reals;
+  return buffer;
+}
+
+std::vector<float> read_unordered(const runtime::Session& session, ValueId id) {
+  const Reals reals(session, id);
+  std::vector<float> buffer;
+  const std::span<const float> all = reals.piece(0, reals.size(), buffer);
+  if (all.data() != buffer.data()) buffer.assign(all.begin(), all.end());
+  return buffer;
 }
 
 std::vector<float> read_real(const runtime::Session& session, ValueId id) {
@@ -98,14 +101,11 @@ std::optional<ValueId> find_tensor(const Graph& graph, const std::string& name) 
 }
 
 void ErrorSums::add(std::span<const float> reference, std::span<const float> other) {
-  const std::size_t n = std::min(reference.size(), other.size());
-  for (std::size_t i = 0; i < n; ++i) {
-    const double a = static_cast<double>(reference[i]);
-    const double difference = a - static_cast<double>(other[i]);
-    signal += a * a;
-    noise += difference * difference;
-    max_error = std::max(max_error, std::fabs(difference));
-  }
+  const kernels::Errors errors = kernels::statistics().errors(
+      reference.data(), other.data(), std::min(reference.size(), other.size()));
+  signal += errors.signal;
+  noise += errors.noise;
+  max_error = std::max(max_error, errors.largest);
 }
 
 std::int64_t class_count(const Shape& shape) {

@@ -20,7 +20,21 @@ std::vector<float> from_row_major(std::span<const float> values, const Shape& sh
 // The value after run() as real numbers in row-major order: codes dequantized, layout undone. Empty
 // where the session does not keep it or it is no float or code.
 std::vector<float> read_real(const runtime::Session& session, ValueId id);
-// The same in the value's own memory order: enough where order does not matter.
+// A value after run() as real numbers in its own memory order, piece by piece.
+class Reals {
+ public:
+  Reals(const runtime::Session& session, ValueId id);
+  // 0 where the session does not keep it, or it is no float or code of one grid.
+  std::size_t size() const;
+  // Elements [first, first + n), in memory or in `buffer`.
+  std::span<const float> piece(std::size_t first, std::size_t n, std::vector<float>& buffer) const;
+
+ private:
+  const Value* value_;
+  std::span<const std::byte> bytes_;
+};
+
+// All of them: enough where order does not matter.
 std::vector<float> read_unordered(const runtime::Session& session, ValueId id);
 
 // The value of a (possibly lowered) session that stands for float tensor `name`: codes of that

@@ -1,33 +1,10 @@
 #include "quantize/patches.h"
 
 #include <cmath>
-#include <cstring>
 
 #include "passes/qdq.h"
 
 namespace octavo::quantize {
-
-namespace {
-template <class T>
-void decode(const T* codes, std::size_t n, float scale, std::int32_t zero, float* out) {
-  for (std::size_t i = 0; i < n; ++i)
-    out[i] = scale * static_cast<float>(static_cast<std::int32_t>(codes[i]) - zero);
-}
-
-// Elements [first, first + n) as real numbers.
-void read_reals(const Value& value, std::span<const std::byte> bytes, std::size_t first,
-                std::size_t n, float* out) {
-  if (value.dtype == DType::kFloat32) {
-    std::memcpy(out, bytes.data() + first * sizeof(float), n * sizeof(float));
-  } else if (value.dtype == DType::kInt8) {
-    decode(reinterpret_cast<const std::int8_t*>(bytes.data()) + first, n, value.quant->scale[0],
-           value.quant->zero_point[0], out);
-  } else {
-    decode(reinterpret_cast<const std::uint8_t*>(bytes.data()) + first, n, value.quant->scale[0],
-           value.quant->zero_point[0], out);
-  }
-}
-}  // namespace
 
 std::optional<Patches> Patches::of(const Graph& graph, const Node& node) {
   if (!node.domain.empty() || node.input(1) == kNoValue) return std::nullopt;
@@ -67,14 +44,11 @@ std::optional<Patches> Patches::of(const Graph& graph, const Node& node) {
   return out;
 }
 
-void Patches::append(const Value& input, std::span<const std::byte> bytes, std::size_t sample,
-                     std::vector<float>& rows) const {
+void Patches::append_places(std::size_t sample, std::vector<std::ptrdiff_t>& places) const {
   const std::size_t count = sampled();
   // Evenly apart, from a start that differs from sample to sample (multiples of the golden ratio).
   const double golden = static_cast<double>(sample) * 0.6180339887498949;
   const double start = positions_ > kMost ? golden - std::floor(golden) : 0.0;
-  std::size_t at = rows.size();
-  rows.resize(at + count * width(), 0.0F);
   const double step = static_cast<double>(positions_) / static_cast<double>(count);
   for (std::size_t i = 0; i < count; ++i) {
     const auto position = static_cast<std::int64_t>((static_cast<double>(i) + start) * step);
@@ -83,12 +57,14 @@ void Patches::append(const Value& input, std::span<const std::byte> bytes, std::
     const std::int64_t oy = position % pixels / w_.out;
     const std::int64_t ox = position % w_.out;
     for (std::int64_t ky = 0; ky < h_.kernel; ++ky) {
-      for (std::int64_t kx = 0; kx < w_.kernel; ++kx, at += channels_) {
+      for (std::int64_t kx = 0; kx < w_.kernel; ++kx) {
         const std::int64_t y = oy * h_.stride - h_.pad_begin + ky * h_.dilation;
         const std::int64_t x = ox * w_.stride - w_.pad_begin + kx * w_.dilation;
-        if (y < 0 || y >= h_.in || x < 0 || x >= w_.in) continue;
-        const auto pixel = static_cast<std::size_t>((n * h_.in + y) * w_.in + x);
-        read_reals(input, bytes, pixel * channels_, channels_, rows.data() + at);
+        const bool outside = y < 0 || y >= h_.in || x < 0 || x >= w_.in;
+        const std::int64_t pixel = (n * h_.in + y) * w_.in + x;
+        places.push_back(outside ? kOutside
+                                 : static_cast<std::ptrdiff_t>(pixel) *
+                                       static_cast<std::ptrdiff_t>(channels_));
       }
     }
   }

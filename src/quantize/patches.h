@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <span>
 #include <vector>
 
 #include "graph/graph.h"
@@ -29,11 +28,12 @@ class Patches {
     return static_cast<std::size_t>(positions_ < kMost ? positions_ : kMost);
   }
 
-  // Appends the windows at the sampled places of sample number `sample` to `rows`, as real numbers:
-  // values are floats, or codes of the value's grid. The places depend on the sample's number
-  // alone, so float and quantized inputs are seen at the same ones.
-  void append(const Value& input, std::span<const std::byte> bytes, std::size_t sample,
-              std::vector<float>& rows) const;
+  static constexpr std::ptrdiff_t kOutside = -1;
+  // Appends where the taps of the windows that are looked at lie in sample number `sample`, window
+  // after window: the element of the input with which the tap's channels begin, or kOutside. The
+  // windows depend on the sample's number alone, so float and quantized inputs are seen at the same
+  // ones.
+  void append_places(std::size_t sample, std::vector<std::ptrdiff_t>& places) const;
 
   // Where the weight of output channel o, group-channel i, tap t lies in the weight tensor.
   std::size_t weight_index(std::size_t o, std::size_t i, std::size_t t) const {

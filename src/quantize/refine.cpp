@@ -9,6 +9,7 @@
 #include "base/repeat.h"
 #include "base/text.h"
 #include "kernels/moments/moments.h"
+#include "kernels/statistics/statistics.h"
 #include "ops/op.h"
 #include "passes/qdq.h"
 #include "passes/weights.h"
@@ -29,14 +30,119 @@ auto find_node(G& graph, const std::string& name) {
   return found == graph.nodes.end() ? nullptr : &*found;
 }
 
-// One group's columns of rows of windows, each less its mean.
-std::vector<float> centred(const std::vector<float>& rows, const std::vector<double>& means,
-                           const std::vector<std::size_t>& columns) {
-  const std::size_t width = means.size();
+// The windows of a node's input, in all samples.
+class Windows {
+ public:
+  // `samples` are the bytes of the value `input`.
+  Windows(const Patches& patches, const Value& input, std::vector<const std::byte*> samples)
+      : patches_(patches), input_(input), samples_(std::move(samples)) {
+    for (std::size_t s = 0; s < samples_.size(); ++s) patches_.append_places(s, places_);
+  }
+
+  std::size_t count() const { return samples_.size() * patches_.sampled(); }
+  bool are_codes() const { return input_.dtype != DType::kFloat32; }
+
+  // Which of the input's channels, and where they are among the columns of sums: column t *
+  // tap_stride + c is channel first + c at tap t.
+  struct Slice {
+    std::size_t first, channels, tap_stride, columns;
+  };
+  // Of codes less their zero point (kernels/moments): sums of columns, and their second moments,
+  // not centred, of all pairs of columns or of the taps of each channel.
+  enum class Moments { kNone, kDense, kLanes };
+  struct Sums {
+    std::vector<std::int32_t> columns, moments;
+  };
+  Sums sums(const Slice& slice, Moments wanted) const;
+
+  // Of floats: sums of all columns; the slice's columns, each less its mean.
+  std::vector<double> float_sums() const;
+  std::vector<float> centred(const Slice& slice, const std::vector<double>& means) const;
+
+ private:
+  // The tap of a window; null outside of the image.
+  const std::byte* at(std::size_t window, std::size_t tap) const {
+    if (window >= count()) return nullptr;
+    const std::ptrdiff_t place = places_[window * patches_.taps() + tap];
+    if (place == Patches::kOutside) return nullptr;
+    return samples_[window / patches_.sampled()] +
+           static_cast<std::size_t>(place) * dtype_size(input_.dtype);
+  }
+
+  const Patches& patches_;
+  const Value& input_;
+  std::vector<const std::byte*> samples_;
+  std::vector<std::ptrdiff_t> places_;  // by sample, window, tap
+};
+
+// So much of the windows is in the cache while their products are summed.
+constexpr std::size_t kBlockBytes = std::size_t{256} << 10;
+
+Windows::Sums Windows::sums(const Slice& slice, Moments wanted) const {
+  const kernels::MomentsKernel& kernel = kernels::moments();
+  const std::size_t taps = patches_.taps();
+  const std::size_t columns = slice.columns;
+  Sums out;
+  out.columns.assign(columns, 0);
+  if (wanted == Moments::kDense) out.moments.assign(columns * columns, 0);
+  if (wanted == Moments::kLanes) out.moments.assign(taps * taps * slice.tap_stride, 0);
+  const std::size_t block = std::clamp<std::size_t>(kBlockBytes / (4 * columns), 1, 64);
+  std::vector<std::int16_t> pairs(2 * block * columns);  // columns of no channel stay zero
+  for (std::size_t first = 0; first < count(); first += 2 * block) {
+    const std::size_t n = std::min(block, (count() - first + 1) / 2);
+    for (std::size_t p = 0; p < n; ++p) {
+      for (std::size_t t = 0; t < taps; ++t) {
+        const auto row = [&](std::size_t window) -> const std::uint8_t* {
+          const std::byte* tap = at(window, t);
+          return tap == nullptr ? nullptr
+                                : reinterpret_cast<const std::uint8_t*>(tap) + slice.first;
+        };
+        kernel.pair_codes(row(first + 2 * p), row(first + 2 * p + 1), slice.channels,
+                          input_.dtype == DType::kInt8, input_.quant->zero_point[0],
+                          pairs.data() + 2 * (p * columns + t * slice.tap_stride));
+      }
+    }
+    kernel.add_columns(pairs.data(), n, columns, out.columns.data());
+    if (wanted == Moments::kDense) kernel.add_dense(pairs.data(), n, columns, out.moments.data());
+    if (wanted == Moments::kLanes)
+      kernel.add_lanes(pairs.data(), n, taps, slice.tap_stride, out.moments.data());
+  }
+  return out;
+}
+
+// Adds the rows of one sample to the sums of their columns.
+void add_float_rows(const Patches& patches, std::span<const std::ptrdiff_t> places, const float* x,
+                    std::vector<std::ptrdiff_t>& inside, std::vector<double>& sums) {
+  for (std::size_t t = 0; t < patches.taps(); ++t) {
+    inside.clear();
+    for (std::size_t at = t; at < places.size(); at += patches.taps()) {
+      if (places[at] != Patches::kOutside) inside.push_back(places[at]);
+    }
+    kernels::statistics().sum_rows(x, inside, patches.channels(),
+                                   sums.data() + t * patches.channels());
+  }
+}
+
+std::vector<double> Windows::float_sums() const {
+  std::vector<double> out(patches_.width(), 0.0);
+  std::vector<std::ptrdiff_t> inside;
+  const std::size_t each = patches_.sampled() * patches_.taps();
+  for (std::size_t s = 0; s < samples_.size(); ++s)
+    add_float_rows(patches_, std::span(places_).subspan(s * each, each),
+                   reinterpret_cast<const float*>(samples_[s]), inside, out);
+  return out;
+}
+
+std::vector<float> Windows::centred(const Slice& slice, const std::vector<double>& means) const {
   std::vector<float> out;
-  out.reserve(rows.size() / width * columns.size());
-  for (std::size_t at = 0; at < rows.size(); at += width) {
-    for (const std::size_t c : columns) out.push_back(rows[at + c] - static_cast<float>(means[c]));
+  out.reserve(count() * patches_.taps() * slice.channels);
+  for (std::size_t window = 0; window < count(); ++window) {
+    for (std::size_t t = 0; t < patches_.taps(); ++t) {
+      const auto* row = reinterpret_cast<const float*>(at(window, t));
+      for (std::size_t c = slice.first; c < slice.first + slice.channels; ++c)
+        out.push_back((row == nullptr ? 0 : row[c]) -
+                      static_cast<float>(means[t * patches_.channels() + c]));
+    }
   }
   return out;
 }
@@ -46,10 +152,11 @@ std::vector<float> centred(const std::vector<float>& rows, const std::vector<dou
 void descend(std::span<const float> real, std::span<float> codes, const std::vector<float>& moments,
              float largest, std::size_t segment, std::vector<float>& gradient) {
   const std::size_t k = real.size();
+  const auto add_scaled = kernels::moments().add_scaled;
   gradient.assign(k, 0.0F);
   for (std::size_t i = 0; i < k; ++i) {
     const float error = codes[i] - real[i];
-    if (error != 0) kernels::add_scaled(gradient.data(), moments.data() + i * k, error, k);
+    if (error != 0) add_scaled(gradient.data(), moments.data() + i * k, error, k);
   }
   for (std::size_t i = 0; i < k; ++i) {
     const float best = codes[i] - gradient[i] / moments[i * k + i];
@@ -58,7 +165,7 @@ void descend(std::span<const float> real, std::span<float> codes, const std::vec
                                         : passes::limits_beside(codes[other], largest);
     const float code = std::clamp(std::nearbyint(best), low, high);
     if (code == codes[i] || !std::isfinite(code)) continue;
-    kernels::add_scaled(gradient.data(), moments.data() + i * k, code - codes[i], k);
+    add_scaled(gradient.data(), moments.data() + i * k, code - codes[i], k);
     codes[i] = code;
   }
 }
@@ -76,16 +183,14 @@ WindowMeans::WindowMeans(const Graph& graph) : readers_(graph.values.size()) {
   }
 }
 
-void WindowMeans::observe(const Graph& graph, ValueId id, std::span<const std::byte> bytes,
-                          std::size_t sample) {
+void WindowMeans::observe(ValueId id, std::span<const std::byte> bytes, std::size_t sample) {
   for (const std::string& name : readers_[static_cast<std::size_t>(id)]) {
     Entry& entry = entries_.at(name);
-    rows_.clear();
-    entry.patches.append(graph.value(id), bytes, sample, rows_);
-    const std::size_t width = entry.sums.size();
-    for (std::size_t i = 0; i < rows_.size(); ++i)
-      entry.sums[i % width] += static_cast<double>(rows_[i]);
-    entry.count += rows_.size() / width;
+    places_.clear();
+    entry.patches.append_places(sample, places_);
+    add_float_rows(entry.patches, places_, reinterpret_cast<const float*>(bytes.data()), inside_,
+                   entry.sums);
+    entry.count += entry.patches.sampled();
   }
 }
 
@@ -105,9 +210,9 @@ struct Refinement::Impl {
   const WindowMeans* means = nullptr;
   RefineOptions options;
   Graph lowered;
-  std::vector<std::vector<Tensor>> memory;  // by value, by sample
-  std::vector<std::size_t> last_use;        // by value: the node that reads it last
-  std::size_t samples = 0;
+  std::span<const std::vector<std::vector<std::byte>>> kept;  // by sample, by input
+  std::vector<std::vector<Tensor>> memory;                    // by value, by sample
+  std::vector<std::size_t> last_use;  // by value: the node that reads it last
   std::size_t next = 0;
   Fits* fits = nullptr;
   std::vector<std::uint64_t> prints;  // by value: a hash of what it depends on; only with `fits`
@@ -116,10 +221,21 @@ struct Refinement::Impl {
   std::uint64_t print_of(const Node& node);
   std::uint64_t peak_bytes() const;
   void refine(Node& node);
-  // Pairs of a `segment` of weights stay safe; 1: there are none.
-  void round_weights(const Patches& patches, const std::vector<float>& rows,
-                     const std::vector<double>& input, const std::vector<float>& scale,
-                     const Tensor& real, std::size_t segment, Tensor& codes) const;
+  std::optional<std::size_t> input_number(ValueId id) const;
+  std::vector<const std::byte*> values_of(ValueId id) const;
+  // The mean window of the node's input, as real numbers, and what is rounded by its second
+  // moments.
+  struct Rounding {
+    std::span<const float> scale;
+    const Tensor& real;
+    std::size_t segment;  // whose pairs of weights stay safe; 1: there are none
+    Tensor& codes;
+  };
+  std::vector<double> mean_window(const Patches& patches, const Value& input,
+                                  const Windows& windows, const Rounding* rounding) const;
+  // One group's weights, by its moments, which are damped here.
+  void round_group(const Patches& patches, std::size_t group, std::vector<float>& moments,
+                   const Rounding& rounding) const;
   std::vector<double> bias_shift(const Node& node, const Node& target, const Patches& patches,
                                  const std::vector<double>& input, const std::vector<float>& scale,
                                  const Tensor& real, const Tensor& codes) const;
@@ -142,7 +258,7 @@ Result<Refinement> Refinement::create(const Graph& qdq, const Graph& reference,
   impl->means = &means;
   impl->options = options;
   impl->lowered = qdq;
-  impl->samples = samples.size();
+  impl->kept = samples;
   impl->fits = fits;
   Graph& graph = impl->lowered;
   OCTAVO_CHECK_OK(passes::fix_shapes(graph, options.shapes));
@@ -167,50 +283,50 @@ Result<Refinement> Refinement::create(const Graph& qdq, const Graph& reference,
           {}};
     }
   }
-  for (std::size_t k = 0; k < graph.inputs.size(); ++k) {
-    const Value& value = graph.value(graph.inputs[k]);
-    for (const auto& sample : samples) {
-      Tensor tensor = Tensor::make(value.dtype, *value.shape);
-      std::memcpy(tensor.mutable_data(), sample[k].data(),
-                  std::min(tensor.bytes(), sample[k].size()));
-      impl->memory[static_cast<std::size_t>(graph.inputs[k])].push_back(std::move(tensor));
-    }
-  }
   return Refinement(std::move(impl));
 }
 
-// What step() holds at most: values from where they are made to where they are read last, and a
-// node's windows, as they are and centred, with their moments.
+// What step() holds at most: values from where they are made to where they are read last, and what
+// a node is fitted by.
 std::uint64_t Refinement::Impl::peak_bytes() const {
-  std::vector<std::uint64_t> held(lowered.values.size(), 0);
-  std::uint64_t sum = 0;
-  std::uint64_t peak = 0;
-  const auto set = [&](ValueId id, bool alive) {
-    if (id == kNoValue || lowered.value(id).is_constant()) return;
+  std::vector<bool> alive(lowered.values.size(), false);
+  const std::uint64_t samples = kept.size();
+  std::uint64_t one = 0;  // bytes of a sample
+  // Changes what is alive; the answer is by how much.
+  const auto set = [&](ValueId id, bool now) -> std::uint64_t {
+    if (id == kNoValue || lowered.value(id).is_constant() || input_number(id)) return 0;
+    const auto index = static_cast<std::size_t>(id);
+    if (alive[index] == now) return 0;
+    alive[index] = now;
     const Value& value = lowered.value(id);
-    std::uint64_t& bytes = held[static_cast<std::size_t>(id)];
-    sum -= bytes;
-    bytes = alive ? static_cast<std::uint64_t>(value.shape->elements()) * dtype_size(value.dtype) *
-                        samples
-                  : 0;
-    sum += bytes;
+    return static_cast<std::uint64_t>(value.shape->elements()) * dtype_size(value.dtype);
   };
-  for (const ValueId id : lowered.inputs) set(id, true);
+  std::uint64_t peak = 0;
   for (std::size_t i = 0; i < lowered.nodes.size(); ++i) {
     const Node& node = lowered.nodes[i];
-    for (const ValueId id : node.outputs) set(id, true);
     std::uint64_t windows = 0;
     if (const auto patches = Patches::of(lowered, node)) {
-      const std::uint64_t moments = std::min(patches->width(), kWidest);
-      windows =
-          (2 * samples * patches->sampled() * patches->width() + moments * moments) * sizeof(float);
+      const std::uint64_t places = samples * patches->sampled() * patches->taps();
+      const std::uint64_t width = patches->channels() / patches->groups() * patches->taps();
+      const std::uint64_t moments = width > kWidest ? 0 : width * width;
+      const bool floats = lowered.value(node.inputs[0]).dtype == DType::kFloat32;
+      windows = places * sizeof(std::ptrdiff_t) + patches->width() * 3 * sizeof(double) +
+                2 * moments * patches->groups() * sizeof(float) +
+                (floats ? places * width / patches->taps() * sizeof(float) : 2 * kBlockBytes);
     }
-    peak = std::max(peak, sum + windows);
+    peak = std::max(peak, samples * one + windows);
+    const std::uint64_t before = one;
+    std::uint64_t made = 0;
+    std::uint64_t gone = 0;
+    for (const ValueId id : node.outputs) made += set(id, true);
     for (const auto* ids : {&node.inputs, &node.outputs}) {
       for (const ValueId id : *ids) {
-        if (id != kNoValue && last_use[static_cast<std::size_t>(id)] <= i) set(id, false);
+        if (id != kNoValue && last_use[static_cast<std::size_t>(id)] <= i) gone += set(id, false);
       }
     }
+    one = before + made - gone;
+    // What a sample needs no more is let go before the next sample.
+    peak = std::max({peak, samples * before + made, samples * one + gone});
   }
   return peak;
 }
@@ -225,15 +341,24 @@ Result<bool> Refinement::step() {
   Node& node = impl.lowered.nodes[impl.next];
   impl.refine(node);
   OCTAVO_CHECK_OK(impl.run(node));
-  const auto release = [&](ValueId id) {
-    // Constants that were added on the way have no memory here.
-    if (id != kNoValue && static_cast<std::size_t>(id) < impl.memory.size() &&
-        impl.last_use[static_cast<std::size_t>(id)] <= impl.next)
-      impl.memory[static_cast<std::size_t>(id)].clear();
-  };
-  for (const ValueId id : node.inputs) release(id);
-  for (const ValueId id : node.outputs) release(id);
   return ++impl.next < impl.lowered.nodes.size();
+}
+
+// Which of the graph's inputs a value is.
+std::optional<std::size_t> Refinement::Impl::input_number(ValueId id) const {
+  const auto found = std::find(lowered.inputs.begin(), lowered.inputs.end(), id);
+  if (found == lowered.inputs.end()) return std::nullopt;
+  return static_cast<std::size_t>(found - lowered.inputs.begin());
+}
+
+// A value's bytes, by sample.
+std::vector<const std::byte*> Refinement::Impl::values_of(ValueId id) const {
+  const auto number = input_number(id);
+  std::vector<const std::byte*> out;
+  for (std::size_t s = 0; s < kept.size(); ++s)
+    out.push_back(number ? kept[s][*number].data()
+                         : memory[static_cast<std::size_t>(id)][s].data());
+  return out;
 }
 
 Status Refinement::Impl::run(const Node& node) {
@@ -245,17 +370,26 @@ Status Refinement::Impl::run(const Node& node) {
       Tensor::make(DType::kUint8, Shape{static_cast<std::int64_t>(step.scratch_bytes + 64)});
   const auto misfit = reinterpret_cast<std::uintptr_t>(scratch.data()) % 64;
   std::byte* aligned = scratch.mutable_data() + (misfit == 0 ? 0 : 64 - misfit);
-  for (std::size_t s = 0; s < samples; ++s) {
+  for (std::size_t s = 0; s < kept.size(); ++s) {
     std::vector<const std::byte*> in;
     std::vector<std::byte*> out;
+    std::vector<Tensor> given;  // inputs of the graph, with the slack that steps may read
     for (const ValueId id : node.inputs) {
       if (id == kNoValue) {
         in.push_back(nullptr);
         continue;
       }
       const Value& value = lowered.value(id);
-      in.push_back(value.constant ? value.constant->data()
-                                  : memory[static_cast<std::size_t>(id)][s].data());
+      if (value.constant) {
+        in.push_back(value.constant->data());
+      } else if (const auto number = input_number(id)) {
+        const auto& bytes = kept[s][*number];
+        Tensor& tensor = given.emplace_back(Tensor::make(value.dtype, *value.shape));
+        std::memcpy(tensor.mutable_data(), bytes.data(), std::min(tensor.bytes(), bytes.size()));
+        in.push_back(tensor.data());
+      } else {
+        in.push_back(memory[static_cast<std::size_t>(id)][s].data());
+      }
     }
     for (const ValueId id : node.outputs) {
       if (id == kNoValue) {
@@ -268,6 +402,16 @@ Status Refinement::Impl::run(const Node& node) {
       out.push_back(own.back().mutable_data());
     }
     if (step.blocks > 0) step.run({in, out, aligned}, 0, step.blocks);
+    for (const auto* ids : {&node.inputs, &node.outputs}) {
+      for (const ValueId id : *ids) {
+        // Constants that were added on the way have no memory here.
+        if (id == kNoValue || static_cast<std::size_t>(id) >= memory.size() ||
+            last_use[static_cast<std::size_t>(id)] > next)
+          continue;
+        auto& own = memory[static_cast<std::size_t>(id)];
+        if (s < own.size()) own[s] = Tensor();
+      }
+    }
   }
   return ok_status();
 }
@@ -328,17 +472,10 @@ void Refinement::Impl::refine(Node& node) {
   if (fits != nullptr && fits->contains(print)) {
     fit = fits->at(print);
   } else {
-    std::vector<float> rows;
-    for (std::size_t s = 0; s < samples; ++s) {
-      const Tensor& tensor = memory[static_cast<std::size_t>(node.inputs[0])][s];
-      patches->append(lowered.value(node.inputs[0]), {tensor.data(), tensor.bytes()}, s, rows);
-    }
-    if (rows.empty()) return;  // no window, no mean
-    std::vector<double> input(patches->width(), 0.0);
-    for (std::size_t i = 0; i < rows.size(); ++i)
-      input[i % input.size()] += static_cast<double>(rows[i]);
-    for (double& mean : input)
-      mean *= static_cast<double>(input.size()) / static_cast<double>(rows.size());
+    const Value& value = lowered.value(node.inputs[0]);
+    const Windows windows(*patches, value, values_of(node.inputs[0]));
+    if (windows.count() == 0) return;  // no window, no mean
+    std::vector<double> input;
     if (options.rounding) {
       fit.codes = Tensor::make(DType::kInt8, coded.constant->shape());
       std::memcpy(fit.codes.mutable_data(), coded.constant->data(), fit.codes.bytes());
@@ -346,7 +483,10 @@ void Refinement::Impl::refine(Node& node) {
       const Shape& shape = fit.codes.shape();
       const int axis = passes::weight_channel_axis(*target, shape.rank());
       const std::size_t segment = pairs ? passes::weight_rows(*target, shape, axis).segment : 1;
-      round_weights(*patches, rows, input, scale, *real, segment, fit.codes);
+      const Rounding rounding{scale, *real, segment, fit.codes};
+      input = mean_window(*patches, value, windows, &rounding);
+    } else {
+      input = mean_window(*patches, value, windows, nullptr);
     }
     if (options.bias)
       fit.shift = bias_shift(node, *target, *patches, input, scale, *real,
@@ -368,47 +508,93 @@ void Refinement::Impl::refine(Node& node) {
   if (!fit.shift.empty()) shift_bias(node, *target, fit.shift);
 }
 
-void Refinement::Impl::round_weights(const Patches& patches, const std::vector<float>& rows,
-                                     const std::vector<double>& input,
-                                     const std::vector<float>& scale, const Tensor& real,
-                                     std::size_t segment, Tensor& codes) const {
+std::vector<double> Refinement::Impl::mean_window(const Patches& patches, const Value& input,
+                                                  const Windows& windows,
+                                                  const Rounding* rounding) const {
+  const std::size_t taps = patches.taps();
+  const std::size_t inner = patches.channels() / patches.groups();
+  const std::size_t width = inner * taps;
+  const auto count = static_cast<double>(windows.count());
+  const bool rounds = rounding != nullptr && width <= kWidest && windows.count() >= 2 * width;
+  std::vector<double> mean(patches.width(), 0.0);
+  std::vector<float> moments(rounds ? width * width : 0);
+
+  if (!windows.are_codes()) {
+    mean = windows.float_sums();
+    for (double& column : mean) column /= count;
+    for (std::size_t g = 0; rounds && g < patches.groups(); ++g) {
+      const std::vector<float> rows = windows.centred({g * inner, inner, inner, width}, mean);
+      kernels::second_moments(rows.data(), windows.count(), width, moments.data());
+      round_group(patches, g, moments, *rounding);
+    }
+    return mean;
+  }
+
+  // Sums of codes are exact; the scale is of no account to second moments.
+  const auto scale = static_cast<double>(input.quant->scale[0]);
+  const auto centre = [count](std::int32_t product, std::int32_t a, std::int32_t b) {
+    return static_cast<float>(static_cast<double>(product) -
+                              static_cast<double>(a) * static_cast<double>(b) / count);
+  };
+  // Groups of one channel are summed side by side.
+  const bool lanes = inner == 1;
+  const std::size_t slices = lanes ? 1 : patches.groups();
+  for (std::size_t g = 0; g < slices; ++g) {
+    const std::size_t channels = lanes ? patches.channels() : inner;
+    const std::size_t stride = lanes ? (channels + 3) / 4 * 4 : inner;
+    const std::size_t columns = lanes ? taps * stride : (width + 7) / 8 * 8;
+    const auto wanted = !rounds ? Windows::Moments::kNone
+                        : lanes ? Windows::Moments::kLanes
+                                : Windows::Moments::kDense;
+    const Windows::Sums sums = windows.sums({g * inner, channels, stride, columns}, wanted);
+    for (std::size_t t = 0; t < taps; ++t) {
+      for (std::size_t c = 0; c < channels; ++c)
+        mean[t * patches.channels() + g * inner + c] = scale * sums.columns[t * stride + c] / count;
+    }
+    if (!rounds) continue;
+    for (std::size_t c = 0; c < (lanes ? channels : 1); ++c) {
+      const auto column = [&](std::size_t i) { return sums.columns[lanes ? i * stride + c : i]; };
+      for (std::size_t i = 0; i < width; ++i) {
+        for (std::size_t j = i; j < width; ++j) {
+          const std::size_t at = lanes ? (i * taps + j) * stride + c : i * columns + j;
+          moments[i * width + j] = moments[j * width + i] =
+              centre(sums.moments[at], column(i), column(j));
+        }
+      }
+      round_group(patches, lanes ? c : g, moments, *rounding);
+    }
+  }
+  return mean;
+}
+
+void Refinement::Impl::round_group(const Patches& patches, std::size_t group,
+                                   std::vector<float>& moments, const Rounding& rounding) const {
   const std::size_t inner = patches.channels() / patches.groups();
   const std::size_t width = inner * patches.taps();
-  const std::size_t count = rows.size() / patches.width();
-  if (width > kWidest || count < 2 * width) return;
   const std::size_t outputs = patches.outputs() / patches.groups();
-  std::vector<std::size_t> columns(width);
-  std::vector<float> moments(width * width);
+  float sum = 0;
+  for (std::size_t k = 0; k < width; ++k) sum += moments[k * width + k];
+  const float damping = kDamping * sum / static_cast<float>(width);
+  if (!(damping > 0) || !std::isfinite(damping)) return;
+  for (std::size_t k = 0; k < width; ++k) moments[k * width + k] += damping;
   std::vector<float> wanted(width);
   std::vector<float> chosen(width);
   std::vector<float> gradient;
-  const auto largest = static_cast<float>(options.largest_code);
-  for (std::size_t g = 0; g < patches.groups(); ++g) {
+  const std::span<const float> real = rounding.real.span<float>();
+  const std::span<std::int8_t> codes = rounding.codes.mutable_span<std::int8_t>();
+  for (std::size_t o = group * outputs; o < (group + 1) * outputs; ++o) {
+    for (std::size_t t = 0; t < patches.taps(); ++t) {
+      for (std::size_t i = 0; i < inner; ++i) {
+        const std::size_t at = patches.weight_index(o, i, t);
+        wanted[t * inner + i] = real[at] / rounding.scale[o];
+        chosen[t * inner + i] = static_cast<float>(codes[at]);
+      }
+    }
+    descend(wanted, chosen, moments, static_cast<float>(options.largest_code), rounding.segment,
+            gradient);
     for (std::size_t t = 0; t < patches.taps(); ++t) {
       for (std::size_t i = 0; i < inner; ++i)
-        columns[t * inner + i] = t * patches.channels() + g * inner + i;
-    }
-    const std::vector<float> data = centred(rows, input, columns);
-    kernels::second_moments(data.data(), count, width, moments.data());
-    float sum = 0;
-    for (std::size_t k = 0; k < width; ++k) sum += moments[k * width + k];
-    const float damping = kDamping * sum / static_cast<float>(width);
-    if (!(damping > 0) || !std::isfinite(damping)) continue;
-    for (std::size_t k = 0; k < width; ++k) moments[k * width + k] += damping;
-    for (std::size_t o = g * outputs; o < (g + 1) * outputs; ++o) {
-      for (std::size_t t = 0; t < patches.taps(); ++t) {
-        for (std::size_t i = 0; i < inner; ++i) {
-          const std::size_t at = patches.weight_index(o, i, t);
-          wanted[t * inner + i] = real.span<float>()[at] / scale[o];
-          chosen[t * inner + i] = static_cast<float>(codes.span<std::int8_t>()[at]);
-        }
-      }
-      descend(wanted, chosen, moments, largest, segment, gradient);
-      for (std::size_t t = 0; t < patches.taps(); ++t) {
-        for (std::size_t i = 0; i < inner; ++i)
-          codes.mutable_span<std::int8_t>()[patches.weight_index(o, i, t)] =
-              static_cast<std::int8_t>(chosen[t * inner + i]);
-      }
+        codes[patches.weight_index(o, i, t)] = static_cast<std::int8_t>(chosen[t * inner + i]);
     }
   }
 }

@@ -37,9 +37,8 @@ class WindowMeans {
   // `graph` as the session runs it.
   explicit WindowMeans(const Graph& graph);
 
-  // A value of the session on sample number `sample`.
-  void observe(const Graph& graph, ValueId id, std::span<const std::byte> bytes,
-               std::size_t sample);
+  // A float value of the session on sample number `sample`.
+  void observe(ValueId id, std::span<const std::byte> bytes, std::size_t sample);
   // Empty for nodes that were not observed.
   std::vector<double> of(const std::string& node) const;
 
@@ -51,7 +50,7 @@ class WindowMeans {
   };
   std::map<std::string, Entry> entries_;
   std::vector<std::vector<std::string>> readers_;  // by value: nodes that multiply it
-  std::vector<float> rows_;
+  std::vector<std::ptrdiff_t> places_, inside_;
 };
 
 // What a node was fitted to become. Its key (Refinement) is a hash of all that it depends on, so

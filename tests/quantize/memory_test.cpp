@@ -141,6 +141,26 @@ TEST_CASE("memory: a file of nothing but small nodes costs what its nodes may") 
   CHECK(cost.within(bytes.size(), kNodes));
 }
 
+TEST_CASE("memory: fitting keeps a value of each sample, not the windows that weights meet") {
+  constexpr std::int64_t kChannels = 64;
+  constexpr std::int64_t kSize = 16;
+  constexpr std::size_t kSamples = 32;
+  test::RandomNetwork b(4);
+  ValueId x = b.input("x", Shape{1, 4, kSize, kSize});
+  x = b.node("Relu", {b.conv(x, 4, kChannels, 1)});
+  for (int i = 0; i < 3; ++i) x = b.node("Relu", {b.conv(x, kChannels, kChannels, 3, kChannels)});
+  b.output(b.conv(x, kChannels, 4, 1));
+  const Model model = Model::from_graph(b.graph);
+  const std::size_t bytes = test::bytes_of([&] { test::quantized(model, "{}", kSamples); });
+  // The kept samples; a byte for each element of a value, and of the one that is being made.
+  const std::size_t values = kSamples * kSize * kSize * (4 * sizeof(float) + kChannels);
+  constexpr std::size_t kMegabyte = 1 << 20;  // sessions, a block of windows
+  CAPTURE(bytes);
+  CHECK(bytes <= values + 3 * kMegabyte);
+  // As floats the windows of one layer would be several times that.
+  CHECK(kSamples * 192 * 9 * kChannels * sizeof(float) > 3 * (values + 3 * kMegabyte));
+}
+
 // The number behind `word` in a text; 0 where there is none.
 std::size_t number_behind(const std::string& text, const std::string& word) {
   const std::size_t at = text.find(word);

@@ -42,6 +42,21 @@ std::vector<float> alike(unsigned seed, float mean, float spread) {
   return values;
 }
 
+// A depthwise convolution whose taps are all the same picture where pictures are flat.
+Graph flat_network() {
+  test::RandomNetwork b(1);
+  const ValueId x = b.input("image", Shape{1, kChannels, 4, 4});
+  std::vector<float> weights(9 * kChannels, 20.4F);
+  for (std::size_t i = 0; i < weights.size(); i += 9) weights[i] = 127;
+  const ValueId w = b.constant(Tensor::of<float>(Shape{kChannels, 1, 3, 3}, weights));
+  b.output(b.node("Conv", {x, w, b.floats(Shape{kChannels}, 1)}, {{"group", kChannels}}));
+  return b.graph;
+}
+
+std::vector<float> flat(unsigned seed, float mean, float spread) {
+  return std::vector<float>(16 * kChannels, mean + spread * test::random_values(1, seed)[0]);
+}
+
 // The relative error of the output on samples that calibration has not seen, and the file without
 // its metadata, which name the options.
 struct Outcome {
@@ -49,11 +64,11 @@ struct Outcome {
   std::vector<std::byte> file;
 };
 Outcome outcome(const Graph& graph, const std::string& options, int samples, float mean,
-                float spread) {
+                float spread, std::vector<float> (*picture)(unsigned, float, float) = &alike) {
   const Model model = Model::from_graph(graph);
   QuantizeJob job = take(QuantizeJob::create(model, options, {}));
   for (int i = 0; i < samples; ++i) {
-    test::set_input(job.input(0), alike(static_cast<unsigned>(i), mean, spread));
+    test::set_input(job.input(0), picture(static_cast<unsigned>(i), mean, spread));
     take(job.begin_sample());
     while (!job.sample_finished()) take(job.step());
   }
@@ -62,7 +77,7 @@ Outcome outcome(const Graph& graph, const std::string& options, int samples, flo
   const Model int8 = job.take_model();
   Comparison comparison = take(Comparison::create(model, int8, R"({"layers": false})", {}));
   for (unsigned seed = 1000; seed < 1020; ++seed) {
-    test::set_input(comparison.input(0), alike(seed, mean, spread));
+    test::set_input(comparison.input(0), picture(seed, mean, spread));
     take(comparison.run_sample(-1));
   }
   Graph network = int8.graph();
@@ -81,6 +96,14 @@ TEST_CASE("second-moment rounding: errors of inputs that vary together cancel") 
   const double refined = outcome(graph, kRounding, 40, 0, 1).error;
   CHECK(nearest > 0.015);
   CHECK(refined < 0.65 * nearest);  // what is left is the rounding of the input
+}
+
+TEST_CASE("second-moment rounding: errors of a depthwise convolution's taps cancel") {
+  const Graph graph = flat_network();
+  const double nearest = outcome(graph, kNeither, 40, 0, 1, &flat).error;
+  const double refined = outcome(graph, kRounding, 40, 0, 1, &flat).error;
+  CHECK(nearest > 0.009);
+  CHECK(refined < 0.75 * nearest);  // what is left is the rounding of the input
 }
 
 TEST_CASE("bias correction: the mean error of a channel goes into its bias") {
