@@ -8,7 +8,6 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <vector>
 
 namespace octavo::runtime {
@@ -166,18 +165,18 @@ struct ThreadPool::Shared {
   void work_until(int thread, Ended ended) {
     using Clock = std::chrono::steady_clock;
     while (true) {
-      std::optional<Clock::time_point> end;
+      Clock::time_point end{};  // of looking; not known before the first look at the clock
       do {
         for (int spin = 0; spin < kSpinsOfLook; ++spin) {
           if (ended()) return;
           if (!has_pieces(thread)) continue;
           do_pieces(thread);
-          end.reset();
+          end = {};
           spin = 0;
         }
         const Clock::time_point now = Clock::now();
-        if (!end) end = now + kSpinTime;
-        if (now >= *end) break;
+        if (end == Clock::time_point{}) end = now + kSpinTime;
+        if (now >= end) break;
       } while (true);
       const std::int32_t seen = wakes.load();
       // Said before looking again: who opens a stage after that look sees it.
