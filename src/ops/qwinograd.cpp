@@ -101,6 +101,7 @@ std::optional<Step> winograd_step(const PrepareContext& context, const WindowAxi
   step.holds_constants = true;
   step.blocks = static_cast<int>(c.strips * c.parts);
   step.packed_bytes = packed.bytes();
+  step.writes_part = form.element_bytes == 1;
   step.scratch_bytes = packed.scratch_bytes;
   step.run = [c, packed = std::move(packed), run = row->run, form](const StepArgs& args, int first,
                                                                    int last) {
@@ -110,6 +111,7 @@ std::optional<Step> winograd_step(const PrepareContext& context, const WindowAxi
       kernels::QWinogradCall call;
       call.x = args.in[0];
       call.out = args.out[0];
+      call.out_stride = args.out_pixel_bytes;
       call.first_tile = strip * c.of_strip;
       call.last_tile = std::min(call.first_tile + c.of_strip, c.tiles);
       call.first_channel = static_cast<int>(block - strip * c.parts) * c.part_channels;

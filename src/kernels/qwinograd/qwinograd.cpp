@@ -45,6 +45,7 @@ template <class Code>
 void run_scalar(const QWinogradPacked& packed, const QWinogradCall& call) {
   const QWinogradSpec& spec = packed.spec;
   const Requantize requantize{call.zero_y, call.lo, call.hi};
+  const std::int64_t out_stride = call.out_stride != 0 ? call.out_stride : spec.channels;
   for (std::int64_t tile = call.first_tile; tile < call.last_tile; ++tile) {
     const std::int64_t n_image = tile / spec.tiles_of_image();
     const std::int64_t in_image = tile % spec.tiles_of_image();
@@ -57,7 +58,7 @@ void run_scalar(const QWinogradPacked& packed, const QWinogradCall& call) {
         const std::int64_t pixel = (n_image * spec.out_height + y) * spec.out_width + x;
         for (int n = call.first_channel; n < std::min(call.last_channel, spec.channels); ++n) {
           const auto at = static_cast<std::size_t>(n);
-          store_one(call.output, call.out, pixel * spec.channels + n,
+          store_one(call.output, call.out, pixel * out_stride + n,
                     sum_of(packed, image, y, x, at), packed.direct.scale[at], requantize);
         }
       }

@@ -64,6 +64,7 @@ std::int64_t winograd_tiles(const QWinogradSpec& spec);
 struct QWinogradCall {
   const std::byte* x = nullptr;  // the first image
   std::byte* out = nullptr;      // of the first image
+  std::int64_t out_stride = 0;   // elements between output pixels, >= channels; 0: channels
   std::int64_t first_tile = 0, last_tile = 0;
   int first_channel = 0, last_channel = 0;
   QConvOutput output = QConvOutput::kUint8;

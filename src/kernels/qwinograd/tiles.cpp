@@ -342,7 +342,7 @@ void run_winograd(const QWinogradPacked& packed, const QWinogradCall& call) {
   auto* sums = reinterpret_cast<std::int32_t*>(v + kPlaces * sizes.tiles_place(tiles));
   auto* u = reinterpret_cast<std::int16_t*>(sums + tiles * kPlaces * kColumns);
   QConvCall store;
-  store.out_stride = packed.spec.channels;
+  store.out_stride = call.out_stride != 0 ? call.out_stride : packed.spec.channels;
   store.output = call.output;
   store.zero_y = call.zero_y;
   store.lo = call.lo;
