@@ -95,7 +95,8 @@ TEST_CASE("count: every row puts every value into the bin of the formula") {
         const double shifted = static_cast<double>(value - rule.offset);
         const double place =
             std::floor(static_cast<double>(static_cast<float>(shifted) * rule.factor));
-        const double bin = std::min(std::max(place - rule.first, 0.0), rule.bins - 1.0);
+        const double bin =
+            std::min(std::max(place - rule.first, 0.0), static_cast<double>(rule.bins - 1));
         ++wanted[static_cast<std::size_t>(bin)];
       }
       for (const StatisticsKernel& kernel : statistics_kernels()) {
