@@ -58,8 +58,8 @@ void run_scalar(const QWinogradPacked& packed, const QWinogradCall& call) {
         const std::int64_t pixel = (n_image * spec.out_height + y) * spec.out_width + x;
         for (int n = call.first_channel; n < std::min(call.last_channel, spec.channels); ++n) {
           const auto at = static_cast<std::size_t>(n);
-          store_one(call.output, call.out, pixel * out_stride + n,
-                    sum_of(packed, image, y, x, at), packed.direct.scale[at], requantize);
+          store_one(call.output, call.out, pixel * out_stride + n, sum_of(packed, image, y, x, at),
+                    packed.direct.scale[at], requantize);
         }
       }
     }
