@@ -199,9 +199,9 @@ TEST_CASE("Resize of codes stays on their grid, of signals goes along one axis")
       for (const Index& size : {Index{2, 5, 12, 14}, Index{2, 5, 4, 3}, Index{2, 5, 13, 5}}) {
         const Node node = make_node("Resize", {{"mode", std::string("linear")}});
         const auto resized = [&](Operand x) {
-          const auto quant = x.quant;
+          const auto own = x.quant;
           return run_one(node, {std::move(x), std::nullopt, std::nullopt, constant_ints(size)},
-                         {.layout = layout, .out_quant = quant});
+                         {.layout = layout, .out_quant = own});
         };
         const Tensor real = resized(Operand{Tensor::of<float>({2, 5, 6, 7}, reals)});
         const Tensor made = resized(Operand{codes, false, grid});
