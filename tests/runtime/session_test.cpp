@@ -185,6 +185,66 @@ TEST_CASE("steps large enough to be shared give the same bytes on any number of 
   }
 }
 
+// A convolution with many weights to 5 x 7 pixels of 203 channels: one call of a kernel, and no
+// multiple of its tile.
+Graph many_weights_graph(DType dtype, std::int64_t kernel) {
+  GraphBuilder b;
+  const std::int64_t depth = kernel == 1 ? 1100 : 120;
+  const bool codes = dtype == DType::kUint8;
+  const QuantParams grid = QuantParams::per_tensor(0.05F, 120);
+  const ValueId x = b.input("x", {1, depth, kernel == 1 ? 5 : 9, kernel == 1 ? 7 : 13}, dtype);
+  if (codes) b.graph.value(x).quant = grid;
+  const auto last = [&](ValueId id) {
+    b.graph.value(id).layout = Layout::kChannelsLast;
+    if (codes) b.graph.value(id).quant = grid;
+    return id;
+  };
+  const auto count = static_cast<std::size_t>(203 * depth * kernel * kernel);
+  const Shape shape{203, depth, kernel, kernel};
+  const ValueId w =
+      codes ? b.constant(Tensor::of<std::int8_t>(shape, test::random_codes<std::int8_t>(count, 4)))
+            : b.constant(Tensor::of<float>(shape, test::random_floats(count, 4, -1, 1)));
+  if (codes) b.graph.value(w).quant = QuantParams::per_tensor(0.003F, 0);
+  const std::int64_t pad = kernel / 2;
+  const std::int64_t stride = kernel == 1 ? 1 : 2;
+  const ValueId conv = last(b.node("Conv", {last(b.node("ToChannelsLast", {x}, {}, "octavo")), w},
+                                   {{"kernel_shape", std::vector<std::int64_t>{kernel, kernel}},
+                                    {"strides", std::vector<std::int64_t>{stride, stride}},
+                                    {"pads", std::vector<std::int64_t>{pad, pad, pad, pad}}}));
+  const ValueId out = b.node("ToRowMajor", {conv}, {}, "octavo");
+  if (codes) b.graph.value(out).quant = grid;
+  b.output(out);
+  return b.graph;
+}
+
+TEST_CASE("many weights and few pixels, shared by channels, give the same bytes on all threads") {
+  for (const DType dtype : {DType::kFloat32, DType::kUint8}) {
+    for (const std::int64_t kernel : {1, 3}) {
+      CAPTURE(kernel);
+      const Graph graph = many_weights_graph(dtype, kernel);
+      const auto run = [&](Session& session) {
+        const auto count = session.input(0).size();
+        if (dtype == DType::kUint8) {
+          const auto codes = test::random_codes<std::uint8_t>(count, 8);
+          std::memcpy(session.input(0).data(), codes.data(), count);
+        } else {
+          write_random(session, 8);
+        }
+        session.run();
+        return outputs(session);
+      };
+      Session scalar =
+          make(graph, {.policy = {.level = simd::Level::kScalar, .fused_floats = false}});
+      const std::vector<Bytes> expected = run(scalar);
+      for (const int threads : {1, 2, 3, 4}) {
+        ThreadPool pool(threads);
+        Session session = make(graph, {.policy = {.fused_floats = false}, .pool = &pool});
+        CHECK(run(session) == expected);
+      }
+    }
+  }
+}
+
 // Two convolutions of codes, one of them read by the concatenation alone, the codes of the input
 // beside them; `same_grid`: all on the concatenation's.
 Graph parts_graph(bool same_grid) {

@@ -46,8 +46,9 @@ void run_scalar(const FConvPacked& packed, const FConvCall& call) {
   const FConvSpec& spec = packed.spec;
   for (std::int64_t m = 0; m < call.pixels; ++m) {
     const float* pixel = pixel_at(call, m);
-    const float* w = packed.weights.data();
-    for (int n = 0; n < spec.channels; ++n) {
+    const float* w =
+        packed.weights.data() + std::int64_t{call.first_channel} * spec.segments * spec.length;
+    for (int n = call.first_channel; n < call.end_channel(spec.channels); ++n) {
       float acc = 0.0F;
       for (int s = 0; s < spec.segments; ++s) {
         const float* x = pixel + call.segment_offset[s];
@@ -159,13 +160,14 @@ void run_tiles(const FConvPacked& packed, const FConvCall& call) {
   const std::int64_t tiles =
       std::max<std::int64_t>(1, kWeightBlockBytes / std::max<std::int64_t>(1, tile_floats * 4));
   const Bounds bounds{wasm_f32x4_splat(call.lo), wasm_f32x4_splat(call.hi)};
-  const int padded = padded_channels(spec);
+  const int end = call.end_channel(spec.channels);
   // One pixel reads all weights once: nothing to keep in the cache.
-  const int block = call.pixels == 1
-                        ? padded
-                        : static_cast<int>(std::min<std::int64_t>(tiles * kColumns, padded));
-  for (int n0 = 0; n0 < spec.channels; n0 += block) {
-    const int n1 = std::min(n0 + block, padded);
+  const int block =
+      call.pixels == 1
+          ? end
+          : static_cast<int>(std::min<std::int64_t>(tiles * kColumns, padded_channels(spec)));
+  for (int n0 = call.first_channel; n0 < end; n0 += block) {
+    const int n1 = std::min(n0 + block, end);
     for (std::int64_t m = 0; m < call.pixels; m += kRows) {
       if (call.pixels - m == 1) {
         run_one_pixel<kFused>(packed, call, bounds, m, n0, n1);

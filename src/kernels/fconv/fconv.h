@@ -44,7 +44,11 @@ struct FConvCall {
   const std::int32_t* segment_offset = nullptr;  // floats
   float* out = nullptr;
   std::int64_t out_stride = 0;  // floats between output pixels
-  float lo = 0, hi = 0;         // -infinity, infinity: no clamp
+  // The channels to compute, cut at multiples of 8; `out` is channel 0's. 0: all from the first on.
+  int first_channel = 0, last_channel = 0;
+  float lo = 0, hi = 0;  // -infinity, infinity: no clamp
+
+  int end_channel(int channels) const { return last_channel != 0 ? last_channel : channels; }
 };
 
 struct FConvKernel {

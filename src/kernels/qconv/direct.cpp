@@ -294,13 +294,13 @@ template <EngineClass kClass>
 template <EngineClass kClass, int kRows, bool kQuads>
 [[gnu::noinline]] void run_all(const QConvPacked& packed, const QConvCall& call) {
   const Loop loop(packed, call);
-  const int padded = padded_channels(packed.spec);
+  const int end = call.end_channel(packed.spec.channels);
   // One pixel reads all weights once: nothing to keep in the cache.
-  const int block = call.pixels == 1 ? padded : block_channels(packed, loop.tile_bytes);
+  const int block = call.pixels == 1 ? end : block_channels(packed, loop.tile_bytes);
   constexpr bool kHasOneSegment = kClass == instruction_of(EngineClass::kUsdot);
   const bool one_segment = kHasOneSegment && packed.spec.segments == 1 && packed.groups > 0;
-  for (int n0 = 0; n0 < packed.spec.channels; n0 += block) {
-    const int n1 = std::min(n0 + block, padded);
+  for (int n0 = call.first_channel; n0 < end; n0 += block) {
+    const int n1 = std::min(n0 + block, end);
     for (std::int64_t m = 0; m < call.pixels; m += kRows) {
       if (call.pixels - m == 1) {
         run_one_pixel<kClass>(loop, m, n0, n1);

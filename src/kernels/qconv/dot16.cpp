@@ -126,12 +126,12 @@ void run_dot16(const QConvPacked& packed, const QConvCall& call) {
   const Epilogue epilogue(packed, call);
   const int groups = packed.spec.segments * packed.groups;
   const std::int64_t tile_bytes = static_cast<std::int64_t>(groups) * 2 * kColumns;
-  const int padded = padded_channels(packed.spec);
+  const int end = call.end_channel(packed.spec.channels);
   // One pixel reads all weights once: nothing to keep in the cache.
-  const int block = call.pixels == 1 ? padded : block_channels(packed, tile_bytes);
+  const int block = call.pixels == 1 ? end : block_channels(packed, tile_bytes);
   auto* panel = reinterpret_cast<std::int16_t*>(call.scratch);
-  for (int n0 = 0; n0 < packed.spec.channels; n0 += block) {
-    const int n1 = std::min(n0 + block, padded);
+  for (int n0 = call.first_channel; n0 < end; n0 += block) {
+    const int n1 = std::min(n0 + block, end);
     for (std::int64_t m = 0; m < call.pixels; m += kPanelRows) {
       if (call.pixels - m == 1) {
         run_one_pixel<Code>(packed, call, epilogue, m, n0, n1);

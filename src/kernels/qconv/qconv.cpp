@@ -26,8 +26,9 @@ void run_scalar(const QConvPacked& packed, const QConvCall& call) {
   const Requantize requantize{call.zero_y, call.lo, call.hi};
   for (std::int64_t m = 0; m < call.pixels; ++m) {
     const std::byte* pixel = pixel_at(call, m);
-    const std::int8_t* w = packed.weights.data();
-    for (int n = 0; n < spec.channels; ++n) {
+    const std::int8_t* w =
+        packed.weights.data() + std::int64_t{call.first_channel} * spec.segments * spec.length;
+    for (int n = call.first_channel; n < call.end_channel(spec.channels); ++n) {
       auto acc = static_cast<std::uint32_t>(packed.bias[static_cast<std::size_t>(n)]);
       for (int s = 0; s < spec.segments; ++s) {
         const auto* x = reinterpret_cast<const Code*>(pixel + call.segment_offset[s]);

@@ -80,9 +80,13 @@ struct QConvCall {
   const std::int32_t* segment_offset = nullptr;  // bytes, one a segment
   std::byte* out = nullptr;
   std::int64_t out_stride = 0;  // elements between output pixels, >= channels
+  // The channels to compute, cut at multiples of 8; `out` is channel 0's. 0: all from the first on.
+  int first_channel = 0, last_channel = 0;
   QConvOutput output = QConvOutput::kUint8;
   std::int32_t zero_y = 0, lo = 0, hi = 255;
   std::byte* scratch = nullptr;  // QConvPacked::scratch_bytes
+
+  int end_channel(int channels) const { return last_channel != 0 ? last_channel : channels; }
 };
 
 struct QConvKernel {

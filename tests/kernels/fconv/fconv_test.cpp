@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "kernels/rows.h"
 #include "support/buffers.h"
@@ -20,6 +21,9 @@ struct Problem {
   std::vector<float> x, weights, bias;
   std::int64_t out_stride = 0;
   float lo = -kInfinity, hi = kInfinity;
+  int first_channel = 0, last_channel = 0;  // of the call
+
+  int end_channel() const { return last_channel != 0 ? last_channel : spec.channels; }
 };
 
 Problem make_problem(std::int64_t pixels, int channels, int segments, int length,
@@ -52,6 +56,8 @@ std::vector<float> run(const FConvKernel& kernel, const Problem& p, bool& intact
   call.out_stride = p.out_stride;
   call.lo = p.lo;
   call.hi = p.hi;
+  call.first_channel = p.first_channel;
+  call.last_channel = p.last_channel;
   kernel.run(packed, call);
   intact = out.intact();
   return out.values();
@@ -60,7 +66,7 @@ std::vector<float> run(const FConvKernel& kernel, const Problem& p, bool& intact
 // Every product and its sum rounded once, in the order of the formula.
 std::vector<float> fused(const Problem& p, std::vector<float> out) {
   for (std::int64_t m = 0; m < p.windows.pixels; ++m) {
-    for (int n = 0; n < p.spec.channels; ++n) {
+    for (int n = p.first_channel; n < p.end_channel(); ++n) {
       float acc = 0.0F;
       for (int s = 0; s < p.spec.segments; ++s) {
         for (int k = 0; k < p.spec.length; ++k) {
@@ -153,6 +159,29 @@ TEST_CASE("fconv: bounds hold in every row, and a NaN passes them") {
 TEST_CASE("fconv: weights that fill several blocks of the cache, and segments without floats") {
   rows_agree(make_problem(7, 100, 9, 64, 70));
   rows_agree(make_problem(7, 9, 3, 0, 71));
+}
+
+TEST_CASE("fconv: a call computes the channels that it is asked for, and touches no others") {
+  for (const std::int64_t pixels : {1, 5, 7, 13}) {
+    Problem whole = make_problem(pixels, 101, 3, 20, 80);
+    bool intact = false;
+    const std::vector<float> all = run(fconv_kernels().front(), whole, intact);
+    for (const auto& [first, last] : {std::pair{0, 8}, {8, 24}, {40, 96}, {96, 0}, {96, 101}}) {
+      CAPTURE(pixels);
+      CAPTURE(first);
+      Problem part = whole;
+      part.first_channel = first;
+      part.last_channel = last;
+      rows_agree(part);
+      const std::vector<float> out = run(fconv_kernels().front(), part, intact);
+      for (std::int64_t m = 0; m < pixels; ++m) {
+        for (int n = 0; n < 101; ++n) {
+          const auto at = static_cast<std::size_t>(m * whole.out_stride + n);
+          CHECK((out[at] == all[at]) == (n >= first && n < part.end_channel()));
+        }
+      }
+    }
+  }
 }
 
 TEST_CASE("fconv: a fused row is taken only where the policy allows it") {

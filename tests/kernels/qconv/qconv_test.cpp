@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <limits>
+#include <utility>
 
 #include "kernels/qconv/requantize.h"
 #include "support/buffers.h"
@@ -23,6 +24,7 @@ struct Problem {
   std::vector<float> scale;
   std::int64_t out_stride = 0;
   std::int32_t zero_y = 0, lo = 0, hi = 255;
+  int first_channel = 0, last_channel = 0;  // of the call
 };
 
 Problem make_problem(bool x_signed, std::int64_t pixels, int channels, int segments, int length,
@@ -68,12 +70,13 @@ std::int32_t code_of(const Problem& p, std::int32_t sum, int n) {
                  static_cast<double>(p.hi)));
 }
 
-// Elements of the output in memory order; those between two pixels are left as they were.
+// Elements of the output in memory order; those between two pixels, and of channels that the call
+// does not compute, are left as they were.
 template <class T, class Element>
 std::vector<T> naive(const Problem& p, const std::vector<T>& untouched, Element element) {
   std::vector<T> out = untouched;
   for (std::int64_t m = 0; m < p.windows.pixels; ++m) {
-    for (int n = 0; n < p.spec.channels; ++n)
+    for (int n = p.first_channel; n < (p.last_channel != 0 ? p.last_channel : p.spec.channels); ++n)
       out[static_cast<std::size_t>(m * p.out_stride + n)] = element(sum_of(p, m, n), n);
   }
   return out;
@@ -103,6 +106,8 @@ void check_output(const QConvKernel& kernel, const Problem& p, QConvOutput outpu
   call.lo = p.lo;
   call.hi = p.hi;
   call.scratch = reinterpret_cast<std::byte*>(scratch.data());
+  call.first_channel = p.first_channel;
+  call.last_channel = p.last_channel;
   const std::vector<T> untouched = out.values();
   kernel.run(packed, call);
   CHECK(test::same_bits(out.values(), naive<T>(p, untouched, element)));
@@ -284,6 +289,21 @@ TEST_CASE("qconv: without a bias it is zero") {
 TEST_CASE("qconv: weights that fill several blocks of the cache are all used") {
   each_row([](const QConvKernel& kernel) {
     check_codes(kernel, make_problem(kernel.x_signed, 7, 100, 9, 160, 13));
+  });
+}
+
+TEST_CASE("qconv: a call computes the channels that it is asked for, and touches no others") {
+  each_row([](const QConvKernel& kernel) {
+    for (const std::int64_t pixels : {1, 5, 7, 13}) {
+      for (const auto& [first, last] : {std::pair{0, 8}, {8, 24}, {40, 96}, {96, 0}, {96, 101}}) {
+        CAPTURE(pixels);
+        CAPTURE(first);
+        Problem p = make_problem(kernel.x_signed, pixels, 101, 3, 40, 21);
+        p.first_channel = first;
+        p.last_channel = last;
+        check_codes(kernel, p);
+      }
+    }
   });
 }
 
