@@ -21,8 +21,8 @@ const bytesOf = async (url) => new Uint8Array(await (await fetch(url)).arrayBuff
 
 // ---- engines: start(options) gives { open(model, x) }, and that { run, close, profile? } ----
 
-/** Octavo, from its module's exports. In the caller's thread, as the others are; several threads have to have a worker. */
-export async function startOctavo({ createEngine, InferenceSession }, { isa, threads = 1, worker = threads > 1 } = {}) {
+/** Octavo, from its module's exports. In the caller's thread, as the others are, with helpers beside it. */
+export async function startOctavo({ createEngine, InferenceSession }, { isa, threads = 1, worker = false } = {}) {
   const engine = await createEngine({ worker, threads, ...(isa ? { isa } : {}) });
   const { features } = engine;
   if (threads > 1 && features.threadCount !== threads) throw new Error(`Octavo did not start ${threads} threads here.`);

@@ -35,7 +35,7 @@ target_link_options(octavo_nn_module PRIVATE --emit-tsd octavo-nn.${OCTAVO_LEVEL
 # The engine again with shared memory and workers: the same libraries, linked otherwise; the same types.
 octavo_wasm_module(octavo_threads_module octavo.${OCTAVO_LEVEL}.threads quantize ${sources})
 target_compile_options(octavo_threads_module PRIVATE -pthread)
-target_link_options(octavo_threads_module PRIVATE ${OCTAVO_WASM_THREADS})
+target_link_options(octavo_threads_module PRIVATE ${OCTAVO_WASM_THREADS} -sEXPORTED_RUNTIME_METHODS=PThread)
 
 # The part of the engine that loads models and runs them, for pages that quantize nothing: the linker leaves out what
 # bindings/embind/run.cpp does not reach.
@@ -44,4 +44,4 @@ octavo_wasm_module(octavo_run_module octavo-run.${OCTAVO_LEVEL} quantize ${sourc
 target_link_options(octavo_run_module PRIVATE --emit-tsd octavo-run.${OCTAVO_LEVEL}.d.mts)
 octavo_wasm_module(octavo_run_threads_module octavo-run.${OCTAVO_LEVEL}.threads quantize ${sources})
 target_compile_options(octavo_run_threads_module PRIVATE -pthread)
-target_link_options(octavo_run_threads_module PRIVATE ${OCTAVO_WASM_THREADS})
+target_link_options(octavo_run_threads_module PRIVATE ${OCTAVO_WASM_THREADS} -sEXPORTED_RUNTIME_METHODS=PThread)

@@ -85,8 +85,8 @@ class SessionHandle {
 std::string engine_class() { return std::string(simd::engine_class_name(policy().engine)); }
 
 // Before the first session. One thread in a module without threads, and where the system refuses.
-int set_threads(int threads) {
-  runtime::set_default_threads(threads);
+int set_threads(int threads, bool caller_sleeps) {
+  runtime::set_default_threads(threads, caller_sleeps);
   return runtime::default_pool().threads();
 }
 // Those that have started by now.

@@ -95,7 +95,8 @@ async function attach(options: EngineOptions, threads: number): Promise<Connecti
 
   let connection: Omit<Connection, 'features'>;
   if (!worker) {
-    connection = { host: new Host(), terminate: nothing, died, ref: nothing, unref: nothing };
+    const host = new Host();
+    connection = { host, terminate: () => host.endThreads(), died, ref: nothing, unref: nothing };
   } else if (isNode()) {
     const path = './node-worker.js'; // not a literal import: bundlers for browsers must not follow it
     const { startNodeWorker } = (await import(/* @vite-ignore */ /* webpackIgnore: true */ path)) as typeof import('./node-worker.js');

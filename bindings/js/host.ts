@@ -105,7 +105,8 @@ async function sha256(...parts: Uint8Array[]): Promise<string | null> {
 
 /** As many samples as weights can be fitted to: src/quantize/options.h. */
 const hashedSamples = 32;
-const sliceMilliseconds = 8;
+/** A frame of a page, whose thread it may be; a turn costs half a millisecond there. */
+const sliceMilliseconds = 16;
 const stepsOfSlice = 4;
 
 /** A turn of the event loop; setTimeout would be held back to 4 ms in browsers. */
@@ -161,7 +162,13 @@ export class Host {
 
   /** Starts the threads beside this one; gives the number of all. By itself, since a browser may never come back from it. */
   startThreads(threads: number): Promise<Outcome<number>> {
-    return this.#outcome(() => this.#wasm().setThreads(threads));
+    const sleeps = typeof window === 'undefined'; // a page's own thread must not
+    return this.#outcome(() => this.#wasm().setThreads(threads, sleeps));
+  }
+  /** Ends the threads beside this one. Where the host is in a worker, they end with it. */
+  endThreads(): void {
+    (this.#module as { PThread?: { terminateAllThreads(): void } } | undefined)?.PThread?.terminateAllThreads();
+    this.#module = undefined;
   }
 
   operators(): Promise<Outcome<{ name: string; int8: boolean; notes: string }[]>> {
@@ -349,7 +356,7 @@ export class Host {
   jobStep(id: number): Promise<Outcome<RawProgress>> {
     return this.#outcome(async () => {
       const job = this.#get('job', id);
-      const end = performance.now() + 4 * sliceMilliseconds;
+      const end = performance.now() + 2 * sliceMilliseconds;
       let progress: RawProgress;
       do {
         progress = unwrap<RawProgress>(job.step());

@@ -8,7 +8,8 @@ export interface ThreadOptions {
   /**
    * On how many threads networks run. Default 'auto': half of the logical processors, as the other half usually shares their
    * arithmetic, but 2 where there are 2, and 4 at most. Where the page is not cross-origin isolated, or the browser does not start them, it is one, with
-   * a warning.
+   * a warning. In the caller's own thread ({ worker: false }) 'auto' is one; a number counts the caller, which does its share of each run and,
+   * where it is a page's, waits for the others without sleeping.
    */
   threads?: 'auto' | number | undefined;
 }
@@ -45,11 +46,8 @@ export async function chooseThreads(options: ThreadOptions & LoadOptions & { wor
   if (threads !== 'auto' && !(Number.isInteger(threads) && threads >= 1 && threads <= mostThreads))
     throw bad(`threads = ${String(threads)} is no number of threads.`, `Use 'auto' or a whole number from 1 to ${mostThreads}.`);
   if (threads === 1) return 1;
-  // A thread that waits for others must not be the page's own.
-  if (!worker) {
-    if (threads === 'auto') return 1;
-    throw bad(`threads = ${threads} needs the engine in a worker.`, 'Leave { worker: false } out, or use { threads: 1 }.');
-  }
+  // The caller's thread looks for work as long as a run takes, which is for the caller to ask for.
+  if (!worker && threads === 'auto') return 1;
   if (lacksThreads(options)) {
     if (threads === 'auto') return 1;
     throw bad(

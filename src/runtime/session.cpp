@@ -565,7 +565,9 @@ std::unique_ptr<ThreadPool>& process_pool() {
 }  // namespace
 
 ThreadPool& default_pool() { return *process_pool(); }
-void set_default_threads(int threads) { process_pool() = std::make_unique<ThreadPool>(threads); }
+void set_default_threads(int threads, bool caller_sleeps) {
+  process_pool() = std::make_unique<ThreadPool>(threads, caller_sleeps);
+}
 
 Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Session::Session(Session&&) noexcept = default;

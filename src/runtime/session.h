@@ -21,7 +21,7 @@ namespace octavo::runtime {
 // until a program says otherwise before it makes its first session. Sessions of one pool run one at
 // a time.
 ThreadPool& default_pool();
-void set_default_threads(int threads);
+void set_default_threads(int threads, bool caller_sleeps = true);  // see ThreadPool
 
 struct SessionOptions {
   kernels::Policy policy{};

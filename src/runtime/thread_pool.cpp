@@ -69,6 +69,7 @@ struct ThreadPool::Shared {
   std::vector<Helper> helpers;
   std::vector<Share> shares;  // by thread
   int threads = 1;
+  bool caller_sleeps = true;
   std::atomic<int> started{1};
   std::atomic<bool> stop{false};
 
@@ -84,7 +85,8 @@ struct ThreadPool::Shared {
   int stage = 0;
   std::uint64_t number = 0;
 
-  explicit Shared(int count) : shares(static_cast<std::size_t>(count)), threads(count) {}
+  Shared(int count, bool sleeps)
+      : shares(static_cast<std::size_t>(count)), threads(count), caller_sleeps(sleeps) {}
 
   Share& share(int thread) { return shares[static_cast<std::size_t>(thread)]; }
   bool has_pieces(int thread) {
@@ -176,7 +178,7 @@ struct ThreadPool::Shared {
         }
         const Clock::time_point now = Clock::now();
         if (end == Clock::time_point{}) end = now + kSpinTime;
-        if (now >= end) break;
+        if (now >= end && (thread != 0 || caller_sleeps)) break;
       } while (true);
       const std::int32_t seen = wakes.load();
       // Said before looking again: who opens a stage after that look sees it.
@@ -194,7 +196,8 @@ struct ThreadPool::Shared {
   }
 };
 
-ThreadPool::ThreadPool(int threads) : shared_(std::make_unique<Shared>(std::max(threads, 1))) {
+ThreadPool::ThreadPool(int threads, bool caller_sleeps)
+    : shared_(std::make_unique<Shared>(std::max(threads, 1), caller_sleeps)) {
   std::vector<Shared::Helper>& helpers = shared_->helpers;
   helpers.reserve(static_cast<std::size_t>(std::max(threads - 1, 0)));  // helpers know their place
   // Not std::thread, which throws where there are none: its texts would be downloaded with every

@@ -19,8 +19,9 @@ inline constexpr int kMostPieces = 4;
 class ThreadPool {
  public:
   // `threads` counts the caller; fewer are made where the system refuses. They may start later:
-  // under Emscripten when the caller returns to its event loop.
-  explicit ThreadPool(int threads);
+  // under Emscripten when the caller returns to its event loop. A caller that may not sleep, such
+  // as a page's own thread, looks for work all the time that a run takes.
+  explicit ThreadPool(int threads, bool caller_sleeps = true);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;

@@ -26,6 +26,12 @@ for (const isa of ['simd', 'relaxed']) {
   });
 }
 
+test("threads beside the caller's own make the same file and the same outputs", async () => {
+  const { threads, started, ...expected } = await threadsWork(octavo, sharedNetwork(), { worker: false });
+  assert.deepEqual([threads, started], [1, 1]);
+  assert.deepEqual(await threadsWork(octavo, sharedNetwork(), { threads: 3, worker: false }), { threads: 3, started: 3, ...expected });
+});
+
 test('an exception that is caught by its type is so with threads too', async () => {
   for (const isa of ['simd', 'relaxed']) {
     await using engine = await createEngine({ isa, threads: 2 });
@@ -45,7 +51,6 @@ test('there are as many threads as suit the machine, or as told; what cannot be 
   await using here = await createEngine({ threads: 'auto', worker: false });
   assert.equal(here.features.threadCount, 1);
   for (const threads of [0, 1.5, -2, 65, '2', null]) await rejects(createEngine({ threads }), 'INVALID_OPTION', { what: /threads = / });
-  await rejects(createEngine({ threads: 2, worker: false }), 'INVALID_OPTION', { what: /worker/ });
   const wasmBinary = readFileSync(new URL('../../dist/octavo.simd.wasm', import.meta.url));
   await rejects(createEngine({ threads: 2, isa: 'simd', wasmBinary }), 'INVALID_OPTION', { hint: /simd\.threads/ });
   await using plain = await createEngine({ threads: 'auto', isa: 'simd', wasmBinary });
@@ -69,8 +74,9 @@ function runApart(program) {
   }
 }
 
-test('close() ends the threads', { skip: process.platform !== 'linux' }, () => {
-  const printed = runApart(`import { createEngine } from 'octavo';
+for (const worker of [true, false])
+  test(`close() ends the threads, worker: ${worker}`, { skip: process.platform !== 'linux' }, () => {
+    const printed = runApart(`import { createEngine } from 'octavo';
     import { readFileSync } from 'node:fs';
     const count = () => Number(readFileSync('/proc/self/status', 'utf8').match(/^Threads:\\s*(\\d+)/m)[1]);
     await (await createEngine({ threads: 1 })).close(); // what Node starts for itself is there from now on
@@ -80,16 +86,16 @@ test('close() ends the threads', { skip: process.platform !== 'linux' }, () => {
     };
     let quiet = count();
     await until(() => quiet === (quiet = count()));
-    const engine = await createEngine({ threads: 9 });
+    const engine = await createEngine({ threads: 9, worker: ${worker} });
     await until(async () => (await engine.call('startedThreads', [])) === 9);
     const busy = count();
     await engine.close();
     await until(() => count() <= quiet);
     console.log(busy - quiet, count() - quiet);`);
-  const [more, left] = printed.split(' ').map(Number);
-  assert.ok(more >= 8, `${more} threads more`); // that help the engine's own
-  assert.ok(left <= 0, `${left} threads stayed`);
-});
+    const [more, left] = printed.split(' ').map(Number);
+    assert.ok(more >= (worker ? 8 : 7), `${more} threads more`); // that help the engine's own; one of Node's may have gone meanwhile
+    assert.ok(left <= 0, `${left} threads stayed`);
+  });
 
 test('engines left open do not keep Node alive', () => {
   const printed = runApart(`import { createEngine, InferenceSession, Model } from 'octavo';

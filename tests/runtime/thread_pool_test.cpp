@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace octavo::runtime {
@@ -50,8 +51,9 @@ TEST_CASE("shares are even, pieces follow each other in them, large ones first")
 TEST_CASE("a pool does every block of every stage once, a stage after the one before it") {
   // Each stage has its own kind of sharing: none, a piece a block, pieces of many, one for all.
   const std::vector<Stage> stages{{1}, {0}, {100, 1}, {7}, {50, 0}, {1000}, {0, 0}, {2}, {33, 2}};
-  for (const int threads : {1, 2, 3, 4}) {
-    ThreadPool pool(threads);
+  for (const auto& [threads, sleeps] :
+       {std::pair{1, true}, {2, true}, {2, false}, {3, true}, {4, true}, {4, false}}) {
+    ThreadPool pool(threads, sleeps);
     CHECK(pool.threads() >= 1);
     CHECK(pool.threads() <= threads);
     for (int round = 0; round < 300; ++round) {

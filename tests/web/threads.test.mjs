@@ -57,6 +57,21 @@ for (const isa of ['simd', 'relaxed']) {
   });
 }
 
+test(`threads beside the page's own make the same file and the same outputs in ${browserName}, and end with the engine`, async () => {
+  const { page, work, warnings, close } = await packagePage(isolationHeaders);
+  try {
+    const { threads, started, ...expected } = await work({ threads: 1, worker: false });
+    assert.deepEqual([threads, started], [1, 1]);
+    assert.deepEqual(await work({ threads: 3, worker: false }), { threads: 3, started: 3, ...expected });
+    for (const end = performance.now() + 30_000; page.workers().length > 0 && performance.now() < end; )
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    assert.equal(page.workers().length, 0);
+    assert.deepEqual(warnings, []);
+  } finally {
+    await close();
+  }
+});
+
 test(`a page that is not cross-origin isolated gets one thread and one warning in ${browserName}`, async () => {
   const { work, warnings, close } = await packagePage();
   try {
