@@ -1,6 +1,7 @@
 // The classes and functions of every module of the engine: what loads models and runs them.
 #include <malloc.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,18 +28,31 @@ passes::InputShapes shapes_from(const val& object) {
   return shapes;
 }
 
+// { source, normalization }, two arrays; nothing for null.
+std::optional<passes::PixelMapping> pixels_from(const val& object) {
+  if (object.isNull()) return std::nullopt;
+  passes::PixelMapping mapping;
+  for (const double at : emscripten::convertJSArrayToNumberVector<double>(object["source"]))
+    mapping.source.push_back(static_cast<std::int64_t>(at));
+  mapping.normalization = emscripten::convertJSArrayToNumberVector<double>(object["normalization"]);
+  return mapping;
+}
+
 class SessionHandle {
  public:
   explicit SessionHandle(runtime::Session session) : session_(std::move(session)) {}
 
-  static val create(const ModelHandle& model, const val& shapes, double memory_limit) {
+  static val create(const ModelHandle& model, const val& shapes, double memory_limit,
+                    const val& pixels) {
     return outcome([&]() -> Result<val> {
       runtime::SessionOptions options;
       options.policy = policy();
       options.policy.fused_floats = true;
       options.memory_limit = static_cast<std::size_t>(memory_limit);
+      const std::optional<passes::PixelMapping> mapping = pixels_from(pixels);
       OCTAVO_TRY(runtime::Session session,
-                 quantize::create_session(model.model(), shapes_from(shapes), options));
+                 quantize::create_session(model.model(), shapes_from(shapes), options, nullptr,
+                                          mapping ? &*mapping : nullptr));
       return val(std::make_shared<SessionHandle>(std::move(session)));
     });
   }

@@ -30,6 +30,11 @@ export interface SessionInfo {
   inputs: TensorInfo[];
   outputs: TensorInfo[];
 }
+/** How RGBA bytes become channels: of each the byte in a pixel (none: grey), and scale, low, mean, std. */
+export interface PixelMapping {
+  source: number[];
+  normalization: number[];
+}
 export interface Memory {
   /** Activations, as planned. */
   arenaBytes: number;
@@ -242,9 +247,14 @@ export class Host {
 
   // ---- sessions ----
 
-  createSession(modelId: number, inputShapes: Record<string, number[]>, memoryLimit: number): Promise<Outcome<SessionInfo>> {
+  createSession(
+    modelId: number,
+    inputShapes: Record<string, number[]>,
+    memoryLimit: number,
+    pixels: PixelMapping | null = null,
+  ): Promise<Outcome<SessionInfo>> {
     return this.#outcome(() => {
-      const session = unwrap<Session>(this.#wasm().Session.create(this.#get('model', modelId), inputShapes, memoryLimit));
+      const session = unwrap<Session>(this.#wasm().Session.create(this.#get('model', modelId), inputShapes, memoryLimit, pixels));
       const id = this.#keep('session', session);
       return { id, inputs: session.inputs() as TensorInfo[], outputs: session.outputs() as TensorInfo[] };
     });

@@ -3,7 +3,7 @@
 // Browsers decode; the resizing is ours, so that Chromium, Firefox and Node make the same numbers of the same pixels.
 
 import { OctavoError } from './errors.js';
-import type { TensorInfo } from './host.js';
+import type { PixelMapping, TensorInfo } from './host.js';
 import { Tensor } from './tensor.js';
 
 /** RGBA bytes, row by row: ImageData is one, a decoder's result in Node is another. */
@@ -33,6 +33,9 @@ export interface ImageOptions {
   /** Default 'RGB'. Grey is 0.299 R + 0.587 G + 0.114 B. */
   channels?: 'RGB' | 'BGR' | 'GRAY';
 }
+
+/** How a picture's bytes become numbers. */
+export type PixelOptions = Pick<ImageOptions, 'range' | 'mean' | 'std' | 'channels'>;
 
 /** The usual normalizations by name; spread one into ImageOptions. */
 export const imagePresets: Readonly<Record<'imagenet' | 'mnist' | 'signed' | 'raw', ImageOptions>> = {
@@ -215,19 +218,48 @@ function checkOptions(options: ImageOptions): void {
     bad('range is not two numbers.', 'Give what 0 and 255 become, e.g. [0, 1].');
 }
 
+/**
+ * How bytes become channels: `source`, of each channel its place among R, G, B, or none for grey; `normalization`, of each channel scale, low, mean
+ * and std, for (byte * scale + low - mean) / std.
+ *
+ * @throws OctavoError INVALID_OPTION
+ */
+export function pixelMapping(options: PixelOptions): PixelMapping {
+  checkOptions(options);
+  const { channels = 'RGB', range: [low, high] = [0, 1], mean = [0], std = [1] } = options;
+  const of = (list: readonly number[], c: number): number => list[list.length === 1 ? 0 : c] as number;
+  return {
+    source: channels === 'GRAY' ? [] : channels === 'BGR' ? [2, 1, 0] : [0, 1, 2],
+    normalization: Array.from({ length: channels === 'GRAY' ? 1 : 3 }, (_, c) => [(high - low) / 255, low, of(mean, c), of(std, c)]).flat(),
+  };
+}
+
+/** One picture as RGBA bytes of a size: its own, or resized and rounded. */
+export async function imageToPixels(
+  source: ImageSource,
+  [height, width]: readonly [number, number],
+  where = 'picture',
+): Promise<Uint8Array> {
+  const pixels = await decode(source, where);
+  if (pixels.height === height && pixels.width === width)
+    return new Uint8Array(pixels.data.buffer, pixels.data.byteOffset, pixels.data.length);
+  const { rgb } = fit(pixels, { size: [height, width] });
+  const bytes = new Uint8ClampedArray(height * width * 4).fill(255);
+  for (let i = 0; i < height * width; i++) for (let c = 0; c < 3; c++) bytes[4 * i + c] = rgb[3 * i + c] as number;
+  return new Uint8Array(bytes.buffer);
+}
+
 /** One picture as a float32 tensor of [1, C, H, W] or [1, H, W, C]. */
 export async function imageToTensor(source: ImageSource, options: ImageOptions = {}, where = 'picture'): Promise<Tensor<'float32'>> {
-  checkOptions(options);
+  const { source: places, normalization } = pixelMapping(options);
   const { rgb, height, width } = fit(await decode(source, where), options);
-  const { channels = 'RGB', layout = 'NCHW', range: [low, high] = [0, 1], mean = [0], std = [1] } = options;
-  const depth = channels === 'GRAY' ? 1 : 3;
+  const { layout = 'NCHW' } = options;
+  const depth = places.length || 1;
   const plane = height * width;
   const data = new Float32Array(depth * plane);
-  const scale = (high - low) / 255;
   for (let c = 0; c < depth; c++) {
-    const m = mean[mean.length === 1 ? 0 : c] ?? 0;
-    const s = std[std.length === 1 ? 0 : c] ?? 1;
-    const from = channels === 'BGR' ? 2 - c : c;
+    const [scale, low, m, s] = normalization.slice(4 * c) as [number, number, number, number];
+    const from = places[c] ?? 0;
     for (let i = 0; i < plane; i++) {
       const byte =
         depth === 1 ? 0.299 * (rgb[3 * i] ?? 0) + 0.587 * (rgb[3 * i + 1] ?? 0) + 0.114 * (rgb[3 * i + 2] ?? 0) : (rgb[3 * i + from] ?? 0);

@@ -15,6 +15,7 @@ export {
   imagePresets,
   images,
   imageToTensor,
+  type PixelOptions,
   type Pixels,
 } from './images.js';
 export { Job, type Progress, type Stage } from './job.js';

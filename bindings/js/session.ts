@@ -3,15 +3,22 @@
 import type { Engine, Owner } from './engine.js';
 import { abortable, OctavoError, throwIfAborted } from './errors.js';
 import type { Memory, RawFeeds, SessionInfo, StepProfile, TensorInfo } from './host.js';
+import { type ImageSource, imageToPixels, isImageSource, type PixelOptions, pixelMapping } from './images.js';
 import { type CallOptions, Model, type ModelSource } from './model.js';
 import { type Feeds, moved, toFeeds } from './samples.js';
-import { type Tensor, tensorOfBytes } from './tensor.js';
+import { Tensor, tensorOfBytes } from './tensor.js';
 
 export interface SessionOptions {
   /** Shapes of inputs that the model leaves open. The batch is 1 unless given. */
   inputShapes?: Record<string, number[]>;
   engine?: Engine;
   signal?: AbortSignal;
+  /**
+   * The network's only input takes pictures as bytes: ImageData or a uint8 tensor [1, H, W, 4] of RGBA, whose way to normalized numbers is the
+   * session's first step; pictures of another size are resized, and rounded to bytes. `images()` with the same options gives the same results of
+   * pictures that have the size, from four times the memory. `{ ...imagePresets.imagenet }`, or `{}` for bytes as 0 to 1.
+   */
+  pixels?: PixelOptions;
   /** Upper bound in bytes for activations and packed weights; LIMIT_EXCEEDED above it. */
   memoryLimit?: number;
 }
@@ -46,11 +53,13 @@ export class InferenceSession {
   readonly outputNames: string[];
   readonly #owner: Owner;
   readonly #id: number;
+  readonly #takesPixels: boolean;
   #closed = false;
   /** Memory for the next feeds. It goes to the worker and comes back: new memory for each run would take longer than writing it. */
   #spare: RawFeeds = {};
 
-  private constructor(owner: Owner, info: SessionInfo) {
+  private constructor(owner: Owner, info: SessionInfo, takesPixels: boolean) {
+    this.#takesPixels = takesPixels;
     this.#owner = owner;
     this.#id = info.id;
     this.inputs = info.inputs;
@@ -68,6 +77,7 @@ export class InferenceSession {
   static async create(model: Model | ModelSource, options: SessionOptions = {}): Promise<InferenceSession> {
     throwIfAborted(options.signal, 'InferenceSession.create');
     checkOptions(options);
+    const pixels = options.pixels ? pixelMapping(options.pixels) : null;
     const own = !(model instanceof Model);
     const loaded = own
       ? await Model.load(model, {
@@ -78,8 +88,8 @@ export class InferenceSession {
     try {
       const { owner } = loaded;
       const creating = owner.engine
-        .call('createSession', [loaded.id, options.inputShapes ?? {}, options.memoryLimit ?? 0], owner)
-        .then((info) => new InferenceSession(owner, info));
+        .call('createSession', [loaded.id, options.inputShapes ?? {}, options.memoryLimit ?? 0, pixels], owner)
+        .then((info) => new InferenceSession(owner, info, pixels !== null));
       return await abortable(creating, options.signal, 'InferenceSession.create', (session) => session.close().catch(() => {}));
     } finally {
       if (own) await loaded.close();
@@ -89,13 +99,13 @@ export class InferenceSession {
   /**
    * Runs the network once.
    *
-   * @param feeds a tensor for each input, by name; for one input it may stand alone
+   * @param feeds a tensor for each input, by name; for one input it may stand alone, and a picture may stand for it
    * @returns the outputs by name
    */
-  async run(feeds: Feeds | Tensor, options: RunOptions = {}): Promise<Record<string, Tensor>> {
+  async run(feeds: Feeds | Tensor | ImageSource, options: RunOptions = {}): Promise<Record<string, Tensor>> {
     this.#check();
     throwIfAborted(options.signal, 'session.run');
-    const raw = await toFeeds(feeds, { inputs: this.inputs, inputShapes: {} }, 'session.run');
+    const raw = await this.#feeds(feeds, 'session.run');
     const { engine } = this.#owner;
     const call = engine.nextCallId();
     const abort = (): void => void engine.call('abort', [call], this.#owner).catch(() => {});
@@ -117,10 +127,10 @@ export class InferenceSession {
   }
 
   /** Runs once and times each step; with the memory that the session uses. */
-  async profile(feeds: Feeds | Tensor, { signal }: CallOptions = {}): Promise<Profile> {
+  async profile(feeds: Feeds | Tensor | ImageSource, { signal }: CallOptions = {}): Promise<Profile> {
     this.#check();
     throwIfAborted(signal, 'session.profile');
-    const raw = await toFeeds(feeds, { inputs: this.inputs, inputShapes: {} }, 'session.profile');
+    const raw = await this.#feeds(feeds, 'session.profile');
     return abortable(this.#owner.engine.call('profile', [this.#id, raw], this.#owner), signal, 'session.profile');
   }
 
@@ -134,6 +144,16 @@ export class InferenceSession {
   }
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  async #feeds(feeds: Feeds | Tensor | ImageSource, where: string): Promise<RawFeeds> {
+    const [input] = this.inputs;
+    if (this.#takesPixels && input && isImageSource(feeds)) {
+      const shape = input.shape as [number, number, number, number];
+      const bytes = await imageToPixels(feeds, [shape[1], shape[2]], where);
+      return toFeeds(new Tensor('uint8', bytes, [1, ...shape.slice(1)]), { inputs: this.inputs, inputShapes: {} }, where);
+    }
+    return toFeeds(feeds, { inputs: this.inputs, inputShapes: {} }, where);
   }
 
   #copied(feeds: RawFeeds): RawFeeds {

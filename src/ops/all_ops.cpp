@@ -28,6 +28,7 @@ extern const OpDef kNonMaxSuppression;
 extern const OpDef kNonZero;
 extern const OpDef kOneHot;
 extern const OpDef kPad;
+extern const OpDef kPixels;
 extern const OpDef kRange;
 extern const OpDef kReshape;
 extern const OpDef kResize;
@@ -83,6 +84,7 @@ std::span<const OpDef> all_ops() {
         kNonZero,
         kOneHot,
         kPad,
+        kPixels,
         kRange,
         kReshape,
         kResize,

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "passes/passes.h"
+#include "passes/pixels.h"
 #include "passes/qdq.h"
 #include "passes/tail.h"
 
@@ -47,8 +48,10 @@ Result<runtime::Session> plan_tail(Graph graph, const runtime::SessionOptions& o
 
 Result<runtime::Session> create_session(Graph graph, const passes::InputShapes& shapes,
                                         const runtime::SessionOptions& options,
-                                        std::vector<passes::Note>* notes, int depth) {
+                                        std::vector<passes::Note>* notes,
+                                        const passes::PixelMapping* pixels, int depth) {
   OCTAVO_CHECK_OK(passes::fix_shapes(graph, shapes));
+  if (pixels != nullptr) OCTAVO_CHECK_OK(passes::take_pixels(graph, *pixels));
   std::unique_ptr<runtime::Tail> tail;
   if (std::optional<passes::Tail> cut = passes::cut_tail(graph)) {
     if (depth == kMaxTails) {
@@ -71,26 +74,29 @@ Result<runtime::Session> create_session(Graph graph, const passes::InputShapes& 
                            options.policy.engine == simd::EngineClass::kWrap);
   OCTAVO_CHECK_OK(
       passes::prepare_for_session(graph, {signed_dot ? DType::kInt8 : DType::kUint8}, context));
+  if (pixels != nullptr) OCTAVO_CHECK_OK(passes::fuse_pixels(graph));
   if (notes != nullptr) notes->insert(notes->end(), context.notes.begin(), context.notes.end());
-  // Beside codes, floats are the same bits on every machine.
+  // Beside codes, floats are the same bits on every machine. A picture's bytes are none.
   runtime::SessionOptions own = options;
+  const Value* picture = pixels != nullptr ? &graph.value(graph.inputs[0]) : nullptr;
   own.policy.fused_floats =
       options.policy.fused_floats &&
-      std::none_of(graph.values.begin(), graph.values.end(), [](const Value& value) {
-        return value.quant.has_value() || is_quantized_code(value.dtype);
+      std::none_of(graph.values.begin(), graph.values.end(), [picture](const Value& value) {
+        return value.quant.has_value() || (is_quantized_code(value.dtype) && &value != picture);
       });
   return runtime::Session::create(std::move(graph), own, std::move(tail));
 }
 
 Result<runtime::Session> plan_tail(Graph graph, const runtime::SessionOptions& options, int depth) {
-  return create_session(std::move(graph), {}, options, nullptr, depth);
+  return create_session(std::move(graph), {}, options, nullptr, nullptr, depth);
 }
 }  // namespace
 
 Result<runtime::Session> create_session(const Model& model, const passes::InputShapes& shapes,
                                         const runtime::SessionOptions& options,
-                                        std::vector<passes::Note>* notes) {
-  return create_session(model.graph(), shapes, options, notes, 0);
+                                        std::vector<passes::Note>* notes,
+                                        const passes::PixelMapping* pixels) {
+  return create_session(model.graph(), shapes, options, notes, pixels, 0);
 }
 
 Result<Model> head_of(const Model& model, const passes::InputShapes& shapes) {

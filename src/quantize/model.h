@@ -12,6 +12,7 @@
 #include "onnx/import.h"
 #include "passes/pass.h"
 #include "passes/pipelines.h"
+#include "passes/pixels.h"
 #include "runtime/session.h"
 
 namespace octavo::quantize {
@@ -64,10 +65,11 @@ class Model {
 
 // Fixes the shapes, optimizes, lowers and plans: a float or a quantized model, ready to run. What
 // has sizes that only the data decide is planned in the runs (runtime::Tail).
-// `notes`, where given, gets what the passes did.
+// `notes`, where given, gets what the passes did. With `pixels` the only input takes RGBA bytes.
 Result<runtime::Session> create_session(const Model& model, const passes::InputShapes& shapes,
                                         const runtime::SessionOptions& options,
-                                        std::vector<passes::Note>* notes = nullptr);
+                                        std::vector<passes::Note>* notes = nullptr,
+                                        const passes::PixelMapping* pixels = nullptr);
 
 // The model as far as the data of a run decide no sizes (passes/tail.h), with results that are read
 // behind there as outputs.
