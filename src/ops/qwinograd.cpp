@@ -17,17 +17,27 @@ constexpr int kChannelsOfTile = 8;
 
 // ---- what a convolution costs, in products of qconv's 16-bit row ----
 
-// Of one product of a direct row; measured in GMAC/s on one machine: 38, and 53 and more. SDOT and
-// USDOT take four codes an instruction, so a quarter of the products in 16 bits is no gain.
+// Of one product of a direct row; measured in GMAC/s on one machine: 34 (16 bits), 53 and more
+// (pairs of bytes), 88 (USDOT, which is x86). What SDOT is to products of 16 bits on its machines
+// is not known.
 double direct_cost(EngineClass engine) {
-  if (engine == EngineClass::kNone) return 1.0;
-  return engine == EngineClass::kMaddubs || engine == EngineClass::kWrap ? 0.6 : 0.0;
+  switch (engine) {
+    case EngineClass::kNone:
+      return 1.0;
+    case EngineClass::kMaddubs:
+    case EngineClass::kWrap:
+      return 0.6;
+    case EngineClass::kUsdot:
+      return 0.385;
+    default:
+      return 0.0;
+  }
 }
 constexpr double kProductsOfTile = 36;
-constexpr double kInputTransform = 130;   // a tile and input channel
-constexpr double kOutputTransform = 175;  // a tile and output channel
-constexpr double kWeightTransform = 55;   // a strip, input and output channel
-constexpr double kMargin = 0.9;           // of the direct cost, from which on it pays
+constexpr double kInputTransform = 255;   // a tile and input channel
+constexpr double kOutputTransform = 380;  // a tile and output channel
+constexpr double kWeightTransform = 75;   // a strip, input and output channel
+constexpr double kMargin = 0.95;          // of the direct cost, from which on it pays
 
 struct Cut {
   std::int64_t tiles, of_strip, strips, parts;

@@ -85,11 +85,12 @@ std::span<const QWinogradKernel> qwinograd_kernels() {
 }
 
 std::int64_t winograd_tiles(const QWinogradSpec& spec) {
-  constexpr std::int64_t kBytes = 256 * 1024;
+  constexpr std::int64_t kBytes = 512 * 1024;
   constexpr std::int64_t kBytesOfChannel = 36 * 2;
-  // At least so many that transforming the weights for them is an eighth of the work.
+  // At least so many that transforming the weights for them is an eighth of the work; with the
+  // most it is a thirtieth.
   return std::clamp<std::int64_t>(kBytes / kBytesOfChannel / std::max(1, spec.depth) / 4 * 4, 16,
-                                  32);
+                                  64);
 }
 
 bool fits_winograd(int channels, std::span<const std::int8_t> weights) {
