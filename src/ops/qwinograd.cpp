@@ -79,16 +79,16 @@ std::optional<Step> winograd_step(const PrepareContext& context, const WindowAxi
   if (!plain(h) || !plain(w)) return std::nullopt;
   const Shape& x = context.in_shape(0);
   const int channels = static_cast<int>(context.in_shape(1)[0]);
-  const kernels::QWinogradSpec spec{channels,
-                                    static_cast<int>(x[1]),
-                                    direct.x_signed,
-                                    context.input(0).quant->zero_point[0],
-                                    h.in,
-                                    w.in,
-                                    h.out,
-                                    w.out,
-                                    h.pad_begin,
-                                    w.pad_begin};
+  kernels::QWinogradSpec spec{channels,
+                              static_cast<int>(x[1]),
+                              direct.x_signed,
+                              context.input(0).quant->zero_point[0],
+                              h.in,
+                              w.in,
+                              h.out,
+                              w.out,
+                              h.pad_begin,
+                              w.pad_begin};
   const kernels::QWinogradKernel* row = row_for(context.policy(), direct.x_signed);
   if (row == nullptr) return std::nullopt;
   const Cut c = cut(x[0] * spec.tiles_of_image(), kernels::winograd_tiles(spec), channels);
@@ -97,15 +97,17 @@ std::optional<Step> winograd_step(const PrepareContext& context, const WindowAxi
   const double outputs = whole_vectors(channels);
   const double products = static_cast<double>(spec.depth) * outputs;
   const auto tiles = static_cast<double>(c.tiles);
-  const double cost =
-      tiles * (kProductsOfTile * products + kInputTransform * depth + kOutputTransform * outputs) +
-      static_cast<double>(c.strips) * kWeightTransform * products;
   Step step;
   step.macs = context.out_shape().elements() * x[1] * 9;
-  if (cost > kMargin * direct_cost(direct.engine) * static_cast<double>(step.macs) ||
-      !kernels::fits_winograd(channels, weights)) {
-    return std::nullopt;
-  }
+  const auto pays = [&](int parts) {
+    const double cost = tiles * (kProductsOfTile * products + kInputTransform * depth +
+                                 kOutputTransform * outputs * parts) +
+                        static_cast<double>(c.strips) * kWeightTransform * products;
+    return cost <= kMargin * direct_cost(direct.engine) * static_cast<double>(step.macs);
+  };
+  if (!pays(1)) return std::nullopt;
+  spec.parts = kernels::winograd_parts(spec, weights);
+  if (spec.parts == 0 || !pays(spec.parts)) return std::nullopt;
   auto packed = row->pack(spec, weights, bias, scale);
   step.kernel = row->name;
   step.holds_constants = true;

@@ -12,10 +12,10 @@
 //        |  0   0  12 |          |  0   4   0  -5   0   1 |
 //
 // |U| <= 144 * 128 and -12768 <= V <= 17340 for all weights and codes, so both are 16 bits wide and
-// products of pairs fit into 32; everything behind is modulo 2^32. A sum is within 2^26 above the
-// lowest one of its channel (fits_winograd), so the 26 bits that are left of it are the sum, once
-// the lowest one is taken off: 576 times that is added to M at the place (1, 1), which A^T gives to
-// all outputs.
+// products of pairs fit into 32; everything behind is modulo 2^32. A part's sum is within 2^26
+// above the lowest one of its channel (winograd_parts), so the 26 bits that are left of it are the
+// sum, once the lowest one is taken off: 576 times that is added to M at the place (1, 1), which
+// A^T gives to all outputs.
 #include "kernels/qconv/tiles.h"
 
 #include <algorithm>
@@ -40,7 +40,7 @@ constexpr int kShift = 6;
 // Input channels are taken in chunks of a line of the cache. Within one, places and tiles are apart
 // by constants, which cost loads and stores no instruction, and the transformed weights of a chunk
 // stay in the first-level cache: writing them behind it took longer than computing them.
-constexpr std::int64_t kChunk = 32;
+constexpr std::int64_t kChunk = kWinogradDepth;
 constexpr std::int64_t kChunkPairs = kChunk / 2;
 constexpr std::int64_t kPlaceWeights = kChunkPairs * kPairBytes;  // of 8 channels at one place
 constexpr std::int64_t kTileCodes = kPlaces * kChunk;             // of a transformed tile
@@ -277,13 +277,34 @@ void find_places(const QWinogradSpec& spec, const QWinogradCall& call, Place* pl
   }
 }
 
-// Of the tiles of a group.
+constexpr std::int64_t kRowSums = kWinogradTile * kColumns;  // of a row of outputs of a tile
+
+void add_partial(v128_t (&acc)[kWinogradTile][2], const std::int32_t* partial) {
+  for (int j = 0; j < kWinogradTile; ++j) {
+    for (int half = 0; half < 2; ++half, partial += 4)
+      acc[j][half] = wasm_i32x4_add(acc[j][half], wasm_v128_load(partial));
+  }
+}
+void store_partial(const v128_t (&acc)[kWinogradTile][2], std::int32_t* partial) {
+  for (int j = 0; j < kWinogradTile; ++j) {
+    for (int half = 0; half < 2; ++half, partial += 4) wasm_v128_store(partial, acc[j][half]);
+  }
+}
+
+// Of the tiles of a group, from the sums of a part of the input channels: what comes out is added
+// to `partial` and waits there for the parts to come.
+struct Part {
+  bool first, last;
+  std::int32_t* partial;  // [tile][row][column][8 channels]
+};
 [[gnu::noinline]] void transform_sums(const QWinogradPacked& packed, const QConvCall& store,
                                       const Epilogue& epilogue, std::span<const Place> places,
-                                      const std::int32_t* sums, int n) {
+                                      const std::int32_t* sums, int n, const Part& part) {
   const v128_t inverse = simd::from_memory(wasm_i32x4_splat(kInverseOfNine));
-  const v128_t bias[2] = {wasm_v128_load(packed.direct.bias.data() + n),
-                          wasm_v128_load(packed.direct.bias.data() + n + 4)};
+  const v128_t zero = wasm_i32x4_splat(0);
+  const v128_t bias[2] = {part.last ? wasm_v128_load(packed.direct.bias.data() + n) : zero,
+                          part.last ? wasm_v128_load(packed.direct.bias.data() + n + 4) : zero};
+  std::int32_t* partial = part.partial;
   const std::int64_t row_bytes = packed.spec.out_width * epilogue.pixel_bytes;
   for (const Place& tile : places) {
     v128_t rows[kWinogradTile][kSide][2];
@@ -299,7 +320,7 @@ void find_places(const QWinogradSpec& spec, const QWinogradCall& call, Place* pl
     }
     sums += kColumns;
     std::byte* out = store.out + tile.pixel * epilogue.pixel_bytes;
-    for (int i = 0; i < tile.height; ++i, out += row_bytes) {
+    for (int i = 0; i < tile.height; ++i, out += row_bytes, partial += kRowSums) {
       v128_t acc[kWinogradTile][2];
       for (int half = 0; half < 2; ++half) {
         v128_t row[kSide];
@@ -310,6 +331,11 @@ void find_places(const QWinogradSpec& spec, const QWinogradCall& call, Place* pl
           acc[j][half] = wasm_i32x4_add(wasm_u32x4_shr(simd::mul_i32x4(scaled[j], inverse), kShift),
                                         bias[half]);
         }
+      }
+      if (!part.first) add_partial(acc, partial);
+      if (!part.last) {
+        store_partial(acc, partial);
+        continue;
       }
       std::byte* place[kWinogradTile];
       for (int j = 0; j < kWinogradTile; ++j) {
@@ -335,24 +361,28 @@ QWinogradPacked pack_winograd(const QWinogradSpec& spec, std::span<const std::in
   const Sizes sizes(spec);
   packed.direct.weights = pack_tiles(direct, weights, 2, static_cast<int>(sizes.pairs));
   const auto padded = static_cast<std::size_t>(padded_channels(direct));
-  packed.start.assign(padded, 0);
-  const std::size_t of_channel = weights.size() / static_cast<std::size_t>(spec.channels);
-  for (std::size_t n = 0; n < static_cast<std::size_t>(spec.channels); ++n) {
-    const ChannelStart w = channel_start(weights.subspan(n * of_channel, of_channel), 0, 0, 0.0F);
-    const std::int64_t above = (w.magnitude + w.sum) / 2;
-    const std::int64_t below = (w.sum - w.magnitude) / 2;
-    const std::int64_t lowest = spec.x_signed
-                                    ? kLowest<std::int8_t> * above + kHighest<std::int8_t> * below
-                                    : kHighest<std::uint8_t> * below;
-    const auto modulo = static_cast<std::uint32_t>(lowest);
-    packed.start[n] = static_cast<std::int32_t>(0U - kScale * modulo);
-    packed.direct.bias[n] =
-        static_cast<std::int32_t>(static_cast<std::uint32_t>(packed.direct.bias[n]) + modulo);
+  packed.start.assign(static_cast<std::size_t>(spec.parts) * padded, 0);
+  for (int part = 0; part < spec.parts; ++part) {
+    for (int n = 0; n < spec.channels; ++n) {
+      const ChannelStart w = winograd_sums(spec, weights, part, n);
+      const std::int64_t above = (w.magnitude + w.sum) / 2;
+      const std::int64_t below = (w.sum - w.magnitude) / 2;
+      const std::int64_t lowest = spec.x_signed
+                                      ? kLowest<std::int8_t> * above + kHighest<std::int8_t> * below
+                                      : kHighest<std::uint8_t> * below;
+      const auto modulo = static_cast<std::uint32_t>(lowest);
+      const auto at = static_cast<std::size_t>(n);
+      packed.start[static_cast<std::size_t>(part) * padded + at] =
+          static_cast<std::int32_t>(0U - kScale * modulo);
+      packed.direct.bias[at] =
+          static_cast<std::int32_t>(static_cast<std::uint32_t>(packed.direct.bias[at]) + modulo);
+    }
   }
   const std::int64_t tiles = winograd_tiles(spec);
   packed.scratch_bytes = static_cast<std::size_t>(
       2 * (sizes.chunks * tiles * kTileCodes + kPlaces * kPlaceWeights) + 4 * Sizes::sums(tiles) +
-      tiles * static_cast<std::int64_t>(sizeof(Place)));
+      tiles * (static_cast<std::int64_t>(sizeof(Place)) +
+               (spec.parts > 1 ? 4 * kWinogradTile * kRowSums : 0)));
   packed.border.assign(static_cast<std::size_t>(sizes.chunks * kChunk),
                        static_cast<std::uint8_t>(spec.zero_x));
   return packed;
@@ -360,41 +390,48 @@ QWinogradPacked pack_winograd(const QWinogradSpec& spec, std::span<const std::in
 
 template <class Code>
 void run_winograd(const QWinogradPacked& packed, const QWinogradCall& call) {
-  const Sizes sizes(packed.spec);
+  const QWinogradSpec& spec = packed.spec;
+  const Sizes sizes(spec);
   const std::int64_t tiles = call.last_tile - call.first_tile;
   auto* v = reinterpret_cast<std::int16_t*>(call.scratch);
   std::int16_t* u = v + sizes.chunks * tiles * kTileCodes;
   auto* sums = reinterpret_cast<std::int32_t*>(u + kPlaces * kPlaceWeights);
-  auto* places = reinterpret_cast<Place*>(sums + Sizes::sums(tiles));
+  std::int32_t* partial = sums + Sizes::sums(tiles);
+  auto* places =
+      reinterpret_cast<Place*>(partial + (spec.parts > 1 ? tiles * kWinogradTile * kRowSums : 0));
   QConvCall store;
   store.out = call.out;
-  store.out_stride = call.out_stride != 0 ? call.out_stride : packed.spec.channels;
+  store.out_stride = call.out_stride != 0 ? call.out_stride : spec.channels;
   store.output = call.output;
   store.zero_y = call.zero_y;
   store.lo = call.lo;
   store.hi = call.hi;
   const Epilogue epilogue(packed.direct, store);
-  find_places(packed.spec, call, places);
+  find_places(spec, call, places);
   transform_tiles<Code>(packed, call, sizes, v);
-  for (int n = call.first_channel; n < std::min(call.last_channel, packed.spec.channels);
-       n += kColumns) {
+  for (int n = call.first_channel; n < std::min(call.last_channel, spec.channels); n += kColumns) {
     const std::int8_t* weights = packed.direct.weights.data() + n / kColumns * sizes.tap * 9;
-    const std::int32_t* start = packed.start.data() + n;
     const std::int16_t* codes = v;
-    for (std::int64_t left = sizes.pairs; left > 0; left -= kChunkPairs) {
-      const std::int64_t pairs = std::min(left, kChunkPairs);
-      transform_weights(weights, sizes.tap, pairs * kPairBytes, u);
-      weights += pairs * kPairBytes;
-      for (std::int64_t t = 0; t < tiles; t += kGroup) {
-        const std::int64_t count = std::min(kGroup, tiles - t);
-        std::int32_t* group = sums + t / kGroup * kGroupSums;
-        multiply_group(codes + t * kTileCodes, count, u, static_cast<int>(pairs), start, group);
-        if (left > kChunkPairs) continue;
-        transform_sums(packed, store, epilogue, {places + t, static_cast<std::size_t>(count)},
-                       group, n);
+    for (int p = 0; p < spec.parts; ++p) {
+      Part part{p == 0, p + 1 == spec.parts, partial};
+      const std::int32_t* start = packed.start.data() + p * padded_channels(packed.direct.spec) + n;
+      const std::int64_t end = (spec.part_begin(p + 1) + 1) / 2;
+      for (std::int64_t pair = spec.part_begin(p) / 2; pair < end; pair += kChunkPairs) {
+        const std::int64_t pairs = std::min(end - pair, kChunkPairs);
+        transform_weights(weights, sizes.tap, pairs * kPairBytes, u);
+        weights += pairs * kPairBytes;
+        for (std::int64_t t = 0; t < tiles; t += kGroup) {
+          const std::int64_t count = std::min(kGroup, tiles - t);
+          std::int32_t* group = sums + t / kGroup * kGroupSums;
+          multiply_group(codes + t * kTileCodes, count, u, static_cast<int>(pairs), start, group);
+          if (pair + kChunkPairs < end) continue;
+          part.partial = partial + t * kWinogradTile * kRowSums;
+          transform_sums(packed, store, epilogue, {places + t, static_cast<std::size_t>(count)},
+                         group, n, part);
+        }
+        codes += tiles * kTileCodes;
+        start = nullptr;
       }
-      codes += tiles * kTileCodes;
-      start = nullptr;
     }
   }
 }
