@@ -41,12 +41,12 @@ void widen_panel(const QConvPacked& packed, const QConvCall& call, std::int64_t 
                  std::int16_t* panel) {
   const QConvSpec& spec = packed.spec;
   const int length = packed.groups * 2;
+  const std::byte* pixel[kPanelRows];
+  pixels_at(call, m0, pixel);
   for (int s = 0; s < spec.segments; ++s) {
     const Code* row[kPanelRows];
-    for (int r = 0; r < kPanelRows; ++r) {
-      row[r] = reinterpret_cast<const Code*>(pixel_at(call, std::min(m0 + r, call.pixels - 1)) +
-                                             call.segment_offset[s]);
-    }
+    for (int r = 0; r < kPanelRows; ++r)
+      row[r] = reinterpret_cast<const Code*>(pixel[r] + call.segment_offset[s]);
     int k = 0;
     for (; k + 8 <= length; k += 8, panel += 8 * kPanelRows) {
       const v128_t a = extend8(row[0] + k);
