@@ -174,7 +174,8 @@ struct Piece {
   const int groups = packed.spec.segments * packed.groups;
   const int count = g1 - g0;
   widen_weights(packed.weights.data() + (std::int64_t{n0 / kColumns} * groups + g0) * kGroupWeights,
-                std::int64_t{(n1 - n0 + kColumns - 1) / kColumns} * count * kGroupWeights, piece.weights);
+                std::int64_t{(n1 - n0 + kColumns - 1) / kColumns} * count * kGroupWeights,
+                piece.weights);
   const std::int16_t* a = piece.panels + g0 * 2 * kPanelRows;
   std::int32_t* sums = piece.sums;
   for (std::int64_t m = piece.first; m < piece.last; m += kPanelRows) {

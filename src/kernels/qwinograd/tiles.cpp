@@ -74,8 +74,9 @@ struct Place {
 // ---- weights: U = G g G^T ----
 //
 // They take 8 times the bytes of the others, so each call transforms those of 8 channels at a time:
-// that costs an eighth of a strip of 16 tiles, and half of one of 4, where reading them transformed
-// from memory took longer (512 channels, 7x7: 45 against 82 GMAC/s; 256, 14x14: 82 against 117).
+// that costs a ninth of a strip of 16 tiles, and a third of one of 4, where reading them
+// transformed from memory took longer (512 channels, 7x7: 45 against 82 GMAC/s; 256, 14x14: 82
+// against 117).
 
 [[gnu::always_inline]] inline void transform_weights3(const v128_t (&g)[3], v128_t (&u)[kSide]) {
   const v128_t four = wasm_i16x8_shl(wasm_i16x8_add(g[0], g[2]), 2);
