@@ -105,13 +105,13 @@ template <int kSize, int kStride, class Tile>
   const DwStretch* stretch = phase.stretches.data();
   const std::byte* x[kSize];
   std::int64_t columns = 0;  // left of the stretch
-  const auto next_column = [&]() __attribute__((always_inline)) {
-    if (columns == 0) {
+  // `within`: the stretch has the column.
+  const auto next_column = [&](bool within) __attribute__((always_inline)) {
+    if (!within && columns-- == 0) {
       for (int r = 0; r < kSize; ++r) x[r] = stretch->row[r] + at;
-      columns = stretch->columns;
+      columns = stretch->columns - 1;
       ++stretch;
     }
-    --columns;
     tile.load(x);
     for (int r = 0; r < kSize; ++r) x[r] += step;
   };
@@ -119,24 +119,40 @@ template <int kSize, int kStride, class Tile>
   for (Sum& sum : sums) sum = tile.start();
   Sum done = tile.start();
   // The column that is the last one of the first output in flight, and the first one of a new one.
-  const auto last_column = [&]() __attribute__((always_inline)) {
-    next_column();
+  const auto last_column = [&](bool within) __attribute__((always_inline)) {
+    next_column(within);
     done = tile.with(sums[0], kSize - 1);
     for (int j = 0; j + 1 < kInFlight; ++j)
       sums[j] = tile.with(sums[j + 1], kSize - 1 - kStride * (j + 1));
     sums[kInFlight - 1] = tile.with(tile.start(), 0);
   };
   // Stride 2: the column between.
-  const auto middle_column = [&]() __attribute__((always_inline)) {
-    next_column();
+  const auto middle_column = [&](bool within) __attribute__((always_inline)) {
+    next_column(within);
     for (int j = 0; j < kInFlight; ++j) sums[j] = tile.with(sums[j], kSize - 2 - kStride * j);
   };
-  for (int column = 0; column + kStride < kSize; ++column)
-    kStride == 1 || column % 2 == 0 ? last_column() : middle_column();
-  for (std::int64_t left = phase.outputs; left > 0; --left) {
-    if constexpr (kStride == 2) middle_column();
-    last_column();
+  const auto output = [&](bool within) __attribute__((always_inline)) {
+    if constexpr (kStride == 2) middle_column(within);
+    last_column(within);
     tile.finish(done);
+  };
+  for (int column = 0; column + kStride < kSize; ++column)
+    kStride == 1 || column % 2 == 0 ? last_column(false) : middle_column(false);
+  for (std::int64_t left = phase.outputs; left > 0;) {
+    // Of 3x3, where the rest is little work: two outputs at a time as long as the stretch lasts,
+    // without looking for its end. A tenth less time.
+    if constexpr (kSize == 3) {
+      const std::int64_t pairs = std::min(left, columns / kStride) / 2;
+      columns -= 2 * pairs * kStride;
+      left -= 2 * pairs;
+      for (std::int64_t i = 0; i < pairs; ++i) {
+        output(true);
+        output(true);
+      }
+      if (left == 0) break;
+    }
+    output(false);
+    --left;
   }
 }
 

@@ -17,17 +17,27 @@ constexpr int kChannelsOfTile = 8;
 
 // ---- what a convolution costs, in products of qconv's 16-bit row ----
 
-// Of one product of a direct row; measured in GMAC/s on one machine: 38, and 53 and more. SDOT and
-// USDOT take four codes an instruction, so a quarter of the products in 16 bits is no gain.
+// Of one product of a direct row; measured in GMAC/s on one machine: 34 (16 bits), 53 and more
+// (pairs of bytes), 88 (USDOT, which is x86). What SDOT is to products of 16 bits on its machines
+// is not known.
 double direct_cost(EngineClass engine) {
-  if (engine == EngineClass::kNone) return 1.0;
-  return engine == EngineClass::kMaddubs || engine == EngineClass::kWrap ? 0.6 : 0.0;
+  switch (engine) {
+    case EngineClass::kNone:
+      return 1.0;
+    case EngineClass::kMaddubs:
+    case EngineClass::kWrap:
+      return 0.6;
+    case EngineClass::kUsdot:
+      return 0.385;
+    default:
+      return 0.0;
+  }
 }
 constexpr double kProductsOfTile = 36;
-constexpr double kInputTransform = 130;   // a tile and input channel
-constexpr double kOutputTransform = 175;  // a tile and output channel
-constexpr double kWeightTransform = 55;   // a strip, input and output channel
-constexpr double kMargin = 0.9;           // of the direct cost, from which on it pays
+constexpr double kInputTransform = 255;   // a tile and input channel
+constexpr double kOutputTransform = 380;  // a tile and output channel
+constexpr double kWeightTransform = 75;   // a strip, input and output channel
+constexpr double kMargin = 0.95;          // of the direct cost, from which on it pays
 
 struct Cut {
   std::int64_t tiles, of_strip, strips, parts;
@@ -69,16 +79,16 @@ std::optional<Step> winograd_step(const PrepareContext& context, const WindowAxi
   if (!plain(h) || !plain(w)) return std::nullopt;
   const Shape& x = context.in_shape(0);
   const int channels = static_cast<int>(context.in_shape(1)[0]);
-  const kernels::QWinogradSpec spec{channels,
-                                    static_cast<int>(x[1]),
-                                    direct.x_signed,
-                                    context.input(0).quant->zero_point[0],
-                                    h.in,
-                                    w.in,
-                                    h.out,
-                                    w.out,
-                                    h.pad_begin,
-                                    w.pad_begin};
+  kernels::QWinogradSpec spec{channels,
+                              static_cast<int>(x[1]),
+                              direct.x_signed,
+                              context.input(0).quant->zero_point[0],
+                              h.in,
+                              w.in,
+                              h.out,
+                              w.out,
+                              h.pad_begin,
+                              w.pad_begin};
   const kernels::QWinogradKernel* row = row_for(context.policy(), direct.x_signed);
   if (row == nullptr) return std::nullopt;
   const Cut c = cut(x[0] * spec.tiles_of_image(), kernels::winograd_tiles(spec), channels);
@@ -87,15 +97,17 @@ std::optional<Step> winograd_step(const PrepareContext& context, const WindowAxi
   const double outputs = whole_vectors(channels);
   const double products = static_cast<double>(spec.depth) * outputs;
   const auto tiles = static_cast<double>(c.tiles);
-  const double cost =
-      tiles * (kProductsOfTile * products + kInputTransform * depth + kOutputTransform * outputs) +
-      static_cast<double>(c.strips) * kWeightTransform * products;
   Step step;
   step.macs = context.out_shape().elements() * x[1] * 9;
-  if (cost > kMargin * direct_cost(direct.engine) * static_cast<double>(step.macs) ||
-      !kernels::fits_winograd(channels, weights)) {
-    return std::nullopt;
-  }
+  const auto pays = [&](int parts) {
+    const double cost = tiles * (kProductsOfTile * products + kInputTransform * depth +
+                                 kOutputTransform * outputs * parts) +
+                        static_cast<double>(c.strips) * kWeightTransform * products;
+    return cost <= kMargin * direct_cost(direct.engine) * static_cast<double>(step.macs);
+  };
+  if (!pays(1)) return std::nullopt;
+  spec.parts = kernels::winograd_parts(spec, weights);
+  if (spec.parts == 0 || !pays(spec.parts)) return std::nullopt;
   auto packed = row->pack(spec, weights, bias, scale);
   step.kernel = row->name;
   step.holds_constants = true;

@@ -379,13 +379,17 @@ TEST_CASE("Conv on codes takes tiles of 4x4 where they pay and are exact") {
     // Weights of pairs that fit into 16 bits too: a quarter of the products is still less.
     CHECK(on(EngineClass::kMaddubs, false) == "qwinograd/simd128-u8");
     CHECK(on(EngineClass::kWrap, true) == "qwinograd/simd128-s8");
-    CHECK(on(EngineClass::kUsdot, false) == "qconv/relaxed-usdot");
+    // Even of USDOT's products, unless tiles hang over; SDOT's machines are others.
+    CHECK(on(EngineClass::kUsdot, false) == "qwinograd/simd128-u8");
     CHECK(on(EngineClass::kSdot, true) == "qconv/relaxed-sdot");
+    const Case overhung{"", {1, 64, 14, 14}, {64, 64, 3, 3}, 1, {}, {}, ones};
+    CHECK(row_of<std::uint8_t>(overhung, {EngineClass::kUsdot, Level::kBest}, 50) ==
+          "qconv/relaxed-usdot");
   }
-  // 9 * 240 * 128 is more than 2^26 / 255.
-  const Case deep{"", {1, 240, 8, 8}, {8, 240, 3, 3}, 1, {}, {}, ones};
+  // 9 * 960 * 127 is more than four times 2^26 / 255.
+  const Case deep{"", {1, 960, 8, 8}, {8, 960, 3, 3}, 1, {}, {}, ones};
   CHECK(row_of<std::uint8_t>(deep, kSimd, 127) == "qconv/simd128-dot16-u8");
-  CHECK(row_of<std::uint8_t>(deep, kSimd, 121) == "qwinograd/simd128-u8");
+  CHECK(row_of<std::uint8_t>(deep, kSimd, 114) == "qwinograd/simd128-u8");
   const Case others[] = {{"one output", {1, 16, 3, 3}, {32, 16, 3, 3}},
                          {"few channels", {1, 3, 32, 32}, {8, 3, 3, 3}},
                          {"stride", {1, 16, 14, 14}, {32, 16, 3, 3}, 1, {1, 2}, {}, ones},

@@ -1,5 +1,6 @@
 #include "kernels/pad/pad.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "simd/isa.h"
@@ -42,19 +43,20 @@ void copy_padded_rows(const std::byte* image, const PadGeometry& geometry, std::
 }
 
 void copy_windows(const WindowRuns& runs, const std::byte* x, std::int64_t pixels, std::byte* out) {
-  const WindowRuns g = runs;
-  std::int64_t left_of_row = g.width;
-  const std::byte* pixel = x;
-  for (; pixels > 0; --pixels, pixel += g.pixel_stride) {
-    if (left_of_row-- == 0) {
-      x += g.row_stride;
-      pixel = x;
-      left_of_row = g.width - 1;
-    }
-    for (const std::int32_t offset : g.offsets) {
-      for (std::int64_t k = 0; k < g.length; k += 16)
-        wasm_v128_store(out + k, wasm_v128_load(pixel + offset + k));
-      out += g.run_bytes;
+  const std::int32_t* offsets = runs.offsets.data();
+  const std::int32_t* end = offsets + runs.offsets.size();
+  const std::int64_t run_bytes = runs.run_bytes;
+  const std::int64_t pixel_stride = runs.pixel_stride;
+  const bool wide = runs.length > 16;
+  for (; pixels > 0; pixels -= runs.width, x += runs.row_stride) {
+    const std::byte* pixel = x;
+    for (std::int64_t left = std::min(runs.width, pixels); left > 0; --left) {
+      for (const std::int32_t* offset = offsets; offset != end; ++offset, out += run_bytes) {
+        const std::byte* from = pixel + *offset;
+        wasm_v128_store(out, wasm_v128_load(from));
+        if (wide) wasm_v128_store(out + 16, wasm_v128_load(from + 16));
+      }
+      pixel += pixel_stride;
     }
   }
 }

@@ -29,8 +29,8 @@ void copy_padded_rows(const std::byte* image, const PadGeometry& geometry, std::
 //   out[(m * offsets.size() + s) * run_bytes + k] = x[pixel(m) + offsets[s] + k]   for k < length
 //   pixel(m) = (m / width) * row_stride + (m % width) * pixel_stride
 //
-// All in bytes; what is between `length` and `run_bytes` is anything. Reads up to 15 bytes past a
-// run's end and writes as far past the last one's.
+// All in bytes, length at most 32; what is between `length` and `run_bytes` is anything. Reads up
+// to 15 bytes past a run's end and writes as far past the last one's.
 struct WindowRuns {
   std::int64_t pixel_stride, row_stride, width;
   std::span<const std::int32_t> offsets;

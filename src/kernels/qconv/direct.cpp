@@ -195,8 +195,7 @@ template <EngineClass kClass, int kRows, bool kQuads, bool kOneSegment>
   const v128_t ones = loop.ones;
   constexpr int kStep = kQuads ? 2 : 1;  // groups
   const std::byte* pixel[kRows];
-  for (int r = 0; r < kRows; ++r)
-    pixel[r] = pixel_at(loop.call, std::min(m + r, loop.call.pixels - 1));
+  pixels_at(loop.call, m, pixel);
   std::byte* out[kRows];
   out_pixels(loop.call, loop.epilogue, m, out);
   const std::int8_t* w = loop.weights(n0);

@@ -9,15 +9,29 @@ namespace octavo::kernels {
 namespace {
 
 constexpr int kPanelRows = 4;
+// Pixels whose panels are made together, so that weights are widened once for all of them: as many
+// as fit into a part of the second-level cache, between these.
+constexpr std::int64_t kPanelBytes = 192 * 1024;
+constexpr std::int64_t kFewestPixels = 48;
+constexpr std::int64_t kMostPixels = 204;
+// Groups of widened weights of 8 channels that stay in the first-level cache, and a panel with
+// them.
+constexpr int kMostGroups = 512;
+constexpr int kGroupWeights = 2 * kColumns;
+
+std::int64_t pixels_of_piece(std::int64_t groups) {
+  return std::clamp(kPanelBytes / std::max<std::int64_t>(1, groups * 4) / kPanelRows * kPanelRows,
+                    kFewestPixels, kMostPixels);
+}
 
 QConvPacked pack_dot16(const QConvSpec& spec, std::span<const std::int8_t> weights,
                        std::span<const std::int32_t> bias, std::span<const float> scale) {
   QConvPacked packed = pack_common(spec, weights, bias, scale);
   packed.groups = (spec.length + 1) / 2;
   packed.weights = pack_tiles(spec, weights, 2, packed.groups);
-  packed.scratch_bytes = static_cast<std::size_t>(spec.segments) *
-                             static_cast<std::size_t>(packed.groups) * kPanelRows * 4 +
-                         64;
+  const std::int64_t groups = std::int64_t{spec.segments} * packed.groups;
+  packed.scratch_bytes = static_cast<std::size_t>(
+      pixels_of_piece(groups) * (groups * 4 + kColumns * 4) + kMostGroups * kGroupWeights * 2 + 64);
   return packed;
 }
 
@@ -27,12 +41,12 @@ void widen_panel(const QConvPacked& packed, const QConvCall& call, std::int64_t 
                  std::int16_t* panel) {
   const QConvSpec& spec = packed.spec;
   const int length = packed.groups * 2;
+  const std::byte* pixel[kPanelRows];
+  pixels_at(call, m0, pixel);
   for (int s = 0; s < spec.segments; ++s) {
     const Code* row[kPanelRows];
-    for (int r = 0; r < kPanelRows; ++r) {
-      row[r] = reinterpret_cast<const Code*>(pixel_at(call, std::min(m0 + r, call.pixels - 1)) +
-                                             call.segment_offset[s]);
-    }
+    for (int r = 0; r < kPanelRows; ++r)
+      row[r] = reinterpret_cast<const Code*>(pixel[r] + call.segment_offset[s]);
     int k = 0;
     for (; k + 8 <= length; k += 8, panel += 8 * kPanelRows) {
       const v128_t a = extend8(row[0] + k);
@@ -59,13 +73,20 @@ void widen_panel(const QConvPacked& packed, const QConvCall& call, std::int64_t 
   }
 }
 
-// One more group for kRows pixels: their pairs of 16-bit codes lie one after the other at `a`.
-template <int kRows>
-[[gnu::always_inline]] inline void add_pairs(v128_t (&acc)[kRows][2], const std::int16_t* a,
-                                             const std::int8_t* w) {
-  const v128_t w0 = wasm_i16x8_load8x8(w);
-  const v128_t w1 = wasm_i16x8_load8x8(w + kColumns);
-  for (int r = 0; r < kRows; ++r) {
+// Widened where they are used, weights would take the port that sums need too: 30 GMAC/s of 34.
+void widen_weights(const std::int8_t* weights, std::int64_t count, std::int16_t* out) {
+  for (const std::int8_t* end = weights + count; weights < end; weights += 16, out += 16) {
+    wasm_v128_store(out, wasm_i16x8_load8x8(weights));
+    wasm_v128_store(out + 8, wasm_i16x8_load8x8(weights + 8));
+  }
+}
+
+// One more group for the rows of a panel: their pairs of codes lie one after the other at `a`.
+[[gnu::always_inline]] inline void add_pairs(v128_t (&acc)[kPanelRows][2], const std::int16_t* a,
+                                             const std::int16_t* w) {
+  const v128_t w0 = wasm_v128_load(w);
+  const v128_t w1 = wasm_v128_load(w + kColumns);
+  for (int r = 0; r < kPanelRows; ++r) {
     const v128_t x = wasm_v128_load32_splat(a + 2 * r);
     acc[r][0] = wasm_i32x4_add(acc[r][0], wasm_i32x4_dot_i16x8(w0, x));
     acc[r][1] = wasm_i32x4_add(acc[r][1], wasm_i32x4_dot_i16x8(w1, x));
@@ -121,52 +142,106 @@ template <class Code>
   for (; n < n1; n += kColumns) one_pixel<1>(packed, call, epilogue, row, place, groups, n);
 }
 
+// `groups` of a panel by 8 channels.
+[[gnu::always_inline]] inline void add_groups(v128_t (&acc)[kPanelRows][2], const std::int16_t* a,
+                                              const std::int16_t* w, int groups) {
+  constexpr int kPairs = 2 * kPanelRows;
+  // A real branch after each step, as in direct.cpp.
+  for (int left = groups; left > 0; a += 4 * kPairs, w += 4 * kGroupWeights) {
+    add_pairs(acc, a, w);
+    if (--left == 0) break;
+    add_pairs(acc, a + kPairs, w + kGroupWeights);
+    if (--left == 0) break;
+    add_pairs(acc, a + 2 * kPairs, w + 2 * kGroupWeights);
+    if (--left == 0) break;
+    add_pairs(acc, a + 3 * kPairs, w + 3 * kGroupWeights);
+    --left;
+  }
+}
+
+struct Piece {
+  std::int64_t first, last;  // pixels
+  std::int16_t* panels;      // one after the other
+  std::int16_t* weights;     // kMostGroups * kGroupWeights
+  std::int32_t* sums;        // [panel][row][8 channels]
+};
+
+// Channels n0 .. n1 - 1, groups g0 .. g1 - 1 of all: a few tiles with all groups, or one tile with
+// some, whose sums wait for the rest.
+[[gnu::noinline]] void run_piece(const QConvPacked& packed, const QConvCall& call,
+                                 const Epilogue& epilogue, const Piece& piece, int n0, int n1,
+                                 int g0, int g1) {
+  const int groups = packed.spec.segments * packed.groups;
+  const int count = g1 - g0;
+  widen_weights(packed.weights.data() + (std::int64_t{n0 / kColumns} * groups + g0) * kGroupWeights,
+                std::int64_t{(n1 - n0 + kColumns - 1) / kColumns} * count * kGroupWeights,
+                piece.weights);
+  const std::int16_t* a = piece.panels + g0 * 2 * kPanelRows;
+  std::int32_t* sums = piece.sums;
+  for (std::int64_t m = piece.first; m < piece.last; m += kPanelRows) {
+    std::byte* out[kPanelRows];
+    out_pixels(call, epilogue, m, out);
+    const std::int16_t* w = piece.weights;
+    for (int n = n0; n < n1; n += kColumns, w += count * kGroupWeights) {
+      const bool begins = g0 == 0;
+      const std::int32_t* start = begins ? packed.bias.data() + n : sums;
+      v128_t acc[kPanelRows][2];
+      for (int r = 0; r < kPanelRows; ++r, start += begins ? 0 : kColumns) {
+        acc[r][0] = wasm_v128_load(start);
+        acc[r][1] = wasm_v128_load(start + 4);
+      }
+      add_groups(acc, a, w, count);
+      if (g1 == groups) {
+        store_tile(acc, packed, call, epilogue, out, n);
+        continue;
+      }
+      for (int r = 0; r < kPanelRows; ++r) {
+        wasm_v128_store(sums + r * kColumns, acc[r][0]);
+        wasm_v128_store(sums + r * kColumns + 4, acc[r][1]);
+      }
+    }
+    a += std::int64_t{groups} * 2 * kPanelRows;
+    sums += kPanelRows * kColumns;
+  }
+}
+
 template <class Code>
 void run_dot16(const QConvPacked& packed, const QConvCall& call) {
   const Epilogue epilogue(packed, call);
   const int groups = packed.spec.segments * packed.groups;
-  const std::int64_t tile_bytes = static_cast<std::int64_t>(groups) * 2 * kColumns;
   const int end = call.end_channel(packed.spec.channels);
-  // One pixel reads all weights once: nothing to keep in the cache.
-  const int block = call.pixels == 1 ? end : block_channels(packed, tile_bytes);
-  auto* panel = reinterpret_cast<std::int16_t*>(call.scratch);
-  for (int n0 = call.first_channel; n0 < end; n0 += block) {
-    const int n1 = std::min(n0 + block, end);
-    for (std::int64_t m = 0; m < call.pixels; m += kPanelRows) {
-      if (call.pixels - m == 1) {
-        run_one_pixel<Code>(packed, call, epilogue, m, n0, n1);
-        break;
-      }
+  const int of_chunk = std::min(std::max(groups, 1), kMostGroups);
+  const int block = kMostGroups / of_chunk * kColumns;
+  // One pixel reads all weights once, a panel with three rows for nothing.
+  const bool one_left = call.pixels % kPanelRows == 1;
+  const std::int64_t pixels = call.pixels - (one_left ? 1 : 0);
+  const std::int64_t of_piece = pixels_of_piece(groups);
+  const std::int64_t pieces = (pixels + of_piece - 1) / of_piece;
+  Piece piece{};
+  piece.sums = reinterpret_cast<std::int32_t*>(call.scratch);
+  piece.weights = reinterpret_cast<std::int16_t*>(piece.sums + of_piece * kColumns);
+  piece.panels = piece.weights + kMostGroups * kGroupWeights;
+  for (std::int64_t i = 0; i < pieces; ++i) {
+    const auto begin = [&](std::int64_t at) {
+      return std::min(pixels, (at * pixels / pieces + kPanelRows - 1) / kPanelRows * kPanelRows);
+    };
+    piece.first = begin(i);
+    piece.last = begin(i + 1);
+    std::int16_t* panel = piece.panels;
+    for (std::int64_t m = piece.first; m < piece.last; m += kPanelRows) {
       widen_panel<Code>(packed, call, m, panel);
-      std::byte* out[kPanelRows];
-      out_pixels(call, epilogue, m, out);
-      for (int n = n0; n < n1; n += kColumns) {
-        const std::int8_t* w = packed.weights.data() + n / kColumns * tile_bytes;
-        v128_t acc[kPanelRows][2];
-        const v128_t bias0 = wasm_v128_load(packed.bias.data() + n);
-        const v128_t bias1 = wasm_v128_load(packed.bias.data() + n + 4);
-        for (int r = 0; r < kPanelRows; ++r) {
-          acc[r][0] = bias0;
-          acc[r][1] = bias1;
-        }
-        const std::int16_t* a = panel;
-        // A real branch after each step, as in direct.cpp.
-        for (int left = groups; left > 0;) {
-          add_pairs(acc, a, w);
-          if (--left == 0) break;
-          add_pairs(acc, a + 2 * kPanelRows, w + 2 * kColumns);
-          if (--left == 0) break;
-          add_pairs(acc, a + 4 * kPanelRows, w + 4 * kColumns);
-          if (--left == 0) break;
-          add_pairs(acc, a + 6 * kPanelRows, w + 6 * kColumns);
-          --left;
-          a += 8 * kPanelRows;
-          w += 8 * kColumns;
-        }
-        store_tile(acc, packed, call, epilogue, out, n);
-      }
+      panel += std::int64_t{groups} * 2 * kPanelRows;
+    }
+    for (int n0 = call.first_channel; n0 < end; n0 += block) {
+      int g0 = 0;
+      do {
+        const int g1 = std::min(g0 + of_chunk, groups);
+        run_piece(packed, call, epilogue, piece, n0, std::min(n0 + block, end), g0, g1);
+        g0 = g1;
+      } while (g0 < groups);
     }
   }
+  if (one_left) run_one_pixel<Code>(packed, call, epilogue, pixels, call.first_channel, end);
 }
 
 constexpr QConvKernel row(std::string_view name, bool x_signed,

@@ -34,6 +34,24 @@ inline const std::byte* pixel_at(const QConvCall& call, std::int64_t m) {
   return call.x + (m / call.width) * call.row_stride + (m % call.width) * call.pixel_stride;
 }
 
+// Pixels m .. m + kRows - 1, of those beyond the last one the last, with one division at most: six
+// of them take as long as a tile of 16 input channels.
+template <int kRows>
+inline void pixels_at(const QConvCall& call, std::int64_t m, const std::byte* (&pixel)[kRows]) {
+  const std::int64_t row = m < call.width ? 0 : m / call.width;
+  std::int64_t left_in_row = (row + 1) * call.width - m;
+  const std::int64_t next_row = call.row_stride - (call.width - 1) * call.pixel_stride;
+  const std::byte* at =
+      call.x + row * call.row_stride + (call.width - left_in_row) * call.pixel_stride;
+  for (int r = 0; r < kRows; ++r) {
+    pixel[r] = at;
+    if (m + r + 1 >= call.pixels) continue;
+    const bool ends = --left_in_row == 0;
+    at += ends ? next_row : call.pixel_stride;
+    if (ends) left_in_row = call.width;
+  }
+}
+
 // One sum as element `at` of the output.
 void store_one(QConvOutput output, std::byte* out, std::int64_t at, std::int32_t sum, float scale,
                const Requantize& requantize);

@@ -81,6 +81,16 @@ void max_simd128(const Code* in, Code* out, const PoolGeometry& geometry, int fi
   for_each_window(
       in, out, geometry, first_row, last_row, [&](const Window<Code>& window, Code* to) {
         std::ptrdiff_t c = 0;
+        // A line of the cache at a time: finding a pixel takes longer than a vector of it.
+        for (; c + 64 <= geometry.channels; c += 64) {
+          v128_t best[4];
+          for (v128_t& b : best) b = splat_code<Code>(kLowest<Code>);
+          window.for_each([&](const Code* pixel) {
+            for (std::ptrdiff_t i = 0; i < 4; ++i)
+              best[i] = max_codes<Code>(best[i], wasm_v128_load(pixel + c + 16 * i));
+          });
+          for (std::ptrdiff_t i = 0; i < 4; ++i) wasm_v128_store(to + c + 16 * i, best[i]);
+        }
         for (; c + 16 <= geometry.channels; c += 16) {
           v128_t best = splat_code<Code>(kLowest<Code>);
           window.for_each(

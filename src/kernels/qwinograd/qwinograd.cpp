@@ -85,20 +85,45 @@ std::span<const QWinogradKernel> qwinograd_kernels() {
 }
 
 std::int64_t winograd_tiles(const QWinogradSpec& spec) {
-  constexpr std::int64_t kBytes = 256 * 1024;
+  constexpr std::int64_t kBytes = 512 * 1024;
   constexpr std::int64_t kBytesOfChannel = 36 * 2;
-  // At least so many that transforming the weights for them is an eighth of the work.
+  // At least so many that transforming the weights for them is an eighth of the work; with the
+  // most it is a thirtieth.
   return std::clamp<std::int64_t>(kBytes / kBytesOfChannel / std::max(1, spec.depth) / 4 * 4, 16,
-                                  32);
+                                  64);
 }
 
-bool fits_winograd(int channels, std::span<const std::int8_t> weights) {
-  const std::size_t of_channel = weights.size() / static_cast<std::size_t>(channels);
-  for (; !weights.empty(); weights = weights.subspan(of_channel)) {
-    const std::int64_t magnitude = channel_start(weights.first(of_channel), 0, 0, 0).magnitude;
-    if (magnitude * 255 >= std::int64_t{1} << 26) return false;
+ChannelStart winograd_sums(const QWinogradSpec& spec, std::span<const std::int8_t> weights,
+                           int part, int channel) {
+  const auto depth = static_cast<std::size_t>(spec.depth);
+  const auto first = static_cast<std::size_t>(spec.part_begin(part));
+  const auto count = static_cast<std::size_t>(spec.part_begin(part + 1)) - first;
+  ChannelStart all{};
+  for (std::size_t tap = 0; tap < 9; ++tap) {
+    const std::size_t at = (static_cast<std::size_t>(channel) * 9 + tap) * depth + first;
+    const ChannelStart one = channel_start(weights.subspan(at, count), 0, 0, 0.0F);
+    all.sum += one.sum;
+    all.magnitude += one.magnitude;
   }
-  return true;
+  return all;
+}
+
+int winograd_parts(const QWinogradSpec& spec, std::span<const std::int8_t> weights) {
+  constexpr int kMostParts = 4;
+  QWinogradSpec cut = spec;
+  const auto fits = [&] {
+    for (int part = 0; part < cut.parts; ++part) {
+      for (int n = 0; n < cut.channels; ++n) {
+        if (winograd_sums(cut, weights, part, n).magnitude * 255 >= std::int64_t{1} << 26)
+          return false;
+      }
+    }
+    return true;
+  };
+  for (cut.parts = 1; cut.parts <= kMostParts; ++cut.parts) {
+    if (fits()) return cut.parts;
+  }
+  return 0;
 }
 
 }  // namespace octavo::kernels

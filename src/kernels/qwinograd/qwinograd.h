@@ -14,7 +14,7 @@
 // with the points 0, 1, -1, 2, -2 and infinity, in integers: the fractions of G are taken out of
 // it, so a tile comes out as 576 times its sums modulo 2^32. 576 = 9 * 64, and 9 has an inverse
 // modulo 2^32: what is left is 64 times the sums, exact while the sums of one channel lie within
-// 2^26 of each other for all codes (fits_winograd).
+// 2^26 of each other for all codes. Where they do not, the input channels are summed in parts.
 #pragma once
 
 #include <cstddef>
@@ -25,10 +25,12 @@
 
 #include "kernels/policy.h"
 #include "kernels/qconv/qconv.h"
+#include "kernels/qconv/requantize.h"
 
 namespace octavo::kernels {
 
-inline constexpr std::int64_t kWinogradTile = 4;  // outputs on a side
+inline constexpr std::int64_t kWinogradTile = 4;    // outputs on a side
+inline constexpr std::int64_t kWinogradDepth = 32;  // parts are whole multiples of channels
 
 struct QWinogradSpec {
   int channels = 0;       // n
@@ -38,17 +40,23 @@ struct QWinogradSpec {
   std::int64_t height = 0, width = 0;  // of an image
   std::int64_t out_height = 0, out_width = 0;
   std::int64_t top = 0, left = 0;  // rows and columns of the border before the image
+  int parts = 1;                   // of the input channels, none empty: winograd_parts
 
   std::int64_t tile_columns() const { return (out_width + kWinogradTile - 1) / kWinogradTile; }
   std::int64_t tiles_of_image() const {
     return tile_columns() * ((out_height + kWinogradTile - 1) / kWinogradTile);
+  }
+  // The first input channel of a part; of the one behind the last: depth.
+  std::int64_t part_begin(int part) const {
+    const std::int64_t multiples = (depth + kWinogradDepth - 1) / kWinogradDepth;
+    return part == parts ? depth : multiples * part / parts * kWinogradDepth;
   }
 };
 
 struct QWinogradPacked {
   QWinogradSpec spec;
   QConvPacked direct;                // weights, scale and bias as qconv's rows have them
-  std::vector<std::int32_t> start;   // -576 * the lowest sum of raw codes, a channel
+  std::vector<std::int32_t> start;   // -576 * the lowest sum of raw codes, a part and channel
   std::vector<std::uint8_t> border;  // a pixel outside of the image
   std::size_t scratch_bytes = 0;     // per call, 16-byte aligned
 
@@ -76,8 +84,8 @@ struct QWinogradKernel {
   std::string_view name;
   simd::Level level;
   bool x_signed;  // the byte form of x it takes
-  // weights[n][i][j][c] row-major, as fits_winograd allows; scale has spec.channels elements, bias
-  // too or none (zeros).
+  // weights[n][i][j][c] row-major, in parts as winograd_parts allows; scale has spec.channels
+  // elements, bias too or none (zeros).
   QWinogradPacked (*pack)(const QWinogradSpec& spec, std::span<const std::int8_t> weights,
                           std::span<const std::int32_t> bias, std::span<const float> scale);
   // May read up to 16 bytes past the last image.
@@ -87,9 +95,13 @@ struct QWinogradKernel {
 // Weakest first; the first two (uint8 x, int8 x) are the reference: plain sums over the windows.
 std::span<const QWinogradKernel> qwinograd_kernels();
 
-// Whether the sums of every channel stay so close together that the fast rows are exact: 255 times
-// the sum of its weights' magnitudes is less than 2^26. Up to 228 channels of input all weights
-// are.
-bool fits_winograd(int channels, std::span<const std::int8_t> weights);
+// The fewest parts of the input channels whose sums stay so close together that the fast rows are
+// exact: 255 times the sum of a channel's weights' magnitudes is less than 2^26. Up to 228 input
+// channels always do. 0 where it would take more than a few.
+int winograd_parts(const QWinogradSpec& spec, std::span<const std::int8_t> weights);
+
+// The sum of a part's weights for an output channel, and of their magnitudes.
+ChannelStart winograd_sums(const QWinogradSpec& spec, std::span<const std::int8_t> weights,
+                           int part, int channel);
 
 }  // namespace octavo::kernels

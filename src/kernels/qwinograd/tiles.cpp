@@ -12,10 +12,10 @@
 //        |  0   0  12 |          |  0   4   0  -5   0   1 |
 //
 // |U| <= 144 * 128 and -12768 <= V <= 17340 for all weights and codes, so both are 16 bits wide and
-// products of pairs fit into 32; everything behind is modulo 2^32. A sum is within 2^26 above the
-// lowest one of its channel (fits_winograd), so the 26 bits that are left of it are the sum, once
-// the lowest one is taken off: 576 times that is added to M at the place (1, 1), which A^T gives to
-// all outputs.
+// products of pairs fit into 32; everything behind is modulo 2^32. A part's sum is within 2^26
+// above the lowest one of its channel (winograd_parts), so the 26 bits that are left of it are the
+// sum, once the lowest one is taken off: 576 times that is added to M at the place (1, 1), which
+// A^T gives to all outputs.
 #include "kernels/qconv/tiles.h"
 
 #include <algorithm>
@@ -37,34 +37,46 @@ constexpr std::uint32_t kScale = 576;
 constexpr std::int32_t kInverseOfNine = 0x38E38E39;  // modulo 2^32
 constexpr int kShift = 6;
 
-// A line of the cache between places: the 36 that are written in turn would lie a power of two
-// apart, all in one set of the first-level cache.
-constexpr std::int64_t kApart = 32;
+// Input channels are taken in chunks of a line of the cache. Within one, places and tiles are apart
+// by constants, which cost loads and stores no instruction, and the transformed weights of a chunk
+// stay in the first-level cache: writing them behind it took longer than computing them.
+constexpr std::int64_t kChunk = kWinogradDepth;
+constexpr std::int64_t kChunkPairs = kChunk / 2;
+constexpr std::int64_t kPlaceWeights = kChunkPairs * kPairBytes;  // of 8 channels at one place
+constexpr std::int64_t kTileCodes = kPlaces * kChunk;             // of a transformed tile
+constexpr std::int64_t kGroup = 4;                                // tiles that are done at a time
+constexpr std::int64_t kPlaceSums = kGroup * kColumns;            // of a group at one place
+constexpr std::int64_t kGroupSums = kPlaces * kPlaceSums;
 
 // Sizes in elements.
 struct Sizes {
-  std::int64_t pairs;    // of input channels
-  std::int64_t depth;    // input channels of a transformed tile, whole vectors
-  std::int64_t tap;      // weights of 8 channels at one tap
-  std::int64_t place;    // transformed ones at one place
-  std::int64_t weights;  // at all places
+  std::int64_t pairs;   // of input channels
+  std::int64_t tap;     // weights of 8 channels at one tap
+  std::int64_t chunks;  // of input channels
   // kSide where the compiler does not know it: unrolled, the passes over tiles would be three times
   // the bytes to download and hardly faster.
   int side = kSide;
   explicit Sizes(const QWinogradSpec& spec)
       : pairs((spec.depth + 1) / 2),
-        depth((spec.depth + kLanes - 1) / kLanes * kLanes),
         tap(pairs * kPairBytes),
-        place(tap + kApart),
-        weights(place * kPlaces) {}
-  std::int64_t tiles_place(std::int64_t tiles) const { return tiles * depth + kApart; }
+        chunks((spec.depth + kChunk - 1) / kChunk) {}
+  static std::int64_t sums(std::int64_t tiles) {
+    return (tiles + kGroup - 1) / kGroup * kGroupSums;
+  }
+};
+
+// Where the outputs of a tile lie.
+struct Place {
+  std::int64_t pixel;
+  std::int32_t height, width;
 };
 
 // ---- weights: U = G g G^T ----
 //
 // They take 8 times the bytes of the others, so each call transforms those of 8 channels at a time:
-// that costs an eighth of a strip of 16 tiles, and half of one of 4, where reading them transformed
-// from memory took longer (512 channels, 7x7: 45 against 82 GMAC/s; 256, 14x14: 82 against 117).
+// that costs a ninth of a strip of 16 tiles, and a third of one of 4, where reading them
+// transformed from memory took longer (512 channels, 7x7: 45 against 82 GMAC/s; 256, 14x14: 82
+// against 117).
 
 [[gnu::always_inline]] inline void transform_weights3(const v128_t (&g)[3], v128_t (&u)[kSide]) {
   const v128_t four = wasm_i16x8_shl(wasm_i16x8_add(g[0], g[2]), 2);
@@ -79,24 +91,23 @@ struct Sizes {
   u[5] = wasm_i16x8_mul(g[2], wasm_i16x8_splat(12));
 }
 
-// [tap][pair][8 channels][2] -> [place][pair][8 channels][2]
-[[gnu::noinline]] void transform_weights(const std::int8_t* weights, const Sizes& sizes,
-                                         std::int16_t* out) {
-  for (std::int64_t at = 0; at < sizes.tap; at += kLanes) {
+// [tap][pair][8 channels][2] -> [place][pair][8 channels][2], `count` elements of each tap
+[[gnu::noinline]] void transform_weights(const std::int8_t* weights, std::int64_t tap,
+                                         std::int64_t count, std::int16_t* out) {
+  for (const std::int16_t* end = out + count; out < end; out += kLanes, weights += kLanes) {
     v128_t rows[kSide][3];
     for (int j = 0; j < 3; ++j) {
       v128_t column[3];
-      for (int i = 0; i < 3; ++i)
-        column[i] = wasm_i16x8_load8x8(weights + (3 * i + j) * sizes.tap + at);
+      for (int i = 0; i < 3; ++i) column[i] = wasm_i16x8_load8x8(weights + (3 * i + j) * tap);
       v128_t transformed[kSide];
       transform_weights3(column, transformed);
       for (int i = 0; i < kSide; ++i) rows[i][j] = transformed[i];
     }
-    std::int16_t* to = out + at;
     for (int i = 0; i < kSide; ++i) {
       v128_t row[kSide];
       transform_weights3(rows[i], row);
-      for (int j = 0; j < kSide; ++j, to += sizes.place) wasm_v128_store(to, row[j]);
+      for (int j = 0; j < kSide; ++j)
+        wasm_v128_store(out + (kSide * i + j) * kPlaceWeights, row[j]);
     }
   }
 }
@@ -136,29 +147,46 @@ void find_pixels(const QWinogradPacked& packed, const std::byte* x, std::int64_t
   }
 }
 
-// [place][tile][c]
+// [chunk][tile][place][c]
 template <class Code>
 [[gnu::noinline]] void transform_tiles(const QWinogradPacked& packed, const QWinogradCall& call,
                                        const Sizes& sizes, std::int16_t* out) {
-  const std::int64_t place = sizes.tiles_place(call.last_tile - call.first_tile);
-  for (std::int64_t tile = call.first_tile; tile < call.last_tile; ++tile) {
+  // Two vectors at a time share the addresses.
+  constexpr int kBoth = 2 * kLanes;
+  const int side = sizes.side;
+  const int depth = packed.spec.depth;
+  const std::int64_t chunk = (call.last_tile - call.first_tile) * kTileCodes;
+  for (std::int64_t tile = call.first_tile; tile < call.last_tile; ++tile, out += kTileCodes) {
     const std::byte* pixel[kPlaces];
     find_pixels(packed, call.x, tile, pixel);
-    for (std::int64_t c = 0; c < sizes.depth; c += kLanes, out += kLanes) {
-      v128_t rows[kSide][kSide];
-      for (int j = 0; j < sizes.side; ++j) {
-        v128_t column[kSide];
-        for (int i = 0; i < kSide; ++i)
-          column[i] = extend8(reinterpret_cast<const Code*>(pixel[kSide * i + j] + c));
-        v128_t transformed[kSide];
-        transform_codes6(column, transformed);
-        for (int i = 0; i < kSide; ++i) rows[i][j] = transformed[i];
+    for (int c = 0; c < depth; c += kBoth) {
+      v128_t columns[2][kSide][kSide];
+      const std::byte* const* from = pixel;
+      v128_t* to = columns[0][0];
+      for (int j = 0; j < side; ++j, ++from, ++to) {
+        v128_t d[2][kSide];
+        for (int i = 0; i < kSide; ++i) {
+          const auto* codes = reinterpret_cast<const Code*>(from[kSide * i] + c);
+          d[0][i] = extend8(codes);
+          d[1][i] = extend8(codes + kLanes);
+        }
+        for (int half = 0; half < 2; ++half) {
+          v128_t transformed[kSide];
+          transform_codes6(d[half], transformed);
+          for (int i = 0; i < kSide; ++i) to[half * kPlaces + i * kSide] = transformed[i];
+        }
       }
-      std::int16_t* to = out;
-      for (int i = 0; i < sizes.side; ++i) {
-        v128_t row[kSide];
-        transform_codes6(rows[i], row);
-        for (int j = 0; j < kSide; ++j, to += place) wasm_v128_store(to, row[j]);
+      const v128_t* row = columns[0][0];
+      std::int16_t* v = out + c / kChunk * chunk + c % kChunk;
+      for (int i = 0; i < side; ++i, row += kSide, v += kSide * kChunk) {
+        for (int half = 0; half < 2; ++half) {
+          v128_t d[kSide];
+          for (int j = 0; j < kSide; ++j) d[j] = row[half * kPlaces + j];
+          v128_t transformed[kSide];
+          transform_codes6(d, transformed);
+          for (int j = 0; j < kSide; ++j)
+            wasm_v128_store(v + j * kChunk + half * kLanes, transformed[j]);
+        }
       }
     }
   }
@@ -166,39 +194,37 @@ template <class Code>
 
 // ---- products: M = U * V, summed over c ----
 
-// kTiles rows of V at one place by 8 channels.
+// kTiles tiles of V at one place by 8 channels; start_stride: 0 where all tiles start with the
+// same.
 template <int kTiles>
-[[gnu::always_inline]] inline void multiply(const std::int16_t* v, std::int64_t stride,
-                                            const std::int16_t* u, std::int64_t pairs,
-                                            v128_t start0, v128_t start1, std::int32_t* out) {
+[[gnu::always_inline]] inline void multiply(const std::int16_t* v, const std::int16_t* u, int pairs,
+                                            const std::int32_t* start, std::int64_t start_stride,
+                                            std::int32_t* out) {
   v128_t acc[kTiles][2];
-  const std::int16_t* row[kTiles];
-  for (int t = 0; t < kTiles; ++t) {
-    acc[t][0] = start0;
-    acc[t][1] = start1;
-    row[t] = v + t * stride;
+  for (int t = 0; t < kTiles; ++t, start += start_stride) {
+    acc[t][0] = wasm_v128_load(start);
+    acc[t][1] = wasm_v128_load(start + 4);
   }
   const auto step = [&](int at) __attribute__((always_inline)) {
     const v128_t u0 = wasm_v128_load(u);
     const v128_t u1 = wasm_v128_load(u + kLanes);
     for (int t = 0; t < kTiles; ++t) {
-      const v128_t codes = wasm_v128_load32_splat(row[t] + 2 * at);
+      const v128_t codes = wasm_v128_load32_splat(v + t * kTileCodes + 2 * at);
       acc[t][0] = wasm_i32x4_add(acc[t][0], wasm_i32x4_dot_i16x8(u0, codes));
       acc[t][1] = wasm_i32x4_add(acc[t][1], wasm_i32x4_dot_i16x8(u1, codes));
     }
     u += kPairBytes;
   };
   // A real branch after each step, as in qconv/direct.cpp.
-  for (std::int64_t left = pairs;;) {
+  for (;; v += 8) {
     step(0);
-    if (--left == 0) break;
+    if (--pairs == 0) break;
     step(1);
-    if (--left == 0) break;
+    if (--pairs == 0) break;
     step(2);
-    if (--left == 0) break;
+    if (--pairs == 0) break;
     step(3);
-    if (--left == 0) break;
-    for (int t = 0; t < kTiles; ++t) row[t] += 8;
+    if (--pairs == 0) break;
   }
   for (int t = 0; t < kTiles; ++t) {
     wasm_v128_store(out + t * kColumns, acc[t][0]);
@@ -206,30 +232,22 @@ template <int kTiles>
   }
 }
 
-// [place][tile][8 channels]
-[[gnu::noinline]] void multiply_all(const std::int16_t* v, std::int64_t tiles, const Sizes& sizes,
-                                    const std::int16_t* u, const std::int32_t* start,
-                                    std::int32_t* out) {
-  for (int place = 0; place < kPlaces; ++place, u += sizes.place, v += kApart) {
-    v128_t start0 = wasm_i32x4_splat(0);
-    v128_t start1 = start0;
-    if (place == kStartPlace) {
-      start0 = wasm_v128_load(start);
-      start1 = wasm_v128_load(start + 4);
+// [place][tile of the group][8 channels]: products of the pairs of a chunk are added to what is in
+// `out` or, where `start` is given, to that.
+[[gnu::noinline]] void multiply_group(const std::int16_t* v, std::int64_t tiles,
+                                      const std::int16_t* u, int pairs, const std::int32_t* start,
+                                      std::int32_t* out) {
+  static constexpr std::int32_t kZeros[kColumns] = {};
+  for (int place = 0; place < kPlaces;
+       ++place, u += kPlaceWeights, v += kChunk, out += kPlaceSums) {
+    const std::int32_t* from = start == nullptr ? out : place == kStartPlace ? start : kZeros;
+    const std::int64_t stride = start == nullptr ? kColumns : 0;
+    if (tiles == kGroup) {
+      multiply<kGroup>(v, u, pairs, from, stride, out);
+      continue;
     }
-    std::int64_t left = tiles;
-    for (; left >= 4; left -= 4, v += 4 * sizes.depth, out += 4 * kColumns)
-      multiply<4>(v, sizes.depth, u, sizes.pairs, start0, start1, out);
-    if (left & 2) {
-      multiply<2>(v, sizes.depth, u, sizes.pairs, start0, start1, out);
-      v += 2 * sizes.depth;
-      out += 2 * kColumns;
-    }
-    if (left & 1) {
-      multiply<1>(v, sizes.depth, u, sizes.pairs, start0, start1, out);
-      v += sizes.depth;
-      out += kColumns;
-    }
+    for (std::int64_t t = 0; t < tiles; ++t)
+      multiply<1>(v + t * kTileCodes, u, pairs, from + t * stride, 0, out + t * kColumns);
   }
 }
 
@@ -248,35 +266,62 @@ template <int kTiles>
   y[3] = wasm_i32x4_add(wasm_i32x4_add(wasm_i32x4_shl(difference34, 3), difference12), twice5);
 }
 
-[[gnu::noinline]] void transform_sums(const QWinogradPacked& packed, const QWinogradCall& call,
-                                      const QConvCall& store, const Epilogue& epilogue,
-                                      const std::int32_t* sums, int n) {
-  const QWinogradSpec& spec = packed.spec;
-  const std::int64_t tiles = call.last_tile - call.first_tile;
+void find_places(const QWinogradSpec& spec, const QWinogradCall& call, Place* places) {
+  const std::int64_t of_image = spec.tiles_of_image();
+  const std::int64_t columns = spec.tile_columns();
+  for (std::int64_t tile = call.first_tile; tile < call.last_tile; ++tile, ++places) {
+    const std::int64_t y = tile % of_image / columns * kWinogradTile;
+    const std::int64_t x = tile % of_image % columns * kWinogradTile;
+    *places = {(tile / of_image * spec.out_height + y) * spec.out_width + x,
+               static_cast<std::int32_t>(std::min(kWinogradTile, spec.out_height - y)),
+               static_cast<std::int32_t>(std::min(kWinogradTile, spec.out_width - x))};
+  }
+}
+
+constexpr std::int64_t kRowSums = kWinogradTile * kColumns;  // of a row of outputs of a tile
+
+void add_partial(v128_t (&acc)[kWinogradTile][2], const std::int32_t* partial) {
+  for (int j = 0; j < kWinogradTile; ++j) {
+    for (int half = 0; half < 2; ++half, partial += 4)
+      acc[j][half] = wasm_i32x4_add(acc[j][half], wasm_v128_load(partial));
+  }
+}
+void store_partial(const v128_t (&acc)[kWinogradTile][2], std::int32_t* partial) {
+  for (int j = 0; j < kWinogradTile; ++j) {
+    for (int half = 0; half < 2; ++half, partial += 4) wasm_v128_store(partial, acc[j][half]);
+  }
+}
+
+// Of the tiles of a group, from the sums of a part of the input channels: what comes out is added
+// to `partial` and waits there for the parts to come.
+struct Part {
+  bool first, last;
+  std::int32_t* partial;  // [tile][row][column][8 channels]
+};
+[[gnu::noinline]] void transform_sums(const QWinogradPacked& packed, const QConvCall& store,
+                                      const Epilogue& epilogue, std::span<const Place> places,
+                                      const std::int32_t* sums, int n, const Part& part) {
   const v128_t inverse = simd::from_memory(wasm_i32x4_splat(kInverseOfNine));
-  const v128_t bias[2] = {wasm_v128_load(packed.direct.bias.data() + n),
-                          wasm_v128_load(packed.direct.bias.data() + n + 4)};
-  for (std::int64_t tile = call.first_tile; tile < call.last_tile; ++tile, sums += kColumns) {
+  const v128_t zero = wasm_i32x4_splat(0);
+  const v128_t bias[2] = {part.last ? wasm_v128_load(packed.direct.bias.data() + n) : zero,
+                          part.last ? wasm_v128_load(packed.direct.bias.data() + n + 4) : zero};
+  std::int32_t* partial = part.partial;
+  const std::int64_t row_bytes = packed.spec.out_width * epilogue.pixel_bytes;
+  for (const Place& tile : places) {
     v128_t rows[kWinogradTile][kSide][2];
     for (int j = 0; j < kSide; ++j) {
       for (int half = 0; half < 2; ++half) {
         v128_t column[kSide];
         for (int i = 0; i < kSide; ++i)
-          column[i] = wasm_v128_load(sums + (kSide * i + j) * tiles * kColumns + 4 * half);
+          column[i] = wasm_v128_load(sums + (kSide * i + j) * kPlaceSums + 4 * half);
         v128_t transformed[kWinogradTile];
         transform_sums6(column, transformed);
         for (int i = 0; i < kWinogradTile; ++i) rows[i][j][half] = transformed[i];
       }
     }
-    const std::int64_t in_image = tile % spec.tiles_of_image();
-    const std::int64_t y = in_image / spec.tile_columns() * kWinogradTile;
-    const std::int64_t x = in_image % spec.tile_columns() * kWinogradTile;
-    const std::int64_t height = std::min(kWinogradTile, spec.out_height - y);
-    const std::int64_t width = std::min(kWinogradTile, spec.out_width - x);
-    std::byte* out =
-        call.out + ((tile / spec.tiles_of_image() * spec.out_height + y) * spec.out_width + x) *
-                       epilogue.pixel_bytes;
-    for (std::int64_t i = 0; i < height; ++i, out += spec.out_width * epilogue.pixel_bytes) {
+    sums += kColumns;
+    std::byte* out = store.out + tile.pixel * epilogue.pixel_bytes;
+    for (int i = 0; i < tile.height; ++i, out += row_bytes, partial += kRowSums) {
       v128_t acc[kWinogradTile][2];
       for (int half = 0; half < 2; ++half) {
         v128_t row[kSide];
@@ -288,11 +333,16 @@ template <int kTiles>
                                         bias[half]);
         }
       }
+      if (!part.first) add_partial(acc, partial);
+      if (!part.last) {
+        store_partial(acc, partial);
+        continue;
+      }
       std::byte* place[kWinogradTile];
       for (int j = 0; j < kWinogradTile; ++j) {
-        place[j] = out + std::min<std::int64_t>(j, width - 1) * epilogue.pixel_bytes;
+        place[j] = out + std::min(j, tile.width - 1) * epilogue.pixel_bytes;
         // What hangs over writes the last pixel again.
-        if (j < width || j == 0) continue;
+        if (j < tile.width || j == 0) continue;
         acc[j][0] = acc[j - 1][0];
         acc[j][1] = acc[j - 1][1];
       }
@@ -312,49 +362,78 @@ QWinogradPacked pack_winograd(const QWinogradSpec& spec, std::span<const std::in
   const Sizes sizes(spec);
   packed.direct.weights = pack_tiles(direct, weights, 2, static_cast<int>(sizes.pairs));
   const auto padded = static_cast<std::size_t>(padded_channels(direct));
-  packed.start.assign(padded, 0);
-  const std::size_t of_channel = weights.size() / static_cast<std::size_t>(spec.channels);
-  for (std::size_t n = 0; n < static_cast<std::size_t>(spec.channels); ++n) {
-    const ChannelStart w = channel_start(weights.subspan(n * of_channel, of_channel), 0, 0, 0.0F);
-    const std::int64_t above = (w.magnitude + w.sum) / 2;
-    const std::int64_t below = (w.sum - w.magnitude) / 2;
-    const std::int64_t lowest = spec.x_signed
-                                    ? kLowest<std::int8_t> * above + kHighest<std::int8_t> * below
-                                    : kHighest<std::uint8_t> * below;
-    const auto modulo = static_cast<std::uint32_t>(lowest);
-    packed.start[n] = static_cast<std::int32_t>(0U - kScale * modulo);
-    packed.direct.bias[n] =
-        static_cast<std::int32_t>(static_cast<std::uint32_t>(packed.direct.bias[n]) + modulo);
+  packed.start.assign(static_cast<std::size_t>(spec.parts) * padded, 0);
+  for (int part = 0; part < spec.parts; ++part) {
+    for (int n = 0; n < spec.channels; ++n) {
+      const ChannelStart w = winograd_sums(spec, weights, part, n);
+      const std::int64_t above = (w.magnitude + w.sum) / 2;
+      const std::int64_t below = (w.sum - w.magnitude) / 2;
+      const std::int64_t lowest = spec.x_signed
+                                      ? kLowest<std::int8_t> * above + kHighest<std::int8_t> * below
+                                      : kHighest<std::uint8_t> * below;
+      const auto modulo = static_cast<std::uint32_t>(lowest);
+      const auto at = static_cast<std::size_t>(n);
+      packed.start[static_cast<std::size_t>(part) * padded + at] =
+          static_cast<std::int32_t>(0U - kScale * modulo);
+      packed.direct.bias[at] =
+          static_cast<std::int32_t>(static_cast<std::uint32_t>(packed.direct.bias[at]) + modulo);
+    }
   }
+  const std::int64_t tiles = winograd_tiles(spec);
   packed.scratch_bytes = static_cast<std::size_t>(
-      2 * sizes.weights + kPlaces * (2 * sizes.tiles_place(winograd_tiles(spec)) +
-                                     4 * kColumns * winograd_tiles(spec)));
-  packed.border.assign(static_cast<std::size_t>(sizes.depth),
+      2 * (sizes.chunks * tiles * kTileCodes + kPlaces * kPlaceWeights) + 4 * Sizes::sums(tiles) +
+      tiles * (static_cast<std::int64_t>(sizeof(Place)) +
+               (spec.parts > 1 ? 4 * kWinogradTile * kRowSums : 0)));
+  packed.border.assign(static_cast<std::size_t>(sizes.chunks * kChunk),
                        static_cast<std::uint8_t>(spec.zero_x));
   return packed;
 }
 
 template <class Code>
 void run_winograd(const QWinogradPacked& packed, const QWinogradCall& call) {
-  const Sizes sizes(packed.spec);
+  const QWinogradSpec& spec = packed.spec;
+  const Sizes sizes(spec);
   const std::int64_t tiles = call.last_tile - call.first_tile;
   auto* v = reinterpret_cast<std::int16_t*>(call.scratch);
-  auto* sums = reinterpret_cast<std::int32_t*>(v + kPlaces * sizes.tiles_place(tiles));
-  auto* u = reinterpret_cast<std::int16_t*>(sums + tiles * kPlaces * kColumns);
+  std::int16_t* u = v + sizes.chunks * tiles * kTileCodes;
+  auto* sums = reinterpret_cast<std::int32_t*>(u + kPlaces * kPlaceWeights);
+  std::int32_t* partial = sums + Sizes::sums(tiles);
+  auto* places =
+      reinterpret_cast<Place*>(partial + (spec.parts > 1 ? tiles * kWinogradTile * kRowSums : 0));
   QConvCall store;
-  store.out_stride = call.out_stride != 0 ? call.out_stride : packed.spec.channels;
+  store.out = call.out;
+  store.out_stride = call.out_stride != 0 ? call.out_stride : spec.channels;
   store.output = call.output;
   store.zero_y = call.zero_y;
   store.lo = call.lo;
   store.hi = call.hi;
   const Epilogue epilogue(packed.direct, store);
+  find_places(spec, call, places);
   transform_tiles<Code>(packed, call, sizes, v);
-  for (int n = call.first_channel; n < std::min(call.last_channel, packed.spec.channels);
-       n += kColumns) {
-    const std::int64_t tile = n / kColumns;
-    transform_weights(packed.direct.weights.data() + tile * sizes.tap * 9, sizes, u);
-    multiply_all(v, tiles, sizes, u, packed.start.data() + n, sums);
-    transform_sums(packed, call, store, epilogue, sums, n);
+  for (int n = call.first_channel; n < std::min(call.last_channel, spec.channels); n += kColumns) {
+    const std::int8_t* weights = packed.direct.weights.data() + n / kColumns * sizes.tap * 9;
+    const std::int16_t* codes = v;
+    for (int p = 0; p < spec.parts; ++p) {
+      Part part{p == 0, p + 1 == spec.parts, partial};
+      const std::int32_t* start = packed.start.data() + p * padded_channels(packed.direct.spec) + n;
+      const std::int64_t end = (spec.part_begin(p + 1) + 1) / 2;
+      for (std::int64_t pair = spec.part_begin(p) / 2; pair < end; pair += kChunkPairs) {
+        const std::int64_t pairs = std::min(end - pair, kChunkPairs);
+        transform_weights(weights, sizes.tap, pairs * kPairBytes, u);
+        weights += pairs * kPairBytes;
+        for (std::int64_t t = 0; t < tiles; t += kGroup) {
+          const std::int64_t count = std::min(kGroup, tiles - t);
+          std::int32_t* group = sums + t / kGroup * kGroupSums;
+          multiply_group(codes + t * kTileCodes, count, u, static_cast<int>(pairs), start, group);
+          if (pair + kChunkPairs < end) continue;
+          part.partial = partial + t * kWinogradTile * kRowSums;
+          transform_sums(packed, store, epilogue, {places + t, static_cast<std::size_t>(count)},
+                         group, n, part);
+        }
+        codes += tiles * kTileCodes;
+        start = nullptr;
+      }
+    }
   }
 }
 

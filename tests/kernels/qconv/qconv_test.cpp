@@ -155,6 +155,26 @@ TEST_CASE("qconv: every row gives the formula's codes at sizes around its tiles"
   });
 }
 
+TEST_CASE("qconv: long sums and many pixels, which rows take in parts") {
+  struct Size {
+    std::int64_t pixels;
+    int segments, length;
+  };
+  constexpr Size kSizes[] = {{1, 1, 1026}, {4, 1, 1024}, {6, 1, 1025}, {5, 1, 1026},
+                             {49, 3, 700}, {52, 3, 342}, {209, 1, 2},  {211, 3, 131}};
+  each_row([&](const QConvKernel& kernel) {
+    std::uint32_t seed = 100;
+    for (const Size& size : kSizes) {
+      CAPTURE(size.pixels);
+      CAPTURE(size.length);
+      for (const int channels : {8, 20}) {
+        check_codes(kernel, make_problem(kernel.x_signed, size.pixels, channels, size.segments,
+                                         size.length, seed++));
+      }
+    }
+  });
+}
+
 TEST_CASE("qconv: every row gives sums and floats where they are asked for") {
   each_row([](const QConvKernel& kernel) {
     for (const int channels : {1, 7, 8, 20}) {

@@ -49,7 +49,7 @@ std::vector<Code> pool_by_definition(const std::vector<Code>& in, const PoolGeom
 
 template <class Code>
 void check_max() {
-  for (const PoolGeometry& g : test::pool_geometries({1, 3, 8, 15, 16, 17, 24, 40})) {
+  for (const PoolGeometry& g : test::pool_geometries({1, 3, 8, 15, 16, 17, 24, 40, 64, 145})) {
     const std::vector<Code> in = test::random_codes<Code>(in_size(g), 4);
     const std::vector<Code> expected =
         pool_by_definition(in, g, [](const std::vector<Code>& window, int) {
