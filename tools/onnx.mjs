@@ -152,7 +152,10 @@ function readValueInfo(bytes) {
     if (field === 1) info.name = toText(body);
     if (field !== 2) continue;
     for (const tensor of fields(body)) {
-      if (tensor.field !== 1) continue;
+      if (tensor.field !== 1) {
+        info.type = 'no tensor'; // a sequence, a map, an optional
+        continue;
+      }
       for (const part of fields(tensor.body)) {
         if (part.field === 1) info.type = typeName(Number(part.value));
         if (part.field !== 2) continue;
