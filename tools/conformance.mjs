@@ -194,8 +194,12 @@ export function randomTensor({ name, type, shape }, next) {
 
 const toNumber = (type, value) => (type === 'int64' ? value : Number(value));
 
+/** A tensor as Octavo takes and gives it: half floats as floats. */
+const floatsOf = (tensor) => (tensor.type === 'float16' ? { ...tensor, type: 'float32', data: Float32Array.from(tensor.data) } : tensor);
+
 /** Where two tensors differ: undefined where they do not. */
-export function difference(actual, expected, { absolute, relative: factor } = tolerance) {
+export function difference(actual, given, { absolute, relative: factor } = tolerance) {
+  const expected = floatsOf(given);
   if (actual.type !== expected.type) return `is ${actual.type}, not ${expected.type}`;
   if (actual.shape.join() !== expected.shape.join()) return `has shape [${actual.shape}], not [${expected.shape}]`;
   const isFloat = actual.type === 'float32';
@@ -233,7 +237,9 @@ export async function runOctavo(engine, model, inputs) {
     let opened;
     try {
       opened = await openSession(engine, model, inputs, firstConstant);
-      const feeds = Object.fromEntries(opened.free.map(({ name, type, shape, data }) => [name, new octavo.Tensor(type, data, shape)]));
+      const feeds = Object.fromEntries(
+        opened.free.map(floatsOf).map(({ name, type, shape, data }) => [name, new octavo.Tensor(type, data, shape)]),
+      );
       return await opened.session.run(feeds);
     } catch (error) {
       if (!(error instanceof octavo.OctavoError)) throw error;

@@ -18,7 +18,7 @@ const types = {
   7: ['int64', BigInt64Array],
   8: ['string'],
   9: ['bool', Uint8Array],
-  10: ['float16'],
+  10: ['float16', globalThis.Float16Array], // of Node 24
   11: ['float64', Float64Array],
   12: ['uint32', Uint32Array],
   13: ['uint64', BigUint64Array],
