@@ -169,6 +169,15 @@ export class Browser {
     await this.close();
     await this.server.close();
   }
+  /** What `work` gives of a browser, which is closed behind it. (`await using` would be a syntax error in Node 20, not a sentence.) */
+  static async use(environment, work) {
+    const browser = await Browser.open(environment);
+    try {
+      return await work(browser);
+    } finally {
+      await browser[Symbol.asyncDispose]();
+    }
+  }
 }
 
 /** The rows of a race: each contender with its times, or with an `error`. */
@@ -297,7 +306,7 @@ async function measure(options) {
     startUp: [],
     native: [],
   };
-  await using engine = await octavo.createEngine({ worker: false });
+  const engine = await octavo.createEngine({ worker: false });
   const models = new Map();
   const needed = new Set(wants('networks') || wants('native') || options.profile ? options.networks : []);
   if (wants('startup')) needed.add('mobilenetv2');
@@ -305,9 +314,9 @@ async function measure(options) {
   const tested = wants('operators') ? Object.keys(operators) : [];
   const operatorFiles = [];
   for (const [index, name] of tested.entries()) operatorFiles.push(await operatorModels(engine, name, index));
+  await engine.close();
 
-  for (const environment of options.environments) {
-    await using browser = await Browser.open(environment);
+  const inBrowser = async (environment, browser) => {
     results.machine[environment] = await browser.browser.version();
     for (const name of wants('networks') ? options.networks : []) {
       const { urls, inputShape, macs } = models.get(name);
@@ -321,7 +330,7 @@ async function measure(options) {
       }
     }
     // The rest is about single engines and kernels: once is enough.
-    if (environment !== 'chromium') continue;
+    if (environment !== 'chromium') return;
     for (const [index, name] of tested.entries()) {
       const rows = await raceOperator(browser, name, operatorFiles[index], timing);
       results.operators.push({ name, environment, rows });
@@ -335,7 +344,8 @@ async function measure(options) {
           printProfile(`${networks[name].title}, ${type}`, await browser.call('profile', [{}, urls[`${type}.onnx`], inputShape]));
       }
     }
-  }
+  };
+  for (const environment of options.environments) await Browser.use(environment, (browser) => inBrowser(environment, browser));
   if (wants('batchnorm')) results.batchNorm = await measureBatchNorm(quick ? { rounds: 3 } : {});
   for (const name of wants('native') ? options.networks : []) {
     const entry = {

@@ -116,13 +116,18 @@ function print(title, found, threads, steps, everyStep) {
 
 async function main() {
   const options = readOptions();
-  const { threads } = options;
-  const timing = { rounds: options.rounds, slice: 30, warmUp: 10, rest: 20 };
   const engine = await octavo.createEngine({ worker: false });
   const models = new Map();
   for (const name of options.networks) models.set(name, await networkModels(engine, name));
   await engine.close();
-  await using browser = await Browser.open('chromium');
+  const results = await Browser.use('chromium', (browser) => scaling(browser, models, options));
+  if (options.json) writeFileSync(options.json, `${JSON.stringify(results, null, 1)}\n`);
+}
+
+/** Every network of every type on one thread and on several, beside the rival. */
+async function scaling(browser, models, options) {
+  const { threads } = options;
+  const timing = { rounds: options.rounds, slice: 30, warmUp: 10, rest: 20 };
   const results = [];
   for (const type of options.types) {
     for (const name of options.networks) {
@@ -158,7 +163,7 @@ async function main() {
     const rival = options.alone ? '' : `; LiteRT.js ${mean('rival')}; beside it ${mean('against')}, of the best ${mean('bestAgainst')}`;
     console.log(`${type}: scaling ${mean('scaling')}, of the best ${mean('scalingOfBest')}, of ${mean('ceiling')}${rival}`);
   }
-  if (options.json) writeFileSync(options.json, `${JSON.stringify(results, null, 1)}\n`);
+  return results;
 }
 
 await main().catch(fail);

@@ -9,9 +9,10 @@
 // Integers have to be equal, floats |a - b| <= 1e-7 + 1e-3 |b|, as onnx.backend.test compares. Weights, shapes and other
 // parameters that ONNX's tests feed as inputs become constants where the engine wants them so. What is unsupported is said with the
 // engine's own words. A result that is not the file's but ONNX Runtime's (where the two disagree, Octavo goes with the runtime that
-// its files meet) is `as ort`; any other is `wrong`, and then the exit code is 1.
+// its files meet) is `as ort`; any other is `wrong`. A case that is damaged itself, or has nothing to compare with, is `unreadable`.
+// The exit code is 1 where a case is wrong or unreadable, or there is none.
 
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -24,14 +25,20 @@ const refusals = /^(UNSUPPORTED_|DYNAMIC_DIMENSION$)/;
 
 // ---- finding cases ----
 
-/** The cases below a path: [{ name, model, sets: [{ inputs, outputs }] }]; `model` and `sets` are read when asked for. */
-export function* casesBelow(path, top = path) {
+/**
+ * The cases below a path: [{ name, model, sets: [{ inputs, outputs }] }]; `model` and `sets` are read, and throw, when asked for. A link
+ * to a folder that it lies in (`within`, real paths) is not followed.
+ */
+export function* casesBelow(path, top = path, within = []) {
   const info = statSync(path, { throwIfNoEntry: false });
-  if (!info) throw new Error(`${path}: there is no such file or folder.`);
+  if (!info && path === top) throw new Error(`${path}: there is no such file or folder.`);
+  if (!info) return; // a link to nothing
   const name = relative(dirname(resolve(top)), resolve(path));
   if (info.isDirectory()) {
+    const real = realpathSync(path);
     if (existsSync(join(path, 'model.onnx'))) yield folderCase(path, name);
-    else for (const entry of readdirSync(path).sort()) yield* casesBelow(join(path, entry), top);
+    else if (!within.includes(real))
+      for (const entry of readdirSync(path).sort()) yield* casesBelow(join(path, entry), top, [...within, real]);
   } else if (path.endsWith('.jsonc')) {
     yield* jsoncCases(path, name);
   } else if (path.endsWith('.onnx')) {
@@ -40,11 +47,25 @@ export function* casesBelow(path, top = path) {
 }
 
 const bytesOf = (path) => new Uint8Array(readFileSync(path));
+
+/** The tensor of a file, whole. */
+function tensorOf(path) {
+  try {
+    const tensor = readTensor(bytesOf(path));
+    if (tensor.type === 'undefined') throw new Error('It has no type.');
+    if (tensor.data && tensor.data.length !== elements(tensor.shape))
+      throw new Error(`[${tensor.shape}] has ${tensor.data.length} elements.`);
+    return tensor;
+  } catch (error) {
+    throw new Error(`${basename(path)} is no tensor: ${error.message}`);
+  }
+}
+
 const numbered = (folder, pattern) =>
   readdirSync(folder)
     .filter((file) => pattern.test(file))
     .sort((a, b) => Number(a.match(/(\d+)\.pb$/)[1]) - Number(b.match(/(\d+)\.pb$/)[1]))
-    .map((file) => readTensor(bytesOf(join(folder, file))));
+    .map((file) => tensorOf(join(folder, file)));
 
 function folderCase(path, name) {
   return {
@@ -54,6 +75,7 @@ function folderCase(path, name) {
     },
     get sets() {
       const folders = readdirSync(path).filter((entry) => entry.startsWith('test_data_set_'));
+      if (folders.length === 0) throw new Error('It has no folder test_data_set_0.');
       return folders.map((folder) => ({
         inputs: numbered(join(path, folder), /^input_\d+\.pb$/),
         outputs: numbered(join(path, folder), /^output_\d+\.pb$/),
@@ -89,7 +111,19 @@ function ramp({ name, shape }) {
 function* jsoncCases(path, name) {
   // Comments, where they are no part of a string.
   const json = readFileSync(path, 'utf8').replace(/("(?:[^"\\]|\\.)*")|\/\/.*|\/\*[\s\S]*?\*\//g, (_, string) => string ?? '');
-  for (const test of JSON.parse(json)) {
+  let tests;
+  try {
+    tests = JSON.parse(json);
+    if (
+      !Array.isArray(tests) ||
+      !tests.every(({ cases }) => Array.isArray(cases) && cases.every(({ inputs, outputs }) => inputs && outputs))
+    )
+      throw new Error('It is no list of tests with cases.');
+  } catch (error) {
+    yield { name, broken: error.message };
+    return;
+  }
+  for (const test of tests) {
     for (const one of test.cases) {
       const tensor = ({ data, dims, type }, i, role) => ({
         name: `${role}${i}`,
@@ -160,8 +194,12 @@ export function randomTensor({ name, type, shape }, next) {
 
 const toNumber = (type, value) => (type === 'int64' ? value : Number(value));
 
+/** A tensor as Octavo takes and gives it: half floats as floats. */
+const floatsOf = (tensor) => (tensor.type === 'float16' ? { ...tensor, type: 'float32', data: Float32Array.from(tensor.data) } : tensor);
+
 /** Where two tensors differ: undefined where they do not. */
-export function difference(actual, expected, { absolute, relative: factor } = tolerance) {
+export function difference(actual, given, { absolute, relative: factor } = tolerance) {
+  const expected = floatsOf(given);
   if (actual.type !== expected.type) return `is ${actual.type}, not ${expected.type}`;
   if (actual.shape.join() !== expected.shape.join()) return `has shape [${actual.shape}], not [${expected.shape}]`;
   const isFloat = actual.type === 'float32';
@@ -199,7 +237,9 @@ export async function runOctavo(engine, model, inputs) {
     let opened;
     try {
       opened = await openSession(engine, model, inputs, firstConstant);
-      const feeds = Object.fromEntries(opened.free.map(({ name, type, shape, data }) => [name, new octavo.Tensor(type, data, shape)]));
+      const feeds = Object.fromEntries(
+        opened.free.map(floatsOf).map(({ name, type, shape, data }) => [name, new octavo.Tensor(type, data, shape)]),
+      );
       return await opened.session.run(feeds);
     } catch (error) {
       if (!(error instanceof octavo.OctavoError)) throw error;
@@ -252,12 +292,45 @@ export function compareSet(results, outputs, described, measured) {
   return undefined;
 }
 
-/** { name, status: 'passed' | 'unsupported' | 'as ort' | 'wrong', why, ops, code } of a case. */
-export async function runCase(engine, one) {
+/** Why a set says nothing about a model; undefined where it does. */
+function useless({ inputs, outputs }, described) {
+  if (outputs.length === 0) return 'It has no outputs to compare with.';
+  if (outputs.length > described.outputs.length) return `It has ${outputs.length} outputs, the model ${described.outputs.length}.`;
+  if (inputs.length !== described.inputs.length) return `It has ${inputs.length} inputs, the model ${described.inputs.length}.`;
+  return undefined;
+}
+
+/** What of a case is read before it runs: { model, described, sets }. Throws where it is damaged. */
+function readCase(one) {
+  if (one.broken) throw new Error(one.broken);
   const { model } = one;
-  const described = describeModel(model);
+  let described;
+  try {
+    described = describeModel(model);
+  } catch (error) {
+    throw new Error(`It is no model: ${error.message}`);
+  }
+  if (described.outputs.length === 0) throw new Error('It is no model: it has no outputs.');
+  const odd = [...described.inputs, ...described.outputs].find(({ type }) => type === 'no tensor');
+  if (odd) return { model, described, odd };
+  const { sets } = one;
+  const why = sets?.map((set) => useless(set, described)).find(Boolean);
+  if (why) throw new Error(why);
+  return { model, described, sets };
+}
+
+/** { name, status: 'passed' | 'unsupported' | 'as ort' | 'wrong' | 'unreadable', why, ops, code } of a case. */
+export async function runCase(engine, one) {
+  let read;
+  try {
+    read = readCase(one);
+  } catch (error) {
+    return { name: one.name, ops: [], status: 'unreadable', why: error.message };
+  }
+  const { model, described } = read;
   const result = { name: one.name, ops: [...new Set(described.nodes.map(({ op, domain }) => (domain ? `${domain}.${op}` : op)))] };
-  let { sets } = one;
+  if (read.odd) return { ...result, status: 'unsupported', code: 'UNSUPPORTED_DTYPE', why: `'${read.odd.name}' is no tensor` };
+  let { sets } = read;
   const measured = !sets;
   try {
     sets ??= [await referenceSet(model)];
@@ -321,8 +394,9 @@ export async function runAll(paths, each = () => {}) {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { values, positionals } = parseArgs({ allowPositionals: true, options: { quiet: { type: 'boolean', default: false } } });
-  if (positionals.length === 0) {
-    console.error('Give folders or files: npm run conformance -- DIR [--quiet]');
+  const missing = positionals.find((path) => !existsSync(path));
+  if (positionals.length === 0 || missing) {
+    console.error(missing ? `${missing}: there is no such file or folder.` : 'Give folders or files: npm run conformance -- DIR [--quiet]');
     process.exit(1);
   }
   const results = await runAll(positionals, ({ name, status, why }) => {
@@ -330,7 +404,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   });
   const count = (status) => results.filter((result) => result.status === status).length;
   console.log(
-    `${results.length} cases: ${count('passed')} passed, ${count('unsupported')} unsupported, ${count('as ort')} as ONNX Runtime, ${count('wrong')} wrong`,
+    `${results.length} cases: ${count('passed')} passed, ${count('unsupported')} unsupported, ${count('as ort')} as ONNX Runtime, ${count('wrong')} wrong, ${count('unreadable')} unreadable`,
   );
-  process.exitCode = count('wrong') > 0 || results.length === 0 ? 1 : 0;
+  process.exitCode = count('wrong') + count('unreadable') > 0 || results.length === 0 ? 1 : 0;
 }

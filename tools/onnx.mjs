@@ -18,7 +18,7 @@ const types = {
   7: ['int64', BigInt64Array],
   8: ['string'],
   9: ['bool', Uint8Array],
-  10: ['float16'],
+  10: ['float16', globalThis.Float16Array], // of Node 24
   11: ['float64', Float64Array],
   12: ['uint32', Uint32Array],
   13: ['uint64', BigUint64Array],
@@ -152,7 +152,10 @@ function readValueInfo(bytes) {
     if (field === 1) info.name = toText(body);
     if (field !== 2) continue;
     for (const tensor of fields(body)) {
-      if (tensor.field !== 1) continue;
+      if (tensor.field !== 1) {
+        info.type = 'no tensor'; // a sequence, a map, an optional
+        continue;
+      }
       for (const part of fields(tensor.body)) {
         if (part.field === 1) info.type = typeName(Number(part.value));
         if (part.field !== 2) continue;

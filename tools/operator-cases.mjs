@@ -133,6 +133,7 @@ export const operators = {
     forms: [
       { in: [image, w([4]), w([4]), w([4]), w([4], 0.2, 2)] },
       { in: [x([3, 4]), w([4]), w([4]), w([4]), w([4], 0.2, 2)], attrs: { epsilon: F(0.01), momentum: F(0.5) } },
+      { in: [image, ...Array.from({ length: 3 }, () => w([4, 6, 5])), w([4, 6, 5], 0.2, 2)], attrs: { spatial: 0 }, to: 8, codes: false },
     ],
   },
   Cast: {
@@ -144,6 +145,8 @@ export const operators = {
       { in: [whole('int64', [2, 3])], attrs: { to: 1 } },
       { in: [whole('int32', [2, 3], -1, 2)], attrs: { to: 9 }, out: ['bool'] },
       { in: [bools([4])], attrs: { to: 1 } },
+      { in: [whole('int32', [2, 3], 0, 9)], attrs: { to: 12 }, out: ['uint32'] },
+      { in: [whole('uint32', [2, 3], 0, 9)], attrs: { to: 6 }, out: ['int32'] },
       { in: [x([3])], attrs: { to: 1, saturate: 1 }, from: 19 },
     ],
   },

@@ -2,8 +2,9 @@
 //
 // Each graph is made from a seed: an input of random shape, a chain (with branches) of operators with random attributes, all shapes
 // known. With --int8 every tensor stands between QuantizeLinear and DequantizeLinear, and codes are compared: a code may be off by 1
-// where a tie falls the other way, in at most 1 of 1,000. A difference prints the seed: `--seed N --count 1` makes that graph again,
-// `--out FILE` writes it.
+// where a tie falls the other way, in at most 1 of 1,000. Behind such a code a finer grid makes more of the 1: where a code is off by
+// 2 or more, its operator is run again on ONNX Runtime's codes, and is then held to the same rule. A difference prints the seed:
+// `--seed N --count 1` makes that graph again, `--out FILE` writes it.
 
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -491,15 +492,53 @@ export function randomGraph(seed, { int8 = false } = {}) {
   const y = b.add('Identity', [x.value]);
   const outputs = [{ name: y, shape: x.shape }, ...b.codes.map((name) => ({ name, type: 'uint8' }))];
   const model = onnx({ nodes: b.nodes, inputs: [{ name: 'x', shape }], outputs, weights: b.weights, opset: b.opset });
-  return { model, inputs: [randomTensor({ name: 'x', type: 'float32', shape }, b.next)], ops: b.nodes.map(({ op }) => op), y };
+  const inputs = [randomTensor({ name: 'x', type: 'float32', shape }, b.next)];
+  const parts = { nodes: b.nodes, weights: b.weights, opset: b.opset };
+  return { model, inputs, ops: b.nodes.map(({ op }) => op), y, parts };
+}
+
+/**
+ * What makes one tensor of codes out of those before it: a model of its own and, among `known` tensors, what it is fed. `parts` are
+ * a graph's nodes, weights and opset.
+ */
+export function partBefore(name, { nodes, weights, opset }, known) {
+  const maker = new Map(nodes.map((node) => [node.outputs[0], node]));
+  const [chosen, fed] = [new Set(), new Map()];
+  const visit = (value) => {
+    const node = maker.get(value);
+    if (value !== name && (known.has(value) || !node)) {
+      if (known.has(value)) fed.set(value, known.get(value));
+      return;
+    }
+    node.inputs.forEach(visit);
+    chosen.add(node); // behind what it needs
+  };
+  visit(name);
+  const used = new Set([...chosen].flatMap((node) => node.inputs));
+  const inputs = [...fed.values()];
+  const info = ({ name: key, type, shape }) => ({ name: key, type, shape });
+  const model = onnx({
+    nodes: [...chosen],
+    inputs: inputs.map(info),
+    outputs: [info(known.get(name))],
+    weights: weights.filter((weight) => used.has(weight.name)),
+    opset,
+  });
+  return { model, inputs };
 }
 
 const sum = (tensor) => tensor.data.reduce((total, value) => total + (Number.isFinite(value) ? Math.abs(value) : 0), 0);
 
-/** Compares one graph; { why } says where it differs, { codes, equal } counts codes. */
+/** Says the first code that is off by 2 or more; undefined where there is none. */
+function farOff({ name, data }, ours) {
+  const at = data.findIndex((code, i) => Math.abs(code - ours[i]) > 1);
+  return at < 0 ? undefined : `${name}[${at}] is ${ours[at]}, not ${data[at]}`;
+}
+
+/** Compares one graph; { why } says where it differs, { codes, equal } counts codes, { grown } tensors whose differences came from before. */
 export async function compareGraph(engine, seed, { int8 = false } = {}) {
-  const { model, inputs, ops, y } = randomGraph(seed, { int8 });
-  const result = { seed, ops, codes: 0, equal: 0 };
+  const { model, inputs, ops, y, parts } = randomGraph(seed, { int8 });
+  const result = { seed, ops, codes: 0, equal: 0, grown: 0 };
   let expected;
   try {
     expected = await runReference(ort, model, inputs);
@@ -516,12 +555,15 @@ export async function compareGraph(engine, seed, { int8 = false } = {}) {
     const ours = actual[tensor.name];
     if (ours.type !== tensor.type || ours.shape.join() !== tensor.shape.join()) return { ...result, why: `${tensor.name}: type or shape` };
     if (tensor.type === 'uint8') {
-      for (let i = 0; i < tensor.data.length; i++) {
-        result.codes++;
-        const off = Math.abs(tensor.data[i] - ours.data[i]);
-        if (off === 0) result.equal++;
-        else if (off > 1) result.why = `${tensor.name}[${i}] is ${ours.data[i]}, not ${tensor.data[i]}`;
-      }
+      result.codes += tensor.data.length;
+      result.equal += tensor.data.filter((code, i) => code === ours.data[i]).length;
+      const far = farOff(tensor, ours.data);
+      if (!far) continue;
+      const known = new Map([...inputs, ...expected.filter(({ type }) => type === 'uint8')].map((one) => [one.name, one]));
+      const part = partBefore(tensor.name, parts, known);
+      const again = await runOctavo(engine, part.model, part.inputs);
+      if (farOff(tensor, again[tensor.name].data)) result.why = far;
+      else result.grown++;
     } else if (tensor.type === 'int64') {
       if (tensor.data.join() !== ours.data.join()) return { ...result, why: `${tensor.name} is [${ours.data}], not [${tensor.data}]` };
     } else if (!int8 && tensor.name === y) {
@@ -550,18 +592,22 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const [count, first] = [Number(values.count), Number(values.seed)];
   const engine = await octavo.createEngine({ worker: false, ...(values.isa ? { isa: values.isa } : {}) });
   if (values.out) writeFileSync(values.out, randomGraph(first, values).model);
-  let [different, skipped, codes, equal] = [0, 0, 0, 0];
+  let [different, skipped, codes, equal, grown] = [0, 0, 0, 0, 0];
   for (let seed = first; seed < first + count; seed++) {
     const result = await compareGraph(engine, seed, values);
     codes += result.codes;
     equal += result.equal;
     if (result.skipped) skipped++;
+    if (result.grown) {
+      grown++;
+      console.log(`seed ${seed}: codes are off by 2 or more, none of them where an operator gets ONNX Runtime's codes`);
+    }
     if (!result.why) continue;
     different++;
     console.log(`seed ${seed}: ${result.why} (${result.ops.join(' ')})`);
   }
   await engine.close();
-  const share = codes ? `, ${((100 * equal) / codes).toFixed(4)} % of ${codes} codes equal` : '';
+  const share = codes ? `, ${equal} of ${codes} codes equal, ${grown} graphs with ties that grew` : '';
   console.log(`${count} graphs from seed ${first}: ${different} differ, ${skipped} refused by ONNX Runtime${share}`);
   process.exitCode = different > 0 || (codes > 0 && equal < 0.999 * codes) ? 1 : 0;
 }

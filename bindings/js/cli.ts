@@ -119,8 +119,30 @@ async function loadModel(path: string, engine: Engine): Promise<LoadedFile> {
   const bytes = await readBytes(path);
   const externalData = await readExternal(path, bytes);
   const size = Object.values(externalData).reduce((sum, { length }) => sum + length, bytes.length);
-  return { model: await Model.load(bytes, { engine, externalData }), bytes, externalData, size };
+  const model = await withNames(
+    /^model(?=$|,)/,
+    () => path,
+    () => Model.load(bytes, { engine, externalData }),
+  );
+  return { model, bytes, externalData, size };
 }
+
+/** What `work` gives; in an error's `where`, what fits the pattern is given its name. */
+async function withNames<T>(pattern: RegExp, name: (...match: string[]) => string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof OctavoError)) throw error;
+    const where = error.where.replace(pattern, name);
+    if (where === error.where) throw error;
+    const { code, what, hint, all } = error;
+    throw new OctavoError({ code, what, where, hint, all }, { cause: error });
+  }
+}
+
+/** What `work` gives; an error about calibration[i] names the file. */
+const withFileNames = <T>(files: string[], work: () => Promise<T>): Promise<T> =>
+  withNames(/^calibration\[(\d+)\]/, (whole = '', i) => files[Number(i)] ?? whole, work);
 
 /** The files beside a model that hold its weights. One that is not there is left to the engine to name. */
 async function readExternal(path: string, model: Uint8Array): Promise<Record<string, Uint8Array>> {
@@ -335,7 +357,11 @@ function progressPrinter(): { show: (stage: string, done: number, total?: number
 const kilobytes = (n: number): string => `${(n / 1000).toFixed(1)} kB`;
 const percent = (x: number): string => `${(100 * x).toFixed(2)} %`;
 const decibels = (x: number | null): string => (x === null ? 'exact' : `${x.toFixed(1)} dB`);
-const print = (line: string): void => void process.stdout.write(`${line}\n`);
+/** Names in a model may hold anything; what would command a terminal is spelled out. */
+const harmless = (text: string): string =>
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what it is about
+  text.replace(/[\u0000-\u001f\u007f-\u009f]/g, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`);
+const print = (line: string): void => void process.stdout.write(`${harmless(line)}\n`);
 
 function printTable(head: string[], rows: (string | number)[][]): void {
   const all = [head, ...rows.map((row) => row.map(String))];
@@ -619,19 +645,6 @@ async function dynamicCommand(path: string, flags: QuantizeFlags, given: string[
   return exit.ok;
 }
 
-/** What `work` gives; an error about calibration[i] names the file. */
-async function withFileNames<T>(files: string[], work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    if (!(error instanceof OctavoError)) throw error;
-    const where = error.where.replace(/^calibration\[(\d+)\]/, (whole, i: string) => files[Number(i)] ?? whole);
-    if (where === error.where) throw error;
-    const { code, what, hint } = error;
-    throw new OctavoError({ code, what, where, hint }, { cause: error });
-  }
-}
-
 interface CalibrateFlags extends QuantizeFlags {
   data: string;
   from: string[];
@@ -757,13 +770,17 @@ async function runCommand(path: string, picturePath: string, flags: PictureFlags
     }
     for (const [name, tensor] of Object.entries(outputs)) {
       const values = Array.from(tensor.data, Number);
-      const top = values
-        .map((value, index) => ({ value, index }))
-        .sort((a, b) => b.value - a.value)
-        .slice(0, flags.top);
-      const words = tensor.shape.slice(2).every((dim) => dim === 1)
-        ? `top ${top.length}: ${top.map(({ index, value }) => `${index} (${value.toPrecision(4)})`).join(', ')}`
-        : `[${tensor.shape.join(', ')}], ${Math.min(...values).toPrecision(4)} to ${Math.max(...values).toPrecision(4)}`;
+      const classes = (): string => {
+        const top = values
+          .map((value, index) => ({ value, index }))
+          .sort((a, b) => b.value - a.value)
+          .slice(0, flags.top);
+        return `top ${top.length}: ${top.map(({ index, value }) => `${index} (${value.toPrecision(4)})`).join(', ')}`;
+      };
+      // A picture's worth of values is more than a call takes as arguments.
+      const most = (sign: number): string =>
+        (sign * values.reduce((a, b) => Math.max(a, sign * b), Number.NEGATIVE_INFINITY)).toPrecision(4);
+      const words = tensor.shape.slice(2).every((dim) => dim === 1) ? classes() : `[${tensor.shape.join(', ')}], ${most(-1)} to ${most(1)}`;
       print(`${basename(picture)}  ${name}  ${words}`);
     }
   }
@@ -1128,8 +1145,8 @@ async function program(argv: string[]): Promise<number> {
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? exit.ok : exit.usage;
     if (error instanceof OctavoError) {
-      process.stderr.write(`error ${error.code}: ${error.message}\n`);
-      for (const one of (error.all ?? []).slice(1)) process.stderr.write(`  also ${one.where}: ${one.what}\n`);
+      process.stderr.write(`error ${error.code}: ${harmless(error.message)}\n`);
+      for (const one of (error.all ?? []).slice(1)) process.stderr.write(`  also ${harmless(`${one.where}: ${one.what}`)}\n`);
       return error.code === 'INVALID_OPTION' ? exit.usage : exit.badInput;
     }
     throw error;

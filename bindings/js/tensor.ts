@@ -8,6 +8,7 @@ export interface TensorData {
   uint8: Uint8Array;
   int8: Int8Array;
   int32: Int32Array;
+  uint32: Uint32Array;
   int64: BigInt64Array;
   bool: Uint8Array;
 }
@@ -19,6 +20,7 @@ const constructors = {
   uint8: Uint8Array,
   int8: Int8Array,
   int32: Int32Array,
+  uint32: Uint32Array,
   int64: BigInt64Array,
   bool: Uint8Array,
 } as const;

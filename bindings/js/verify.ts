@@ -176,6 +176,7 @@ export function randomFeeds(model: Model, shapes: Record<string, number[]>, seed
         uint8: () => Uint8Array.from({ length }, () => 256 * next()),
         int8: () => Int8Array.from({ length }, () => 256 * next() - 128),
         int32: () => Int32Array.from({ length }, () => 8 * next()),
+        uint32: () => Uint32Array.from({ length }, () => 8 * next()),
         int64: () => BigInt64Array.from({ length }, () => BigInt(Math.floor(8 * next()))),
         bool: () => Uint8Array.from({ length }, () => (next() < 0.5 ? 0 : 1)),
       }[type as TensorType];

@@ -12,17 +12,18 @@ export interface Field {
   raw: Uint8Array;
 }
 
-/** The fields of a message. @throws Error where it ends in the middle of one */
+/** The fields of a message. @throws Error where it ends in the middle of one, or cannot be one */
 export function* fields(bytes: Uint8Array): Generator<Field> {
   let at = 0;
   const varint = (): bigint => {
     let value = 0n;
-    for (let shift = 0n; ; shift += 7n) {
+    for (let shift = 0n; shift < 70n; shift += 7n) {
       const byte = bytes[at++];
       if (byte === undefined) throw new Error('The message ends in the middle of a field.');
       value |= BigInt(byte & 127) << shift;
       if (byte < 128) return BigInt.asIntN(64, value);
     }
+    throw new Error('A number is longer than ten bytes.');
   };
   const empty = new Uint8Array();
   while (at < bytes.length) {
@@ -35,7 +36,8 @@ export function* fields(bytes: Uint8Array): Generator<Field> {
       continue;
     }
     const length = wire === 2 ? Number(varint()) : wire === 1 ? 8 : wire === 5 ? 4 : Number.NaN;
-    if (!(at + length <= bytes.length)) throw new Error(`Field ${field} does not fit into the message.`);
+    // A negative length would lead back to where this has been.
+    if (!(length >= 0 && at + length <= bytes.length)) throw new Error(`Field ${field} does not fit into the message.`);
     at += length;
     yield { field, wire, value: 0n, body: bytes.subarray(at - length, at), raw: bytes.subarray(from, at) };
   }

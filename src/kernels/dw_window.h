@@ -15,6 +15,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/ceil_div.h"
+
 namespace octavo::kernels {
 
 struct DwWindow {
@@ -58,7 +60,6 @@ inline bool can_walk(const DwWindow& w, int size) {
 // border_pixels() pixels.
 inline DwPhase phase_of(const DwWindow& w, std::int64_t y, std::int64_t first,
                         const std::byte* image, const std::byte* border, std::int64_t pixel_bytes) {
-  const auto ceil_div = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
   DwPhase phase;
   phase.outputs = ceil_div(w.out_width - first, w.phases());
   const std::int64_t columns = (phase.outputs - 1) * w.column_stride() + w.kernel_w;

@@ -57,6 +57,8 @@ CastFn cast_from(DType to) {
       return cast_elements<From, std::int8_t>;
     case DType::kInt32:
       return cast_elements<From, std::int32_t>;
+    case DType::kUint32:
+      return cast_elements<From, std::uint32_t>;
     case DType::kInt64:
       return cast_elements<From, std::int64_t>;
     case DType::kBool:
@@ -80,6 +82,8 @@ CastFn cast_function(DType from, DType to) {
       return cast_from<std::int8_t>(to);
     case DType::kInt32:
       return cast_from<std::int32_t>(to);
+    case DType::kUint32:
+      return cast_from<std::uint32_t>(to);
     case DType::kInt64:
       return cast_from<std::int64_t>(to);
     default:
@@ -95,7 +99,7 @@ Status infer(InferContext& context) {
     return context.error(Code::kUnsupportedDtype,
                          text("Cast from ", dtype_name(from), " to ",
                               to ? dtype_name(*to) : "an unknown type", " is not supported."),
-                         "Supported: float32, float64, uint8, int8, int32, int64, bool.");
+                         "Supported: float32, float64, uint8, int8, int32, uint32, int64, bool.");
   }
   context.set_output(0, *to, std::move(shape));
   return ok_status();
@@ -121,19 +125,20 @@ Result<Step> prepare(const PrepareContext& context) {
 }  // namespace
 
 extern const OpDef kCast;
-const OpDef kCast{"Cast",
-                  "",
-                  13,
-                  1,
-                  1,
-                  1,
-                  1,
-                  kAttrs,
-                  LayoutRule::kFollow,
-                  QuantRule::kFloat,
-                  infer,
-                  prepare,
-                  nullptr,
-                  "float32, float64, uint8, int8, int32, int64, bool"};
+const OpDef kCast{
+    "Cast",
+    "",
+    13,
+    1,
+    1,
+    1,
+    1,
+    kAttrs,
+    LayoutRule::kFollow,
+    QuantRule::kFloat,
+    infer,
+    prepare,
+    nullptr,
+    "float32, float64, uint8, int8, int32, uint32, int64, bool; half floats are float32"};
 
 }  // namespace octavo::ops

@@ -8,6 +8,7 @@
 #include <array>
 #include <limits>
 
+#include "base/ceil_div.h"
 #include "base/text.h"
 #include "kernels/fconv/fconv.h"
 #include "kernels/fdwconv/fdwconv.h"
@@ -70,8 +71,6 @@ Status infer_conv(InferContext& context) {
   for (const WindowAxis& axis : axes) out.dims().push_back(axis.out);
   return set_output_checked(context, 0, context.input(0).dtype, std::move(out));
 }
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 // How blocks of output rows read the image: sizes in elements of the image (bytes for codes,
 // floats).

@@ -46,6 +46,7 @@ constexpr std::array kRows{
     Row{DType::kFloat32, load<float>, store<float>, nullptr},
     Row{DType::kInt64, load<std::int64_t>, store<std::int64_t>, load_exactly<std::int64_t>},
     Row{DType::kInt32, load<std::int32_t>, store<std::int32_t>, load_exactly<std::int32_t>},
+    Row{DType::kUint32, load<std::uint32_t>, store<std::uint32_t>, load_exactly<std::uint32_t>},
     Row{DType::kUint8, load<std::uint8_t>, store<std::uint8_t>, load_exactly<std::uint8_t>},
     Row{DType::kInt8, load<std::int8_t>, store<std::int8_t>, load_exactly<std::int8_t>},
     Row{DType::kBool, load<std::uint8_t>, store<std::uint8_t>, load_exactly<std::uint8_t>},

@@ -16,7 +16,7 @@ namespace octavo::ops {
 using LoadElement = double (*)(const std::byte* data, std::int64_t i);
 // The number as an element: integers saturate, NaN gives 0.
 using StoreElement = void (*)(std::byte* data, std::int64_t i, double value);
-// nullptr where the dtype is none of float32, int64, int32, uint8, int8, bool.
+// nullptr where the dtype is none of float32, int64, int32, uint32, uint8, int8, bool.
 LoadElement load_element(DType dtype);
 StoreElement store_element(DType dtype);
 

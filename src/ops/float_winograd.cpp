@@ -1,5 +1,6 @@
 #include "ops/float_winograd.h"
 
+#include "base/ceil_div.h"
 #include "kernels/fwinograd/fwinograd.h"
 #include "kernels/rows.h"
 
@@ -17,7 +18,6 @@ bool float_winograd_pays(const WindowAxis& h, const WindowAxis& w, std::int64_t 
   constexpr std::int64_t kRows = 6;
   // Less is not worth the memory of the weights.
   constexpr double kWorthwhile = 0.75;
-  const auto ceil_div = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
   const auto pairs = static_cast<double>(in) * static_cast<double>(out);
   const std::int64_t tiles = ceil_div(h.out, 4) * ceil_div(w.out, 4);
   const auto rows = static_cast<double>(ceil_div(tiles, kRows) * kRows);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/ceil_div.h"
 #include "kernels/qwinograd/qwinograd.h"
 
 namespace octavo::ops {
@@ -46,7 +47,6 @@ struct Cut {
 
 // Strips of tiles as even as possible, then, where they are few, parts of the channels.
 Cut cut(std::int64_t tiles, std::int64_t most, int channels) {
-  const auto ceil_div = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
   Cut c{};
   c.tiles = tiles;
   c.of_strip = std::min(ceil_div(ceil_div(tiles, ceil_div(tiles, most)), 4) * 4, most);

@@ -39,11 +39,13 @@ Step on_codes(const PrepareContext& context, std::size_t outer, std::size_t n, s
   const bool int8 = context.input(0).dtype == DType::kInt8;
   const std::uint8_t flip = int8 ? 0x80 : 0;
   const kernels::Grid to = grid_of(context.output());
-  // By how far a code lies below the largest. All are scaled up, as there, which moves roundings.
+  // By how far a code lies below the largest. All are scaled up, as there, and by the logarithm of
+  // a float, which decides where a share lies half-way between two codes.
   std::array<float, 256> powers;
   const double scale = grid_of(context.input(0)).scale;
   const float room = std::numeric_limits<float>::max() / static_cast<float>(n);
-  const double up = std::max(0.0, kernels::log_f64(room) - 5.0) / scale;
+  const auto log_room = static_cast<float>(kernels::log_f64(static_cast<double>(room)));
+  const double up = std::max(0.0, static_cast<double>(log_room) - 5.0) / scale;
   for (std::size_t i = 0; i < 256; ++i) {
     const double exponent = (0.0 - static_cast<double>(i) + up) * scale;
     powers[i] = static_cast<float>(kernels::exp_f64(exponent));

@@ -84,17 +84,19 @@ class Rewriter {
 
  private:
   void check_inputs() {
+    for (Value& value : graph_.values) {
+      if (value.dtype == DType::kFloat16 || value.dtype == DType::kBfloat16)
+        value.dtype = DType::kFloat32;
+    }
     for (const ValueId id : graph_.inputs) {
       const Value& value = graph_.value(id);
-      constexpr std::array kAllowed{DType::kFloat32, DType::kUint8, DType::kInt8,
-                                    DType::kInt32,   DType::kInt64, DType::kBool};
+      constexpr std::array kAllowed{DType::kFloat32, DType::kUint8, DType::kInt8, DType::kInt32,
+                                    DType::kUint32,  DType::kInt64, DType::kBool};
       if (std::find(kAllowed.begin(), kAllowed.end(), value.dtype) != kAllowed.end()) continue;
       findings_.push_back({Code::kUnsupportedDtype,
                            text("The model takes ", dtype_name(value.dtype), "."),
                            text("input '", value.name, "'"),
-                           value.dtype == DType::kFloat16
-                               ? "Export it in float32; Octavo makes it smaller than float16."
-                               : "float32 is supported.",
+                           "float32 is supported.",
                            {}});
     }
   }
@@ -242,7 +244,7 @@ class Rewriter {
         Row{"Softmax", 1, 12, &Rewriter::softmax},
         Row{"LogSoftmax", 1, 12, &Rewriter::softmax},
         Row{"BatchNormalization", 1, kEver, &Rewriter::batch_normalization},
-        Row{"Cast", 19, kEver, &Rewriter::cast},
+        Row{"Cast", 1, kEver, &Rewriter::cast},
         Row{"AveragePool", 19, kEver, &Rewriter::average_pool},
         Row{"Mean", 1, kEver, &Rewriter::mean},
         Row{"MaxPool", 8, kEver, &Rewriter::max_pool},
@@ -600,22 +602,63 @@ class Rewriter {
   }
 
   void batch_normalization(Node& node) {
-    if (node.attrs.get_int("spatial", 1) == 0)
-      refuse_attribute(node, "spatial = 0 (a scale for each position) is not supported.",
-                       "Use spatial = 1.");
     bool trains = node.attrs.get_int("training_mode", 0) != 0;
     for (std::size_t i = 1; i < node.outputs.size(); ++i) trains = trains || output_used(node, i);
     if (trains)
       refuse_attribute(node, "It normalizes with the batch's own statistics, as in training.",
                        "Export the model in evaluation mode (model.eval()).");
+    node.outputs.resize(1);
+    if (graph_.opset < 9 && node.attrs.get_int("spatial", 1) == 0) {
+      by_position(node);
+      return;
+    }
     node.attrs.erase("spatial");
     node.attrs.erase("training_mode");
-    node.outputs.resize(1);
   }
 
+  // spatial = 0: a scale and a shift for each element of a sample, so Mul and Add.
+  void by_position(Node& node) {
+    std::array<std::vector<double>, 4> parameters;  // scale, shift, mean, variance
+    for (std::size_t i = 0; i < 4; ++i) {
+      const Tensor* given = constant_input(node, i + 1);
+      if (given == nullptr || given->dtype() != DType::kFloat32 ||
+          given->shape() != graph_.value(node.inputs[1]).constant->shape()) {
+        refuse_attribute(node, text("Its parameter ", i + 1, " is no float constant that fits."),
+                         "Export the model in evaluation mode (model.eval()).");
+        return;
+      }
+      const auto values = given->span<float>();
+      parameters[i].assign(values.begin(), values.end());
+    }
+    const Shape shape = graph_.value(node.inputs[1]).constant->shape();
+    std::vector<float> factor;
+    std::vector<float> shift;
+    const auto epsilon = static_cast<double>(node.attrs.get_float("epsilon", 1e-5F));
+    for (std::size_t i = 0; i < parameters[0].size(); ++i) {
+      const double a = parameters[0][i] / std::sqrt(parameters[3][i] + epsilon);
+      factor.push_back(static_cast<float>(a));
+      shift.push_back(static_cast<float>(parameters[1][i] - parameters[2][i] * a));
+    }
+    const ValueId scaled = float_value(node, "scaled");
+    graph_.nodes.push_back({node.name + "_Mul",
+                            "Mul",
+                            "",
+                            {node.inputs[0], constant(node, "factor", Tensor::of(shape, factor))},
+                            {scaled},
+                            {}});
+    node.op = "Add";
+    node.inputs = {scaled, constant(node, "shift", Tensor::of(shape, shift))};
+    node.attrs = {};
+  }
+
+  // Half floats are float32 here, from the file's weights on.
   void cast(Node& node) {
-    node.attrs.erase("saturate");
-  }  // for 8-bit floats only, which are refused by `to`
+    node.attrs.erase("saturate");  // for 8-bit floats only, which are refused by `to`
+    const std::int64_t to = node.attrs.get_int("to", 0);
+    if (to == static_cast<std::int64_t>(DType::kFloat16) ||
+        to == static_cast<std::int64_t>(DType::kBfloat16))
+      node.attrs.set("to", static_cast<std::int64_t>(DType::kFloat32));
+  }
 
   void average_pool(Node& node) {
     if (node.attrs.get_int("ceil_mode", 0) != 0 &&

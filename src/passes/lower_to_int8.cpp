@@ -18,6 +18,7 @@
 #include "ops/op.h"
 #include "passes/passes.h"
 #include "passes/qdq.h"
+#include "passes/qoperator.h"
 
 namespace octavo::passes {
 
@@ -28,7 +29,9 @@ class Lowering {
   Lowering(Graph& graph, PassContext& context) : graph_(graph), context_(context) {}
 
   Result<int> run() {
-    OCTAVO_TRY(int changes, quantize_constants());
+    int changes = put_back();
+    OCTAVO_TRY(const int constants, quantize_constants());
+    changes += constants;
     drop_redundant_activations();
     for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
       const ops::OpDef* def = ops::find_op(graph_.nodes[i]);
@@ -87,6 +90,79 @@ class Lowering {
       target->quantizers.push_back(reader);
     }
     return target;
+  }
+
+  // An operator that came on codes (QLinearConv, ...) and has no integer kernel in this form: three
+  // axes, a right side that the network computes. It goes between DequantizeLinear and
+  // QuantizeLinear, where it is computed in float.
+  int put_back() {
+    std::vector<Node> nodes = std::move(graph_.nodes);
+    graph_.nodes.clear();
+    int changes = 0;
+    for (Node& node : nodes) {
+      if (!is_on_codes(node.input(0)) || has_kernel(node)) {
+        graph_.nodes.push_back(std::move(node));
+        continue;
+      }
+      for (ValueId& id : node.inputs) {
+        if (id != kNoValue && graph_.value(id).quant) id = dequantized(id);
+      }
+      const ValueId codes = node.outputs[0];
+      const ValueId real = float_twin(codes);
+      node.outputs[0] = real;
+      graph_.nodes.push_back(std::move(node));
+      const GridOperands grid = add_grid_operands(graph_, codes);
+      graph_.nodes.push_back({text(graph_.value(codes).name, "_QuantizeLinear"),
+                              "QuantizeLinear",
+                              "",
+                              {real, grid.scale, grid.zero_point},
+                              {codes},
+                              {}});
+      ++changes;
+    }
+    return changes;
+  }
+
+  bool is_on_codes(ValueId id) const {
+    return id != kNoValue && graph_.value(id).quant && is_quantized_code(graph_.value(id).dtype);
+  }
+
+  bool has_kernel(const Node& node) const {
+    const ops::OpDef* def = ops::find_op(node);
+    if (def == nullptr || def->quant != ops::QuantRule::kCompute || !is_on_codes(node.output(0)))
+      return true;
+    for (std::size_t k = 1; k < node.inputs.size(); ++k) {
+      const InputRole role = input_role(node, k);
+      if (node.inputs[k] != kNoValue && (role == InputRole::kWeight || role == InputRole::kBias) &&
+          !graph_.value(node.inputs[k]).is_constant())
+        return false;
+    }
+    Node plain = node;
+    plain.attrs.erase("alpha");  // a part of the scales
+    return def->int8 == nullptr || def->int8(graph_, plain);
+  }
+
+  ValueId float_twin(ValueId codes) {
+    Value value;
+    value.name = graph_.fresh_value_name(text(graph_.value(codes).name, "_real"));
+    value.dtype = DType::kFloat32;
+    value.shape = graph_.value(codes).shape;
+    return graph_.add_value(std::move(value));
+  }
+
+  ValueId dequantized(ValueId codes) {
+    const ValueId real = float_twin(codes);
+    const GridOperands grid = add_grid_operands(graph_, codes);
+    Attrs attrs;
+    const std::optional<int> axis = graph_.value(codes).quant->axis;
+    if (axis) attrs.set("axis", static_cast<std::int64_t>(*axis));
+    graph_.nodes.push_back({text(graph_.value(real).name, "_DequantizeLinear"),
+                            "DequantizeLinear",
+                            "",
+                            {codes, grid.scale, grid.zero_point},
+                            {real},
+                            std::move(attrs)});
+    return real;
   }
 
   // A float weight behind QuantizeLinear (as networks trained with fake quantization are exported)

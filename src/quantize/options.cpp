@@ -143,11 +143,15 @@ std::size_t edits(std::string_view a, std::string_view b) {
   return row.back();
 }
 
-// The error of a name that is none of those, with the ones that take the fewest edits.
+// The error of a name that is none of those, with the ones that take the fewest edits in their
+// first letters: more letters of 50,000 names would take minutes.
 Error no_such_name(std::string what, const std::string& wanted,
                    const std::vector<std::string_view>& names) {
   std::vector<std::size_t> distances;
-  for (const std::string_view name : names) distances.push_back(edits(wanted, name));
+  constexpr std::size_t kCompared = 64;
+  for (const std::string_view name : names)
+    distances.push_back(
+        edits(std::string_view(wanted).substr(0, kCompared), name.substr(0, kCompared)));
   const auto order = sorted_indices(
       names.size(), [&](std::size_t a, std::size_t b) { return distances[a] < distances[b]; });
   std::string near = "Near names:";

@@ -325,13 +325,20 @@ test('exit 2 for bad input, with code, place and hint', async () => {
       ],
     }),
   );
+  writeFileSync(at('picture.onnx'), readFileSync(at('test/000.png')));
+  writeFileSync(at('endless.onnx'), new Uint8Array(2_000_000).fill(255));
+  writeFileSync(at('backwards.onnx'), Uint8Array.of(0x08, 0x08, 0x3a, 0xfe, ...new Uint8Array(8).fill(255), 0x01));
   writeFileSync(at('open.onnx'), convModel({ shape: ['N', 2, 'h', 'w'] }));
   mkdirSync(at('bad'));
   writeFileSync(at('bad/a.png'), 'no picture');
   mkdirSync(at('none'));
   for (const [args, says] of [
     [['inspect', 'gone.onnx'], /FETCH_FAILED.*gone\.onnx/],
-    [['inspect', 'text.onnx'], /INVALID_MODEL.*web page/],
+    [['inspect', 'text.onnx'], /INVALID_MODEL: text\.onnx: .*web page/],
+    [['inspect', 'picture.onnx'], /INVALID_MODEL: picture\.onnx: /],
+    // Numbers that do not end, and a length that leads backwards.
+    [['inspect', 'endless.onnx'], /INVALID_MODEL: endless\.onnx: /],
+    [['inspect', 'backwards.onnx'], /TRUNCATED_MODEL: backwards\.onnx, field 7: /],
     [['inspect', 'foo.onnx'], /UNSUPPORTED_OP.*'first'.*Foo[\s\S]*also node 'second'/],
     [['quantize', 'digits.onnx', '--calib', 'bad', '--out', 'x.onnx'], /BAD_IMAGE.*a\.png/],
     [['quantize', 'digits.onnx', '--calib', 'none', '--out', 'x.onnx'], /NO_SAMPLES.*none/],
@@ -345,6 +352,34 @@ test('exit 2 for bad input, with code, place and hint', async () => {
     assert.match(err, says);
   }
   assert.ok(!existsSync(at('x.onnx')), 'nothing is written when it fails');
+});
+
+test('a terminal is not commanded by the names in a model', async () => {
+  const nasty = 'a\u001b[2J\u0007\nerror FAKE: b\u009b1m';
+  const names = (op) => onnx({ nodes: [{ op, name: nasty, inputs: ['x'], outputs: ['y'] }] });
+  writeFileSync(at('nasty.onnx'), names('Relu'));
+  writeFileSync(at('nastier.onnx'), names('Foo'));
+  const spelled = 'a\\x1b[2J\\x07\\x0aerror FAKE: b\\x9b1m';
+  const { out } = await octavo('inspect', 'nasty.onnx');
+  const { code, err } = await octavo('inspect', 'nastier.onnx');
+  assert.equal(code, 2);
+  for (const text of [out, err]) assert.ok(text.includes(spelled) && !text.includes('\u001b') && !text.includes('\u009b'), text);
+});
+
+test('octavo run prints the range of an output as large as a picture', async () => {
+  const side = 28 * 50;
+  writeFileSync(
+    at('large.onnx'),
+    onnx({
+      nodes: [{ op: 'Resize', name: 'resize', inputs: ['x', '', 'scales'], outputs: ['y'] }],
+      inputs: [{ name: 'x', shape: [1, 1, 28, 28] }],
+      outputs: [{ name: 'y', shape: [1, 1, side, side] }],
+      weights: [{ name: 'scales', shape: [4], data: Float32Array.of(1, 1, 50, 50) }],
+    }),
+  );
+  const { code, out, err } = await octavo('run', 'large.onnx', 'test/000.png', '--preset', 'unit');
+  assert.equal(code, 0, err);
+  assert.match(out, /000\.png {2}y {2}\[1, 1, 1400, 1400\], 0\.000 to (1\.000|0\.9\d+)/);
 });
 
 test("the layout is told by the model's shape", async () => {

@@ -1,8 +1,9 @@
-// The fuzzers' first inputs: small random networks, float and quantized, and the project's own small files.
+// The fuzzers' first inputs: small random networks, float and quantized, operators on codes, and the project's own small files.
 
 import { copyFileSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { inRoot } from '../../tools/project.mjs';
 import { randomGraph } from '../../tools/random-graphs.mjs';
+import { quantizedForms } from '../js/quantized-forms.mjs';
 
 const own = inRoot('tests/data/golden/onnx');
 const largest = 4096; // bytes: small files are mutated and run many times a second
@@ -13,6 +14,10 @@ export function writeCorpus(folder, perOperator = 4) {
   let count = 0;
   for (const file of readdirSync(own).filter((name) => name.endsWith('.onnx'))) {
     copyFileSync(`${own}/${file}`, `${folder}/${file}`);
+    count++;
+  }
+  for (const [index, [, { model }]] of quantizedForms.entries()) {
+    writeFileSync(`${folder}/form-${index}.onnx`, model);
     count++;
   }
   const seen = {};

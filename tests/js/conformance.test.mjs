@@ -2,14 +2,16 @@
 // `npm run conformance -- DIR` runs any folder of such cases.
 
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { createEngine } from '../../dist/index.js';
+import { extended, message, text } from '../../dist/wire.js';
 import { difference, runAll } from '../../tools/conformance.mjs';
-import { dataFolder, skipWithoutData } from './support.mjs';
+import { writeTensor } from '../../tools/onnx.mjs';
+import { dataFolder, onnx, root, skipWithoutData } from './support.mjs';
 
 test('a difference is seen: values beyond the tolerance, types, shapes, NaN', () => {
   const tensor = (data, shape = [2], type = 'float32') => ({ type, shape, data });
@@ -22,10 +24,73 @@ test('a difference is seen: values beyond the tolerance, types, shapes, NaN', ()
   assert.match(difference(tensor(Int32Array.of(1, 2), [2], 'int32'), one), /is int32/);
 });
 
+test('a damaged case is told by its name, and the others run', async () => {
+  const top = mkdtempSync(join(tmpdir(), 'octavo-damaged-'));
+  const model = onnx({
+    nodes: [{ op: 'Relu', name: 'relu', inputs: ['x'], outputs: ['y'] }],
+    inputs: [{ name: 'x', shape: [2] }],
+    outputs: [{ name: 'y' }],
+  });
+  const tensor = (name, ...values) => writeTensor({ name, shape: [values.length], data: Float32Array.from(values) });
+  const [input, output] = [tensor('x', -1, 2), tensor('y', 0, 2)];
+  const short = writeTensor({ name: 'x', shape: [3], data: Float32Array.of(1, 2) });
+  const good = { 'model.onnx': model, 'test_data_set_0/input_0.pb': input, 'test_data_set_0/output_0.pb': output };
+  const files = (changes) => ({ ...good, ...changes });
+  const sequence = extended(model, [message(11, text(1, 's'), message(2, message(4, message(1))))]);
+  const cases = {
+    'a text for a model': [files({ 'model.onnx': 'no model' }), /^It is no model: /],
+    'backwards model': [
+      files({ 'model.onnx': Uint8Array.of(8, 8, 0x3a, 0xfe, ...new Uint8Array(8).fill(255), 1) }),
+      /^It is no model: Field 7 /,
+    ],
+    'cut model': [files({ 'model.onnx': model.slice(0, 50) }), /^It is no model: /],
+    'cut tensor': [files({ 'test_data_set_0/input_0.pb': input.slice(0, -1) }), /^input_0\.pb is no tensor: /],
+    'empty model': [files({ 'model.onnx': '' }), /^It is no model: /],
+    'empty tensor': [files({ 'test_data_set_0/output_0.pb': '' }), /^output_0\.pb is no tensor: /],
+    'extra input': [files({ 'test_data_set_0/input_1.pb': input }), /^It has 2 inputs, the model 1/],
+    'extra output': [files({ 'test_data_set_0/output_1.pb': output }), /^It has 2 outputs, the model 1/],
+    good: [good],
+    'no input': [files({ 'test_data_set_0/input_0.pb': undefined }), /^It has 0 inputs, the model 1/],
+    'no output': [files({ 'test_data_set_0/output_0.pb': undefined }), /^It has no outputs/],
+    'no set': [{ 'model.onnx': model }, /^It has no folder test_data_set_0/],
+    'no tests': [{ 'tests.jsonc': '{}' }, /^It is no list of tests/],
+    'odd json': [{ 'tests.jsonc': '[{' }, /JSON/],
+    'other length': [files({ 'test_data_set_0/input_0.pb': short }), /^input_0\.pb is no tensor: \[3\] has 2 elements/],
+    'a sequence': [files({ 'model.onnx': sequence }), /^'s' is no tensor/],
+  };
+  try {
+    for (const [name, [parts]] of Object.entries(cases)) {
+      for (const [path, data] of Object.entries(parts)) {
+        if (data === undefined) continue;
+        mkdirSync(join(top, name, path, '..'), { recursive: true });
+        writeFileSync(join(top, name, path), data);
+      }
+    }
+    symlinkSync(top, join(top, 'loop'));
+    symlinkSync(join(top, 'gone'), join(top, 'nothing'));
+    const results = Object.fromEntries((await runAll([top])).map(({ name, ...rest }) => [name.split('/')[1], rest]));
+    assert.deepEqual(Object.keys(results).sort(), Object.keys(cases).sort());
+    for (const [name, [, why]] of Object.entries(cases)) {
+      const wanted = { good: 'passed', 'a sequence': 'unsupported' }[name] ?? 'unreadable';
+      assert.equal(results[name].status, wanted, `${name}: ${results[name].why}`);
+      if (why) assert.match(results[name].why, why, name);
+    }
+    const run = (...paths) => spawnSync(process.execPath, [join(root, 'tools/conformance.mjs'), ...paths], { encoding: 'utf8' });
+    const damaged = run(join(top, 'no set'), join(top, 'good'));
+    assert.match(damaged.stdout, /^unreadable {2}no set \(.*\)\npassed {6}good\n2 cases: 1 passed, .* 1 unreadable\n$/);
+    assert.equal(damaged.status, 1);
+    assert.equal(run(join(top, 'good')).status, 0);
+    assert.equal(run(join(top, 'gone')).stderr, `${join(top, 'gone')}: there is no such file or folder.\n`);
+  } finally {
+    rmSync(top, { recursive: true });
+  }
+});
+
 /** Where our result is ONNX Runtime's and the file's is another, with the reason. */
 const asOrt = {
-  // The file's result wraps around where the operator saturates.
+  // The files' results wrap around where the operator saturates.
   test_qlinearmatmul_2D_int8_float32: 'onnx117_node_subset',
+  test_qlinearmatmul_3D_int8_float32: 'onnx117_node_subset',
   // The file divides by 4 * 0.6 - 1 (or 4 * 0.8 - 1), runtimes by the output's whole length - 1.
   test_resize_downsample_scales_linear_align_corners: 'onnx117_node_subset',
   test_resize_downsample_scales_cubic_align_corners: 'onnx117_node_subset',
@@ -47,9 +112,9 @@ describe('cases of others', { skip: skipWithoutData }, () => {
   after(() => rmSync(folder, { recursive: true, force: true }));
 
   for (const [archive, least] of [
-    ['conformance/onnx117_node_subset', 261],
+    ['conformance/onnx117_node_subset', 262],
     ['conformance/onnx_light_models', 9],
-    ['conformance/ort_web_ops_jsonc', 500],
+    ['conformance/ort_web_ops_jsonc', 520],
     ['quantized/ort_testdata_q_and_fusion', 60],
   ]) {
     const path = join(dataFolder, `${archive}.tar.gz`);

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import threads from 'node:worker_threads';
 import { compare, createEngine, InferenceSession, Model, quantizeStatic } from '../../dist/index.js';
-import { convModel, digitFeeds, digitsModel, onnx, rejects, root } from './support.mjs';
+import { convModel, digitFeeds, digitsModel, onnx, rejects, root, withMostPages } from './support.mjs';
 
 // Every worker that an engine starts, so that a test can end one as the system would.
 const workers = [];
@@ -36,35 +36,6 @@ async function works(engine) {
   assert.equal((await session.run({ image: digit })).logits.data.length, 10);
   for (const thing of [session, int8, model]) await thing.close();
   assert.equal(await engine.call('liveObjects', []), 0);
-}
-
-/** The module with at most so many pages of 64 KiB: the number in its memory section, which keeps its length. */
-function smallMemory(pages) {
-  const bytes = new Uint8Array(readFileSync(join(root, 'dist/octavo.simd.wasm')));
-  let at = 8;
-  const number = () => {
-    let value = 0;
-    for (let shift = 0; ; shift += 7) {
-      const byte = bytes[at++];
-      value += (byte & 127) * 2 ** shift;
-      if (byte < 128) return value;
-    }
-  };
-  while (at < bytes.length) {
-    const [section, size] = [bytes[at++], number()];
-    if (section !== 5) {
-      at += size;
-      continue;
-    }
-    assert.equal(number(), 1); // one memory,
-    assert.equal(number(), 1); // with a maximum
-    assert.ok(number() <= pages);
-    const first = at;
-    assert.equal(number(), 65536);
-    for (let i = first, rest = pages; i < at; i++, rest = Math.floor(rest / 128)) bytes[i] = (rest % 128) | (i < at - 1 ? 128 : 0);
-    return bytes;
-  }
-  throw new Error('The module has no memory of its own.');
 }
 
 test('a worker that is killed in the middle of work: an error at once, and the next model starts another', {
@@ -127,7 +98,8 @@ test('a defect of ours ends that start of the engine, and the next model starts 
 });
 
 describe('memory that runs out', () => {
-  const start = async (pages = 320) => createEngine({ worker: false, isa: 'simd', wasmBinary: smallMemory(pages) }); // 20 MiB
+  const module = readFileSync(join(root, 'dist/octavo.simd.wasm'));
+  const start = async (pages = 320) => createEngine({ worker: false, isa: 'simd', wasmBinary: withMostPages(module, pages) }); // 20 MiB
   const open = onnx({
     nodes: [
       { op: 'Conv', name: 'conv', inputs: ['x', 'w'], outputs: ['c'] },
@@ -138,6 +110,18 @@ describe('memory that runs out', () => {
     weights: [{ name: 'w', shape: [2, 2, 1, 1], data: new Float32Array(4).fill(0.5) }],
   });
   const large = { x: [60_000, 2, 8, 8] }; // 30 MB
+  // A row of 20 kB for each number that is not 0.
+  const sized = onnx({
+    nodes: [
+      { op: 'NonZero', name: 'places', inputs: ['x'], outputs: ['p'] },
+      { op: 'Transpose', name: 'rows', inputs: ['p'], outputs: ['r'] },
+      { op: 'Cast', name: 'floats', inputs: ['r'], outputs: ['f'], attrs: { to: 1 } },
+      { op: 'MatMul', name: 'product', inputs: ['f', 'w'], outputs: ['y'] },
+    ],
+    inputs: [{ name: 'x', shape: [2000] }],
+    outputs: [{ name: 'y' }],
+    weights: [{ name: 'w', shape: [1, 5000], data: new Float32Array(5000) }],
+  });
   const feed = { x: { data: new Float32Array(60_000 * 128), shape: large.x } };
   const weights = (channels) => convModel({ inChannels: channels, channels, shape: [1, channels, 1, 1] });
 
@@ -150,6 +134,10 @@ describe('memory that runs out', () => {
       return compare(model, model, [feed], { inputShapes: large });
     },
     exporting: async (engine, load) => (await load(weights(1300), { engine })).toONNX(),
+    'planning, in a run, what its data give a size to': async (engine, load) => {
+      await using session = await InferenceSession.create(await load(sized, { engine }));
+      return await session.run({ x: new Float32Array(2000).fill(1) });
+    },
   };
   for (const [phase, work] of Object.entries(phases)) {
     test(`while ${phase}: an error, and the same engine goes on`, async () => {

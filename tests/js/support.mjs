@@ -83,3 +83,32 @@ export const sharedNetwork = () => {
     weights: [weights('w1', 16, 8, 3, 3), weights('w2', 16, 1, 3, 3), weights('w3', 16, 16, 1, 1)],
   });
 };
+
+/** A WebAssembly module with at most so many pages of 64 KiB: the number in its memory section, which keeps its length. */
+export function withMostPages(module, pages) {
+  const bytes = new Uint8Array(module);
+  let at = 8;
+  const number = () => {
+    let value = 0;
+    for (let shift = 0; ; shift += 7) {
+      const byte = bytes[at++];
+      value += (byte & 127) * 2 ** shift;
+      if (byte < 128) return value;
+    }
+  };
+  while (at < bytes.length) {
+    const [section, size] = [bytes[at++], number()];
+    if (section !== 5) {
+      at += size;
+      continue;
+    }
+    assert.equal(number(), 1); // one memory,
+    assert.equal(number(), 1); // with a maximum
+    assert.ok(number() <= pages);
+    const first = at;
+    assert.equal(number(), 65536);
+    for (let i = first, rest = pages; i < at; i++, rest = Math.floor(rest / 128)) bytes[i] = (rest % 128) | (i < at - 1 ? 128 : 0);
+    return bytes;
+  }
+  throw new Error('The module has no memory of its own.');
+}

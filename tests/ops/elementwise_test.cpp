@@ -741,6 +741,21 @@ TEST_CASE("Softmax on codes is the shares on a grid") {
                            {Operand{Tensor::of<std::uint8_t>(Shape{1, 1}, {7}), false, grid}},
                            {.out_quant = grid});
   CHECK(y.span<std::uint8_t>()[0] == 255);
+  // Equal shares that lie half-way between two codes: 39 / 6 and 43 / 2. In which of them they end
+  // hangs on the last bit of the table that ONNX Runtime makes.
+  struct Tie {
+    float scale_x, scale_y;
+    std::int64_t n;
+    std::uint8_t code;
+  };
+  for (const Tie& tie : {Tie{0.013392260298132896F, 0.02538025751709938F, 6, 7},
+                         Tie{0.012437496334314346F, 0.02274220809340477F, 2, 21}}) {
+    const Tensor shares = run_one(make_node("Softmax"),
+                                  {Operand{Tensor::make(DType::kUint8, {1, tie.n}), false,
+                                           QuantParams::per_tensor(tie.scale_x, 0)}},
+                                  {.out_quant = QuantParams::per_tensor(tie.scale_y, 0)});
+    for (const std::uint8_t code : shares.span<std::uint8_t>()) CHECK(code == tie.code);
+  }
 }
 
 TEST_CASE("reductions run over any axes in both layouts and keep them or not") {

@@ -274,10 +274,34 @@ TEST_CASE("canonicalize: Dropout and training attributes go, training itself is 
   CHECK(One(7, "BatchNormalization", {{"spatial", std::int64_t{1}}}, parameters)
             .node()
             .attrs.size() == 0);
-  CHECK(One(7, "BatchNormalization", {{"spatial", std::int64_t{0}}}, parameters).code() ==
-        Code::kUnsupportedAttribute);
+  CHECK(One(9, "BatchNormalization", {{"spatial", std::int64_t{0}}}, parameters).node().op ==
+        "BatchNormalization");
+  CHECK(One(7, "BatchNormalization", {{"spatial", std::int64_t{0}}}, [](GraphBuilder& b) {
+          return std::vector<ValueId>(4, b.input("p", {6}));
+        }).code() == Code::kUnsupportedAttribute);
   CHECK(One(14, "BatchNormalization", {{"training_mode", std::int64_t{1}}}, parameters).code() ==
         Code::kUnsupportedAttribute);
+}
+
+TEST_CASE("canonicalize: a BatchNormalization of each position is Mul and Add") {
+  GraphBuilder b;
+  b.graph.opset = 7;
+  const auto parameter = [&](std::vector<float> values) {
+    return b.constant(Tensor::of<float>(Shape{1, 2}, std::move(values)));
+  };
+  b.output(b.node("BatchNormalization",
+                  {b.input("x", {3, 1, 2}), parameter({2, 3}), parameter({5, 7}),
+                   parameter({1, -1}), parameter({3, 8})},
+                  {{"spatial", std::int64_t{0}}, {"epsilon", 1.0F}}));
+  REQUIRE(canonicalize(b.graph).ok());
+  REQUIRE(b.graph.nodes.size() == 2);
+  const auto constant = [&](std::size_t node) {
+    return to_floats(*b.graph.value(b.graph.nodes[node].inputs[1]).constant);
+  };
+  CHECK(b.graph.nodes[0].op == "Mul");
+  CHECK(constant(0) == std::vector<float>{1, 1});
+  CHECK(b.graph.nodes[1].op == "Add");
+  CHECK(constant(1) == std::vector<float>{4, 8});
 }
 
 TEST_CASE(
@@ -439,13 +463,27 @@ TEST_CASE("canonicalize: internal ops and attributes in a file are refused") {
 }
 
 TEST_CASE("canonicalize: inputs that no session takes are refused by name") {
-  for (const DType dtype : {DType::kFloat16, DType::kFloat64, DType::kUndefined}) {
+  for (const DType dtype : {DType::kUint16, DType::kFloat64, DType::kUndefined}) {
     GraphBuilder b;
     b.output(b.node("Relu", {b.input("x", {1}, dtype)}));
     const Status status = canonicalize(b.graph);
     REQUIRE_FALSE(status.ok());
     CHECK(status.error().code == Code::kUnsupportedDtype);
     CHECK(status.error().where == "input 'x'");
+  }
+}
+
+TEST_CASE("canonicalize: half floats become float32 wherever a tensor is declared or cast to one") {
+  for (const DType half : {DType::kFloat16, DType::kBfloat16}) {
+    GraphBuilder b;
+    const ValueId y =
+        b.node("Cast", {b.input("x", {1}, half)}, {{"to", static_cast<std::int64_t>(half)}});
+    b.graph.value(y).dtype = half;
+    b.output(y);
+    REQUIRE(canonicalize(b.graph).ok());
+    CHECK(b.graph.value(b.graph.inputs[0]).dtype == DType::kFloat32);
+    CHECK(b.graph.value(y).dtype == DType::kFloat32);
+    CHECK(b.graph.nodes[0].attrs.get_int("to", 0) == static_cast<std::int64_t>(DType::kFloat32));
   }
 }
 

@@ -1,8 +1,13 @@
-// The page goes away in the middle of its work, as pages do, and comes back.
+// What goes wrong with a page: it goes away in the middle of its work and comes back; its memory runs out.
 
 import assert from 'node:assert/strict';
-import { describe, test } from 'node:test';
-import { browserName, openPage } from './support.mjs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, test } from 'node:test';
+import { inRoot } from '../../tools/project.mjs';
+import { convModel, withMostPages } from '../js/support.mjs';
+import { browserName, openPage, temporaryFiles } from './support.mjs';
 
 describe(`the page in ${browserName}, reloaded during a job`, () => {
   for (const stage of ['Watching the network', 'Choosing ranges']) {
@@ -23,4 +28,35 @@ describe(`the page in ${browserName}, reloaded during a job`, () => {
       }
     });
   }
+});
+
+describe(`the page in ${browserName}, with 20 MiB for its engine`, () => {
+  const site = mkdtempSync(join(tmpdir(), 'octavo-site-'));
+  const { file, close: removeFiles } = temporaryFiles();
+  after(() => {
+    removeFiles();
+    rmSync(site, { recursive: true });
+  });
+
+  test('a network that does not fit is an error that says so, and the next one is quantized', async () => {
+    cpSync(inRoot('dist/web'), site, { recursive: true });
+    const assets = join(site, 'assets');
+    const modules = readdirSync(assets).filter((name) => /^octavo\.(simd|relaxed)-.*\.wasm$/.test(name));
+    assert.equal(modules.length, 2);
+    for (const name of modules) writeFileSync(join(assets, name), withMostPages(readFileSync(join(assets, name)), 320));
+    // Without these headers the page has one thread, so its memory is the module's own.
+    const { page, consoleErrors, close } = await openPage({ folder: site, headers: {} });
+    try {
+      const large = file('large.onnx', convModel({ inChannels: 2600, channels: 2600, shape: [1, 2600, 1, 1] }));
+      await (await page.$('#model-file')).uploadFile(large);
+      const says = (code) => document.querySelector('#model-out')?.textContent.includes(code);
+      await page.waitForFunction(says, { timeout: 60_000 }, 'OUT_OF_MEMORY');
+      await page.$eval('#sample', (button) => button.click());
+      await page.waitForSelector('#put-sample', { timeout: 120_000 });
+      assert.match(await page.$eval('#result-out', (result) => result.textContent), /same answer as float, 300 pictures/);
+      assert.deepEqual(consoleErrors, []);
+    } finally {
+      await close();
+    }
+  });
 });

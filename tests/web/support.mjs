@@ -69,13 +69,13 @@ async function isReady(page, seen) {
 }
 
 /**
- * Serves the page (or another `folder`), starts a browser and opens `path` of it.
+ * Serves the page (or another `folder`, with other `headers`), starts a browser and opens `path` of it.
  *
  * Returns { page, browser, url, consoleErrors, requests, close }: consoleErrors are the texts of errors on the
  * console, of uncaught exceptions and of violations of the Content-Security-Policy; requests are the addresses asked for.
  */
-export async function openPage({ path = '', width = 1280, height = 900, extraArgs, ready = true, folder } = {}) {
-  const server = await serve(folder ? { folder } : {});
+export async function openPage({ path = '', width = 1280, height = 900, extraArgs, ready = true, folder, headers } = {}) {
+  const server = await serve({ ...(folder ? { folder } : {}), ...(headers ? { headers } : {}) });
   const { browser, close: closeBrowser } = await launch({ extraArgs }).catch(async (error) => {
     await server.close();
     throw error;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/ceil_div.h"
 #include "kernels/fwinograd/tiles.h"
 #include "kernels/rows.h"
 #include "simd/isa.h"
@@ -20,8 +21,6 @@ constexpr double kRoot = 1.41421356237309504880;  // of 2
 // multiple of the pixels of fconv's tile or nearly, and output channels.
 constexpr std::int64_t kStrip = 18;
 constexpr int kBlock = 64;
-
-constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 // A row for each point, in the order of the transforms.
 constexpr double kG[kSide][3] = {{1, 0, 0},
