@@ -31,7 +31,7 @@ double round_row(std::span<const float> row, float scale, float largest, std::si
     const float sign = codes[k] < 0 ? -1.0F : 1.0F;
     const float a = codes[k] * sign;
     const float b = codes[other] * sign;
-    const float excess = a + b - 128;
+    const float excess = a + b - kPairLimit;
     if (b <= 0 || excess <= 0) continue;
     const float less = std::min(a, std::floor(excess / 2));
     codes[k] = sign * (a - less);

@@ -49,13 +49,13 @@ inline std::size_t pair_of(std::size_t k, std::size_t segment, std::size_t lengt
   if (in_segment % 2 == 1) return k - 1;
   return in_segment + 1 < segment && k + 1 < length ? k + 1 : k;
 }
+inline constexpr float kPairLimit = 128;  // 255 * 128 < 2^15
 // What a code may be beside its pair's.
 struct CodeLimits {
   float low, high;
 };
 inline CodeLimits limits_beside(float other, float largest) {
-  constexpr float kPair = 128;  // 255 * 128 < 2^15
-  return {other < 0 ? -kPair - other : -largest, other > 0 ? kPair - other : largest};
+  return {other < 0 ? -kPairLimit - other : -largest, other > 0 ? kPairLimit - other : largest};
 }
 
 // Codes, one scale a channel (or one), all zero points 0.
