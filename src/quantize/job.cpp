@@ -80,6 +80,11 @@ struct ChannelSums {
     for (std::size_t c = 0; c < channels; ++c)
       stats.largest[c] = std::max({stats.largest[c], -stats.lowest[c], stats.highest[c]});
   }
+  std::vector<double> mean_squares() const {
+    std::vector<double> out = stats.square;
+    for (double& square : out) square /= static_cast<double>(count);
+    return out;
+  }
 };
 
 struct OutputError {
@@ -91,6 +96,7 @@ struct WeightError {
   std::string name, node, scheme;
   ErrorSums sums;
   std::uint64_t codes;  // fnv1a of the weights' codes and the bias's
+  bool pair_safe;
 };
 
 // What `equalize` made of a value's channels: their largest magnitudes.
@@ -169,7 +175,8 @@ struct QuantizeJob::Impl {
   // calibrated once more.
   bool settled = false;  // it has done what it does
   std::map<std::string, ChannelSums> channel_sums;
-  std::map<std::string, ChannelChange> channel_changes;  // by the name of the equalized value
+  std::map<std::string, ChannelChange> channel_changes;      // by the name of the equalized value
+  std::map<std::string, std::vector<double>> channel_power;  // where weights may be pair safe
   // Kept samples that go through the session again; `observes` for ranges too, or for what is
   // fitted to them alone.
   struct Replay {
@@ -209,7 +216,7 @@ struct QuantizeJob::Impl {
   std::size_t to_evaluate() const {
     return std::min(kept.size(), static_cast<std::size_t>(options.evaluate_samples));
   }
-  bool collects_channels() const { return options.equalize && fitting; }
+  bool collects_channels() const { return (options.equalize || options.pair_safe()) && fitting; }
   // The range that was given for a tensor. Equalization, which comes later, renames what it
   // changes.
   const calib::Range* given_range(const std::string& name) const {
@@ -231,6 +238,7 @@ struct QuantizeJob::Impl {
   void observe_inputs();
   Status settle();
   Status equalize();
+  void keep_channel_power();
   void replay_some();
   Status load(CalibrationState state);
   Status merge(const CalibrationState& state);
@@ -528,11 +536,17 @@ Status QuantizeJob::Impl::settle() {
   return equalize();
 }
 
+void QuantizeJob::Impl::keep_channel_power() {
+  if (!options.pair_safe()) return;
+  for (const auto& [name, sums] : channel_sums) channel_power[name] = sums.mean_squares();
+}
+
 // Where that changes the network calibration starts anew.
 Status QuantizeJob::Impl::equalize() {
   std::map<std::string, passes::ChannelStats> stats;
+  keep_channel_power();
   for (auto& [name, sums] : channel_sums) {
-    for (double& square : sums.stats.square) square /= static_cast<double>(sums.count);
+    sums.stats.square = sums.mean_squares();
     stats.emplace(name, std::move(sums.stats));
   }
   channel_sums.clear();
@@ -575,6 +589,7 @@ Status QuantizeJob::Impl::finish_replay() {
   fitting.reset();
   if (settled) {
     for (auto& [name, change] : channel_changes) change.after = channel_sums[name].stats.largest;
+    keep_channel_power();
     channel_sums.clear();
   }
   const bool first = !settled;
@@ -889,7 +904,10 @@ Status QuantizeJob::Impl::insert() {
   note_mixed_ranges(ranges);
   Graph qdq = graph;
   const std::size_t notes = context.notes.size();
+  keep_channel_power();
+  options.qdq.channel_power = channel_power;
   OCTAVO_CHECK_OK(passes::insert_qdq(qdq, options.qdq, plan, ranges, context));
+  options.qdq.channel_power.clear();
   notes_before_insert = notes;
   qdq.metadata["octavo.quantization"] = dump(effective_options(options));
   quantized.emplace(std::move(qdq));
@@ -903,7 +921,7 @@ Status QuantizeJob::Impl::start_refinement() {
   refine.rounding = options.refine_rounding;
   refine.bias = options.correct_bias;
   refine.largest_code = options.qdq.weight.largest_code;
-  refine.pair_safe = options.qdq.weight.pair_safe;
+  refine.pair_safe = options.pair_safe();
   refine.policy = policy;
   refine.shapes = options.input_shapes;
   if (options.fits() && kept.size() >= enough) fitted_samples = kCorrectionSamples;
@@ -937,12 +955,18 @@ void QuantizeJob::Impl::measure_weights() {
                       node.name,
                       params->is_per_tensor() ? "per_tensor_symmetric" : "per_channel_symmetric",
                       {},
-                      kFnv1aSeed};
+                      kFnv1aSeed,
+                      false};
+    const Tensor& codes = *quantized->value(dequantize.inputs[0]).constant;
+    if (options.pair_safe() && codes.dtype() == DType::kInt8) {
+      const int axis = passes::weight_channel_axis(node, codes.shape().rank());
+      error.pair_safe = passes::is_pair_safe(codes, passes::weight_rows(node, codes.shape(), axis));
+    }
     for (const std::size_t i : {std::size_t{1}, std::size_t{2}}) {
       const auto made = node.input(i) == kNoValue ? std::nullopt : uses.producer_of(node.inputs[i]);
       if (!made) continue;
-      const auto& codes = quantized->value(quantized->node(*made).inputs[0]).constant;
-      if (codes) error.codes = fnv1a({codes->data(), codes->bytes()}, error.codes);
+      const auto& all = quantized->value(quantized->node(*made).inputs[0]).constant;
+      if (all) error.codes = fnv1a({all->data(), all->bytes()}, error.codes);
     }
     error.sums.add(original.constant->span<float>(), (*real)[0].span<float>());
     weights.push_back(std::move(error));
@@ -1357,6 +1381,7 @@ std::string QuantizeJob::report_json() const {
                               {"scheme", weight.scheme},
                               {"sqnr", number(weight.sums.sqnr())},
                               {"codes", hexadecimal(weight.codes)}});
+    if (impl.options.pair_safe()) out["weights"].back()["pairSafe"] = weight.pair_safe;
   }
   out["outputs"] = Json::array();
   for (const OutputError& output : impl.outputs) {

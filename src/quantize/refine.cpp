@@ -518,10 +518,12 @@ void Refinement::Impl::refine(Node& node) {
     if (options.rounding) {
       fit.codes = Tensor::make(DType::kInt8, coded.constant->shape());
       std::memcpy(fit.codes.mutable_data(), coded.constant->data(), fit.codes.bytes());
-      const bool pairs = options.pair_safe && lowered.value(node.inputs[1]).dtype == DType::kInt8;
       const Shape& shape = fit.codes.shape();
       const int axis = passes::weight_channel_axis(*target, shape.rank());
-      const std::size_t segment = pairs ? passes::weight_rows(*target, shape, axis).segment : 1;
+      const passes::WeightRows rows = passes::weight_rows(*target, shape, axis);
+      const bool pairs = options.pair_safe && lowered.value(node.inputs[1]).dtype == DType::kInt8 &&
+                         passes::is_pair_safe(fit.codes, rows);
+      const std::size_t segment = pairs ? rows.segment : 1;
       const Rounding rounding{scale, *real, segment, fit.codes};
       input = mean_window(*patches, value, windows, &rounding);
     } else {
