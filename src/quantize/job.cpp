@@ -38,6 +38,7 @@ struct Watched {
   std::string watcher;         // the observer's name; "given" for a range that is an option
   std::unique_ptr<calib::Observer> observer;
   std::unique_ptr<calib::Observer> extremes;  // what was seen, whatever the observer keeps of it
+  bool saw_replayed = false;                  // equalization changed nothing of it
   std::optional<calib::Range> range;
   std::optional<ValueId> in_float, in_int8;  // where the evaluation finds it
   ErrorSums sums;
@@ -202,7 +203,7 @@ struct QuantizeJob::Impl {
 
   Status start(const Model& model);
   Graph whole_quantized() const;
-  Status open_float_session();
+  Status open_float_session(bool same_values = false);
   Result<runtime::Session> float_session_of(Graph part) const;
   void watch();
   Watched watched_tensor(ValueId id);
@@ -216,7 +217,12 @@ struct QuantizeJob::Impl {
   std::size_t to_evaluate() const {
     return std::min(kept.size(), static_cast<std::size_t>(options.evaluate_samples));
   }
-  bool collects_channels() const { return (options.equalize || options.pair_safe()) && fitting; }
+  // Of the equalized network only the report wants to know what its channels show, where it
+  // changed.
+  bool collects_channels(const std::string& name) const {
+    return fitting &&
+           (options.pair_safe() || (settled ? channel_changes.contains(name) : options.equalize));
+  }
   // The range that was given for a tensor. Equalization, which comes later, renames what it
   // changes.
   const calib::Range* given_range(const std::string& name) const {
@@ -372,12 +378,15 @@ Result<runtime::Session> QuantizeJob::Impl::float_session_of(Graph part) const {
   return session;
 }
 
-Status QuantizeJob::Impl::open_float_session() {
+// `same_values`: tensors that were watched before hold what they did, on the samples so far too.
+Status QuantizeJob::Impl::open_float_session(bool same_values) {
   OCTAVO_TRY(runtime::Session session, float_session_of(graph));
   float_session.emplace(std::move(session));
   if (options.correct_bias) means.emplace(float_session->graph());
-  watched.clear();
+  if (!same_values) watched.clear();
+  for (Watched& tensor : watched) tensor.saw_replayed = true;
   watch();
+  if (same_values) retired.clear();
   attach_observers();
   return ok_status();
 }
@@ -566,7 +575,9 @@ Status QuantizeJob::Impl::equalize() {
     }
   }
   replay = Replay{0, static_cast<std::size_t>(kCorrectionSamples), true};
-  return open_float_session();
+  // Factors are powers of two, so what has no factor of its own stays the same to the bit.
+  const bool observed = !arriving && samples == kCorrectionSamples;
+  return open_float_session(observed && absorbed == 0);
 }
 
 // Some steps of the next kept sample through the session.
@@ -745,13 +756,14 @@ std::vector<std::byte> QuantizeJob::kept_sample(std::size_t i) const {
 
 void QuantizeJob::Impl::observe(ValueId id, std::span<const float> values,
                                 const std::string& where) {
-  if (collects_channels()) {
-    const Value& value = float_session->graph().value(id);
+  if (const Value& value = float_session->graph().value(id); collects_channels(value.name)) {
     if (value.shape->rank() >= 2 && (*value.shape)[0] > 0)
       channel_sums[value.name].add(value, values);
   }
   const auto& watchers = watched_by_value[static_cast<std::size_t>(id)];
-  if (watchers.empty() || sample_error || (replay && !replay->observes)) return;
+  const bool seen = std::all_of(watchers.begin(), watchers.end(),
+                                [this](std::size_t i) { return watched[i].saw_replayed; });
+  if (watchers.empty() || sample_error || (replay && (!replay->observes || seen))) return;
   const kernels::Extremes extremes = kernels::statistics().extremes(values.data(), values.size());
   if (!extremes.finite) {
     sample_error = Error{Code::kNonFiniteSample,
