@@ -127,10 +127,11 @@ ImageNet or 100 digits, never test pictures. Written by
 IoU 0.5, "error" the relative RMS error of the worst output. "ONNX Runtime, best" is the best of its calibrations on the same pictures, "none of them"
 what its recipe gives here (MinMax, weights to the nearest code, Q and DQ where its quantizer puts them).
 
-The detectors have two pictures with faces; 200 of ImageNet, which are none of faces, are the harder test. Of the digits there are 5,000 test pictures
-here; the float network gets 99.36 of all 10,000. ONNX Runtime's figures for resnet20, squeezenet11 and mobilenetv2_deq are of more pictures than are
-here, on which the float networks get 81.03, 61.5 and 83.7. "Seconds" are those of quantizing, report included, in Node on one thread beside other
-work: they tell what an option costs beside another, not how fast it is (\`npm run bench:ptq\`).
+The detectors have two pictures with faces, and so have the two networks without labels (vww, ppocr_cls): their errors there tell little. 200 of ImageNet,
+which are none of faces, are the detectors' harder test. Where an option has no row, it was not measured for that network (\`--variant\` chooses). Of the
+digits there are 5,000 test pictures here; the float network gets 99.36 of all 10,000. ONNX Runtime's figures for resnet20, squeezenet11 and
+mobilenetv2_deq are of more pictures than are here, on which the float networks get 81.03, 61.5 and 83.7. "Seconds" are those of quantizing, report
+included, in Node on one thread beside other work: what an option costs beside another, not how fast it is (\`npm run bench:ptq\`).
 
 ## What is to be reached
 
