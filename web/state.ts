@@ -10,6 +10,7 @@ const fields = {
   budget: ['', '2', '1', '0.5', '0'],
   order: ['damage', 'network'],
   weights: ['per_channel_symmetric', 'per_tensor_symmetric'],
+  pairs: ['no', 'auto', 'yes'],
   preset: ['imagenet', 'unit', 'signed', 'bytes'],
   channels: ['RGB', 'BGR'],
   size: null, // free text, as are the next

@@ -404,6 +404,7 @@ interface QuantizeFlags extends PictureFlags, EngineFlags {
   perTensor?: boolean;
   reduceRange?: boolean;
   pairSafe?: boolean;
+  pairSafeAuto?: boolean;
   weightScale: string;
   memoryLimit?: number;
   target: string;
@@ -524,7 +525,11 @@ async function optionsFromFlags(model: Model, shape: number[], flags: QuantizeFl
       ...(flags.numBins ? { numBins: flags.numBins } : {}),
       ...(flags.numQuantizedBins ? { numQuantizedBins: flags.numQuantizedBins } : {}),
     },
-    weight: { ...weightOptions(flags), pairSafe: flags.pairSafe ?? false, rounding: flags.rounding as 'nearest' },
+    weight: {
+      ...weightOptions(flags),
+      pairSafe: flags.pairSafeAuto ? 'auto' : (flags.pairSafe ?? false),
+      rounding: flags.rounding as 'nearest',
+    },
     target: flags.target as 'octavo',
     equalize: flags.equalize,
     biasCorrection: flags.biasCorrection,
@@ -987,7 +992,13 @@ const withQuantization = (command: Command): Command =>
     .option('--per-channel', 'a scale for each channel of the weights (the default)')
     .addOption(new Option('--per-tensor', 'one scale for all weights of a layer').conflicts('perChannel'))
     .option('--reduce-range', '7-bit weights')
-    .option('--pair-safe', 'weights of which no two saturate where they are added up in 16 bits (x86 with AVX2, some browsers)')
+    .addOption(
+      new Option(
+        '--pair-safe',
+        'weights of which no two saturate where they are added up in 16 bits (x86 with AVX2, some browsers)',
+      ).conflicts('pairSafeAuto'),
+    )
+    .option('--pair-safe-auto', 'the same in the layers where it costs at most 1 % more error')
     .addOption(
       new Option('--weight-scale <rule>', 'scale of the weights: to the largest, or of least error').choices(['max', 'mse']).default('max'),
     )

@@ -38,8 +38,11 @@ export interface QuantizeOptions {
     scale?: 'max' | 'mse';
     /** 7-bit weights, for runtimes whose 16-bit sums saturate. Default false. */
     reduceRange?: boolean;
-    /** For the same runtimes: 8-bit weights of which no two that are added up in 16 bits saturate. Default false. */
-    pairSafe?: boolean;
+    /**
+     * For the same runtimes: 8-bit weights of which no two that are added up in 16 bits saturate. 'auto' makes those of a layer so where
+     * its output then errs at most 1 % more (`report.weights` says which): asked of the samples, never of the engine. Default false.
+     */
+    pairSafe?: boolean | 'auto';
     /** Default 'secondMoment': codes are chosen for the inputs that a layer meets, from 32 samples on. 'nearest' looks at the weights alone. */
     rounding?: 'secondMoment' | 'nearest';
   };

@@ -78,8 +78,8 @@ export interface ReportData {
   nodes: NodeReport[];
   batchNorm: { name: string; fate: 'folded' | 'int8' | 'float'; reason: string }[];
   tensors: TensorReport[];
-  /** `codes` is the FNV-1a of the codes of weights and bias. */
-  weights: { name: string; node: string; scheme: string; sqnr: number | null; codes: string }[];
+  /** `codes` is the FNV-1a of the codes of weights and bias; `pairSafe` is there where it was asked for. */
+  weights: { name: string; node: string; scheme: string; sqnr: number | null; codes: string; pairSafe?: boolean }[];
   outputs: { name: string; sqnr: number | null; relativeRms: number }[];
   /** On the evaluated samples, as `outputs` and the tensors' sqnr are; of samples that calibration did not see tells `evaluation`. */
   top1Agreement: number | null;
@@ -113,11 +113,20 @@ export class Report {
   }
 }
 
+/** Which weights are pair safe; empty where that was not asked for. */
+function pairSafeWords({ weights }: ReportData): string {
+  const asked = weights.filter(({ pairSafe }) => pairSafe !== undefined);
+  if (asked.length === 0) return '';
+  const safe = asked.filter(({ pairSafe }) => pairSafe).length;
+  const which = safe === asked.length ? 'These' : `Those of ${safe} of ${asked.length} layers`;
+  return ` ${which} are pair safe in the order in which Octavo pairs them, which need not be that of another runtime.`;
+}
+
 /** What one has to know before the int8 file runs in other runtimes, a sentence each. */
 export function portabilityNotes(report: ReportData): string[] {
   const { activation, weight, target } = report.options as {
     activation?: { dtype?: string };
-    weight?: { reduceRange?: boolean; pairSafe?: boolean };
+    weight?: { reduceRange?: boolean; pairSafe?: boolean | 'auto' };
     target?: string;
   };
   const says: [boolean, string][] = [
@@ -127,7 +136,7 @@ export function portabilityNotes(report: ReportData): string[] {
     ],
     [
       weight?.reduceRange !== true,
-      `Weights use all 8 bits: ONNX Runtime on x86 with AVX2 but without VNNI adds pairs of products in 16 bits, which can saturate. Octavo does not; reduceRange makes 7-bit weights that are safe there too.${weight?.pairSafe ? ' These are pair safe in the order in which Octavo pairs them, which need not be that of another runtime.' : ''}`,
+      `Weights use all 8 bits: ONNX Runtime on x86 with AVX2 but without VNNI adds pairs of products in 16 bits, which can saturate. Octavo does not; reduceRange makes 7-bit weights that are safe there too.${pairSafeWords(report)}`,
     ],
     [
       report.model.opset < 13,

@@ -1,5 +1,5 @@
 // percentile: the range that keeps `percentile` per cent of the values, cutting half of the rest at
-// each end.
+// each end (Wu et al., "Integer Quantization for Deep Learning Inference", 2020, section 5.1).
 #include <algorithm>
 
 #include "calib/binned.h"

@@ -5,6 +5,9 @@
 //   torch.nn.utils.fuse_conv_bn_weights, f32 w' = w * (gamma * r) b' = (b - mean) * r * gamma +
 //   beta
 //
+// (Jacob et al., "Quantization and Training of Neural Networks for Efficient
+// Integer-Arithmetic-Only Inference", 2018, section 3.2.)
+//
 // Only where that node's result is read by the BatchNormalization alone: a fold that looks at the
 // producer alone corrupts every other reader.
 //

@@ -517,7 +517,7 @@ class Inserter {
     const Tensor weights = *graph_.value(node.inputs[1]).constant;
     const int axis = weight_channel_axis(node, weights.shape().rank());
     WeightOptions options = options_.weight;
-    options.pair_safe = false;  // float products add no pairs
+    options.pair_safe = PairSafe::kNo;  // float products add no pairs
     const QuantizedWeight quantized =
         quantize_weight(weights, weight_rows(node, weights.shape(), axis), options, {});
     node.inputs[1] =
@@ -557,9 +557,14 @@ class Inserter {
     WeightOptions options = options_.weight;
     options.per_channel =
         options.per_channel && (node.op != "MatMul" || original.shape().rank() == 2);
+    const auto step = static_cast<double>(input_scale);
+    InputPower power{.channels = {}, .noise = step * step / 12};
+    if (const auto known = options_.channel_power.find(graph_.value(node.inputs[0]).name);
+        known != options_.channel_power.end())
+      power.channels = known->second;
     const QuantizedWeight quantized =
         quantize_weight(weights, weight_rows(node, original.shape(), axis), options,
-                        least_scales(bias, input_scale, options.per_channel));
+                        least_scales(bias, input_scale, options.per_channel), power);
     const std::string name = graph_.value(node.inputs[1]).name;
     const std::string bias_name = bias.empty() ? std::string() : graph_.value(node.inputs[2]).name;
     node.inputs[1] = parameter(name, quantized.codes, quantized.scale, axis);

@@ -41,6 +41,8 @@ struct QdqOptions {
   std::vector<std::string> exclude_ops;
   // Whether a range of this tensor can be had; empty: of every tensor.
   std::function<bool(const std::string& value_name)> observable;
+  // By value, where they are known: the mean squares of its channels (passes/weights.h).
+  std::map<std::string, std::vector<double>> channel_power;
 };
 
 struct NodePlan {

@@ -38,6 +38,7 @@ struct Watched {
   std::string watcher;         // the observer's name; "given" for a range that is an option
   std::unique_ptr<calib::Observer> observer;
   std::unique_ptr<calib::Observer> extremes;  // what was seen, whatever the observer keeps of it
+  bool saw_replayed = false;                  // equalization changed nothing of it
   std::optional<calib::Range> range;
   std::optional<ValueId> in_float, in_int8;  // where the evaluation finds it
   ErrorSums sums;
@@ -80,6 +81,11 @@ struct ChannelSums {
     for (std::size_t c = 0; c < channels; ++c)
       stats.largest[c] = std::max({stats.largest[c], -stats.lowest[c], stats.highest[c]});
   }
+  std::vector<double> mean_squares() const {
+    std::vector<double> out = stats.square;
+    for (double& square : out) square /= static_cast<double>(count);
+    return out;
+  }
 };
 
 struct OutputError {
@@ -91,6 +97,7 @@ struct WeightError {
   std::string name, node, scheme;
   ErrorSums sums;
   std::uint64_t codes;  // fnv1a of the weights' codes and the bias's
+  bool pair_safe;
 };
 
 // What `equalize` made of a value's channels: their largest magnitudes.
@@ -169,7 +176,8 @@ struct QuantizeJob::Impl {
   // calibrated once more.
   bool settled = false;  // it has done what it does
   std::map<std::string, ChannelSums> channel_sums;
-  std::map<std::string, ChannelChange> channel_changes;  // by the name of the equalized value
+  std::map<std::string, ChannelChange> channel_changes;      // by the name of the equalized value
+  std::map<std::string, std::vector<double>> channel_power;  // where weights may be pair safe
   // Kept samples that go through the session again; `observes` for ranges too, or for what is
   // fitted to them alone.
   struct Replay {
@@ -195,7 +203,7 @@ struct QuantizeJob::Impl {
 
   Status start(const Model& model);
   Graph whole_quantized() const;
-  Status open_float_session();
+  Status open_float_session(bool same_values = false);
   Result<runtime::Session> float_session_of(Graph part) const;
   void watch();
   Watched watched_tensor(ValueId id);
@@ -209,7 +217,12 @@ struct QuantizeJob::Impl {
   std::size_t to_evaluate() const {
     return std::min(kept.size(), static_cast<std::size_t>(options.evaluate_samples));
   }
-  bool collects_channels() const { return options.equalize && fitting; }
+  // Of the equalized network only the report wants to know what its channels show, where it
+  // changed.
+  bool collects_channels(const std::string& name) const {
+    return fitting &&
+           (options.pair_safe() || (settled ? channel_changes.contains(name) : options.equalize));
+  }
   // The range that was given for a tensor. Equalization, which comes later, renames what it
   // changes.
   const calib::Range* given_range(const std::string& name) const {
@@ -231,6 +244,7 @@ struct QuantizeJob::Impl {
   void observe_inputs();
   Status settle();
   Status equalize();
+  void keep_channel_power();
   void replay_some();
   Status load(CalibrationState state);
   Status merge(const CalibrationState& state);
@@ -364,12 +378,15 @@ Result<runtime::Session> QuantizeJob::Impl::float_session_of(Graph part) const {
   return session;
 }
 
-Status QuantizeJob::Impl::open_float_session() {
+// `same_values`: tensors that were watched before hold what they did, on the samples so far too.
+Status QuantizeJob::Impl::open_float_session(bool same_values) {
   OCTAVO_TRY(runtime::Session session, float_session_of(graph));
   float_session.emplace(std::move(session));
   if (options.correct_bias) means.emplace(float_session->graph());
-  watched.clear();
+  if (!same_values) watched.clear();
+  for (Watched& tensor : watched) tensor.saw_replayed = true;
   watch();
+  if (same_values) retired.clear();
   attach_observers();
   return ok_status();
 }
@@ -528,11 +545,17 @@ Status QuantizeJob::Impl::settle() {
   return equalize();
 }
 
+void QuantizeJob::Impl::keep_channel_power() {
+  if (!options.pair_safe()) return;
+  for (const auto& [name, sums] : channel_sums) channel_power[name] = sums.mean_squares();
+}
+
 // Where that changes the network calibration starts anew.
 Status QuantizeJob::Impl::equalize() {
   std::map<std::string, passes::ChannelStats> stats;
+  keep_channel_power();
   for (auto& [name, sums] : channel_sums) {
-    for (double& square : sums.stats.square) square /= static_cast<double>(sums.count);
+    sums.stats.square = sums.mean_squares();
     stats.emplace(name, std::move(sums.stats));
   }
   channel_sums.clear();
@@ -552,7 +575,9 @@ Status QuantizeJob::Impl::equalize() {
     }
   }
   replay = Replay{0, static_cast<std::size_t>(kCorrectionSamples), true};
-  return open_float_session();
+  // Factors are powers of two, so what has no factor of its own stays the same to the bit.
+  const bool observed = !arriving && samples == kCorrectionSamples;
+  return open_float_session(observed && absorbed == 0);
 }
 
 // Some steps of the next kept sample through the session.
@@ -575,6 +600,7 @@ Status QuantizeJob::Impl::finish_replay() {
   fitting.reset();
   if (settled) {
     for (auto& [name, change] : channel_changes) change.after = channel_sums[name].stats.largest;
+    keep_channel_power();
     channel_sums.clear();
   }
   const bool first = !settled;
@@ -730,13 +756,14 @@ std::vector<std::byte> QuantizeJob::kept_sample(std::size_t i) const {
 
 void QuantizeJob::Impl::observe(ValueId id, std::span<const float> values,
                                 const std::string& where) {
-  if (collects_channels()) {
-    const Value& value = float_session->graph().value(id);
+  if (const Value& value = float_session->graph().value(id); collects_channels(value.name)) {
     if (value.shape->rank() >= 2 && (*value.shape)[0] > 0)
       channel_sums[value.name].add(value, values);
   }
   const auto& watchers = watched_by_value[static_cast<std::size_t>(id)];
-  if (watchers.empty() || sample_error || (replay && !replay->observes)) return;
+  const bool seen = std::all_of(watchers.begin(), watchers.end(),
+                                [this](std::size_t i) { return watched[i].saw_replayed; });
+  if (watchers.empty() || sample_error || (replay && (!replay->observes || seen))) return;
   const kernels::Extremes extremes = kernels::statistics().extremes(values.data(), values.size());
   if (!extremes.finite) {
     sample_error = Error{Code::kNonFiniteSample,
@@ -889,7 +916,10 @@ Status QuantizeJob::Impl::insert() {
   note_mixed_ranges(ranges);
   Graph qdq = graph;
   const std::size_t notes = context.notes.size();
+  keep_channel_power();
+  options.qdq.channel_power = channel_power;
   OCTAVO_CHECK_OK(passes::insert_qdq(qdq, options.qdq, plan, ranges, context));
+  options.qdq.channel_power.clear();
   notes_before_insert = notes;
   qdq.metadata["octavo.quantization"] = dump(effective_options(options));
   quantized.emplace(std::move(qdq));
@@ -903,7 +933,7 @@ Status QuantizeJob::Impl::start_refinement() {
   refine.rounding = options.refine_rounding;
   refine.bias = options.correct_bias;
   refine.largest_code = options.qdq.weight.largest_code;
-  refine.pair_safe = options.qdq.weight.pair_safe;
+  refine.pair_safe = options.pair_safe();
   refine.policy = policy;
   refine.shapes = options.input_shapes;
   if (options.fits() && kept.size() >= enough) fitted_samples = kCorrectionSamples;
@@ -937,12 +967,18 @@ void QuantizeJob::Impl::measure_weights() {
                       node.name,
                       params->is_per_tensor() ? "per_tensor_symmetric" : "per_channel_symmetric",
                       {},
-                      kFnv1aSeed};
+                      kFnv1aSeed,
+                      false};
+    const Tensor& codes = *quantized->value(dequantize.inputs[0]).constant;
+    if (options.pair_safe() && codes.dtype() == DType::kInt8) {
+      const int axis = passes::weight_channel_axis(node, codes.shape().rank());
+      error.pair_safe = passes::is_pair_safe(codes, passes::weight_rows(node, codes.shape(), axis));
+    }
     for (const std::size_t i : {std::size_t{1}, std::size_t{2}}) {
       const auto made = node.input(i) == kNoValue ? std::nullopt : uses.producer_of(node.inputs[i]);
       if (!made) continue;
-      const auto& codes = quantized->value(quantized->node(*made).inputs[0]).constant;
-      if (codes) error.codes = fnv1a({codes->data(), codes->bytes()}, error.codes);
+      const auto& all = quantized->value(quantized->node(*made).inputs[0]).constant;
+      if (all) error.codes = fnv1a({all->data(), all->bytes()}, error.codes);
     }
     error.sums.add(original.constant->span<float>(), (*real)[0].span<float>());
     weights.push_back(std::move(error));
@@ -1357,6 +1393,7 @@ std::string QuantizeJob::report_json() const {
                               {"scheme", weight.scheme},
                               {"sqnr", number(weight.sums.sqnr())},
                               {"codes", hexadecimal(weight.codes)}});
+    if (impl.options.pair_safe()) out["weights"].back()["pairSafe"] = weight.pair_safe;
   }
   out["outputs"] = Json::array();
   for (const OutputError& output : impl.outputs) {

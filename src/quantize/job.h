@@ -35,7 +35,8 @@ class QuantizeJob {
   //                 percentile: 99.999, averagingConstant: 0.01, numBins: 128,
   //                 numQuantizedBins: 128, dtype: 'quint8'|'qint8' },
   //   weight: { scheme: 'per_channel_symmetric'|'per_tensor_symmetric', scale: 'max'|'mse',
-  //             reduceRange: false, pairSafe: false, rounding: 'secondMoment'|'nearest' },
+  //             reduceRange: false, pairSafe: false|true|'auto', rounding: 'secondMoment'|'nearest'
+  //             },
   //   equalize: true, biasCorrection: true,
   //   batchNorm: 'auto'|'fold'|'quantized'|'float',
   //   exclude: (string glob that names a node or more | { opType: string })[],

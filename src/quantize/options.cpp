@@ -64,6 +64,24 @@ Status read_activation(const OptionReader& options, JobOptions& out) {
   return ok_status();
 }
 
+Status read_pair_safe(const OptionReader& weight, passes::PairSafe& out) {
+  const Json* json = weight.find("pairSafe");
+  if (json == nullptr) return ok_status();
+  if (*json == "auto") {
+    out = passes::PairSafe::kAuto;
+  } else if (json->is_boolean()) {
+    out = json->get<bool>() ? passes::PairSafe::kYes : passes::PairSafe::kNo;
+  } else {
+    return invalid_option(weight.path("pairSafe"), text(dump(*json), " is not allowed."),
+                          "Use true, false or 'auto'.");
+  }
+  return ok_status();
+}
+
+Json pair_safe_json(passes::PairSafe value) {
+  return value == passes::PairSafe::kAuto ? Json("auto") : Json(value == passes::PairSafe::kYes);
+}
+
 Status read_weight(const OptionReader& options, std::span<const std::string_view> keys,
                    JobOptions& out) {
   const Json* json = options.find("weight");
@@ -82,7 +100,7 @@ Status read_weight(const OptionReader& options, std::span<const std::string_view
   bool reduced = false;
   OCTAVO_CHECK_OK(weight.read("reduceRange", reduced));
   if (reduced) out.qdq.weight.largest_code = kReducedCode;
-  return weight.read("pairSafe", out.qdq.weight.pair_safe);
+  return read_pair_safe(weight, out.qdq.weight.pair_safe);
 }
 
 Status read_exclude(const OptionReader& options, JobOptions& out) {
@@ -264,7 +282,7 @@ Json effective_options(const JobOptions& options) {
            {{"scheme", weight.per_channel ? "per_channel_symmetric" : "per_tensor_symmetric"},
             {"scale", weight.least_error ? "mse" : "max"},
             {"reduceRange", weight.largest_code == kReducedCode},
-            {"pairSafe", weight.pair_safe},
+            {"pairSafe", pair_safe_json(weight.pair_safe)},
             {"rounding", options.refine_rounding ? "secondMoment" : "nearest"}}},
           {"observerOverrides", options.observer_overrides},
           {"equalize", options.equalize},

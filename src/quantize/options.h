@@ -53,8 +53,9 @@ struct JobOptions {
     return found == observer_overrides.end() ? observer : found->second;
   }
   bool own_structure() const { return target == "octavo"; }
+  bool pair_safe() const { return qdq.weight.pair_safe != passes::PairSafe::kNo; }
   // Whether the first kCorrectionSamples samples change more than ranges.
-  bool fits() const { return refine_rounding || correct_bias || equalize; }
+  bool fits() const { return refine_rounding || correct_bias || equalize || pair_safe(); }
   bool folds() const { return batch_norm == "auto" || batch_norm == "fold"; }
 };
 

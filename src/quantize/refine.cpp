@@ -22,6 +22,8 @@ namespace {
 // Wider windows would take seconds a node, and more samples than there are.
 constexpr std::size_t kWidest = 1024;
 constexpr float kDamping = 0.01F;
+// One sweep is enough where codes are free; a pair's limit moves with every change of the other.
+constexpr int kPairRounds = 2;
 
 template <class G>  // a graph, const or not
 auto find_node(G& graph, const std::string& name) {
@@ -147,28 +149,65 @@ std::vector<float> Windows::centred(const Slice& slice, const std::vector<double
   return out;
 }
 
-// The codes of one output channel, at first rounded to the nearest; `real` in units of the scale.
-// `moments` is k x k, damped; pairs of a `segment` (1: none) stay safe; `gradient` is scratch.
-void descend(std::span<const float> real, std::span<float> codes, const std::vector<float>& moments,
-             float largest, std::size_t segment, std::vector<float>& gradient) {
-  const std::size_t k = real.size();
-  const auto add_scaled = kernels::moments().add_scaled;
-  gradient.assign(k, 0.0F);
-  for (std::size_t i = 0; i < k; ++i) {
-    const float error = codes[i] - real[i];
-    if (error != 0) add_scaled(gradient.data(), moments.data() + i * k, error, k);
+// Coordinate descent on e' M e, e = codes - real, with the gradient M e at hand.
+class Descent {
+ public:
+  // `moments` is k x k, damped; `gradient` is scratch.
+  Descent(std::span<const float> real, std::span<float> codes, const std::vector<float>& moments,
+          std::vector<float>& gradient)
+      : codes_(codes), moments_(moments), gradient_(gradient) {
+    gradient_.assign(codes.size(), 0.0F);
+    for (std::size_t i = 0; i < codes.size(); ++i) {
+      if (const float error = codes[i] - real[i]; error != 0) add_row(i, error);
+    }
   }
-  for (std::size_t i = 0; i < k; ++i) {
-    const float best = codes[i] - gradient[i] / moments[i * k + i];
-    const std::size_t other = passes::pair_of(i, segment, k);
-    const auto [low, high] = other == i ? passes::CodeLimits{-largest, largest}
-                                        : passes::limits_beside(codes[other], largest);
-    const float code = std::clamp(std::nearbyint(best), low, high);
-    if (code == codes[i] || !std::isfinite(code)) continue;
-    add_scaled(gradient.data(), moments.data() + i * k, code - codes[i], k);
-    codes[i] = code;
+
+  // Each code to where the sum is least, within what its pair's leaves it.
+  void sweep(float largest, std::size_t segment) {
+    const std::size_t k = codes_.size();
+    for (std::size_t i = 0; i < k; ++i) {
+      const float best = codes_[i] - gradient_[i] / moment(i, i);
+      const std::size_t other = passes::pair_of(i, segment, k);
+      const auto [low, high] = other == i ? passes::CodeLimits{-largest, largest}
+                                          : passes::limits_beside(codes_[other], largest);
+      move_to(i, std::clamp(std::nearbyint(best), low, high));
+    }
   }
-}
+
+  // What one code of a pair at its limit gives, the other takes: neither could move by itself.
+  void exchange(float largest, std::size_t segment) {
+    const std::size_t k = codes_.size();
+    for (std::size_t i = 0; i < k; ++i) {
+      const std::size_t other = passes::pair_of(i, segment, k);
+      if (other <= i || std::fabs(codes_[i] + codes_[other]) < passes::kPairLimit) continue;
+      const float sum = codes_[i] + codes_[other];
+      const float curvature = moment(i, i) + moment(other, other) - 2 * moment(i, other);
+      const float best = codes_[i] - (gradient_[i] - gradient_[other]) / curvature;
+      const float low = sum < 0 ? -largest : sum - largest;
+      const float high = sum < 0 ? sum + largest : largest;
+      const float code = std::clamp(std::nearbyint(best), low, high);
+      if (!std::isfinite(code)) continue;
+      move_to(i, code);
+      move_to(other, sum - code);
+    }
+  }
+
+ private:
+  float moment(std::size_t i, std::size_t j) const { return moments_[i * codes_.size() + j]; }
+  void add_row(std::size_t i, float factor) {
+    kernels::moments().add_scaled(gradient_.data(), moments_.data() + i * codes_.size(), factor,
+                                  codes_.size());
+  }
+  void move_to(std::size_t i, float code) {
+    if (code == codes_[i] || !std::isfinite(code)) return;
+    add_row(i, code - codes_[i]);
+    codes_[i] = code;
+  }
+
+  std::span<float> codes_;
+  const std::vector<float>& moments_;
+  std::vector<float>& gradient_;
+};
 
 }  // namespace
 
@@ -479,10 +518,12 @@ void Refinement::Impl::refine(Node& node) {
     if (options.rounding) {
       fit.codes = Tensor::make(DType::kInt8, coded.constant->shape());
       std::memcpy(fit.codes.mutable_data(), coded.constant->data(), fit.codes.bytes());
-      const bool pairs = options.pair_safe && lowered.value(node.inputs[1]).dtype == DType::kInt8;
       const Shape& shape = fit.codes.shape();
       const int axis = passes::weight_channel_axis(*target, shape.rank());
-      const std::size_t segment = pairs ? passes::weight_rows(*target, shape, axis).segment : 1;
+      const passes::WeightRows rows = passes::weight_rows(*target, shape, axis);
+      const bool pairs = options.pair_safe && lowered.value(node.inputs[1]).dtype == DType::kInt8 &&
+                         passes::is_pair_safe(fit.codes, rows);
+      const std::size_t segment = pairs ? rows.segment : 1;
       const Rounding rounding{scale, *real, segment, fit.codes};
       input = mean_window(*patches, value, windows, &rounding);
     } else {
@@ -590,8 +631,13 @@ void Refinement::Impl::round_group(const Patches& patches, std::size_t group,
         chosen[t * inner + i] = static_cast<float>(codes[at]);
       }
     }
-    descend(wanted, chosen, moments, static_cast<float>(options.largest_code), rounding.segment,
-            gradient);
+    Descent descent(wanted, chosen, moments, gradient);
+    const auto largest = static_cast<float>(options.largest_code);
+    descent.sweep(largest, rounding.segment);
+    for (int round = 0; round < kPairRounds && rounding.segment > 1; ++round) {
+      descent.exchange(largest, rounding.segment);
+      descent.sweep(largest, rounding.segment);
+    }
     for (std::size_t t = 0; t < patches.taps(); ++t) {
       for (std::size_t i = 0; i < inner; ++i)
         codes[patches.weight_index(o, i, t)] = static_cast<std::int8_t>(chosen[t * inner + i]);

@@ -65,7 +65,7 @@ struct RefineOptions {
   bool rounding = true;
   bool bias = true;
   int largest_code = 127;
-  bool pair_safe = false;  // the codes are, and stay so (passes/weights.h)
+  bool pair_safe = false;  // codes that are stay so (passes/weights.h)
   kernels::Policy policy{};
   passes::InputShapes shapes;
   // Upper bound in bytes for the values of all samples that are alive at once; 0: none.

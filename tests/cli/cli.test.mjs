@@ -513,6 +513,7 @@ test("octavo quantize takes ONNX Runtime's names, and what else there is to say 
   );
   assert.deepEqual([activation.observer, activation.numBins, activation.numQuantizedBins], ['entropy', 512, 64]);
   assert.deepEqual([weight.pairSafe, weight.scale], [true, 'mse']);
+  assert.equal((await quantize('--pair-safe-auto')).weight.pairSafe, 'auto');
   const plain = await quantize('--calibration-method', 'Percentile');
   assert.deepEqual([plain.activation.observer, plain.weight.pairSafe, plain.weight.scale], ['percentile', false, 'max']);
 });

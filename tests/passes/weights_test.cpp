@@ -99,6 +99,21 @@ double error_of(const Tensor& weights, const WeightRows& rows, const QuantizedWe
   return sum;
 }
 
+// The same, each error as much as what it multiplies.
+double power_of_error(const Tensor& weights, const WeightRows& rows, const QuantizedWeight& made,
+                      const InputPower& input) {
+  double sum = 0;
+  for (std::size_t o = 0; o < rows.outputs; ++o) {
+    for (std::size_t k = 0; k < rows.length; ++k) {
+      const float scale = made.scale[made.scale.size() == 1 ? 0 : o];
+      const auto code = static_cast<float>(made.codes.span<std::int8_t>()[rows.at(o, k)]);
+      const auto error = static_cast<double>(weights.span<float>()[rows.at(o, k)] - code * scale);
+      sum += error * error * (input.channels[rows.channel(o, k)] + input.noise);
+    }
+  }
+  return sum;
+}
+
 TEST_CASE("a weight's rows visit every element once, and scales are the largest weights'") {
   for (const Case& c : kCases) {
     CAPTURE(c.op);
@@ -128,8 +143,8 @@ TEST_CASE("pair-safe weights: no pair saturates, at a small cost, and the others
       const Tensor weights = laplace(c.shape, 7);
       const QuantizedWeight plain =
           quantize_weight(weights, rows, {.per_channel = per_channel}, {});
-      const QuantizedWeight safe =
-          quantize_weight(weights, rows, {.per_channel = per_channel, .pair_safe = true}, {});
+      const QuantizedWeight safe = quantize_weight(
+          weights, rows, {.per_channel = per_channel, .pair_safe = PairSafe::kYes}, {});
       CHECK(unsafe_pairs(c, safe.codes) == 0);
       if (rows.segment == 1 || unsafe_pairs(c, plain.codes) == 0) {
         CHECK(error_of(weights, rows, safe) <= error_of(weights, rows, plain));
@@ -139,13 +154,66 @@ TEST_CASE("pair-safe weights: no pair saturates, at a small cost, and the others
       }
     }
   }
+  // What is cut is cut where little passes: channels of the second half hold a hundredth.
+  for (const Case& one : kCases) {
+    const WeightRows rows = weight_rows(node_of(one), one.shape, one.axis);
+    if (rows.segment == 1 || rows.inputs() < 2) continue;
+    CAPTURE(one.op);
+    std::vector<double> channels(rows.inputs());
+    for (std::size_t c = 0; c < channels.size(); ++c) channels[c] = c % 2 == 0 ? 1 : 1e-4;
+    const InputPower input{.channels = channels, .noise = 1e-6};
+    const Tensor weights = laplace(one.shape, 9);
+    const WeightOptions yes{.pair_safe = PairSafe::kYes};
+    const QuantizedWeight weighed = quantize_weight(weights, rows, yes, {}, input);
+    CHECK(unsafe_pairs(one, weighed.codes) == 0);
+    CHECK(is_pair_safe(weighed.codes, rows));
+    CHECK(power_of_error(weights, rows, weighed, input) <=
+          power_of_error(weights, rows, quantize_weight(weights, rows, yes, {}), input));
+  }
   // The odd and even channels of these are both large: their pairs are cut only by the option.
   const Case c = kCases[3];
   const std::vector<float> alike(48, 1);
   const Tensor ones = Tensor::of<float>(c.shape, alike);
   const WeightRows rows = weight_rows(node_of(c), c.shape, c.axis);
   CHECK(unsafe_pairs(c, quantize_weight(ones, rows, {}, {}).codes) == 24);
-  CHECK(unsafe_pairs(c, quantize_weight(ones, rows, {.pair_safe = true}, {}).codes) == 0);
+  CHECK(unsafe_pairs(c, quantize_weight(ones, rows, {.pair_safe = PairSafe::kYes}, {}).codes) == 0);
+}
+
+TEST_CASE("pair safety is automatic where it costs hardly anything, and nowhere else") {
+  const Case c = kCases[3];
+  const WeightRows rows = weight_rows(node_of(c), c.shape, c.axis);
+  const WeightOptions automatic{.pair_safe = PairSafe::kAuto};
+  const WeightOptions yes{.pair_safe = PairSafe::kYes};
+  const std::vector<double> channels(rows.inputs(), 1.0);
+  // Pairs of one sign, which no scale below twice the size holds.
+  std::vector<float> values(48);
+  for (std::size_t i = 0; i < values.size(); ++i)
+    values[i] = 1 - static_cast<float>(i * 37 % 48) / 1000;
+  const Tensor alike = Tensor::of<float>(c.shape, values);
+  const QuantizedWeight plain = quantize_weight(alike, rows, {}, {});
+  const QuantizedWeight safe = quantize_weight(alike, rows, yes, {}, {channels, 0});
+  const auto same = [](const QuantizedWeight& a, const QuantizedWeight& b) {
+    return a.scale == b.scale &&
+           std::ranges::equal(a.codes.span<std::int8_t>(), b.codes.span<std::int8_t>());
+  };
+  // Of an input that is exact the weights' errors are all there is; beside one that is rounded
+  // coarsely they count nothing.
+  CHECK(same(quantize_weight(alike, rows, automatic, {}, {channels, 0}), plain));
+  CHECK_FALSE(is_pair_safe(plain.codes, rows));
+  const QuantizedWeight chosen = quantize_weight(alike, rows, automatic, {}, {channels, 10});
+  CHECK(is_pair_safe(chosen.codes, rows));
+  CHECK(same(chosen, quantize_weight(alike, rows, yes, {}, {channels, 10})));
+  // Without the input's channels there is nothing to ask.
+  CHECK(same(quantize_weight(alike, rows, automatic, {}), plain));
+  // What is safe as it is stays as it is.
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const float low = 0.4F * values[i];
+    values[i] = i % 8 == 0 ? 1.0F : i % 8 == 1 ? 0.0F : low;
+  }
+  const Tensor apart = Tensor::of<float>(c.shape, values);
+  const QuantizedWeight free = quantize_weight(apart, rows, {}, {});
+  CHECK(is_pair_safe(free.codes, rows));
+  CHECK(same(quantize_weight(apart, rows, automatic, {}, {channels, 0}), free));
 }
 
 TEST_CASE(
@@ -186,7 +254,8 @@ TEST_CASE("scales are no smaller than what a bias needs, also of a channel witho
   const Tensor none = Tensor::of<float>(c.shape, std::vector<float>(63, 0));
   const std::vector<float> least(7, 0.25F);
   for (const bool safe : {false, true}) {
-    const QuantizedWeight made = quantize_weight(none, rows, {.pair_safe = safe}, least);
+    const QuantizedWeight made =
+        quantize_weight(none, rows, {.pair_safe = safe ? PairSafe::kYes : PairSafe::kNo}, least);
     CHECK(made.scale == least);
   }
   CHECK(quantize_weight(none, rows, {}, {}).scale[0] == 1);

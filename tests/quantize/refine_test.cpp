@@ -172,6 +172,15 @@ TEST_CASE("rounding leaves pair-safe weights pair safe, at nearly the same error
     CHECK(error(safe) <= 1.5 * error(plain));
     CHECK(unsafe_pairs(plain.take_model().graph()) > 0);
     CHECK(unsafe_pairs(safe.take_model().graph()) == 0);
+    // Layer by layer: the report says of which, and they are so.
+    QuantizeJob some = test::quantized(model, R"({"weight": {"pairSafe": "auto"}})", 40);
+    const json report = json::parse(some.report_json());
+    CHECK(report["options"]["weight"]["pairSafe"] == "auto");
+    CHECK(error(some) <= 1.05 * error(plain));
+    const Model made = some.take_model();
+    bool all = true;
+    for (const json& weight : report["weights"]) all = all && weight["pairSafe"].get<bool>();
+    CHECK((unsafe_pairs(made.graph()) == 0) == all);
   }
 }
 

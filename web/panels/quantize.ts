@@ -66,7 +66,10 @@ export function quantizePanel(app: App, onDone: () => Promise<void>): QuantizePa
     const exclude = state.exclude.split(/[\s,]+/).filter(Boolean);
     return {
       activation: { observer: state.observer as 'percentile' },
-      weight: { scheme: state.weights as 'per_channel_symmetric' },
+      weight: {
+        scheme: state.weights as 'per_channel_symmetric',
+        ...(state.pairs === 'no' ? {} : { pairSafe: state.pairs === 'auto' ? 'auto' : true }),
+      },
       target: state.target as 'octavo',
       batchNorm: state.bn as 'auto',
       inputShapes: inputShapes(model, state),
@@ -228,6 +231,17 @@ export function quantizePanel(app: App, onDone: () => Promise<void>): QuantizePa
         { value: 'per_tensor_symmetric', label: 'One scale for all' },
       ],
       'A scale for each channel is more exact and as fast.',
+      () => {},
+    ),
+    choice(
+      'pairs',
+      'Pairs of weights that saturate',
+      [
+        { value: 'no', label: 'Anywhere' },
+        { value: 'auto', label: 'Only where avoiding them costs' },
+        { value: 'yes', label: 'Nowhere' },
+      ],
+      'Processors that add pairs of products in 16 bits run weights without them faster.',
       () => {},
     ),
     choice(
