@@ -96,6 +96,7 @@ inline DwPhase phase_of(const DwWindow& w, std::int64_t y, std::int64_t first,
 //   void load(x)                    keeps the codes or floats of a column, x[i] in row i
 //   Sum with(Sum, int column)       adds the kept ones as that column of the window
 //   void finish(Sum)                writes the next output
+//   bool kInPairs                   a column is so little work that walking counts
 //
 // `at`: bytes from a pixel's begin to the tile's channels; `step`: bytes between columns.
 template <int kSize, int kStride, class Tile>
@@ -140,9 +141,8 @@ template <int kSize, int kStride, class Tile>
   for (int column = 0; column + kStride < kSize; ++column)
     kStride == 1 || column % 2 == 0 ? last_column(false) : middle_column(false);
   for (std::int64_t left = phase.outputs; left > 0;) {
-    // Of 3x3, where the rest is little work: two outputs at a time as long as the stretch lasts,
-    // without looking for its end. A tenth less time.
-    if constexpr (kSize == 3) {
+    // Two outputs at a time as long as the stretch lasts, without looking for its end.
+    if constexpr (Tile::kInPairs) {
       const std::int64_t pairs = std::min(left, columns / kStride) / 2;
       columns -= 2 * pairs * kStride;
       left -= 2 * pairs;

@@ -44,6 +44,7 @@ FDwConvWalk pack(const DwWindow& window, int channels, std::span<const float> we
 }
 
 struct Tile {
+  static constexpr bool kInPairs = false;
   const v128_t bias, lo, hi;
   float* out;
   const std::int64_t out_step;

@@ -11,7 +11,7 @@ namespace {
 constexpr int kPanelRows = 4;
 // Pixels whose panels are made together, so that weights are widened once for all of them: as many
 // as fit into a part of the second-level cache, between these.
-constexpr std::int64_t kPanelBytes = 192 * 1024;
+constexpr std::int64_t kPanelBytes = 96 * 1024;
 constexpr std::int64_t kFewestPixels = 48;
 constexpr std::int64_t kMostPixels = 204;
 // Groups of widened weights of 8 channels that stay in the first-level cache, and a panel with

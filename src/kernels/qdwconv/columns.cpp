@@ -115,6 +115,7 @@ template <class Form, int kSize>
 struct Tile {
   static constexpr int kGroups = Form::template kGroups<kSize>;
   static constexpr bool kResident = kSize * kGroups <= 3;  // else read where they are used
+  static constexpr bool kInPairs = kResident;
   struct Sum {
     v128_t half[2];
   };
