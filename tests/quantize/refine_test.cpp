@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -172,16 +173,27 @@ TEST_CASE("rounding leaves pair-safe weights pair safe, at nearly the same error
     CHECK(error(safe) <= 1.5 * error(plain));
     CHECK(unsafe_pairs(plain.take_model().graph()) > 0);
     CHECK(unsafe_pairs(safe.take_model().graph()) == 0);
-    // Layer by layer: the report says of which, and they are so.
+  }
+}
+
+TEST_CASE("layers become pair safe by themselves where that costs little, and the report says so") {
+  double product = 1;  // of the errors beside the default's; that of one small network is luck
+  constexpr int kNetworks = 12;
+  for (unsigned seed = 1; seed <= kNetworks; ++seed) {
+    CAPTURE(seed);
+    const Model model = Model::from_graph(test::mixed_network(seed));
     QuantizeJob some = test::quantized(model, R"({"weight": {"pairSafe": "auto"}})", 40);
     const json report = json::parse(some.report_json());
     CHECK(report["options"]["weight"]["pairSafe"] == "auto");
-    CHECK(error(some) <= 1.05 * error(plain));
+    const json plain = json::parse(test::quantized(model, "{}", 40).report_json());
+    const auto error = [](const json& of) { return of["outputs"][0]["relativeRms"].get<double>(); };
+    product *= error(report) / error(plain);
     const Model made = some.take_model();
     bool all = true;
     for (const json& weight : report["weights"]) all = all && weight["pairSafe"].get<bool>();
     CHECK_FALSE((all && unsafe_pairs(made.graph()) > 0));
   }
+  CHECK(std::pow(product, 1.0 / kNetworks) <= 1.05);
 }
 
 }  // namespace
