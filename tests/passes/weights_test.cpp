@@ -86,29 +86,18 @@ int unsafe_pairs(const Case& c, const Tensor& codes) {
   return count;
 }
 
-double error_of(const Tensor& weights, const WeightRows& rows, const QuantizedWeight& made) {
+// The squares of the errors, each as much as what it multiplies where that is given.
+double error_of(const Tensor& weights, const WeightRows& rows, const QuantizedWeight& made,
+                const InputPower* input = nullptr) {
   double sum = 0;
   for (std::size_t o = 0; o < rows.outputs; ++o) {
     for (std::size_t k = 0; k < rows.length; ++k) {
       const float scale = made.scale[made.scale.size() == 1 ? 0 : o];
       const auto code = static_cast<float>(made.codes.span<std::int8_t>()[rows.at(o, k)]);
       const auto error = static_cast<double>(weights.span<float>()[rows.at(o, k)] - code * scale);
-      sum += error * error;
-    }
-  }
-  return sum;
-}
-
-// The same, each error as much as what it multiplies.
-double power_of_error(const Tensor& weights, const WeightRows& rows, const QuantizedWeight& made,
-                      const InputPower& input) {
-  double sum = 0;
-  for (std::size_t o = 0; o < rows.outputs; ++o) {
-    for (std::size_t k = 0; k < rows.length; ++k) {
-      const float scale = made.scale[made.scale.size() == 1 ? 0 : o];
-      const auto code = static_cast<float>(made.codes.span<std::int8_t>()[rows.at(o, k)]);
-      const auto error = static_cast<double>(weights.span<float>()[rows.at(o, k)] - code * scale);
-      sum += error * error * (input.channels[rows.channel(o, k)] + input.noise);
+      const double power =
+          input != nullptr ? input->channels[rows.channel(o, k)] + input->noise : 1.0;
+      sum += error * error * power;
     }
   }
   return sum;
@@ -167,8 +156,8 @@ TEST_CASE("pair-safe weights: no pair saturates, at a small cost, and the others
     const QuantizedWeight weighed = quantize_weight(weights, rows, yes, {}, input);
     CHECK(unsafe_pairs(one, weighed.codes) == 0);
     CHECK(is_pair_safe(weighed.codes, rows));
-    CHECK(power_of_error(weights, rows, weighed, input) <=
-          power_of_error(weights, rows, quantize_weight(weights, rows, yes, {}), input));
+    CHECK(error_of(weights, rows, weighed, &input) <=
+          error_of(weights, rows, quantize_weight(weights, rows, yes, {}), &input));
   }
   // The odd and even channels of these are both large: their pairs are cut only by the option.
   const Case c = kCases[3];
