@@ -68,7 +68,8 @@ const OpDef* find_op(std::string_view name, std::string_view domain) {
   return it == ops.end() ? nullptr : &*it;
 }
 
-Result<std::vector<Tensor>> evaluate(const Graph& graph, const Node& node) {
+Result<std::vector<Tensor>> evaluate(const Graph& graph, const Node& node,
+                                     std::int64_t* macs_left) {
   const OpDef* op = find_op(node);
   if (op == nullptr) {
     return node_error(node, Code::kUnsupportedOp,
@@ -124,6 +125,13 @@ Result<std::vector<Tensor>> evaluate(const Graph& graph, const Node& node) {
 
   const kernels::Policy policy{.engine = simd::EngineClass::kNone, .level = simd::Level::kScalar};
   OCTAVO_TRY(const Step step, op->prepare(PrepareContext(alone, copy, policy)));
+  if (macs_left != nullptr) {
+    if (step.macs > *macs_left) {
+      return node_error(node, Code::kLimitExceeded,
+                        text("It takes ", step.macs, " products; ", *macs_left, " are left."), "");
+    }
+    *macs_left -= step.macs;
+  }
 
   // Steps may read a little past a buffer (StepArgs): the inputs are copied into tensors with
   // slack.

@@ -160,6 +160,9 @@ const OpDef* find_op(std::string_view name, std::string_view domain);
 inline const OpDef* find_op(const Node& node) { return find_op(node.op, node.domain); }
 
 // Runs one node whose inputs are all constants, in row-major order (constant folding).
-Result<std::vector<Tensor>> evaluate(const Graph& graph, const Node& node);
+// `macs_left`, where given, is lessened by the products it takes; LIMIT_EXCEEDED, before it runs,
+// where it takes more.
+Result<std::vector<Tensor>> evaluate(const Graph& graph, const Node& node,
+                                     std::int64_t* macs_left = nullptr);
 
 }  // namespace octavo::ops

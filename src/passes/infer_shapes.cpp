@@ -150,7 +150,7 @@ class Inference {
     }
     const std::size_t growth = out_bytes > freed_bytes ? out_bytes - freed_bytes : 0;
     if (growth > options_.max_folded_bytes - grown_) return false;
-    Result<std::vector<Tensor>> results = ops::evaluate(graph_, node);
+    Result<std::vector<Tensor>> results = ops::evaluate(graph_, node, &macs_left_);
     if (!results.ok()) return false;  // it stays a node; preparing it will tell what is wrong
     grown_ += growth;
     for (std::size_t i = 0; i < node.outputs.size(); ++i) {
@@ -319,6 +319,7 @@ class Inference {
   const InferOptions& options_;
   std::vector<std::ptrdiff_t> readers_;  // by value; graph outputs count, folded nodes do not
   std::size_t grown_ = 0;
+  std::int64_t macs_left_ = options_.max_folded_macs;
   std::unordered_map<std::uint32_t, PartialInts> partials_;
 };
 }  // namespace

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "base/result.h"
 #include "graph/graph.h"
@@ -12,6 +13,8 @@ struct InferOptions {
   // Folding stops where the folded results would weigh more than this beyond the constants that
   // they replace, so that a small file cannot ask for a huge constant.
   std::size_t max_folded_bytes = std::size_t{16} << 20;
+  // And where it would take more products than this: seconds in the scalar reference.
+  std::int64_t max_folded_macs = std::int64_t{1} << 26;
   // Replace nodes whose result is known by constants. Off: only shapes and dtypes are set.
   bool fold = true;
 };

@@ -71,6 +71,8 @@ test("limits.md has the code's numbers", () => {
   assert.equal(Number(row('elements')), 2 ** 28);
   assert.match(read('src/passes/infer_shapes.h'), /max_folded_bytes = std::size_t\{16\} << 20/);
   assert.match(page, /growth by folding constants \| 16 MiB/);
+  assert.match(read('src/passes/infer_shapes.h'), /max_folded_macs = std::int64_t\{1\} << 26/);
+  assert.match(page, new RegExp(`products made by folding constants \\| ${2 ** 26};`));
 });
 
 test('the docs name only files and npm scripts that exist', () => {

@@ -115,6 +115,22 @@ TEST_CASE("a small file cannot ask for a huge constant") {
   CHECK(infer_and_fold(huge.graph).error().code == Code::kLimitExceeded);
 }
 
+TEST_CASE("a small file cannot ask for hours of folding") {
+  // One product of 2^30; then 300 of 2^18.
+  for (const std::int64_t side : {1024, 64}) {
+    test::GraphBuilder b;
+    const std::vector<float> ones(static_cast<std::size_t>(side * side), 1.0F);
+    ValueId x = b.constant(Tensor::of<float>({side, side}, ones));
+    const ValueId w = x;
+    const auto nodes = side == 1024 ? 1 : 300;
+    for (int i = 0; i < nodes; ++i) x = b.node("MatMul", {x, w});
+    b.output(x);
+    REQUIRE(infer_and_fold(b.graph).ok());
+    // 256 of those are 2^26.
+    CHECK(b.graph.nodes.size() == (side == 1024 ? 1 : 300 - 256));
+  }
+}
+
 TEST_CASE("codes with their DequantizeLinear stay as they are") {
   GraphBuilder b;
   const ValueId codes = b.constant(Tensor::of<std::int8_t>({2}, {1, 2}));
