@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <atomic>
 #include <bit>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
+
+#include "base/clock.h"
 
 namespace octavo::runtime {
 
@@ -16,7 +18,7 @@ namespace {
 // How long an idle thread looks for work before it sleeps: longer than the layers that one thread
 // does alone, and than the turns of the event loop between the slices of a run. Sleeping and waking
 // takes as long as a layer of MobileNetV2.
-constexpr std::chrono::microseconds kSpinTime{400};
+constexpr double kSpinTime = 0.4;   // milliseconds
 constexpr int kSpinsOfLook = 2000;  // at the clock: some microseconds
 constexpr std::size_t kCacheLine = 64;
 
@@ -165,20 +167,19 @@ struct ThreadPool::Shared {
   // Works until `ended` says so.
   template <class Ended>
   void work_until(int thread, Ended ended) {
-    using Clock = std::chrono::steady_clock;
     while (true) {
-      Clock::time_point end{};  // of looking; not known before the first look at the clock
+      std::optional<double> end;  // of looking; not known before the first look at the clock
       do {
         for (int spin = 0; spin < kSpinsOfLook; ++spin) {
           if (ended()) return;
           if (!has_pieces(thread)) continue;
           do_pieces(thread);
-          end = {};
+          end.reset();
           spin = 0;
         }
-        const Clock::time_point now = Clock::now();
-        if (end == Clock::time_point{}) end = now + kSpinTime;
-        if (now >= end && (thread != 0 || caller_sleeps)) break;
+        const double now = milliseconds_now();
+        if (!end) end = now + kSpinTime;
+        if (now >= *end && (thread != 0 || caller_sleeps)) break;
       } while (true);
       const std::int32_t seen = wakes.load();
       // Said before looking again: who opens a stage after that look sees it.

@@ -30,3 +30,10 @@ test('modules copy by the bulk instruction, not by the C library', () => {
     assert.ok(count > 100, `${build}: ${count} times memory.copy`);
   }
 });
+
+test('modules that only run models have no printf', () => {
+  const flagsOfPrintf = Buffer.from('-+   0X0x'); // a string of the C library's formatted output alone
+  assert.ok(readFileSync(inRoot('dist/octavo.simd.wasm')).includes(flagsOfPrintf), 'the JSON library brings it to the whole engine');
+  for (const build of parts['octavo-run'].builds)
+    assert.ok(!readFileSync(inRoot('dist', `octavo-run.${build}.wasm`)).includes(flagsOfPrintf), build);
+});
