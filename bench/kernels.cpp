@@ -418,6 +418,10 @@ void bench_codes() {
            [&] { kernel.u8(a.data(), b.data(), out.data(), kElements, params); });
     report(kernel.name, "64@56 in units", 3.0 * kElements, "GB/s",
            [&] { kernel.u8(a.data(), b.data(), out.data(), kElements, units); });
+    if (kernel.level != simd::Level::kRelaxed) continue;
+    const QAddParams ties_up = with_ties_up(units, 0);
+    report(kernel.name, "64@56 in units, ties upwards", 3.0 * kElements, "GB/s",
+           [&] { kernel.u8(a.data(), b.data(), out.data(), kElements, ties_up); });
   }
   for (const QMulKernel& kernel : qmul_kernels()) {
     const QMulParams params = make_qmul_params(grid, {0.03F, 90}, {0.04F, 111}, 0, 255);

@@ -316,6 +316,15 @@ PairTable sum_table(const kernels::QAddParams& p, std::uint8_t flip) {
   return table;
 }
 
+// Whether 256 bytes are the same; by words, since WebAssembly's memcmp goes by bytes.
+bool same_bytes(const void* a, const std::uint8_t* b) {
+  std::array<std::uint64_t, 32> words;
+  std::array<std::uint64_t, 32> others;
+  std::memcpy(words.data(), a, 256);
+  std::memcpy(others.data(), b, 256);
+  return words == others;
+}
+
 // Whether the kernel gives the table's code for every pair.
 template <class T>
 bool equals_table(const kernels::QAddKernel& kernel, const kernels::QAddParams& params,
@@ -325,27 +334,22 @@ bool equals_table(const kernels::QAddKernel& kernel, const kernels::QAddParams& 
   std::array<T, 256> out;
   for (std::size_t i = 0; i < 256; ++i) b[i] = static_cast<T>(static_cast<std::uint8_t>(i));
   for (std::size_t i = 0; i < 256; ++i) {
-    a.fill(b[i]);
+    std::memset(a.data(), static_cast<int>(i), a.size());
     kernel.run<T>()(a.data(), b.data(), out.data(), 256, params);
-    if (std::memcmp(out.data(), table.data() + i * 256, 256) != 0) return false;
+    if (!same_bytes(out.data(), table.data() + i * 256)) return false;
   }
   return true;
 }
 
-// Constants with which the plain kernel (rounding each product and sum) gives exactly those sums:
-// the computed ones, or with `fixed` a few last places away, which moves the ties; first in units,
-// which are faster. Proved for all 65,536 pairs; nothing where none is found.
+// Constants with which the kernel gives exactly those sums: the fastest of its forms that does,
+// with `fixed` as computed or a few last places away, which moves the ties. Proved for all 65,536
+// pairs; nothing where none is found.
 std::optional<kernels::QAddParams> exact_params(const kernels::QAddKernel& kernel, bool int8,
                                                 const kernels::QAddParams& computed,
                                                 const PairTable& table) {
-  constexpr int kSteps = 6;
   const auto equals = int8 ? equals_table<std::int8_t> : equals_table<std::uint8_t>;
-  for (int attempt = 0; attempt <= kernels::kUnitAttempts; ++attempt) {
-    const std::optional<kernels::QAddParams> form = attempt == kernels::kUnitAttempts
-                                                        ? std::optional(computed)
-                                                        : kernels::in_units(computed, attempt);
-    if (!form) continue;
-    kernels::QAddParams params = *form;
+  const auto exact_near = [&](kernels::QAddParams params) -> std::optional<kernels::QAddParams> {
+    constexpr int kSteps = 6;
     float up = params.fixed;
     float down = params.fixed;
     for (int i = 0; i <= kSteps; ++i) {
@@ -356,8 +360,20 @@ std::optional<kernels::QAddParams> exact_params(const kernels::QAddKernel& kerne
       up = std::nextafter(up, std::numeric_limits<float>::infinity());
       down = std::nextafter(down, -std::numeric_limits<float>::infinity());
     }
+    return std::nullopt;
+  };
+  std::array<std::optional<kernels::QAddParams>, kernels::kUnitAttempts> units;
+  for (std::size_t i = 0; i < units.size(); ++i) {
+    units[i] = kernels::in_units(computed, static_cast<int>(i));
+    if (kernel.level != simd::Level::kRelaxed || !units[i]) continue;
+    if (const auto exact = exact_near(kernels::with_ties_up(*units[i], int8 ? -128 : 0)))
+      return exact;
   }
-  return std::nullopt;
+  for (const auto& form : units) {
+    if (!form) continue;
+    if (const auto exact = exact_near(*form)) return exact;
+  }
+  return exact_near(computed);
 }
 
 // What the codes stand for.

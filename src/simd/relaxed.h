@@ -3,6 +3,8 @@
 //   relaxed_dot<C>(w, x, acc)[i]  = acc[i] + sum over j < 4 of w[4i + j] * x[4i + j]
 //   relaxed_pair_dot<C>(w, x)[i]  = sum over j < 2 of w[2i + j] * x[2i + j], 16-bit lanes
 //   relaxed_madd(a, b, c)[i]      = a[i] * b[i] + c[i] in f32, rounded once or twice
+//   relaxed_fma(a, b, c)[i]       = the same, for machines that round once
+//   relaxed_trunc(x)[i]           = x[i] towards 0 in i32
 //
 // w holds signed bytes. x holds signed bytes for the classes SDOT and WRAP, unsigned ones for USDOT
 // and MADDUBS. In a relaxed module it is one instruction, and C only says what the caller knows
@@ -12,6 +14,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 
@@ -78,6 +81,41 @@ inline v128_t relaxed_madd(v128_t a, v128_t b, v128_t c) {
   return wasm_f32x4_relaxed_madd(a, b, c);
 #else
   return wasm_f32x4_add(wasm_f32x4_mul(a, b), c);
+#endif
+}
+
+// relaxed_madd where it rounds once; natively always so, as machines with fused products are
+// modelled.
+inline v128_t relaxed_fma(v128_t a, v128_t b, v128_t c) {
+#if defined(__wasm_relaxed_simd__)
+  return wasm_f32x4_relaxed_madd(a, b, c);
+#else
+  float x[4];
+  float y[4];
+  float z[4];
+  wasm_v128_store(x, a);
+  wasm_v128_store(y, b);
+  wasm_v128_store(z, c);
+  for (int i = 0; i < 4; ++i) z[i] = std::fma(x[i], y[i], z[i]);
+  return wasm_v128_load(z);
+#endif
+}
+
+// Whether relaxed_fma rounds once here: (1 + 2^-12)^2 - (1 + 2^-11) is 2^-24, or 0.
+inline bool rounds_products_once() {
+  volatile float factor = 1.000244140625F;  // volatile: for the machine to answer
+  volatile float less = -1.00048828125F;
+  const v128_t product =
+      relaxed_fma(wasm_f32x4_splat(factor), wasm_f32x4_splat(factor), wasm_f32x4_splat(less));
+  return wasm_f32x4_extract_lane(product, 0) != 0;
+}
+
+// x rounded towards 0, for |x| < 2^31: there every engine gives the same.
+inline v128_t relaxed_trunc(v128_t x) {
+#if defined(__wasm_relaxed_simd__)
+  return wasm_i32x4_relaxed_trunc_f32x4(x);
+#else
+  return wasm_i32x4_trunc_sat_f32x4(x);
 #endif
 }
 

@@ -1,11 +1,13 @@
 #include "kernels/qadd/qadd.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
 #include <utility>
 
 #include "kernels/codes.h"
+#include "simd/relaxed.h"
 
 namespace octavo::kernels {
 
@@ -50,12 +52,22 @@ std::optional<QAddParams> in_units(QAddParams params, int attempt) {
   return params;
 }
 
+QAddParams with_ties_up(QAddParams params, std::int32_t lowest) {
+  params.fixed = params.fixed - static_cast<float>(lowest) + 0.5F;
+  params.ties_up = true;
+  return params;
+}
+
 namespace {
 
 template <class Code>
 Code add_one(Code a, Code b, const QAddParams& p) {
   if (p.unit != 0) {
     const float units = static_cast<float>(a * p.times_a + b * p.times_b);
+    if (p.ties_up) {
+      const auto code = static_cast<std::int32_t>(std::floor(std::fma(units, p.unit, p.fixed)));
+      return static_cast<Code>(std::clamp(code + kLowest<Code>, p.lo, p.hi));
+    }
     return static_cast<Code>(round_clamped(p.fixed + units * p.unit, static_cast<float>(p.lo),
                                            static_cast<float>(p.hi)));
   }
@@ -130,9 +142,42 @@ void add_units(const Code* a, const Code* b, Code* out, std::size_t n, const QAd
   for (; i < n; ++i) out[i] = add_one(a[i], b[i], p);
 }
 
+// Truncated instead of rounded down: what differs is below 0, and saturates to the lowest code.
+template <class Code, bool kWhole>
+void add_ties_up(const Code* a, const Code* b, Code* out, std::size_t n, const QAddParams& p) {
+  const v128_t times = wasm_i16x8_make(p.times_a, p.times_b, p.times_a, p.times_b, p.times_a,
+                                       p.times_b, p.times_a, p.times_b);
+  const v128_t unit = wasm_f32x4_splat(p.unit);
+  const v128_t fixed = wasm_f32x4_splat(p.fixed);
+  const v128_t flip = splat_code<Code>(kLowest<Code>);
+  const v128_t lo_code = splat_code<Code>(p.lo);
+  const v128_t hi_code = splat_code<Code>(p.hi);
+  const auto sum4 = [&](v128_t pairs) {
+    const v128_t units = wasm_f32x4_convert_i32x4(wasm_i32x4_dot_i16x8(pairs, times));
+    return simd::relaxed_trunc(simd::relaxed_fma(units, unit, fixed));
+  };
+  std::size_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    const v128_t x0 = extend8(a + i);
+    const v128_t x1 = extend8(a + i + 8);
+    const v128_t y0 = extend8(b + i);
+    const v128_t y1 = extend8(b + i + 8);
+    v128_t codes =
+        narrow16<std::uint8_t>(sum4(wasm_i16x8_shuffle(x0, y0, 0, 8, 1, 9, 2, 10, 3, 11)),
+                               sum4(wasm_i16x8_shuffle(x0, y0, 4, 12, 5, 13, 6, 14, 7, 15)),
+                               sum4(wasm_i16x8_shuffle(x1, y1, 0, 8, 1, 9, 2, 10, 3, 11)),
+                               sum4(wasm_i16x8_shuffle(x1, y1, 4, 12, 5, 13, 6, 14, 7, 15)));
+    if constexpr (kLowest<Code> != 0) codes = wasm_v128_xor(codes, flip);
+    if constexpr (!kWhole) codes = min_codes<Code>(max_codes<Code>(codes, lo_code), hi_code);
+    wasm_v128_store(out + i, codes);
+  }
+  for (; i < n; ++i) out[i] = add_one(a[i], b[i], p);
+}
+
 template <class Code>
 void add_simd128(const Code* a, const Code* b, Code* out, std::size_t n, const QAddParams& params) {
   const QAddParams p = params;
+  if (p.ties_up) return add_scalar(a, b, out, n, p);
   if (p.unit != 0) return add_units(a, b, out, n, p);
   const float largest = std::fabs(p.fixed) + 255.0F * (std::fabs(p.ratio_a) + std::fabs(p.ratio_b));
   if (largest < kRoundMagicLimit / 2) {
@@ -142,13 +187,27 @@ void add_simd128(const Code* a, const Code* b, Code* out, std::size_t n, const Q
   }
 }
 
+template <class Code>
+void add_relaxed(const Code* a, const Code* b, Code* out, std::size_t n, const QAddParams& params) {
+  const QAddParams p = params;
+  if (!p.ties_up) return add_simd128(a, b, out, n, p);
+  if (p.lo == kLowest<Code> && p.hi == kHighest<Code>) {
+    add_ties_up<Code, true>(a, b, out, n, p);
+  } else {
+    add_ties_up<Code, false>(a, b, out, n, p);
+  }
+}
+
 constexpr auto kKernels = std::to_array<QAddKernel>({
     {"qadd/scalar", simd::Level::kScalar, &add_scalar<std::uint8_t>, &add_scalar<std::int8_t>},
     {"qadd/simd128", simd::Level::kSimd128, &add_simd128<std::uint8_t>, &add_simd128<std::int8_t>},
+    {"qadd/relaxed", simd::Level::kRelaxed, &add_relaxed<std::uint8_t>, &add_relaxed<std::int8_t>},
 });
 
 }  // namespace
 
-std::span<const QAddKernel> qadd_kernels() { return kKernels; }
+std::span<const QAddKernel> qadd_kernels() {
+  return std::span(kKernels).first(kKernels.size() - (simd::kHasRelaxedRows ? 0 : 1));
+}
 
 }  // namespace octavo::kernels

@@ -8,9 +8,16 @@
 //
 //   out = clamp(rint(fixed + f32(a * times_a + b * times_b) * unit), lo, hi)
 //
-// a, b are the codes themselves; every step is one f32 operation (no fused multiply-add), the sum
-// of products an exact integer. [lo, hi] lies within the code's range: narrower for a fused Relu or
-// Clip. Any n >= 0; out may be a or b. Broadcasting: felementwise/broadcast.h.
+// or, faster still, with one rounding for product and sum and ties upwards:
+//
+//   out = clamp(floor(fma(f32(a * times_a + b * times_b), unit, fixed)) + lowest code, lo, hi)
+//
+// with `fixed` counted from the lowest code and half a code larger.
+//
+// a, b are the codes themselves; every step of the first two is one f32 operation (no fused
+// multiply-add), the sum of products an exact integer. [lo, hi] lies within the code's range:
+// narrower for a fused Relu or Clip. Any n >= 0; out may be a or b. Broadcasting:
+// felementwise/broadcast.h.
 #pragma once
 
 #include <cstddef>
@@ -30,6 +37,8 @@ struct QAddParams {
   // The second form, where `unit` is not 0.
   float unit = 0;
   std::int16_t times_a = 0, times_b = 0;
+  // The third form.
+  bool ties_up = false;
 };
 
 QAddParams make_qadd_params(Grid a, Grid b, Grid out, std::int32_t lo, std::int32_t hi);
@@ -42,6 +51,10 @@ QAddParams make_qsub_params(Grid a, Grid b, Grid out, std::int32_t lo, std::int3
 // leave the range of the rounding trick.
 inline constexpr int kUnitAttempts = 8;
 std::optional<QAddParams> in_units(QAddParams params, int attempt = 0);
+
+// The third form of params in units, for codes from `lowest` on. Rows of relaxed SIMD compute it on
+// machines whose relaxed_madd rounds once; a caller compares the codes there too.
+QAddParams with_ties_up(QAddParams params, std::int32_t lowest);
 
 template <class Code>
 using QAddFn = void (*)(const Code* a, const Code* b, Code* out, std::size_t n,

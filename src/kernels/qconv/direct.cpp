@@ -9,7 +9,9 @@
 //                 two groups are added in 16 bits first: 5 instructions for 32 products.
 //   WRAP          s8 x s8 pairs wrap at 16 bits: exact for all weights but -128
 // Weights beyond are cut; what was cut off is a residual, an own step at the end of the tile.
+#include <algorithm>
 #include <array>
+#include <bit>
 
 #include "kernels/qconv/rows.h"
 #include "kernels/qconv/tiles.h"
@@ -33,65 +35,61 @@ constexpr EngineClass instruction_of(EngineClass engine) {
 
 // ---- packing ----
 
-// The part of a pair of weights that the class takes; the rest is the residual.
+// What the class does not take of eight pairs of weights.
 template <EngineClass kClass>
-std::array<int, 2> cut(int a, int b) {
-  if constexpr (kClass == EngineClass::kWrap) return {std::max(a, -127), std::max(b, -127)};
-  if constexpr (kClass == EngineClass::kMaddubs) {
-    if (a > 0 && b > 128 - a) return {a, 128 - a};
-    if (a < 0 && b < -128 - a) return {a, -128 - a};
-  }
-  return {a, b};
-}
-
-// Cuts `weights` and returns the residuals, in the same order (all zeros: none).
-template <EngineClass kClass>
-std::vector<std::int8_t> cut_all(const QConvSpec& spec, std::vector<std::int8_t>& weights) {
-  std::vector<std::int8_t> rest(weights.size());
-  const auto length = static_cast<std::size_t>(spec.length);
-  for (std::size_t from = 0; from < weights.size(); from += length) {
-    for (std::size_t k = 0; k < length; k += 2) {
-      std::int8_t* w = weights.data() + from + k;
-      const bool two = k + 1 < length;
-      const std::array<int, 2> kept = cut<kClass>(w[0], two ? w[1] : 0);
-      for (std::size_t i = 0; i < (two ? 2U : 1U); ++i) {
-        rest[from + k + i] = static_cast<std::int8_t>(w[i] - kept[i]);
-        w[i] = static_cast<std::int8_t>(kept[i]);
-      }
-    }
-  }
-  return rest;
+v128_t residuals_of(v128_t weights) {
+  if constexpr (kClass == EngineClass::kWrap)
+    return wasm_i8x16_sub(weights, wasm_i8x16_max(weights, wasm_i8x16_splat(-127)));
+  // Only weights of one sign add up to more than 128: what is beyond is cut off the second.
+  const v128_t sum =
+      wasm_i16x8_add(wasm_i16x8_shr(wasm_i16x8_shl(weights, 8), 8), wasm_i16x8_shr(weights, 8));
+  const v128_t kept =
+      wasm_i16x8_max(wasm_i16x8_min(sum, wasm_i16x8_splat(128)), wasm_i16x8_splat(-128));
+  return wasm_i16x8_shl(wasm_i16x8_sub(sum, kept), 8);
 }
 
 // Whether the quads of `weights`, groups of 32 bytes in pairs, keep within 16 bits.
 bool quads_fit(const std::vector<std::int8_t>& tiles) {
+  const v128_t zero = wasm_i8x16_splat(0);
+  v128_t above = zero;
+  v128_t below = zero;
   for (std::size_t at = 0; at < tiles.size(); at += 2 * kGroupBytes) {
-    for (std::size_t i = at; i < at + kGroupBytes; i += 2) {
-      int above = 0;
-      int below = 0;
-      for (const std::size_t j : {i, i + 1, i + kGroupBytes, i + kGroupBytes + 1}) {
-        above += std::max<int>(tiles[j], 0);
-        below += std::min<int>(tiles[j], 0);
-      }
-      if (above > 128 || below < -128) return false;
+    for (std::size_t i = at; i < at + kGroupBytes; i += 16) {
+      const v128_t a = wasm_v128_load(tiles.data() + i);
+      const v128_t b = wasm_v128_load(tiles.data() + i + kGroupBytes);
+      above = wasm_i16x8_max(
+          above, wasm_i16x8_add(wasm_i16x8_extadd_pairwise_i8x16(wasm_i8x16_max(a, zero)),
+                                wasm_i16x8_extadd_pairwise_i8x16(wasm_i8x16_max(b, zero))));
+      below = wasm_i16x8_min(
+          below, wasm_i16x8_add(wasm_i16x8_extadd_pairwise_i8x16(wasm_i8x16_min(a, zero)),
+                                wasm_i16x8_extadd_pairwise_i8x16(wasm_i8x16_min(b, zero))));
     }
   }
-  return true;
+  return !wasm_v128_any_true(wasm_v128_or(wasm_i16x8_gt(above, wasm_i16x8_splat(128)),
+                                          wasm_i16x8_lt(below, wasm_i16x8_splat(-128))));
 }
 
-bool is_zero(const std::int8_t* group) {
-  return std::all_of(group, group + kGroupBytes, [](std::int8_t w) { return w == 0; });
-}
-
-void pack_residuals(QConvPacked& packed, const std::vector<std::int8_t>& tiles) {
+// Cuts the packed weights; what is cut off are the residuals.
+template <EngineClass kClass>
+void cut_residuals(QConvPacked& packed) {
   const int in_tile = packed.spec.segments * packed.groups;
   packed.residual_begin.push_back(0);
-  for (std::size_t at = 0; at < tiles.size();) {
-    for (int g = 0; g < in_tile; ++g, at += kGroupBytes) {
-      if (is_zero(tiles.data() + at)) continue;
+  std::int8_t* group = packed.weights.data();
+  const std::int8_t* end = group + packed.weights.size();
+  while (group != end) {
+    for (int g = 0; g < in_tile; ++g, group += kGroupBytes) {
+      const v128_t w0 = wasm_v128_load(group);
+      const v128_t w1 = wasm_v128_load(group + 16);
+      const v128_t rest0 = residuals_of<kClass>(w0);
+      const v128_t rest1 = residuals_of<kClass>(w1);
+      if (!wasm_v128_any_true(wasm_v128_or(rest0, rest1))) continue;
+      wasm_v128_store(group, wasm_i8x16_sub(w0, rest0));
+      wasm_v128_store(group + 16, wasm_i8x16_sub(w1, rest1));
       packed.residuals.push_back({g / packed.groups, g % packed.groups * kGroup});
-      packed.residual_weights.insert(packed.residual_weights.end(), tiles.data() + at,
-                                     tiles.data() + at + kGroupBytes);
+      std::int8_t rest[kGroupBytes];
+      wasm_v128_store(rest, rest0);
+      wasm_v128_store(rest + 16, rest1);
+      packed.residual_weights.insert(packed.residual_weights.end(), rest, rest + kGroupBytes);
     }
     packed.residual_begin.push_back(static_cast<std::int32_t>(packed.residuals.size()));
   }
@@ -324,8 +322,6 @@ QConvPacked pack_direct(const QConvSpec& spec, std::span<const std::int8_t> weig
     packed.weights = pack_tiles(spec, weights, kGroup, packed.groups);
     return packed;
   }
-  std::vector<std::int8_t> kept(weights.begin(), weights.end());
-  const std::vector<std::int8_t> rest = cut_all<kClass>(spec, kept);
   if (kClass == EngineClass::kMaddubs && packed.groups > 1) {
     const int even = (packed.groups + 1) / 2 * 2;
     packed.weights = pack_tiles(spec, weights, kGroup, even);
@@ -334,9 +330,13 @@ QConvPacked pack_direct(const QConvSpec& spec, std::span<const std::int8_t> weig
       packed.groups = even;
       return packed;
     }
+    if (even == packed.groups) {
+      cut_residuals<kClass>(packed);
+      return packed;
+    }
   }
-  packed.weights = pack_tiles(spec, kept, kGroup, packed.groups);
-  pack_residuals(packed, pack_tiles(spec, rest, kGroup, packed.groups));
+  packed.weights = pack_tiles(spec, weights, kGroup, packed.groups);
+  cut_residuals<kClass>(packed);
   return packed;
 }
 
@@ -344,24 +344,21 @@ QConvPacked pack_direct(const QConvSpec& spec, std::span<const std::int8_t> weig
 template <EngineClass kClass>
 bool direct_pays(const QConvSpec& spec, std::span<const std::int8_t> weights) {
   if constexpr (kTakesAll<kClass>) return true;
-  // A tile at a time: copies of a whole layer would be the most that making a session ever takes.
-  const std::size_t row =
-      static_cast<std::size_t>(spec.segments) * static_cast<std::size_t>(spec.length);
-  double count = 0;
-  std::size_t bytes = 0;
-  for (int from = 0; from < spec.channels; from += kColumns) {
-    QConvSpec tile = spec;
-    tile.channels = std::min(kColumns, spec.channels - from);
-    const auto own = weights.subspan(static_cast<std::size_t>(from) * row,
-                                     static_cast<std::size_t>(tile.channels) * row);
-    std::vector<std::int8_t> kept(own.begin(), own.end());
-    const std::vector<std::int8_t> packed =
-        pack_tiles(tile, cut_all<kClass>(tile, kept), kGroup, (spec.length + kGroup - 1) / kGroup);
-    for (std::size_t at = 0; at < packed.size(); at += kGroupBytes)
-      count += is_zero(packed.data() + at) ? 0 : 1;
-    bytes += packed.size();
+  std::int64_t count = 0;  // groups of a tile that have any
+  for (int tile = 0; tile < spec.channels; tile += kColumns) {
+    for (int s = 0; s < spec.segments; ++s) {
+      for (int k = 0; k < spec.length; k += 16) {
+        v128_t any = wasm_i8x16_splat(0);
+        for (int n = tile; n < std::min(tile + kColumns, spec.channels); ++n)
+          any = wasm_v128_or(any, residuals_of<kClass>(weights16(spec, weights, n, s, k)));
+        count += std::popcount(
+            static_cast<unsigned>(wasm_i32x4_bitmask(wasm_i32x4_ne(any, wasm_i32x4_splat(0)))));
+      }
+    }
   }
-  return count * kGroupBytes <= kMostResiduals * static_cast<double>(bytes);
+  const std::int64_t groups = std::int64_t{padded_channels(spec) / kColumns} * spec.segments *
+                              ((spec.length + kGroup - 1) / kGroup);
+  return static_cast<double>(count) <= kMostResiduals * static_cast<double>(groups);
 }
 
 template <EngineClass kClass>

@@ -12,6 +12,44 @@ bool to_codes(const QConvCall& call) {
   return call.output == QConvOutput::kUint8 || call.output == QConvOutput::kInt8;
 }
 
+// The halves of 8 rows of 16 bytes, of rows r and r + 4 each, in lanes of 4 bytes: a 4x4 transpose
+// of rows[first] .. rows[first + 3].
+void transpose_fours(v128_t* rows) {
+  const v128_t low01 = wasm_i32x4_shuffle(rows[0], rows[1], 0, 4, 1, 5);
+  const v128_t low23 = wasm_i32x4_shuffle(rows[2], rows[3], 0, 4, 1, 5);
+  const v128_t high01 = wasm_i32x4_shuffle(rows[0], rows[1], 2, 6, 3, 7);
+  const v128_t high23 = wasm_i32x4_shuffle(rows[2], rows[3], 2, 6, 3, 7);
+  rows[0] = wasm_i64x2_shuffle(low01, low23, 0, 2);
+  rows[1] = wasm_i64x2_shuffle(low01, low23, 1, 3);
+  rows[2] = wasm_i64x2_shuffle(high01, high23, 0, 2);
+  rows[3] = wasm_i64x2_shuffle(high01, high23, 1, 3);
+}
+
+// 8 rows of [k] to [k / 4][row][k % 4].
+void interleave_fours(v128_t (&rows)[kColumns]) {
+  transpose_fours(rows);
+  transpose_fours(rows + 4);
+  const v128_t column[kColumns] = {rows[0], rows[4], rows[1], rows[5],
+                                   rows[2], rows[6], rows[3], rows[7]};
+  std::copy_n(column, kColumns, rows);
+}
+
+// 8 rows of [k] to [k / 2][row][k % 2].
+void interleave_twos(v128_t (&rows)[kColumns]) {
+  v128_t low[4];
+  v128_t high[4];
+  for (int i = 0; i < 4; ++i) {
+    const v128_t a = rows[2 * i];
+    const v128_t b = rows[2 * i + 1];
+    low[i] = wasm_i16x8_shuffle(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+    high[i] = wasm_i16x8_shuffle(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+  }
+  transpose_fours(low);
+  transpose_fours(high);
+  std::copy_n(low, 4, rows);
+  std::copy_n(high, 4, rows + 4);
+}
+
 }  // namespace
 
 QConvPacked pack_common(const QConvSpec& spec, std::span<const std::int8_t> weights,
@@ -39,26 +77,18 @@ std::vector<std::int8_t> pack_tiles(const QConvSpec& spec, std::span<const std::
   std::vector<std::int8_t> out(static_cast<std::size_t>(padded_channels(spec)) *
                                static_cast<std::size_t>(spec.segments) *
                                static_cast<std::size_t>(groups * group));
-  const auto length = static_cast<std::size_t>(spec.length);
-  const auto segments = static_cast<std::size_t>(spec.segments);
-  const auto size = static_cast<std::size_t>(group);
   std::int8_t* to = out.data();
   for (int tile = 0; tile < padded_channels(spec); tile += kColumns) {
-    const int channels = std::min(kColumns, spec.channels - tile);
     for (int s = 0; s < spec.segments; ++s) {
-      for (std::size_t k = 0; k < static_cast<std::size_t>(groups) * size; k += size) {
-        std::size_t from =
-            (static_cast<std::size_t>(tile) * segments + static_cast<std::size_t>(s)) * length + k;
-        for (int n = 0; n < channels && k < length; ++n, from += segments * length) {
-          // All but the last group of a row are whole: a copy of fixed size is one load.
-          if (group == 4 && k + 4 <= length) {
-            std::memcpy(to + 4 * n, weights.data() + from, 4);
-            continue;
-          }
-          for (std::size_t i = 0; i < std::min(size, length - k); ++i)
-            to[static_cast<std::size_t>(n) * size + i] = weights[from + i];
-        }
-        to += group * kColumns;
+      for (int k = 0; k < groups * group; k += 16) {
+        v128_t rows[kColumns];
+        for (int n = 0; n < kColumns; ++n) rows[n] = weights16(spec, weights, tile + n, s, k);
+        group == 4 ? interleave_fours(rows) : interleave_twos(rows);
+        // The last vectors of a row may be beyond its groups.
+        const std::size_t bytes =
+            static_cast<std::size_t>(std::min(16, groups * group - k)) * kColumns;
+        std::memcpy(to, rows, bytes);
+        to += bytes;
       }
     }
   }

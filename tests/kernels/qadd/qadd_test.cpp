@@ -2,6 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <array>
+
+#include "simd/relaxed.h"
 #include "support/buffers.h"
 #include "support/golden.h"
 
@@ -56,6 +59,37 @@ TEST_CASE("qadd: every row equals the reference in units, for every pair of code
   agree(std::uint8_t{}, make_qadd_params({0.3F, 255}, {0.0004F, 0}, {0.01F, 17}, 17, 200));
   agree(std::int8_t{}, make_qadd_params({0.021F, -8}, {0.034F, -38}, {0.05F, -17}, -17, 127));
   agree(std::int8_t{}, make_qsub_params({0.02F, 3}, {0.05F, 10}, {0.04F, 50}, -128, 127));
+}
+
+TEST_CASE("qadd: every row equals the reference with ties upwards, for every pair of codes") {
+  if (!simd::rounds_products_once()) {
+    MESSAGE("skipped: relaxed_madd of this machine rounds twice");
+    return;
+  }
+  const auto agree = [](auto code, const QAddParams& params) {
+    using Code = decltype(code);
+    for (int attempt = 0; attempt < kUnitAttempts; ++attempt) {
+      const std::optional<QAddParams> units = in_units(params, attempt);
+      REQUIRE(units);
+      rows_agree<Code>(with_ties_up(*units, std::numeric_limits<Code>::min()));
+    }
+  };
+  agree(std::uint8_t{}, make_qadd_params({0.021F, 120}, {0.034F, 90}, {0.05F, 111}, 0, 255));
+  agree(std::uint8_t{}, make_qadd_params({0.3F, 255}, {0.0004F, 0}, {0.01F, 17}, 17, 200));
+  agree(std::int8_t{}, make_qadd_params({0.021F, -8}, {0.034F, -38}, {0.05F, -17}, -17, 127));
+  agree(std::int8_t{}, make_qsub_params({0.02F, 3}, {0.05F, 10}, {0.04F, 50}, -128, 127));
+  // The sums' own codes: a tie goes upwards, what is below the lowest code becomes it.
+  const QAddParams halves = make_qadd_params({0.5F, 0}, {0.5F, 0}, {1.0F, 0}, -128, 127);
+  const std::optional<QAddParams> units = in_units(halves);
+  REQUIRE(units);
+  const std::array<std::int8_t, 4> a{3, -3, -128, 127};
+  const std::array<std::int8_t, 4> b{2, -2, -128, 127};
+  for (const QAddKernel& kernel : qadd_kernels()) {
+    CAPTURE(kernel.name);
+    std::array<std::int8_t, 4> out{};
+    kernel.s8(a.data(), b.data(), out.data(), 4, with_ties_up(*units, -128));
+    CHECK(out == std::array<std::int8_t, 4>{3, -2, -128, 127});
+  }
 }
 
 TEST_CASE("qadd: units keep the ratios") {
