@@ -422,6 +422,9 @@ void bench_codes() {
     const QAddParams ties_up = with_ties_up(units, 0);
     report(kernel.name, "64@56 in units, ties upwards", 3.0 * kElements, "GB/s",
            [&] { kernel.u8(a.data(), b.data(), out.data(), kElements, ties_up); });
+    const QAddParams fused = make_fused_qadd_params(grid, {0.03F, 90}, {0.04F, 111}, 0, 255, 0);
+    report(kernel.name, "64@56 with fused products", 3.0 * kElements, "GB/s",
+           [&] { kernel.u8(a.data(), b.data(), out.data(), kElements, fused); });
   }
   for (const QMulKernel& kernel : qmul_kernels()) {
     const QMulParams params = make_qmul_params(grid, {0.03F, 90}, {0.04F, 111}, 0, 255);

@@ -348,6 +348,7 @@ bool equals_table(const kernels::QAddKernel& kernel, const kernels::QAddParams& 
 // pairs; nothing where none is found.
 std::optional<kernels::QAddParams> exact_params(const kernels::QAddKernel& kernel, bool int8,
                                                 const kernels::QAddParams& computed,
+                                                const kernels::QAddParams& fused,
                                                 const PairTable& table) {
   const auto equals = int8 ? equals_table<std::int8_t> : equals_table<std::uint8_t>;
   const auto exact_near = [&](kernels::QAddParams params) -> std::optional<kernels::QAddParams> {
@@ -375,7 +376,9 @@ std::optional<kernels::QAddParams> exact_params(const kernels::QAddKernel& kerne
     if (!form) continue;
     if (const auto exact = exact_near(*form)) return exact;
   }
-  return exact_near(computed);
+  if (const auto exact = exact_near(computed)) return exact;
+  if (kernel.level == simd::Level::kRelaxed && equals(kernel, fused, table)) return fused;
+  return std::nullopt;
 }
 
 // What the codes stand for.
@@ -570,9 +573,13 @@ Result<Step> prepare_codes(const PrepareContext& context, Binary op) {
                         : pair_table(context, op);
   if (op == Binary::kAdd || op == Binary::kSub) {
     const kernels::QAddKernel& add = kernels::best_row(kernels::qadd_kernels(), context.policy());
-    const auto make = op == Binary::kAdd ? kernels::make_qadd_params : kernels::make_qsub_params;
-    if (const auto exact =
-            exact_params(add, int8, make(a, b, grid_of(result), bounds.lo, bounds.hi), table))
+    kernels::Grid other = b;
+    if (op == Binary::kSub) other.scale = -b.scale;  // as make_qsub_params
+    const kernels::Grid out = grid_of(result);
+    if (const auto exact = exact_params(
+            add, int8, kernels::make_qadd_params(a, other, out, bounds.lo, bounds.hi),
+            kernels::make_fused_qadd_params(a, other, out, bounds.lo, bounds.hi, int8 ? -128 : 0),
+            table))
       return kernel_step(context, add, *exact);
   }
   return table_step(context, std::move(table));

@@ -43,6 +43,7 @@ std::optional<QAddParams> in_units(QAddParams params, int attempt) {
       best = times;
     }
   }
+  params.form = QAddForm::kUnits;
   params.unit = static_cast<float>(larger / best);
   params.times_a = static_cast<std::int16_t>(best);
   params.times_b = static_cast<std::int16_t>(std::nearbyint(quotient * best));
@@ -54,7 +55,17 @@ std::optional<QAddParams> in_units(QAddParams params, int attempt) {
 
 QAddParams with_ties_up(QAddParams params, std::int32_t lowest) {
   params.fixed = params.fixed - static_cast<float>(lowest) + 0.5F;
-  params.ties_up = true;
+  params.form = QAddForm::kTiesUp;
+  return params;
+}
+
+QAddParams make_fused_qadd_params(Grid a, Grid b, Grid out, std::int32_t lo, std::int32_t hi,
+                                  std::int32_t lowest) {
+  a.zero_point -= lowest;
+  b.zero_point -= lowest;
+  out.zero_point -= lowest;
+  QAddParams params = make_qadd_params(a, b, out, lo, hi);
+  params.form = QAddForm::kFused;
   return params;
 }
 
@@ -62,18 +73,32 @@ namespace {
 
 template <class Code>
 Code add_one(Code a, Code b, const QAddParams& p) {
-  if (p.unit != 0) {
-    const float units = static_cast<float>(a * p.times_a + b * p.times_b);
-    if (p.ties_up) {
-      const auto code = static_cast<std::int32_t>(std::floor(std::fma(units, p.unit, p.fixed)));
-      return static_cast<Code>(std::clamp(code + kLowest<Code>, p.lo, p.hi));
+  const auto lo = static_cast<float>(p.lo);
+  const auto hi = static_cast<float>(p.hi);
+  switch (p.form) {
+    case QAddForm::kSeparate: {
+      const float first = p.fixed + static_cast<float>(a) * p.ratio_a;
+      const float sum = first + static_cast<float>(b) * p.ratio_b;
+      return static_cast<Code>(round_clamped(sum, lo, hi));
     }
-    return static_cast<Code>(round_clamped(p.fixed + units * p.unit, static_cast<float>(p.lo),
-                                           static_cast<float>(p.hi)));
+    case QAddForm::kUnits: {
+      const float units = static_cast<float>(a * p.times_a + b * p.times_b);
+      return static_cast<Code>(round_clamped(p.fixed + units * p.unit, lo, hi));
+    }
+    case QAddForm::kTiesUp: {
+      const float units = static_cast<float>(a * p.times_a + b * p.times_b);
+      const float code = std::floor(std::fma(units, p.unit, p.fixed));
+      return static_cast<Code>(
+          std::clamp(static_cast<std::int32_t>(code) + kLowest<Code>, p.lo, p.hi));
+    }
+    case QAddForm::kFused: {
+      const float first = std::fma(static_cast<float>(a - kLowest<Code>), p.ratio_a, p.fixed);
+      const float sum = std::fma(static_cast<float>(b - kLowest<Code>), p.ratio_b, first);
+      constexpr auto kFirst = static_cast<float>(kLowest<Code>);
+      return static_cast<Code>(round_clamped(sum, lo - kFirst, hi - kFirst) + kLowest<Code>);
+    }
   }
-  const float first = p.fixed + static_cast<float>(a) * p.ratio_a;
-  const float sum = first + static_cast<float>(b) * p.ratio_b;
-  return static_cast<Code>(round_clamped(sum, static_cast<float>(p.lo), static_cast<float>(p.hi)));
+  return a;  // unreachable: all forms are above
 }
 
 template <class Code>
@@ -175,10 +200,36 @@ void add_ties_up(const Code* a, const Code* b, Code* out, std::size_t n, const Q
 }
 
 template <class Code>
+void add_fused(const Code* a, const Code* b, Code* out, std::size_t n, const QAddParams& p) {
+  const v128_t fixed = wasm_f32x4_splat(p.fixed);
+  const v128_t ratio_a = wasm_f32x4_splat(p.ratio_a);
+  const v128_t ratio_b = wasm_f32x4_splat(p.ratio_b);
+  const v128_t lo = wasm_f32x4_splat(static_cast<float>(p.lo - kLowest<Code>));
+  const v128_t hi = wasm_f32x4_splat(static_cast<float>(p.hi - kLowest<Code>));
+  const v128_t flip = splat_code<Code>(kLowest<Code>);
+  std::size_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    const Codes16<std::uint8_t> x =
+        split16<std::uint8_t>(wasm_v128_xor(wasm_v128_load(a + i), flip));
+    const Codes16<std::uint8_t> y =
+        split16<std::uint8_t>(wasm_v128_xor(wasm_v128_load(b + i), flip));
+    v128_t sum[4];
+    for (std::size_t j = 0; j < 4; ++j) {
+      const v128_t first = simd::relaxed_fma(wasm_f32x4_convert_i32x4(x.part[j]), ratio_a, fixed);
+      const v128_t t = simd::relaxed_fma(wasm_f32x4_convert_i32x4(y.part[j]), ratio_b, first);
+      sum[j] = round_to_int(clamp_lanes(t, lo, hi));
+    }
+    wasm_v128_store(out + i,
+                    wasm_v128_xor(narrow16<std::uint8_t>(sum[0], sum[1], sum[2], sum[3]), flip));
+  }
+  for (; i < n; ++i) out[i] = add_one(a[i], b[i], p);
+}
+
+template <class Code>
 void add_simd128(const Code* a, const Code* b, Code* out, std::size_t n, const QAddParams& params) {
   const QAddParams p = params;
-  if (p.ties_up) return add_scalar(a, b, out, n, p);
-  if (p.unit != 0) return add_units(a, b, out, n, p);
+  if (p.form == QAddForm::kUnits) return add_units(a, b, out, n, p);
+  if (p.form != QAddForm::kSeparate) return add_scalar(a, b, out, n, p);
   const float largest = std::fabs(p.fixed) + 255.0F * (std::fabs(p.ratio_a) + std::fabs(p.ratio_b));
   if (largest < kRoundMagicLimit / 2) {
     add_simd<Code, true>(a, b, out, n, p);
@@ -190,7 +241,8 @@ void add_simd128(const Code* a, const Code* b, Code* out, std::size_t n, const Q
 template <class Code>
 void add_relaxed(const Code* a, const Code* b, Code* out, std::size_t n, const QAddParams& params) {
   const QAddParams p = params;
-  if (!p.ties_up) return add_simd128(a, b, out, n, p);
+  if (p.form == QAddForm::kFused) return add_fused(a, b, out, n, p);
+  if (p.form != QAddForm::kTiesUp) return add_simd128(a, b, out, n, p);
   if (p.lo == kLowest<Code> && p.hi == kHighest<Code>) {
     add_ties_up<Code, true>(a, b, out, n, p);
   } else {

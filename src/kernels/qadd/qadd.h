@@ -12,11 +12,14 @@
 //
 //   out = clamp(floor(fma(f32(a * times_a + b * times_b), unit, fixed)) + lowest code, lo, hi)
 //
-// with `fixed` counted from the lowest code and half a code larger.
+// with `fixed` counted from the lowest code and half a code larger; or as ONNX Runtime's own code
+// for x86 has it:
 //
-// a, b are the codes themselves; every step of the first two is one f32 operation (no fused
-// multiply-add), the sum of products an exact integer. [lo, hi] lies within the code's range:
-// narrower for a fused Relu or Clip. Any n >= 0; out may be a or b. Broadcasting:
+//   out = clamp(rint(fma(b', ratio_b, fma(a', ratio_a, fixed))) + lowest code, lo, hi)
+//
+// with a', b' and `fixed` counted from the lowest code. a, b are the codes themselves; every step
+// is one f32 operation, the sum of products an exact integer. [lo, hi] lies within the code's
+// range: narrower for a fused Relu or Clip. Any n >= 0; out may be a or b. Broadcasting:
 // felementwise/broadcast.h.
 #pragma once
 
@@ -31,30 +34,36 @@
 
 namespace octavo::kernels {
 
+// The formulas above, in their order.
+enum class QAddForm : std::uint8_t { kSeparate, kUnits, kTiesUp, kFused };
+
 struct QAddParams {
   float fixed, ratio_a, ratio_b;
   std::int32_t lo, hi;
-  // The second form, where `unit` is not 0.
+  QAddForm form = QAddForm::kSeparate;
+  // kUnits and kTiesUp.
   float unit = 0;
   std::int16_t times_a = 0, times_b = 0;
-  // The third form.
-  bool ties_up = false;
 };
 
 QAddParams make_qadd_params(Grid a, Grid b, Grid out, std::int32_t lo, std::int32_t hi);
 // a - b: the same with b's ratio negated.
 QAddParams make_qsub_params(Grid a, Grid b, Grid out, std::int32_t lo, std::int32_t hi);
 
-// The second form of `params`, the ratios' quotient near theirs: it rounds at other places, so a
-// caller who needs the first form's codes compares them (ops/binary.cpp). Each `attempt` below
-// kUnitAttempts is another pair of multipliers, as good as f32 resolves. Nothing where sums could
-// leave the range of the rounding trick.
+// kUnits, the ratios' quotient near that of `params`: it rounds at other places, so a caller who
+// needs the first form's codes compares them (ops/binary.cpp). Each `attempt` below kUnitAttempts
+// is another pair of multipliers, as good as f32 resolves. Nothing where sums could leave the range
+// of the rounding trick.
 inline constexpr int kUnitAttempts = 8;
 std::optional<QAddParams> in_units(QAddParams params, int attempt = 0);
 
-// The third form of params in units, for codes from `lowest` on. Rows of relaxed SIMD compute it on
-// machines whose relaxed_madd rounds once; a caller compares the codes there too.
+// Of params in units, for codes from `lowest` on: kTiesUp. Rows of relaxed SIMD compute it, and
+// kFused, on machines whose relaxed_madd rounds once; a caller compares the codes there too.
 QAddParams with_ties_up(QAddParams params, std::int32_t lowest);
+
+// kFused, for codes from `lowest` on.
+QAddParams make_fused_qadd_params(Grid a, Grid b, Grid out, std::int32_t lo, std::int32_t hi,
+                                  std::int32_t lowest);
 
 template <class Code>
 using QAddFn = void (*)(const Code* a, const Code* b, Code* out, std::size_t n,

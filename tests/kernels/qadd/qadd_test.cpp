@@ -51,7 +51,7 @@ TEST_CASE("qadd: every row equals the reference in units, for every pair of code
     for (int attempt = 0; attempt < kUnitAttempts; ++attempt) {
       const std::optional<QAddParams> units = in_units(params, attempt);
       REQUIRE(units);
-      CHECK(units->unit != 0);
+      CHECK(units->form == QAddForm::kUnits);
       rows_agree<decltype(code)>(*units);
     }
   };
@@ -90,6 +90,31 @@ TEST_CASE("qadd: every row equals the reference with ties upwards, for every pai
     kernel.s8(a.data(), b.data(), out.data(), 4, with_ties_up(*units, -128));
     CHECK(out == std::array<std::int8_t, 4>{3, -2, -128, 127});
   }
+}
+
+TEST_CASE("qadd: every row equals the reference with fused products, for every pair of codes") {
+  if (!simd::rounds_products_once()) {
+    MESSAGE("skipped: relaxed_madd of this machine rounds twice");
+    return;
+  }
+  const auto agree = [](auto code, Grid a, Grid b, Grid out, std::int32_t lo, std::int32_t hi) {
+    using Code = decltype(code);
+    rows_agree<Code>(make_fused_qadd_params(a, b, out, lo, hi, std::numeric_limits<Code>::min()));
+  };
+  agree(std::uint8_t{}, {0.021F, 120}, {0.034F, 90}, {0.05F, 111}, 0, 255);
+  agree(std::uint8_t{}, {0.3F, 255}, {0.0004F, 0}, {0.01F, 17}, 17, 200);
+  agree(std::int8_t{}, {0.021F, -8}, {0.034F, -38}, {0.05F, -17}, -17, 127);
+  // Ratios so steep that sums leave the range of the rounding trick.
+  agree(std::uint8_t{}, {1.0F, 3}, {2.0F, 100}, {1e-6F, 50}, 0, 255);
+  agree(std::int8_t{}, {1e30F, 3}, {-1e30F, 10}, {1e-30F, 50}, -128, 127);
+  // A tie goes to the even code, counted from the lowest.
+  const QAddParams halves =
+      make_fused_qadd_params({0.5F, 0}, {0.5F, 0}, {1.0F, 0}, -128, 127, -128);
+  const std::array<std::int8_t, 4> a{3, 5, -3, 127};
+  const std::array<std::int8_t, 4> b{2, 2, -2, 127};
+  std::array<std::int8_t, 4> out{};
+  qadd_kernels().front().s8(a.data(), b.data(), out.data(), 4, halves);
+  CHECK(out == std::array<std::int8_t, 4>{2, 4, -2, 127});
 }
 
 TEST_CASE("qadd: units keep the ratios") {
