@@ -97,6 +97,26 @@ struct Bounds {
   v128_t clamp(v128_t y) const { return wasm_f32x4_pmin(wasm_f32x4_pmax(y, lo), hi); }
 };
 
+// Pixels m .. m + kRows - 1 and where their output begins, of those beyond the last one the last,
+// with one division at most: six take as long as a tile of few input channels.
+template <int kRows>
+void places_at(const FConvCall& call, std::int64_t m, const float* (&pixel)[kRows],
+               float* (&out)[kRows]) {
+  std::int64_t column = m < call.width ? m : m % call.width;
+  const float* from = pixel_at(call, m);
+  float* to = call.out + m * call.out_stride;
+  const std::int64_t next_row = call.row_stride - (call.width - 1) * call.pixel_stride;
+  for (int r = 0; r < kRows; ++r) {
+    pixel[r] = from;
+    out[r] = to;
+    if (m + r + 1 >= call.pixels) continue;
+    const bool ends = ++column == call.width;
+    from += ends ? next_row : call.pixel_stride;
+    if (ends) column = 0;
+    to += call.out_stride;
+  }
+}
+
 // The sums of one pixel's channels n .. n + 7.
 [[gnu::always_inline]] inline void store_pixel(v128_t sum0, v128_t sum1, const FConvPacked& packed,
                                                const Bounds& bounds, float* out, int n) {
@@ -174,7 +194,8 @@ void run_tiles(const FConvPacked& packed, const FConvCall& call) {
         break;
       }
       const float* pixel[kRows];
-      for (int r = 0; r < kRows; ++r) pixel[r] = pixel_at(call, std::min(m + r, call.pixels - 1));
+      float* out[kRows];
+      places_at(call, m, pixel, out);
       const float* w = packed.weights.data() + n0 / kColumns * tile_floats;
       for (int n = n0; n < n1; n += kColumns) {
         v128_t acc[kRows][2];
@@ -200,10 +221,17 @@ void run_tiles(const FConvPacked& packed, const FConvCall& call) {
             for (int r = 0; r < kRows; ++r) x[r] += 4;
           }
         }
-        for (int r = 0; r < kRows; ++r) {
-          float* out = call.out + std::min(m + r, call.pixels - 1) * call.out_stride + n;
-          store_pixel(acc[r][0], acc[r][1], packed, bounds, out, n);
+        if (n + kColumns <= spec.channels) {
+          const v128_t bias0 = wasm_v128_load(packed.bias.data() + n);
+          const v128_t bias1 = wasm_v128_load(packed.bias.data() + n + 4);
+          for (int r = 0; r < kRows; ++r) {
+            wasm_v128_store(out[r] + n, bounds.clamp(wasm_f32x4_add(acc[r][0], bias0)));
+            wasm_v128_store(out[r] + n + 4, bounds.clamp(wasm_f32x4_add(acc[r][1], bias1)));
+          }
+          continue;
         }
+        for (int r = 0; r < kRows; ++r)
+          store_pixel(acc[r][0], acc[r][1], packed, bounds, out[r] + n, n);
       }
     }
   }
