@@ -95,20 +95,24 @@ struct Dot16 {
   }
 };
 
-// ---- one row of outputs of one tile ----
+// ---- a few rows of outputs of one tile ----
 
-struct TileRow {
-  const DwPhase* phase;
+// Rows for which a tile loads its weights and bounds once.
+constexpr std::int64_t kMostRows = 8;
+
+struct TileRows {
+  const DwPhase* phases;  // one a row
+  std::int64_t rows;
   std::int64_t first_channel, column_step;
   std::byte* out;
-  std::int64_t out_step;
+  std::int64_t out_step, out_row;
   const std::byte* weights;
   const std::int32_t* bias;
   const float* scale;
   const RequantizeVectors* requantize;
   v128_t ones;
 };
-using TileRowFn = void (*)(const TileRow&);
+using TileRowsFn = void (*)(const TileRows&);
 
 // Weights are [column][group][half] of 16 bytes.
 template <class Form, int kSize>
@@ -120,7 +124,7 @@ struct Tile {
     v128_t half[2];
   };
 
-  const TileRow& t;
+  const TileRows& t;
   const v128_t ones, bias0, bias1, scale0, scale1;
   // Only these two: the bounds, which are hardly ever needed, would push sums out of registers.
   const RoundingVectors rounding;
@@ -130,7 +134,7 @@ struct Tile {
   v128_t w[kSize][kGroups][2];
   v128_t v[kGroups][2];
 
-  [[gnu::always_inline]] explicit Tile(const TileRow& row)
+  [[gnu::always_inline]] explicit Tile(const TileRows& row)
       : t(row),
         ones(row.ones),
         bias0(wasm_v128_load(row.bias)),
@@ -177,9 +181,12 @@ struct Tile {
 };
 
 template <class Form, int kSize, int kStride>
-void run_tile_row(const TileRow& t) {
+void run_tile_rows(const TileRows& t) {
   Tile<Form, kSize> tile(t);
-  walk<kSize, kStride>(*t.phase, t.first_channel, t.column_step, tile);
+  for (std::int64_t row = 0; row < t.rows; ++row) {
+    tile.out = t.out + row * t.out_row;
+    walk<kSize, kStride>(t.phases[row], t.first_channel, t.column_step, tile);
+  }
 }
 
 // ---- windows ----
@@ -192,31 +199,46 @@ int first_channel(const QDwConvSpec& spec, int tile) {
 }
 
 template <class Form, int kSize>
-TileRowFn tile_row(const QDwConvSpec& spec) {
-  return spec.window.column_stride() == 1 ? &run_tile_row<Form, kSize, 1>
-                                          : &run_tile_row<Form, kSize, 2>;
+TileRowsFn tile_rows(const QDwConvSpec& spec) {
+  return spec.window.column_stride() == 1 ? &run_tile_rows<Form, kSize, 1>
+                                          : &run_tile_rows<Form, kSize, 2>;
 }
 
 std::size_t tile_bytes(const QDwConvSpec& spec, int groups) {
   return static_cast<std::size_t>(spec.window.kernel_w) * static_cast<std::size_t>(groups) * 32;
 }
 
-void run_columns(const QDwConvPacked& packed, const QDwConvImage& call, TileRowFn narrow,
-                 TileRowFn wide, std::size_t bytes_of_tile) {
+// Rows of outputs that a tile does before the next one: few enough that the lines of the cache
+// which eight tiles share, one a pixel, are still there for the next tile.
+std::int64_t rows_together(const DwWindow& window) {
+  constexpr std::int64_t kMostPixels = 128;
+  const std::int64_t of_row = window.stride_h * window.width + window.out_width;
+  return std::clamp(kMostPixels / of_row, std::int64_t{1}, kMostRows);
+}
+
+void run_columns(const QDwConvPacked& packed, const QDwConvImage& call, TileRowsFn narrow,
+                 TileRowsFn wide, std::size_t bytes_of_tile) {
   const QDwConvSpec& spec = packed.spec;
   const DwWindow& window = spec.window;
   const RequantizeVectors requantize =
       RequantizeVectors::make({call.zero_y, call.lo, call.hi}, spec.x_signed, packed.bounded);
   const auto* border = reinterpret_cast<const std::byte*>(packed.border.data());
-  TileRow t{};
+  TileRows t{};
   t.column_step = window.dilation_w * spec.channels;
   t.out_step = window.phases() * spec.channels;
+  t.out_row = window.out_width * spec.channels;
   t.requantize = &requantize;
   t.ones = simd::from_memory(wasm_i16x8_splat(1));
-  for (std::int64_t y = call.first_row; y < call.last_row; ++y) {
+  const std::int64_t most = rows_together(window);
+  std::array<DwPhase, kMostRows> phases;
+  t.phases = phases.data();
+  for (std::int64_t y = call.first_row; y < call.last_row; y += t.rows) {
+    t.rows = std::min(most, call.last_row - y);
     for (std::int64_t first = 0; first < std::min(window.phases(), window.out_width); ++first) {
-      const DwPhase phase = phase_of(window, y, first, call.x, border, spec.channels);
-      t.phase = &phase;
+      for (std::int64_t row = 0; row < t.rows; ++row) {
+        phases[static_cast<std::size_t>(row)] =
+            phase_of(window, y + row, first, call.x, border, spec.channels);
+      }
       t.weights = reinterpret_cast<const std::byte*>(packed.weights.data());
       for (int tile = 0; tile < tiles_of(spec); ++tile, t.weights += bytes_of_tile) {
         t.first_channel = first_channel(spec, tile);
@@ -334,8 +356,8 @@ std::int8_t* column_at(QDwConvPacked& packed, int tile, int column, std::size_t 
   return packed;
 }
 [[maybe_unused]] void run_maddubs(const QDwConvPacked& packed, const QDwConvImage& call) {
-  run_columns(packed, call, tile_row<Maddubs, 3>(packed.spec),
-              tile_row<Dot16<false>, 3>(packed.spec),
+  run_columns(packed, call, tile_rows<Maddubs, 3>(packed.spec),
+              tile_rows<Dot16<false>, 3>(packed.spec),
               tile_bytes(packed.spec, Dot16<false>::kGroups<3>));
 }
 
@@ -354,7 +376,7 @@ QDwConvPacked pack_dot16(const QDwConvSpec& spec, std::span<const std::int8_t> w
 }
 template <bool kSigned, int kSize>
 void run_dot16(const QDwConvPacked& packed, const QDwConvImage& call) {
-  const TileRowFn run = tile_row<Dot16<kSigned>, kSize>(packed.spec);
+  const TileRowsFn run = tile_rows<Dot16<kSigned>, kSize>(packed.spec);
   run_columns(packed, call, run, run,
               tile_bytes(packed.spec, Dot16<kSigned>::template kGroups<kSize>));
 }
@@ -376,7 +398,7 @@ template <EngineClass kClass, int kSize>
 void run_dot(const QDwConvPacked& packed, const QDwConvImage& call) {
   // The exact classes have one instruction in a wasm module; natively each has a model.
   using Form = Dot<simd::kHasRelaxed ? EngineClass::kUsdot : kClass>;
-  const TileRowFn run = tile_row<Form, kSize>(packed.spec);
+  const TileRowsFn run = tile_rows<Form, kSize>(packed.spec);
   run_columns(packed, call, run, run, tile_bytes(packed.spec, Form::template kGroups<kSize>));
 }
 

@@ -204,6 +204,27 @@ TEST_CASE("qdwconv: rows that keep columns give the formula's codes, whatever th
   }
 }
 
+TEST_CASE("qdwconv: images of more rows than a tile does together are done to the last one") {
+  std::uint32_t seed = 900;
+  for (const std::int64_t width : {2, 14, 40, 130}) {
+    for (const std::int64_t stride : {1, 2}) {
+      for (const std::int64_t height : {15, 17, 35}) {
+        CAPTURE(width);
+        CAPTURE(stride);
+        CAPTURE(height);
+        DwWindow window;
+        window.height = height;
+        window.width = width;
+        window.out_width = (width + stride - 1) / stride;
+        window.kernel_h = window.kernel_w = 3;
+        window.stride_h = window.stride_w = stride;
+        window.top = window.left = 1;
+        CHECK(check_image(make_image(false, window, 20, seed++)) > 0);
+      }
+    }
+  }
+}
+
 TEST_CASE("qdwconv: windows with kept columns saturate and clamp as the formula does") {
   for (const bool x_signed : {false, true}) {
     Problem p = make_image(x_signed, {5, 6, 6, 3, 3, 1, 1, 1, 1, 1, 1}, 17, 7);
