@@ -8,10 +8,10 @@
 //                 that even holds for the four weights 2j, 2j + 1, 2j + 4, 2j + 5 of 8 ("quads"),
 //                 two groups are added in 16 bits first: 5 instructions for 32 products.
 //   WRAP          s8 x s8 pairs wrap at 16 bits: exact for all weights but -128
-// Weights beyond are cut; what was cut off is a residual, an own step at the end of the tile.
+// Weights beyond are cut; what was cut off are residuals, own steps at the end of the tile. One is
+// four weights of four channels, and begins wherever in the segment it takes most that is left.
 #include <algorithm>
 #include <array>
-#include <bit>
 
 #include "kernels/qconv/rows.h"
 #include "kernels/qconv/tiles.h"
@@ -25,8 +25,9 @@ using simd::EngineClass;
 
 constexpr int kGroup = 4;
 constexpr int kGroupBytes = kGroup * kColumns;
-// Above, dot16 is faster: it takes 4 / 3 of the instructions.
-constexpr double kMostResiduals = 0.25;
+// Steps of residuals in a step of all weights. Above, dot16 is faster: it takes 4 / 3 of the
+// instructions, but its steps all lie in one loop.
+constexpr double kMostResiduals = 0.17;
 
 // Classes with the same instruction share their code; natively each has a model of its own.
 constexpr EngineClass instruction_of(EngineClass engine) {
@@ -35,17 +36,120 @@ constexpr EngineClass instruction_of(EngineClass engine) {
 
 // ---- packing ----
 
-// What the class does not take of eight pairs of weights.
+constexpr int kHalf = 4;  // channels of a vector of sums
+constexpr int kResidualBytes = kGroup * kHalf;
+
+// The sums of products of two codes that do not fit into 16 bits, by how much their weights are too
+// large: positive ones beyond 128, negative ones beyond -128. 0: they fit.
+int pair_excess(int a, int b) {
+  if (a > 0 && b > 128 - a) return a + b - 128;
+  if (a < 0 && b < -128 - a) return a + b + 128;
+  return 0;
+}
+bool pair_fits(int a, int b) { return pair_excess(a, b) == 0; }
+
+// Of eight pairs of weights: 0 where the class takes them.
 template <EngineClass kClass>
-v128_t residuals_of(v128_t weights) {
-  if constexpr (kClass == EngineClass::kWrap)
-    return wasm_i8x16_sub(weights, wasm_i8x16_max(weights, wasm_i8x16_splat(-127)));
-  // Only weights of one sign add up to more than 128: what is beyond is cut off the second.
+v128_t excess16(v128_t weights) {
+  if constexpr (kClass == EngineClass::kWrap) return wasm_i8x16_eq(weights, wasm_i8x16_splat(-128));
+  // Only weights of one sign add up to more than 128.
   const v128_t sum =
       wasm_i16x8_add(wasm_i16x8_shr(wasm_i16x8_shl(weights, 8), 8), wasm_i16x8_shr(weights, 8));
-  const v128_t kept =
-      wasm_i16x8_max(wasm_i16x8_min(sum, wasm_i16x8_splat(128)), wasm_i16x8_splat(-128));
-  return wasm_i16x8_shl(wasm_i16x8_sub(sum, kept), 8);
+  return wasm_v128_or(wasm_i16x8_gt(sum, wasm_i16x8_splat(128)),
+                      wasm_i16x8_lt(sum, wasm_i16x8_splat(-128)));
+}
+
+// Cuts the weights of up to four channels, one segment each, to what the class takes, and finds the
+// steps that add the rest: calls step(k, weights [channel][k .. k + 3]).
+template <EngineClass kClass>
+class Cutter {
+ public:
+  // w: the first channel's segment; the others' are `stride` apart.
+  Cutter(std::int8_t* w, int channels, std::size_t stride, int length)
+      : w_(w), channels_(channels), stride_(stride), length_(length) {}
+
+  template <class Step>
+  void cut(Step step) {
+    // A pair that does not fit is a step's: its second weight comes first there, so the step has
+    // two more pairs.
+    constexpr int kStride = kClass == EngineClass::kMaddubs ? 2 : 1;
+    for (int k = 0; k < length_; k += kStride) {
+      if (k % 16 == 0 && fit16(k)) {
+        k += 16 - kStride;
+        continue;
+      }
+      if (fits(k)) continue;
+      std::array<std::int8_t, kResidualBytes> rest{};
+      for (int c = 0; c < channels_; ++c) take(segment(c), k, rest.data() + kGroup * c);
+      step(kClass == EngineClass::kMaddubs ? k + 1 : k, rest);
+    }
+  }
+
+ private:
+  std::int8_t* segment(int channel) const {
+    return w_ + static_cast<std::size_t>(channel) * stride_;
+  }
+  bool fits(int k) const {
+    for (int c = 0; c < channels_; ++c) {
+      const std::int8_t* w = segment(c) + k;
+      if (kClass == EngineClass::kWrap ? w[0] == -128 : k + 1 < length_ && !pair_fits(w[0], w[1]))
+        return false;
+    }
+    return true;
+  }
+  // Weights k .. k + 15 of all channels: steps make them smaller only.
+  bool fit16(int k) const {
+    if (k + 16 > length_) return false;
+    v128_t excess = wasm_i8x16_splat(0);
+    for (int c = 0; c < channels_; ++c)
+      excess = wasm_v128_or(excess, excess16<kClass>(wasm_v128_load(segment(c) + k)));
+    return !wasm_v128_any_true(excess);
+  }
+  // Moves what is too much from the segment's weights into those of the step for weights k .. k + 3
+  // (WRAP) or k + 1 .. k + 4 (MADDUBS), where it fits there.
+  void take(std::int8_t* w, int k, std::int8_t* rest) const {
+    const auto move = [&](std::int8_t& from, std::int8_t& to, int excess) {
+      from = static_cast<std::int8_t>(from - excess);
+      to = static_cast<std::int8_t>(excess);
+    };
+    if constexpr (kClass == EngineClass::kWrap) {
+      for (int i = 0; i < std::min(kGroup, length_ - k); ++i) {
+        if (w[k + i] == -128) move(w[k + i], rest[i], -1);
+      }
+      return;
+    }
+    const auto excess = [&](int at) {
+      return at + 1 < length_ ? pair_excess(w[at], w[at + 1]) : 0;
+    };
+    if (const int e = excess(k); e != 0) move(w[k + 1], rest[0], e);
+    if (const int e = excess(k + 2); e != 0) {
+      const bool beside = pair_fits(rest[0], e);
+      move(w[beside ? k + 2 : k + 3], rest[beside ? 1 : 2], e);
+    }
+    if (const int e = excess(k + 4); e != 0 && pair_fits(rest[2], e)) move(w[k + 4], rest[3], e);
+  }
+
+  std::int8_t* w_;
+  int channels_;
+  std::size_t stride_;
+  int length_;
+};
+
+// Cuts `weights` of spec.channels channels; calls step(channel / 4, segment, k, weights).
+template <EngineClass kClass, class Step>
+void cut_all(const QConvSpec& spec, std::vector<std::int8_t>& weights, Step step) {
+  const auto length = static_cast<std::size_t>(spec.length);
+  const std::size_t row = static_cast<std::size_t>(spec.segments) * length;
+  for (int n = 0; n < spec.channels; n += kHalf) {
+    for (int s = 0; s < spec.segments; ++s) {
+      Cutter<kClass> cutter(
+          weights.data() + static_cast<std::size_t>(n) * row + static_cast<std::size_t>(s) * length,
+          std::min(kHalf, spec.channels - n), row, spec.length);
+      cutter.cut([&](int k, const std::array<std::int8_t, kResidualBytes>& rest) {
+        step(n / kHalf, s, k, rest);
+      });
+    }
+  }
 }
 
 // Whether the quads of `weights`, groups of 32 bytes in pairs, keep within 16 bits.
@@ -67,32 +171,6 @@ bool quads_fit(const std::vector<std::int8_t>& tiles) {
   }
   return !wasm_v128_any_true(wasm_v128_or(wasm_i16x8_gt(above, wasm_i16x8_splat(128)),
                                           wasm_i16x8_lt(below, wasm_i16x8_splat(-128))));
-}
-
-// Cuts the packed weights; what is cut off are the residuals.
-template <EngineClass kClass>
-void cut_residuals(QConvPacked& packed) {
-  const int in_tile = packed.spec.segments * packed.groups;
-  packed.residual_begin.push_back(0);
-  std::int8_t* group = packed.weights.data();
-  const std::int8_t* end = group + packed.weights.size();
-  while (group != end) {
-    for (int g = 0; g < in_tile; ++g, group += kGroupBytes) {
-      const v128_t w0 = wasm_v128_load(group);
-      const v128_t w1 = wasm_v128_load(group + 16);
-      const v128_t rest0 = residuals_of<kClass>(w0);
-      const v128_t rest1 = residuals_of<kClass>(w1);
-      if (!wasm_v128_any_true(wasm_v128_or(rest0, rest1))) continue;
-      wasm_v128_store(group, wasm_i8x16_sub(w0, rest0));
-      wasm_v128_store(group + 16, wasm_i8x16_sub(w1, rest1));
-      packed.residuals.push_back({g / packed.groups, g % packed.groups * kGroup});
-      std::int8_t rest[kGroupBytes];
-      wasm_v128_store(rest, rest0);
-      wasm_v128_store(rest + 16, rest1);
-      packed.residual_weights.insert(packed.residual_weights.end(), rest, rest + kGroupBytes);
-    }
-    packed.residual_begin.push_back(static_cast<std::int32_t>(packed.residuals.size()));
-  }
 }
 
 // ---- tiles ----
@@ -174,12 +252,18 @@ template <EngineClass kClass, int kRows>
                                                  const std::byte* const (&pixel)[kRows], int n) {
   const QConvPacked& packed = loop.packed;
   if (packed.residuals.empty()) return;
-  const auto tile = static_cast<std::size_t>(n / kColumns);
-  for (auto i = static_cast<std::size_t>(packed.residual_begin[tile]);
-       i < static_cast<std::size_t>(packed.residual_begin[tile + 1]); ++i) {
-    const QConvResidual& residual = packed.residuals[i];
-    const std::int32_t at = loop.call.segment_offset[residual.segment] + residual.k;
-    add_group<kClass>(acc, pixel, at, packed.residual_weights.data() + i * kGroupBytes, loop.ones);
+  const std::int32_t* begin = packed.residual_begin.data() + n / kHalf;
+  for (int half = 0; half < 2; ++half) {
+    for (auto i = static_cast<std::size_t>(begin[half]);
+         i < static_cast<std::size_t>(begin[half + 1]); ++i) {
+      const QConvResidual& residual = packed.residuals[i];
+      const std::int32_t at = loop.call.segment_offset[residual.segment] + residual.k;
+      const v128_t w = wasm_v128_load(packed.residual_weights.data() + i * kResidualBytes);
+      for (int r = 0; r < kRows; ++r) {
+        acc[r][half] =
+            add_dot<kClass>(acc[r][half], w, wasm_v128_load32_splat(pixel[r] + at), loop.ones);
+      }
+    }
   }
 }
 
@@ -330,13 +414,18 @@ QConvPacked pack_direct(const QConvSpec& spec, std::span<const std::int8_t> weig
       packed.groups = even;
       return packed;
     }
-    if (even == packed.groups) {
-      cut_residuals<kClass>(packed);
-      return packed;
-    }
   }
-  packed.weights = pack_tiles(spec, weights, kGroup, packed.groups);
-  cut_residuals<kClass>(packed);
+  std::vector<std::int8_t> kept(weights.begin(), weights.end());
+  packed.residual_begin.push_back(0);
+  cut_all<kClass>(spec, kept, [&](int half, int segment, int k, const auto& rest) {
+    packed.residual_begin.resize(static_cast<std::size_t>(half) + 1,
+                                 static_cast<std::int32_t>(packed.residuals.size()));
+    packed.residuals.push_back({segment, k});
+    packed.residual_weights.insert(packed.residual_weights.end(), rest.begin(), rest.end());
+  });
+  packed.residual_begin.resize(static_cast<std::size_t>(padded_channels(spec) / kHalf) + 1,
+                               static_cast<std::int32_t>(packed.residuals.size()));
+  packed.weights = pack_tiles(spec, kept, kGroup, packed.groups);
   return packed;
 }
 
@@ -344,21 +433,21 @@ QConvPacked pack_direct(const QConvSpec& spec, std::span<const std::int8_t> weig
 template <EngineClass kClass>
 bool direct_pays(const QConvSpec& spec, std::span<const std::int8_t> weights) {
   if constexpr (kTakesAll<kClass>) return true;
-  std::int64_t count = 0;  // groups of a tile that have any
-  for (int tile = 0; tile < spec.channels; tile += kColumns) {
-    for (int s = 0; s < spec.segments; ++s) {
-      for (int k = 0; k < spec.length; k += 16) {
-        v128_t any = wasm_i8x16_splat(0);
-        for (int n = tile; n < std::min(tile + kColumns, spec.channels); ++n)
-          any = wasm_v128_or(any, residuals_of<kClass>(weights16(spec, weights, n, s, k)));
-        count += std::popcount(
-            static_cast<unsigned>(wasm_i32x4_bitmask(wasm_i32x4_ne(any, wasm_i32x4_splat(0)))));
-      }
-    }
+  // A tile at a time: a copy of a whole layer would be the most that making a session ever takes.
+  const std::size_t row =
+      static_cast<std::size_t>(spec.segments) * static_cast<std::size_t>(spec.length);
+  double steps = 0;
+  for (int from = 0; from < spec.channels; from += kColumns) {
+    QConvSpec tile = spec;
+    tile.channels = std::min(kColumns, spec.channels - from);
+    const auto own = weights.subspan(static_cast<std::size_t>(from) * row,
+                                     static_cast<std::size_t>(tile.channels) * row);
+    std::vector<std::int8_t> kept(own.begin(), own.end());
+    cut_all<kClass>(tile, kept, [&](int, int, int, const auto&) { ++steps; });
   }
-  const std::int64_t groups = std::int64_t{padded_channels(spec) / kColumns} * spec.segments *
-                              ((spec.length + kGroup - 1) / kGroup);
-  return static_cast<double>(count) <= kMostResiduals * static_cast<double>(groups);
+  const double all = static_cast<double>(padded_channels(spec) / kHalf) * spec.segments *
+                     ((spec.length + kGroup - 1) / kGroup);
+  return steps <= kMostResiduals * all;
 }
 
 template <EngineClass kClass>

@@ -39,7 +39,7 @@ struct QConvSpec {
   std::int32_t zero_x = 0;
 };
 
-// Four weights k .. k + 3 of a segment for 8 channels, to be added to their sums.
+// Four weights k .. k + 3 of a segment, any k, for 4 channels, to be added to their sums.
 struct QConvResidual {
   std::int32_t segment, k;
 };
@@ -55,8 +55,8 @@ struct QConvPacked {
   bool bounded = false;
   std::size_t scratch_bytes = 0;  // per call, 16-byte aligned
   int groups = 0;                 // of k, in a segment
-  // Rows that cannot take all weights: what was cut off. Tile t has the residuals from
-  // residual_begin[t] on; each has 32 weights, [channel][k].
+  // Rows that cannot take all weights: what was cut off. Channels 4i .. 4i + 3 have the residuals
+  // from residual_begin[i] on; each has 16 weights, [channel][k].
   std::vector<std::int32_t> residual_begin;
   std::vector<QConvResidual> residuals;
   std::vector<std::int8_t> residual_weights;

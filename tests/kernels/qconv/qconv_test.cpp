@@ -382,6 +382,40 @@ TEST_CASE("qconv: sums of pairs and quads are exact up to the last weight that i
   });
 }
 
+TEST_CASE("qconv: a residual step takes three pairs of weights of four channels") {
+  for (const QConvKernel& kernel : qconv_kernels()) {
+    if (kernel.engine != simd::EngineClass::kMaddubs) continue;
+    Problem p = make_problem(kernel.x_signed, 6, 8, 2, 18, 500);
+    std::fill(p.weights.begin(), p.weights.end(), std::int8_t{0});
+    const auto steps = [&] { return kernel.pack(p.spec, p.weights, p.bias, p.scale).residuals; };
+    const auto set_pair = [&](int channel, int segment, int k, int a, int b) {
+      std::int8_t* w = p.weights.data() + (channel * 2 + segment) * 18 + k;
+      w[0] = static_cast<std::int8_t>(a);
+      w[1] = static_cast<std::int8_t>(b);
+    };
+    set_pair(0, 1, 4, 100, 29);
+    set_pair(1, 1, 6, -128, -128);
+    set_pair(3, 1, 8, 65, 64);
+    REQUIRE(steps().size() == 1);
+    CHECK(steps()[0].segment == 1);
+    CHECK(steps()[0].k == 5);
+    check_codes(kernel, p);
+    set_pair(4, 1, 4, 100, 29);  // the next four channels
+    CHECK(steps().size() == 2);
+    set_pair(0, 0, 16, 100, 29);  // another segment, whose last pair it is
+    CHECK(steps().size() == 3);
+    // Residuals of -127 and -128 cannot be a pair of one step: the second goes into the next pair.
+    set_pair(0, 1, 4, -128, -127);
+    set_pair(0, 1, 6, -128, -128);
+    CHECK(steps().size() == 3);
+    // Nor can a third beside it then.
+    set_pair(0, 1, 8, -128, -128);
+    CHECK(steps().size() == 4);
+    std::fill(p.x.begin(), p.x.end(), std::uint8_t{255});
+    check_codes(kernel, p);
+  }
+}
+
 TEST_CASE("qconv: one pixel by many channels is exact in every part of its tiles") {
   each_row([](const QConvKernel& kernel) {
     for (const int channels : {39, 40, 41, 48, 100}) {
