@@ -12,6 +12,7 @@
 // four weights of four channels, and begins wherever in the segment it takes most that is left.
 #include <algorithm>
 #include <array>
+#include <bit>
 
 #include "kernels/qconv/rows.h"
 #include "kernels/qconv/tiles.h"
@@ -48,17 +49,6 @@ int pair_excess(int a, int b) {
 }
 bool pair_fits(int a, int b) { return pair_excess(a, b) == 0; }
 
-// Of eight pairs of weights: 0 where the class takes them.
-template <EngineClass kClass>
-v128_t excess16(v128_t weights) {
-  if constexpr (kClass == EngineClass::kWrap) return wasm_i8x16_eq(weights, wasm_i8x16_splat(-128));
-  // Only weights of one sign add up to more than 128.
-  const v128_t sum =
-      wasm_i16x8_add(wasm_i16x8_shr(wasm_i16x8_shl(weights, 8), 8), wasm_i16x8_shr(weights, 8));
-  return wasm_v128_or(wasm_i16x8_gt(sum, wasm_i16x8_splat(128)),
-                      wasm_i16x8_lt(sum, wasm_i16x8_splat(-128)));
-}
-
 // Cuts the weights of up to four channels, one segment each, to what the class takes, and finds the
 // steps that add the rest: calls step(k, weights [channel][k .. k + 3]).
 template <EngineClass kClass>
@@ -70,24 +60,45 @@ class Cutter {
 
   template <class Step>
   void cut(Step step) {
-    // A pair that does not fit is a step's: its second weight comes first there, so the step has
-    // two more pairs.
-    constexpr int kStride = kClass == EngineClass::kMaddubs ? 2 : 1;
-    for (int k = 0; k < length_; k += kStride) {
-      if (k % 16 == 0 && fit16(k)) {
-        k += 16 - kStride;
-        continue;
+    for (int begin = 0; begin < length_; begin += kPiece) {
+      // A pair that does not fit is a step's: its second weight comes first there, so the step has
+      // two more pairs, which fit when their turn comes.
+      for (std::uint32_t left = misfits(begin); left != 0; left &= left - 1) {
+        const int k = begin + std::countr_zero(left) * kUnit;
+        if (fits(k)) continue;
+        std::array<std::int8_t, kResidualBytes> rest{};
+        for (int c = 0; c < channels_; ++c) take(segment(c), k, rest.data() + kGroup * c);
+        step(k + kUnit - 1, rest);
       }
-      if (fits(k)) continue;
-      std::array<std::int8_t, kResidualBytes> rest{};
-      for (int c = 0; c < channels_; ++c) take(segment(c), k, rest.data() + kGroup * c);
-      step(kClass == EngineClass::kMaddubs ? k + 1 : k, rest);
     }
   }
 
  private:
+  static constexpr int kPiece = 16;
+  static constexpr int kUnit = kClass == EngineClass::kMaddubs ? 2 : 1;  // weights that fit or not
+
   std::int8_t* segment(int channel) const {
     return w_ + static_cast<std::size_t>(channel) * stride_;
+  }
+  // A bit for each unit from `begin` on that does not fit in some channel; all where the segment
+  // ends before the piece does.
+  std::uint32_t misfits(int begin) const {
+    const int count = std::min(kPiece, length_ - begin);
+    if (count < kPiece) return (1U << ((count + kUnit - 1) / kUnit)) - 1;
+    const v128_t zero = wasm_i32x4_splat(0);
+    v128_t found = zero;
+    for (int c = 0; c < channels_; ++c) {
+      const v128_t w = wasm_v128_load(segment(c) + begin);
+      if constexpr (kClass == EngineClass::kWrap) {
+        found = wasm_v128_or(found, wasm_i8x16_eq(w, wasm_i8x16_splat(-128)));
+        continue;
+      }
+      const v128_t above = wasm_i16x8_extadd_pairwise_i8x16(wasm_i8x16_max(w, zero));
+      const v128_t below = wasm_i16x8_extadd_pairwise_i8x16(wasm_i8x16_min(w, zero));
+      found = wasm_v128_or(found, wasm_v128_or(wasm_i16x8_gt(above, wasm_i16x8_splat(128)),
+                                               wasm_i16x8_lt(below, wasm_i16x8_splat(-128))));
+    }
+    return kClass == EngineClass::kWrap ? wasm_i8x16_bitmask(found) : wasm_i16x8_bitmask(found);
   }
   bool fits(int k) const {
     for (int c = 0; c < channels_; ++c) {
@@ -96,14 +107,6 @@ class Cutter {
         return false;
     }
     return true;
-  }
-  // Weights k .. k + 15 of all channels: steps make them smaller only.
-  bool fit16(int k) const {
-    if (k + 16 > length_) return false;
-    v128_t excess = wasm_i8x16_splat(0);
-    for (int c = 0; c < channels_; ++c)
-      excess = wasm_v128_or(excess, excess16<kClass>(wasm_v128_load(segment(c) + k)));
-    return !wasm_v128_any_true(excess);
   }
   // Moves what is too much from the segment's weights into those of the step for weights k .. k + 3
   // (WRAP) or k + 1 .. k + 4 (MADDUBS), where it fits there.
@@ -429,25 +432,29 @@ QConvPacked pack_direct(const QConvSpec& spec, std::span<const std::int8_t> weig
   return packed;
 }
 
-// Whether so few weights are out of range that the residuals cost less than dot16 would.
+// Whether so few weights are out of range that the residuals cost less than dot16 would: asked of
+// vectors of channels spread over the layer.
 template <EngineClass kClass>
 bool direct_pays(const QConvSpec& spec, std::span<const std::int8_t> weights) {
   if constexpr (kTakesAll<kClass>) return true;
-  // A tile at a time: a copy of a whole layer would be the most that making a session ever takes.
+  constexpr int kMostAsked = 16;
   const std::size_t row =
       static_cast<std::size_t>(spec.segments) * static_cast<std::size_t>(spec.length);
+  const int vectors = (spec.channels + kHalf - 1) / kHalf;
+  const int asked = std::min(vectors, kMostAsked);
+  const double most =
+      kMostResiduals * asked * spec.segments * ((spec.length + kGroup - 1) / kGroup);
   double steps = 0;
-  for (int from = 0; from < spec.channels; from += kColumns) {
-    QConvSpec tile = spec;
-    tile.channels = std::min(kColumns, spec.channels - from);
+  for (int i = 0; i < asked && steps <= most; ++i) {
+    const int from = static_cast<int>(std::int64_t{i} * vectors / asked) * kHalf;
+    QConvSpec vector = spec;
+    vector.channels = std::min(kHalf, spec.channels - from);
     const auto own = weights.subspan(static_cast<std::size_t>(from) * row,
-                                     static_cast<std::size_t>(tile.channels) * row);
+                                     static_cast<std::size_t>(vector.channels) * row);
     std::vector<std::int8_t> kept(own.begin(), own.end());
-    cut_all<kClass>(tile, kept, [&](int, int, int, const auto&) { ++steps; });
+    cut_all<kClass>(vector, kept, [&](int, int, int, const auto&) { ++steps; });
   }
-  const double all = static_cast<double>(padded_channels(spec) / kHalf) * spec.segments *
-                     ((spec.length + kGroup - 1) / kGroup);
-  return steps <= kMostResiduals * all;
+  return steps <= most;
 }
 
 template <EngineClass kClass>

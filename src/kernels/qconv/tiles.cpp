@@ -12,8 +12,19 @@ bool to_codes(const QConvCall& call) {
   return call.output == QConvOutput::kUint8 || call.output == QConvOutput::kInt8;
 }
 
-// The halves of 8 rows of 16 bytes, of rows r and r + 4 each, in lanes of 4 bytes: a 4x4 transpose
-// of rows[first] .. rows[first + 3].
+// Weights k .. k + 15 of a channel's segment, zeros beyond channels and length.
+v128_t weights16(const QConvSpec& spec, std::span<const std::int8_t> weights, int channel,
+                 int segment, int k) {
+  if (channel >= spec.channels || k >= spec.length) return wasm_i8x16_splat(0);
+  const std::int8_t* from =
+      weights.data() + (std::int64_t{channel} * spec.segments + segment) * spec.length + k;
+  if (k + 16 <= spec.length) return wasm_v128_load(from);
+  std::int8_t part[16]{};
+  std::copy_n(from, spec.length - k, part);
+  return wasm_v128_load(part);
+}
+
+// A 4x4 transpose of rows[0] .. rows[3], in lanes of 4 bytes.
 void transpose_fours(v128_t* rows) {
   const v128_t low01 = wasm_i32x4_shuffle(rows[0], rows[1], 0, 4, 1, 5);
   const v128_t low23 = wasm_i32x4_shuffle(rows[2], rows[3], 0, 4, 1, 5);

@@ -22,18 +22,6 @@ inline int padded_channels(const QConvSpec& spec) {
 QConvPacked pack_common(const QConvSpec& spec, std::span<const std::int8_t> weights,
                         std::span<const std::int32_t> bias, std::span<const float> scale);
 
-// Weights k .. k + 15 of a channel's segment, zeros beyond channels and length.
-inline v128_t weights16(const QConvSpec& spec, std::span<const std::int8_t> weights, int channel,
-                        int segment, int k) {
-  if (channel >= spec.channels || k >= spec.length) return wasm_i8x16_splat(0);
-  const std::int8_t* from =
-      weights.data() + (std::int64_t{channel} * spec.segments + segment) * spec.length + k;
-  if (k + 16 <= spec.length) return wasm_v128_load(from);
-  std::int8_t part[16]{};
-  std::copy_n(from, spec.length - k, part);
-  return wasm_v128_load(part);
-}
-
 // [channel tile][segment][group][channel of the tile][k of the group], zeros beyond channels and
 // length; `groups` a segment, of 2 or 4 weights.
 std::vector<std::int8_t> pack_tiles(const QConvSpec& spec, std::span<const std::int8_t> weights,

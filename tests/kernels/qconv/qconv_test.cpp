@@ -382,6 +382,26 @@ TEST_CASE("qconv: sums of pairs and quads are exact up to the last weight that i
   });
 }
 
+TEST_CASE("qconv: whether residuals pay is asked of channels all over the layer") {
+  if (!simd::kHasRelaxedRows) return;
+  const auto chosen = [](int begin, int end) {  // the channels whose weights do not fit
+    Problem p = make_problem(false, 1, 400, 1, 64, 16);
+    for (int n = 0; n < 400; ++n) {
+      for (int k = 0; k < 64; ++k) {
+        std::int8_t& w = p.weights[static_cast<std::size_t>(n * 64 + k)];
+        w = n >= begin && n < end ? std::int8_t{127} : static_cast<std::int8_t>(w / 2);
+      }
+    }
+    return choose_qconv({simd::EngineClass::kMaddubs, simd::Level::kBest}, p.spec, p.weights).name;
+  };
+  CHECK(chosen(0, 0) == "qconv/relaxed-maddubs");
+  CHECK(chosen(0, 24) == "qconv/relaxed-maddubs");
+  for (const int begin : {0, 100, 200, 300}) {
+    CAPTURE(begin);
+    CHECK(chosen(begin, begin + 100) == "qconv/simd128-dot16-u8");
+  }
+}
+
 TEST_CASE("qconv: a residual step takes three pairs of weights of four channels") {
   for (const QConvKernel& kernel : qconv_kernels()) {
     if (kernel.engine != simd::EngineClass::kMaddubs) continue;
