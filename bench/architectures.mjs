@@ -127,18 +127,19 @@ class Network {
     return this.add('Mul', [x, gate], x);
   }
 
-  /** { file, inputShape, macs } of the network that ends in `y`. */
-  finish(y) {
+  /** { file, inputShape, macs } of the network that ends in `y`, for pictures of `rows`. */
+  finish(y, rows = this.x.size) {
     this.nodes.at(-1).outputs = ['y'];
     const shape = (value) => (value.flat ? [1, value.channels] : [1, value.channels, value.size, value.size]);
+    const inputShape = shape(this.x).with(2, rows);
     return {
       file: onnx({
         nodes: this.nodes,
         weights: this.weights,
-        inputs: [{ name: 'x', shape: shape(this.x) }],
+        inputs: [{ name: 'x', shape: inputShape }],
         outputs: [{ name: 'y', shape: shape(y) }],
       }),
-      inputShape: shape(this.x),
+      inputShape,
       macs: this.macs,
     };
   }
@@ -298,11 +299,14 @@ export const networks = {
   efficientnetlite0: { title: 'EfficientNet-Lite0', build: efficientNetLite0 },
 };
 
-/** { file, inputShape, macs } of a network for pictures of `size` pixels; folded or not, it computes the same. */
-export function network(name, { size = 224, unfolded = networks[name].unfolded ?? false } = {}) {
+/**
+ * { file, inputShape, macs } of a network for pictures of `size` pixels, or of strips of them with `rows`, a multiple of 32; folded or
+ * not, it computes the same. The products are those of a whole picture.
+ */
+export function network(name, { size = 224, rows = size, unfolded = networks[name].unfolded ?? false } = {}) {
   const { build } = networks[name];
   const net = new Network({ size, unfolded });
-  return net.finish(build(net));
+  return net.finish(build(net), rows);
 }
 
 // ---- single operators ----

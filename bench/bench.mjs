@@ -44,7 +44,7 @@ const copies = [1, 9];
  * Quantizes as ONNX Runtime's own tool would place Q and DQ, so that every engine computes all of the network in int8.
  * The races' own input is among the samples: nothing leaves its range, where an engine with wider ranges would differ.
  */
-async function quantize(engine, file, inputShape, { batchNorm = 'auto', pairSafe = false } = {}) {
+export async function quantize(engine, file, inputShape, { batchNorm = 'auto', pairSafe = false } = {}) {
   const model = await octavo.Model.load(file, { engine });
   const job = octavo.quantizeStatic(model, [sample(inputShape), sample(inputShape, 2)], {
     target: 'onnxruntime',
