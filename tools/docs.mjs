@@ -51,6 +51,7 @@ export const remedies = {
   CLOSED: 'Make a new one: a model, a session or an engine.',
   ENGINE_FAILED: 'Load the model again, which starts a new engine; where the module was not found, give `wasmUrl`.',
   FETCH_FAILED: 'Look at the address, and at CORS where it is of another site.',
+  IMAGE_TOO_LARGE: 'Make the picture in `where` smaller, leave it out, or raise `memoryLimit` where that is the limit.',
   NO_SIMD: 'Use a browser of 2021 or later: Chrome 91, Firefox 89, Safari 16.4.',
   RECIPE_MISMATCH: 'Use the model and the first samples that the recipe was made with.',
 };

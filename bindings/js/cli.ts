@@ -282,16 +282,22 @@ function imageOptions(layout: 'NCHW' | 'NHWC', shape: number[], flags: PictureFl
   };
 }
 
-async function* pictureFeeds(model: Model, paths: string[], shape: number[], flags: PictureFlags): AsyncGenerator<Feeds> {
+async function* pictureFeeds(
+  model: Model,
+  paths: string[],
+  shape: number[],
+  flags: PictureFlags,
+  memoryLimit?: number,
+): AsyncGenerator<Feeds> {
   const name = model.inputs[0]?.name ?? '';
   const options = imageOptions(layoutOf(model, flags), shape, flags);
   for (const path of paths) {
-    for await (const tensor of images([decodePicture(await readBytes(path), path)], options)) yield { [name]: tensor };
+    for await (const tensor of images([decodePicture(await readBytes(path), path, memoryLimit)], options)) yield { [name]: tensor };
   }
 }
 
-async function* decoded(paths: string[]): AsyncGenerator<Pixels> {
-  for (const path of paths) yield decodePicture(await readBytes(path), path);
+async function* decoded(paths: string[], memoryLimit?: number): AsyncGenerator<Pixels> {
+  for (const path of paths) yield decodePicture(await readBytes(path), path, memoryLimit);
 }
 
 async function readJson(path: string, hint: string): Promise<unknown> {
@@ -570,7 +576,8 @@ async function quantizeByFlags(model: Model, flags: QuantizeFlags, recipe?: Reci
   const shape = needsShape ? (shapes?.[model.inputs[0]?.name ?? ''] ?? inputShape(model, flags)) : [];
   // Read anew each time that they are asked for.
   const feeds = (list: string[]): AsyncIterable<Feeds | Pixels> => ({
-    [Symbol.asyncIterator]: () => (recipe && !recipe.image ? pictureFeeds(model, list, shape, flags) : decoded(list)),
+    [Symbol.asyncIterator]: () =>
+      recipe && !recipe.image ? pictureFeeds(model, list, shape, flags, flags.memoryLimit) : decoded(list, flags.memoryLimit),
   });
   const bar = progressPrinter();
   const job = quantizeStatic(model, feeds(paths), {
@@ -664,7 +671,7 @@ async function calibrateCommand(path: string, flags: CalibrateFlags): Promise<nu
   const pictures = await listPictures(flags.data, flags.samples);
   const shape = inputShape(model, flags);
   const bar = progressPrinter();
-  const job = calibrate(model, decoded(pictures), {
+  const job = calibrate(model, decoded(pictures, flags.memoryLimit), {
     ...(await optionsFromFlags(model, shape, flags)),
     total: pictures.length,
     calibration: await readAll(flags.from),

@@ -31,6 +31,7 @@ export const hostErrorCodes = {
   CLOSED: 'The object was closed before the call.',
   ENGINE_FAILED: 'The engine could not be loaded, or it was replaced after a failure.',
   FETCH_FAILED: 'A file or URL could not be read.',
+  IMAGE_TOO_LARGE: 'A picture has more pixels than are read, or than `memoryLimit` allows.',
   NO_SIMD: 'This JavaScript engine has no WebAssembly SIMD.',
   RECIPE_MISMATCH: 'A recipe does not fit the model or the samples, or its file came out otherwise.',
 } as const;

@@ -4,6 +4,7 @@
 
 import { OctavoError } from './errors.js';
 import type { PixelMapping, TensorInfo } from './host.js';
+import { checkPictureSize, type PictureSize, pictureSize } from './picture-size.js';
 import { Tensor } from './tensor.js';
 
 /** RGBA bytes, row by row: ImageData is one, a decoder's result in Node is another. */
@@ -32,6 +33,12 @@ export interface ImageOptions {
   layout?: 'NCHW' | 'NHWC';
   /** Default 'RGB'. Grey is 0.299 R + 0.587 G + 0.114 B. */
   channels?: 'RGB' | 'BGR' | 'GRAY';
+}
+
+/** What a picture may take; options of how it becomes numbers are kept in recipes, this is not. */
+export interface PictureLimit {
+  /** Bytes of a picture's RGBA pixels at most, IMAGE_TOO_LARGE above it; 0 is no limit but that of 2^26 pixels, which always holds. */
+  memoryLimit?: number;
 }
 
 /** How a picture's bytes become numbers. */
@@ -87,11 +94,27 @@ export function isImageSource(value: unknown): value is ImageSource {
   return isA('Blob', value) || drawables.some((name) => isA(name, value)) || isPixels(value);
 }
 
+/** Of a file, what is read to find its size. */
+const headerBytes = 65_536;
+
 const nameOf = (source: ImageSource, index: number): string =>
   'name' in source && typeof source.name === 'string' && source.name ? source.name : `picture ${index}`;
 
-async function decode(source: ImageSource, where: string): Promise<Pixels> {
+/** What an image source says of its size before it is decoded; undefined where a format's header is not known to us. */
+async function sizeOf(source: Exclude<ImageSource, Pixels>): Promise<PictureSize | undefined> {
+  if (!isA('Blob', source)) {
+    const { naturalWidth, naturalHeight, width, height } = source as PictureSize & Partial<HTMLImageElement>;
+    return { width: naturalWidth ?? width, height: naturalHeight ?? height };
+  }
+  const blob = source as Blob;
+  const bytesOf = async (length: number): Promise<Uint8Array> => new Uint8Array(await blob.slice(0, length).arrayBuffer());
+  // A header may stand behind a long colour profile or preview.
+  return pictureSize(await bytesOf(headerBytes)) ?? (blob.size > headerBytes ? pictureSize(await bytesOf(blob.size)) : undefined);
+}
+
+async function decode(source: ImageSource, where: string, memoryLimit?: number): Promise<Pixels> {
   if (isPixels(source)) {
+    checkPictureSize(source, where, memoryLimit);
     if (source.data.length !== source.width * source.height * 4 || source.data.length === 0) {
       throw new OctavoError({
         code: 'BAD_IMAGE',
@@ -110,10 +133,13 @@ async function decode(source: ImageSource, where: string): Promise<Pixels> {
       hint: 'Decode them with a package (jpeg-js, pngjs, sharp) and give { data, width, height } of RGBA bytes.',
     });
   }
+  const size = await sizeOf(source);
+  if (size) checkPictureSize(size, where, memoryLimit);
   try {
     // As stored: a page's colour profile or the file's gamma would make other numbers on other screens.
     const bitmap = await createImageBitmap(source as ImageBitmapSource, { colorSpaceConversion: 'none', premultiplyAlpha: 'none' });
     const { width, height } = bitmap;
+    checkPictureSize(bitmap, where, memoryLimit); // of a format that we do not know, before its pixels are copied
     const context = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true });
     if (!context) throw new Error('no 2-d canvas');
     context.fillStyle = '#fff'; // behind transparent parts
@@ -122,6 +148,7 @@ async function decode(source: ImageSource, where: string): Promise<Pixels> {
     bitmap.close();
     return context.getImageData(0, 0, width, height);
   } catch (error) {
+    if (error instanceof OctavoError) throw error;
     throw new OctavoError(
       {
         code: 'BAD_IMAGE',
@@ -239,8 +266,9 @@ export async function imageToPixels(
   source: ImageSource,
   [height, width]: readonly [number, number],
   where = 'picture',
+  memoryLimit?: number,
 ): Promise<Uint8Array> {
-  const pixels = await decode(source, where);
+  const pixels = await decode(source, where, memoryLimit);
   if (pixels.height === height && pixels.width === width)
     return new Uint8Array(pixels.data.buffer, pixels.data.byteOffset, pixels.data.length);
   const { rgb } = fit(pixels, { size: [height, width] });
@@ -250,9 +278,13 @@ export async function imageToPixels(
 }
 
 /** One picture as a float32 tensor of [1, C, H, W] or [1, H, W, C]. */
-export async function imageToTensor(source: ImageSource, options: ImageOptions = {}, where = 'picture'): Promise<Tensor<'float32'>> {
+export async function imageToTensor(
+  source: ImageSource,
+  options: ImageOptions & PictureLimit = {},
+  where = 'picture',
+): Promise<Tensor<'float32'>> {
   const { source: places, normalization } = pixelMapping(options);
-  const { rgb, height, width } = fit(await decode(source, where), options);
+  const { rgb, height, width } = fit(await decode(source, where, options.memoryLimit), options);
   const { layout = 'NCHW' } = options;
   const depth = places.length || 1;
   const plane = height * width;
@@ -272,11 +304,11 @@ export async function imageToTensor(source: ImageSource, options: ImageOptions =
 /**
  * Pictures as tensors, one at a time: give it to quantizeStatic or compare.
  *
- * @throws OctavoError BAD_IMAGE naming the picture, INVALID_OPTION
+ * @throws OctavoError BAD_IMAGE and IMAGE_TOO_LARGE naming the picture, INVALID_OPTION
  */
 export async function* images(
   sources: Iterable<ImageSource> | AsyncIterable<ImageSource>,
-  options: ImageOptions = {},
+  options: ImageOptions & PictureLimit = {},
 ): AsyncGenerator<Tensor<'float32'>> {
   checkOptions(options);
   let index = 0;

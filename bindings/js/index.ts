@@ -15,6 +15,7 @@ export {
   imagePresets,
   images,
   imageToTensor,
+  type PictureLimit,
   type PixelOptions,
   type Pixels,
 } from './images.js';

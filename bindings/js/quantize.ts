@@ -92,7 +92,10 @@ export interface QuantizeOptions {
    * the same file as one calibration that saw all samples, where every one but the first was begun from the first one's `basis`.
    */
   calibration?: Uint8Array[];
-  /** Upper bound in bytes for what the job's sessions, kept samples and fitting take together; LIMIT_EXCEEDED above it. 0 (default) is none. */
+  /**
+   * Upper bound in bytes for what the job's sessions, kept samples and fitting take together (LIMIT_EXCEEDED above it), and for the pixels of a picture
+   * (IMAGE_TOO_LARGE). 0 (default) is none.
+   */
   memoryLimit?: number;
   /** How many samples there will be, for the progress; taken from arrays by itself. */
   total?: number;
@@ -452,8 +455,8 @@ class Quantization {
     const { owner } = this.#model;
     const known = this.#options.total ?? lengthOf(this.#samples);
     const total = known === undefined ? undefined : Math.min(known, limit);
-    const { inputShapes = {}, image } = this.#options;
-    const rules = { inputs: this.#inputs, inputShapes, ...(image ? { image } : {}) };
+    const { inputShapes = {}, image, memoryLimit } = this.#options;
+    const rules = { inputs: this.#inputs, inputShapes, memoryLimit, ...(image ? { image } : {}) };
     say({ stage: 'calibrate', done: 0, ...(total === undefined ? {} : { total }) });
     for (let index = 0; index < limit; index++) {
       const next = await source.next();

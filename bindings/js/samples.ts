@@ -132,6 +132,8 @@ export interface FeedRules {
   inputShapes: Record<string, number[]>;
   /** For samples that are pictures. */
   image?: ImageOptions;
+  /** Bytes of a picture's pixels at most; 0 or left out is no limit. */
+  memoryLimit?: number | undefined;
 }
 
 /** The same feeds, marked so that a worker gets their memory instead of a copy. */
@@ -139,7 +141,7 @@ export function moved(feeds: RawFeeds): RawFeeds {
   return transfer(feeds, buffersOf(feeds));
 }
 
-/** Checks one sample. @throws OctavoError SAMPLE_SHAPE, SAMPLE_DTYPE, SAMPLE_MISSING, BAD_IMAGE; `where` names it. */
+/** Checks one sample. @throws OctavoError SAMPLE_SHAPE, SAMPLE_DTYPE, SAMPLE_MISSING, BAD_IMAGE, IMAGE_TOO_LARGE; `where` names it. */
 export async function toFeeds(sample: Sample, rules: FeedRules, where: string): Promise<RawFeeds> {
   const { inputs, inputShapes } = rules;
   const [first] = inputs;
@@ -152,7 +154,8 @@ export async function toFeeds(sample: Sample, rules: FeedRules, where: string): 
         ...(channels === 1 ? { channels: 'GRAY' } : {}),
         ...rules.image,
       };
-      for await (const tensor of images([sample], options)) {
+      const { memoryLimit = 0 } = rules;
+      for await (const tensor of images([sample], { ...options, memoryLimit })) {
         return moved({ [first.name]: checkFeed(first, tensor, inputShapes, where) });
       }
     }

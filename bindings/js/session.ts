@@ -19,7 +19,7 @@ export interface SessionOptions {
    * pictures that have the size, from four times the memory. `{ ...imagePresets.imagenet }`, or `{}` for bytes as 0 to 1.
    */
   pixels?: PixelOptions;
-  /** Upper bound in bytes for activations and packed weights; LIMIT_EXCEEDED above it. */
+  /** Upper bound in bytes for activations and packed weights (LIMIT_EXCEEDED above it), and for the pixels of a picture (IMAGE_TOO_LARGE). */
   memoryLimit?: number;
 }
 export interface RunOptions {
@@ -54,12 +54,14 @@ export class InferenceSession {
   readonly #owner: Owner;
   readonly #id: number;
   readonly #takesPixels: boolean;
+  readonly #memoryLimit: number;
   #closed = false;
   /** Memory for the next feeds. It goes to the worker and comes back: new memory for each run would take longer than writing it. */
   #spare: RawFeeds = {};
 
-  private constructor(owner: Owner, info: SessionInfo, takesPixels: boolean) {
+  private constructor(owner: Owner, info: SessionInfo, takesPixels: boolean, memoryLimit: number) {
     this.#takesPixels = takesPixels;
+    this.#memoryLimit = memoryLimit;
     this.#owner = owner;
     this.#id = info.id;
     this.inputs = info.inputs;
@@ -89,7 +91,7 @@ export class InferenceSession {
       const { owner } = loaded;
       const creating = owner.engine
         .call('createSession', [loaded.id, options.inputShapes ?? {}, options.memoryLimit ?? 0, pixels], owner)
-        .then((info) => new InferenceSession(owner, info, pixels !== null));
+        .then((info) => new InferenceSession(owner, info, pixels !== null, options.memoryLimit ?? 0));
       return await abortable(creating, options.signal, 'InferenceSession.create', (session) => session.close().catch(() => {}));
     } finally {
       if (own) await loaded.close();
@@ -150,10 +152,10 @@ export class InferenceSession {
     const [input] = this.inputs;
     if (this.#takesPixels && input && isImageSource(feeds)) {
       const shape = input.shape as [number, number, number, number];
-      const bytes = await imageToPixels(feeds, [shape[1], shape[2]], where);
+      const bytes = await imageToPixels(feeds, [shape[1], shape[2]], where, this.#memoryLimit);
       return toFeeds(new Tensor('uint8', bytes, [1, ...shape.slice(1)]), { inputs: this.inputs, inputShapes: {} }, where);
     }
-    return toFeeds(feeds, { inputs: this.inputs, inputShapes: {} }, where);
+    return toFeeds(feeds, { inputs: this.inputs, inputShapes: {}, memoryLimit: this.#memoryLimit }, where);
   }
 
   #copied(feeds: RawFeeds): RawFeeds {

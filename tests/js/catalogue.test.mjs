@@ -61,6 +61,7 @@ describe('the catalogue of errors', () => {
     INTERNAL: () => engine.call('loadModel', [undefined]), // what no call of the API gives the host
     ABORTED: () => load(digitsModel(), { signal: AbortSignal.abort() }),
     BAD_IMAGE: () => Array.fromAsync(images([{ name: 'a.png', width: 4, height: 4, data: new Uint8Array(5) }])),
+    IMAGE_TOO_LARGE: () => Array.fromAsync(images([{ name: 'a.png', width: 4, height: 4, data: new Uint8Array(64) }], { memoryLimit: 63 })),
     CLOSED: async () => {
       const closed = await InferenceSession.create(model);
       await closed.close();

@@ -5,7 +5,7 @@ import { createServer } from 'node:http';
 import { after, describe, test } from 'node:test';
 import { serve } from '../../tools/serve.mjs';
 import { digits, onnx } from '../js/support.mjs';
-import { browserName, launch, openPage, temporaryFiles } from './support.mjs';
+import { browserName, launch, openPackage, openPage, temporaryFiles } from './support.mjs';
 
 const hostile = '<img src=x onerror="window.attacked=1">';
 
@@ -70,6 +70,43 @@ describe(`the page in ${browserName} is closed`, () => {
       await close();
       await server.close();
       other.close();
+    }
+  });
+
+  test('a picture is refused by what its header says, before it is decoded', async () => {
+    const { tab, close } = await openPackage();
+    try {
+      const header = Buffer.from('89504e470d0a1a0a0000000d49484452000186a0000186a00800000000', 'hex'); // 100000 x 100000, grey
+      const said = await tab.evaluate(
+        async (bytes) => {
+          const refused = async (samples, options) => {
+            try {
+              for await (const _ of window.octavo.images(samples, options)) return 'read';
+            } catch ({ code, where, what }) {
+              return { code, where, what };
+            }
+          };
+          const canvas = new OffscreenCanvas(100, 100);
+          canvas.getContext('2d').fillRect(0, 0, 50, 50);
+          const file = new File([await canvas.convertToBlob()], 'small.png');
+          return {
+            hostile: await refused([new File([new Uint8Array(bytes)], 'huge.png')]),
+            limited: await refused([file], { memoryLimit: 39_999 }),
+            canvas: await refused([canvas], { memoryLimit: 39_999 }),
+            allowed: await refused([file], { memoryLimit: 40_000 }),
+          };
+        },
+        [...header],
+      );
+      const small = { code: 'IMAGE_TOO_LARGE', what: 'Its 100 x 100 pixels take 40000 bytes; memoryLimit = 39999.' };
+      assert.deepEqual(said, {
+        hostile: { code: 'IMAGE_TOO_LARGE', where: 'huge.png', what: 'It has 100000 x 100000 pixels; at most 67108864 are read.' },
+        limited: { ...small, where: 'small.png' },
+        canvas: { ...small, where: 'picture 0' },
+        allowed: 'read',
+      });
+    } finally {
+      await close();
     }
   });
 
