@@ -1,11 +1,11 @@
 // How the page is built: plain files below dist/web, every address relative, so that any folder of any server will do.
 
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defineConfig, type Plugin } from 'vite';
-import { headers, isolationHeaders } from '../tools/serve.mjs';
+import { headers } from '../tools/serve.mjs';
 
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
@@ -49,7 +49,10 @@ function contentSecurityPolicy(): Plugin {
   };
 }
 
-export default defineConfig({
+/** Names the styles that Vite's client writes into the page; another one for each server. */
+const nonce = randomBytes(18).toString('base64url');
+
+export default defineConfig(({ command }) => ({
   root: here('.'),
   base: './',
   resolve: { alias: { octavo: here('../dist/index.js') } },
@@ -62,6 +65,16 @@ export default defineConfig({
     modulePreload: { polyfill: false },
   },
   optimizeDeps: { exclude: ['octavo'] },
-  server: { host: '127.0.0.1', headers: isolationHeaders, fs: { allow: [here('..')] } },
+  // While developing: the page, what the package is made of and what Vite adds to it, under the policy that the built page has, but
+  // for the styles of Vite's own script, which show this number.
+  server: {
+    host: '127.0.0.1',
+    headers: {
+      ...headers,
+      'Content-Security-Policy': headers['Content-Security-Policy'].replace("style-src 'self'", `$& 'nonce-${nonce}'`),
+    },
+    fs: { allow: [here('.'), here('../dist'), here('../node_modules/vite/dist/client'), here('../node_modules/.vite')] },
+  },
+  ...(command === 'serve' ? { html: { cspNonce: nonce } } : {}),
   plugins: [contentSecurityPolicy(), offline()],
-});
+}));

@@ -106,6 +106,43 @@ test('nor does the server of `npm run dev`, however it is asked', async () => {
     ])
       for (const query of ['', '?raw', '?url', '?import&raw', '?raw??', '?import&raw??', '?inline', '?.svg?.wasm?init', '#/../../x'])
         assert.doesNotMatch((await ask(url, way + query)).body, /default "secret"/, way + query);
+    // The rest of the checkout lies above the page's root as well.
+    const own = ['package.json', 'tools/serve.mjs', 'src/README.md', '.npmrc', 'node_modules/comlink/package.json'];
+    for (const file of own) {
+      const lines = readFileSync(join(root, file), 'utf8').split('\n');
+      const telling = lines.filter((line) => line.length > 10).sort((a, b) => b.length - a.length);
+      const encoded = file.replaceAll('/', '%2f');
+      for (const way of [
+        `/@fs${root}/${file}`,
+        `/@fs${root}/dist/../${file}`,
+        `/@fs${root}/dist/..%2f${encoded}`,
+        `/../${file}`,
+        `/..%2f${encoded}`,
+      ])
+        for (const query of [
+          '',
+          '?raw',
+          '?url',
+          '?import',
+          '?import&raw',
+          '?raw??',
+          '?inline',
+          '?.svg?import',
+          '?worker&inline',
+          '?worker_file&type=module',
+        ]) {
+          const { body } = await ask(url, way + query);
+          for (const line of telling.slice(0, 5))
+            assert.ok(!body.includes(line) && !body.includes(JSON.stringify(line).slice(1, -1)), way + query);
+        }
+    }
+    // What the page needs comes, with the policy of the built page.
+    for (const way of ['/', '/main.ts', '/@vite/client', `/@fs${root}/dist/index.js`, `/@fs${root}/dist/octavo.simd.wasm`]) {
+      const { status, headers: got } = await ask(url, way);
+      assert.equal(status, 200, way);
+      for (const [name, value] of Object.entries(headers))
+        assert.equal(got[name.toLowerCase()].replace(/ 'nonce-[^']{24}'/, ''), value, `${way}: ${name}`);
+    }
   } finally {
     await server.close();
     rmSync(secret, { recursive: true });

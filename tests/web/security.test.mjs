@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { after, describe, test } from 'node:test';
-import { serve } from '../../tools/serve.mjs';
+import { inRoot } from '../../tools/project.mjs';
+import { headers, serve } from '../../tools/serve.mjs';
 import { digits, onnx } from '../js/support.mjs';
 import { browserName, launch, openPackage, openPage, temporaryFiles } from './support.mjs';
 
@@ -70,6 +71,41 @@ describe(`the page in ${browserName} is closed`, () => {
       await close();
       await server.close();
       other.close();
+    }
+  });
+
+  test('the page of `npm run dev` works under the same policy, and hears of changes', async () => {
+    const { createServer: createVite } = await import('vite');
+    const server = await createVite({ configFile: inRoot('web/vite.config.ts'), logLevel: 'silent', server: { port: 0 } });
+    await server.listen();
+    const { browser, close } = await launch();
+    try {
+      const page = await browser.newPage();
+      const said = [];
+      page.on('console', (message) => said.push({ type: message.type(), text: message.text() }));
+      page.on('pageerror', (error) => said.push({ type: 'error', text: String(error) }));
+      const loaded = await page.goto(`http://127.0.0.1:${server.httpServer.address().port}/`);
+      const policy = loaded.headers()['content-security-policy'];
+      assert.equal(policy.replace(/(style-src 'self') 'nonce-[^']{24}'/, '$1'), headers['Content-Security-Policy']);
+      await page.waitForSelector('html[data-ready=true]', { timeout: 60_000 });
+      assert.deepEqual(
+        said.filter(({ type }) => type === 'error'),
+        [],
+      );
+      const state = await page.evaluate(() => {
+        const inline = document.createElement('script');
+        inline.textContent = 'window.attacked = 1';
+        document.head.append(inline);
+        return { attacked: window.attacked === 1, styled: getComputedStyle(document.querySelector('.visually-hidden')).position };
+      });
+      assert.deepEqual(state, { attacked: false, styled: 'absolute' });
+      assert.ok(
+        said.some(({ text }) => /\[vite\] connected/.test(text)),
+        JSON.stringify(said),
+      );
+    } finally {
+      await close();
+      await server.close();
     }
   });
 
