@@ -104,16 +104,26 @@ const samples = {
   work: () => mustRun([node24(), 'tools/make-sample.mjs']),
 };
 
+const sbom = {
+  name: 'sbom',
+  print: () => fingerprint(['package.json', 'package-lock.json', 'tools/sbom.mjs'], emscriptenRoot()),
+  outputs: ['dist/sbom.json'],
+  async work() {
+    const { writeSbom } = await import('./sbom.mjs');
+    await writeSbom();
+  },
+};
+
 const page = {
   name: 'page',
-  print: () => fingerprint(['web', 'dist', 'package-lock.json'], '', (path) => path.startsWith('dist/web/')),
+  print: () => fingerprint(['web', 'dist', 'package-lock.json'], '', (path) => path.startsWith('dist/web/') || path === 'dist/sbom.json'),
   outputs: ['dist/web/index.html', 'dist/web/sw.js'],
   work: () => mustRun([node24(), 'node_modules/vite/bin/vite.js', 'build', 'web', '--logLevel', 'warn']),
 };
 
 /** All stages, or only those of the package (`page: false`); `say` gets a line for each that had to run. */
 export async function build({ page: withPage = true, say = console.log } = {}) {
-  for (const stage of [...wasmStages, typescript, ...(withPage ? [samples, page] : [])]) {
+  for (const stage of [...wasmStages, typescript, sbom, ...(withPage ? [samples, page] : [])]) {
     const from = performance.now();
     const worked = await unlessDone(stage.name, stage.print, stage.outputs, stage.work);
     if (worked) say(`build: ${stage.name.padEnd(14)} ${seconds(from).padStart(8)}`);

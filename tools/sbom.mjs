@@ -1,11 +1,11 @@
 // Writes what the package is made of, as CycloneDX: `npm run sbom [-- FILE]`, dist/sbom.json unless told.
 //
-// npm knows its own packages; what is compiled into the modules, header packages and Emscripten's C and C++ libraries, is added from
+// `npm run build` does the same, so that the list is in the package. npm knows its own packages; what is compiled into the modules, header packages and Emscripten's C and C++ libraries, is added from
 // the headers themselves.
 
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { emscriptenRoot, fail, inRoot, mustRun } from './project.mjs';
+import { emscriptenRoot, fail, inRoot, isMain, mustRun } from './project.mjs';
 import { headerFolders } from './setup.mjs';
 
 /** The first version that `pattern` finds in a header: one group with all of it, or one for each number. */
@@ -38,8 +38,8 @@ const compiledIn = () => [
   { name: 'emscripten', version: emscriptenVersion(), license: 'MIT', home: 'emscripten-core/emscripten' },
 ];
 
-try {
-  const path = resolve(process.argv[2] ?? inRoot('dist/sbom.json'));
+/** Writes the list to `path`; the components it names. */
+export async function writeSbom(path = inRoot('dist/sbom.json')) {
   const list = JSON.parse(await mustRun(['npm', 'sbom', '--omit', 'dev', '--package-lock-only', '--sbom-format', 'cyclonedx']));
   list.metadata.component.name = 'octavo'; // not the folder's
   for (const { name, version, license, home } of compiledIn()) {
@@ -56,7 +56,15 @@ try {
   }
   mkdirSync(dirname(path), { recursive: true });
   writeFileSync(path, `${JSON.stringify(list, null, 2)}\n`);
-  console.log(`${path}: ${list.components.map(({ name, version }) => `${name} ${version}`).join(', ')}`);
-} catch (error) {
-  fail(error);
+  return list.components;
+}
+
+if (isMain(import.meta.url)) {
+  try {
+    const path = resolve(process.argv[2] ?? inRoot('dist/sbom.json'));
+    const components = await writeSbom(path);
+    console.log(`${path}: ${components.map(({ name, version }) => `${name} ${version}`).join(', ')}`);
+  } catch (error) {
+    fail(error);
+  }
 }

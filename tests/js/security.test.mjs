@@ -1,9 +1,9 @@
 // What is served, what is installed: nothing more than there should be. (tests/web/security.test.mjs looks at the page itself.)
 
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { request } from 'node:http';
+import { createServer, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -210,22 +210,73 @@ test('the lock file names each package by version and hash, of the registry alon
   assert.deepEqual(packages[''], { name, version, license, dependencies, bin, devDependencies, engines });
 });
 
-test('the list of what the package is made of names its packages and what is compiled into the modules', () => {
-  const folder = mkdtempSync(join(tmpdir(), 'octavo-sbom-'));
-  try {
-    const path = join(folder, 'sbom.json');
-    execFileSync(process.execPath, [join(root, 'tools/sbom.mjs'), path], { encoding: 'utf8' });
-    const { bomFormat, metadata, components } = JSON.parse(readFileSync(path, 'utf8'));
-    assert.equal(bomFormat, 'CycloneDX');
-    assert.deepEqual([metadata.component.name, metadata.component.version], ['octavo', json('package.json').version]);
-    const names = components.map(({ name }) => name);
-    for (const name of [...Object.keys(json('package.json').dependencies), 'protozero', 'json', 'emscripten'])
-      assert.ok(names.includes(name), name);
-    for (const { name, version, licenses } of components) {
-      assert.match(version, /^\d+\.\d+\.\d+/, name);
-      assert.ok(licenses.length > 0, name);
-    }
-  } finally {
-    rmSync(folder, { recursive: true });
+test('the package holds the list of what it is made of: what package-lock.json says, and what is compiled into the modules', () => {
+  const { bomFormat, metadata, components } = json('dist/sbom.json');
+  assert.equal(bomFormat, 'CycloneDX');
+  assert.deepEqual([metadata.component.name, metadata.component.version], ['octavo', json('package.json').version]);
+  const locked = Object.entries(json('package-lock.json').packages).filter(([path, { dev, optional }]) => path && !dev && !optional);
+  const ofNpm = components.filter(({ purl }) => purl.startsWith('pkg:npm/'));
+  const hash = ({ alg, content }) => `${alg} ${content}`;
+  const described = ofNpm.map(({ name, version, hashes }) => [name, version, ...hashes.map(hash)].join(' '));
+  assert.deepEqual(
+    described.sort(),
+    locked
+      .map(([path, { version, integrity }]) => {
+        const content = Buffer.from(integrity.replace('sha512-', ''), 'base64').toString('hex');
+        return `${path.replace('node_modules/', '')} ${version} SHA-512 ${content}`;
+      })
+      .sort(),
+  );
+  assert.ok(ofNpm.length >= Object.keys(json('package.json').dependencies).length);
+  const compiled = components.filter((one) => !ofNpm.includes(one)).map(({ name }) => name);
+  assert.deepEqual(compiled.sort(), ['emscripten', 'json', 'protozero']);
+  for (const { name, version, licenses } of components) {
+    assert.match(version, /^\d+\.\d+\.\d+/, name);
+    assert.ok(licenses.length > 0, name);
+  }
+  const [{ files }] = JSON.parse(execFileSync('npm', ['pack', '--dry-run', '--json'], { cwd: root, encoding: 'utf8', stdio: 'pipe' }));
+  const packed = files.map(({ path }) => path);
+  assert.ok(packed.includes('dist/sbom.json'));
+  assert.ok(!packed.some((path) => path.startsWith('dist/web/') || path.startsWith('tools/')));
+});
+
+test('an audit says what is known, or that nothing was checked', async () => {
+  const cases = [
+    { status: 405, answer: { error: 'no audits here' }, says: /NOT CHECKED: the registry does not answer audits \(.*405/, code: 2 },
+    { status: 200, answer: {}, says: /^audit: \d+ packages, 0 with known defects$/m, code: 0 },
+    {
+      status: 200,
+      answer: {
+        pngjs: [
+          {
+            id: 1,
+            url: 'https://example.org/1',
+            title: 'bad',
+            severity: 'high',
+            vulnerable_versions: '<=7.0.0',
+            cwe: [],
+            cvss: { score: 1 },
+          },
+        ],
+      },
+      says: /^audit: pngjs .*: high$/m,
+      code: 1,
+    },
+  ];
+  for (const { status, answer, says, code } of cases) {
+    const registry = createServer((asked, response) => {
+      asked.resume();
+      response.writeHead(asked.method === 'POST' ? status : 404, { 'Content-Type': 'application/json' }).end(JSON.stringify(answer));
+    });
+    await new Promise((resolve) => registry.listen(0, '127.0.0.1', resolve));
+    const env = { ...process.env, npm_config_registry: `http://127.0.0.1:${registry.address().port}/`, npm_config_fetch_retries: '0' };
+    const ended = await new Promise((resolve) => {
+      execFile(process.execPath, [join(root, 'tools/audit.mjs')], { cwd: root, env }, (error, stdout) =>
+        resolve({ code: error?.code ?? 0, stdout }),
+      );
+    });
+    registry.close();
+    assert.match(ended.stdout, says);
+    assert.equal(ended.code, code);
   }
 });
