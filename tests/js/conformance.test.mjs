@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -11,6 +11,7 @@ import { createEngine } from '../../dist/index.js';
 import { extended, message, text } from '../../dist/wire.js';
 import { difference, runAll } from '../../tools/conformance.mjs';
 import { writeTensor } from '../../tools/onnx.mjs';
+import { countOthers, readOthers } from '../../tools/operators.mjs';
 import { dataFolder, onnx, root, skipWithoutData } from './support.mjs';
 
 test('a difference is seen: values beyond the tolerance, types, shapes, NaN', () => {
@@ -101,6 +102,13 @@ const asOrt = {
   'quick-gelu.jsonc: QuickGelu test, [3x5]': 'ort_web_ops_jsonc',
 };
 describe('cases of others', { skip: skipWithoutData }, () => {
+  const archives = [
+    ['conformance/onnx117_node_subset', 262],
+    ['conformance/onnx_light_models', 9],
+    ['conformance/ort_web_ops_jsonc', 520],
+    ['quantized/ort_testdata_q_and_fusion', 60],
+  ];
+  const ran = [];
   let folder;
   let operators;
   before(async () => {
@@ -111,18 +119,14 @@ describe('cases of others', { skip: skipWithoutData }, () => {
   });
   after(() => rmSync(folder, { recursive: true, force: true }));
 
-  for (const [archive, least] of [
-    ['conformance/onnx117_node_subset', 262],
-    ['conformance/onnx_light_models', 9],
-    ['conformance/ort_web_ops_jsonc', 520],
-    ['quantized/ort_testdata_q_and_fusion', 60],
-  ]) {
+  for (const [archive, least] of archives) {
     const path = join(dataFolder, `${archive}.tar.gz`);
     test(archive, { skip: !existsSync(path) && 'these cases are not here' }, async () => {
       const to = join(folder, archive.split('/')[1]);
       execFileSync('mkdir', ['-p', to]);
       execFileSync('tar', ['-xzf', path, '-C', to]);
       const results = await runAll([to]);
+      ran.push({ archive, results });
       const those = (status) => results.filter((result) => result.status === status);
       const line = ['passed', 'unsupported', 'as ort', 'wrong'].map((status) => `${those(status).length} ${status}`);
       console.log(`${archive}: ${results.length} cases, ${line.join(', ')}`);
@@ -144,4 +148,15 @@ describe('cases of others', { skip: skipWithoutData }, () => {
       }
     });
   }
+
+  test('docs/reference/operators.md counts them as they ran', (t) => {
+    if (ran.length < archives.length) return t.skip('not all cases are here');
+    const counted = countOthers(ran.flatMap(({ results }) => results));
+    const page = readOthers(readFileSync(join(root, 'docs/reference/operators.md'), 'utf8'));
+    assert.deepEqual(page.all, counted.all);
+    const rows = Object.entries(page.of);
+    assert.ok(rows.length > 100);
+    for (const [name, said] of rows) assert.deepEqual(said, counted.of[name] ?? [0, 0], name);
+    return undefined;
+  });
 });

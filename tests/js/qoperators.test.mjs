@@ -17,13 +17,18 @@ after(() => engine.close());
 
 const next = random(3);
 describe('operators on codes', () => {
-  for (const [name, { model, inputs }] of quantizedForms) {
+  for (const [name, { model, inputs, exact }] of quantizedForms) {
     test(name, async () => {
       const [expected] = await runReference(ort, model, inputs);
       const actual = (await runOctavo(engine, model, inputs)).y;
       assert.deepEqual(actual.shape, expected.shape);
       const off = expected.data.map((code, i) => Math.abs(code - actual.data[i]));
-      assert.ok(Math.max(...off) <= 1 && off.filter(Boolean).length <= 0.02 * off.length, `${off}`);
+      // In float between two grids a value that lies half-way between two codes may fall to either: only what is proved to lie there may differ.
+      const steps = exact?.(inputs[0]) ?? [];
+      const isTie = (i) => Math.abs(steps[i] - Math.floor(steps[i]) - 0.5) < 1e-5;
+      const others = off.filter((_, i) => !(steps.length > 0 && isTie(i)));
+      assert.ok(Math.max(...off) <= 1 && others.filter(Boolean).length <= 0.001 * others.length, `${off}`);
+      assert.ok(others.length > 0.9 * off.length && (steps.length === 0 || steps.length === off.length));
       assert.ok(new Set(expected.data).size > 4);
     });
   }
