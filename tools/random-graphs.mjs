@@ -1,7 +1,7 @@
-// Small random networks compared with onnxruntime-node: `npm run random-graphs -- [--count N] [--seed N] [--int8]`
+// Small random networks compared with onnxruntime-node: `npm run random-graphs -- [--count N] [--seed N] [--int8 [--wide]]`
 //
 // Each graph is made from a seed: an input of random shape, a chain (with branches) of operators with random attributes, all shapes
-// known. With --int8 every tensor stands between QuantizeLinear and DequantizeLinear, and codes are compared: a code may be off by 1
+// known. With --wide codes are uint8 or int8, weights have a scale for each channel or one, opsets are 10 to 22. With --int8 every tensor stands between QuantizeLinear and DequantizeLinear, and codes are compared: a code may be off by 1
 // where a tie falls the other way, in at most 1 of 1,000. Behind such a code a finer grid makes more of the 1: where a code is off by
 // 2 or more, its operator is run again on ONNX Runtime's codes, and is then held to the same rule. A difference prints the seed:
 // `--seed N --count 1` makes that graph again, `--out FILE` writes it.
@@ -16,10 +16,12 @@ import { Float, onnx } from './onnx.mjs';
 
 /** A graph under construction, with every choice from one stream of random numbers. */
 class Builder {
-  constructor(seed, int8) {
+  constructor(seed, { int8, wide }) {
     this.next = random(seed);
     this.int8 = int8;
-    this.opset = this.pick([17, 17, 20]);
+    this.opset = wide ? this.int(10, 22) : this.pick([17, 17, 20]);
+    this.codeType = wide ? this.pick(['uint8', 'int8']) : 'uint8';
+    this.perChannel = !wide || (this.opset >= 13 && this.coin()); // QuantizeLinear knows an axis from opset 13 on
     this.nodes = [];
     this.weights = [];
     this.codes = [];
@@ -61,7 +63,8 @@ class Builder {
   /** The value through codes, where the graph is a quantized one. */
   quantized(value) {
     if (!this.int8) return value;
-    const grid = [this.scalar('float32', Math.fround(0.01 + 0.04 * this.next())), this.scalar('uint8', this.int(100, 156))];
+    const scale = this.scalar('float32', Math.fround(0.01 + 0.04 * this.next()));
+    const grid = [scale, this.scalar(this.codeType, this.int(100, 156) - (this.codeType === 'int8' ? 128 : 0))];
     const codes = this.add('QuantizeLinear', [value, ...grid]);
     this.codes.push(codes);
     return this.add('DequantizeLinear', [codes, ...grid]);
@@ -73,9 +76,14 @@ class Builder {
     this.weights.push({ name: codes, type: 'uint8', shape, data: Uint8Array.from({ length: elements(shape) }, () => this.int(40, 255)) });
     return this.add('DequantizeLinear', [codes, this.scalar('float32', 0.01), this.scalar('uint8', 0)]);
   }
-  /** A convolution's weight: floats, or int8 codes with a scale for each output channel. */
+  /** A convolution's weight: floats, or int8 codes with a scale for each output channel, or one for all. */
   weight(shape, axis) {
     if (!this.int8) return this.floats(shape);
+    if (!this.perChannel) {
+      const codes = this.name();
+      this.weights.push({ name: codes, type: 'int8', shape, data: Int8Array.from({ length: elements(shape) }, () => this.int(-127, 127)) });
+      return this.add('DequantizeLinear', [codes, this.scalar('float32', Math.fround(0.002 + 0.01 * this.next())), this.scalar('int8', 0)]);
+    }
     const [codes, scale, zero] = [this.name(), this.name(), this.name()];
     const channels = shape[axis];
     this.weights.push({ name: codes, type: 'int8', shape, data: Int8Array.from({ length: elements(shape) }, () => this.int(-127, 127)) });
@@ -171,7 +179,7 @@ export const makers = {
       const pads = [...kernel, ...kernel].map((k) => b.int(0, Math.floor((k - 1) / 2)));
       const outputs = b.int(1, 4);
       const out = kernel.map((k, i) => strides[i] * (x.shape[i + 2] - 1) + k - pads[i] - pads[i + kernel.length]);
-      const weight = b.floats([x.shape[1], outputs, ...kernel]);
+      const weight = b.weight([x.shape[1], outputs, ...kernel], 1);
       return { value: b.add('ConvTranspose', [x.value, weight], { strides, pads }), shape: [x.shape[0], outputs, ...out] };
     },
   },
@@ -427,6 +435,22 @@ export const makers = {
   },
 };
 
+/** The opset that spells what a maker writes, where it is none of the first. */
+const since = {
+  Clip: 11,
+  Pad: 11,
+  Resize: 11,
+  CumSum: 11,
+  DepthToSpace: 11,
+  Arg: 12,
+  Celu: 12,
+  HardSwish: 14,
+  Trilu: 14,
+  LayerNormalization: 17,
+};
+/** What ONNX Runtime computes in float between codes, and Octavo on codes. */
+const codedByUs = ['ConvTranspose', 'Floor', 'Shrink', 'ThresholdedRelu', 'BatchNormalization'];
+
 /** A graph of which a run alone knows some sizes. */
 const sized = (b, shape, y, outputs) => ({
   model: onnx({ nodes: b.nodes, inputs: [{ name: 'x', shape }], outputs, weights: b.weights, opset: b.opset }),
@@ -476,13 +500,16 @@ function suppression(b) {
 }
 
 /** { model, inputs, names, codes } of a seed. */
-export function randomGraph(seed, { int8 = false } = {}) {
-  const b = new Builder(seed, int8);
+export function randomGraph(seed, { int8 = false, wide = false } = {}) {
+  const b = new Builder(seed, { int8, wide });
   if (!int8 && b.next() < 0.03) return b.coin() ? suppression(b) : selection(b);
   const rank = b.pick([2, 3, 4, 4, 4, 5]);
   const shape = [b.int(1, 2), ...Array.from({ length: rank - 1 }, () => b.int(1, rank === 5 ? 4 : 7))];
   let x = { value: b.quantized('x'), shape };
-  const choices = Object.entries(makers).filter(([, { codes, floats, from = 0 }]) => (int8 ? codes : floats) !== false && from <= b.opset);
+  const choices = Object.entries(makers).filter(
+    ([name, { codes, floats, from = wide ? (since[name] ?? 0) : 0 }]) =>
+      ((int8 ? codes : floats) !== false || (int8 && wide && codedByUs.includes(name))) && from <= b.opset,
+  );
   for (let i = b.int(2, 6); i > 0; i--) {
     const [, maker] = b.pick(choices.filter(([, { when }]) => when(x)));
     const made = maker.make(b, x);
@@ -490,7 +517,7 @@ export function randomGraph(seed, { int8 = false } = {}) {
     x = { value: b.quantized(made.value), shape: made.shape };
   }
   const y = b.add('Identity', [x.value]);
-  const outputs = [{ name: y, shape: x.shape }, ...b.codes.map((name) => ({ name, type: 'uint8' }))];
+  const outputs = [{ name: y, shape: x.shape }, ...b.codes.map((name) => ({ name, type: b.codeType }))];
   const model = onnx({ nodes: b.nodes, inputs: [{ name: 'x', shape }], outputs, weights: b.weights, opset: b.opset });
   const inputs = [randomTensor({ name: 'x', type: 'float32', shape }, b.next)];
   const parts = { nodes: b.nodes, weights: b.weights, opset: b.opset };
@@ -529,6 +556,8 @@ export function partBefore(name, { nodes, weights, opset }, known) {
 
 const sum = (tensor) => tensor.data.reduce((total, value) => total + (Number.isFinite(value) ? Math.abs(value) : 0), 0);
 
+const isCodes = ({ type }) => type === 'uint8' || type === 'int8';
+
 /** Says the first code that is off by 2 or more; undefined where there is none. */
 function farOff({ name, data }, ours) {
   const at = data.findIndex((code, i) => Math.abs(code - ours[i]) > 1);
@@ -536,8 +565,8 @@ function farOff({ name, data }, ours) {
 }
 
 /** Compares one graph; { why } says where it differs, { codes, equal } counts codes, { grown } tensors whose differences came from before. */
-export async function compareGraph(engine, seed, { int8 = false } = {}) {
-  const { model, inputs, ops, y, parts } = randomGraph(seed, { int8 });
+export async function compareGraph(engine, seed, { int8 = false, wide = false } = {}) {
+  const { model, inputs, ops, y, parts } = randomGraph(seed, { int8, wide });
   const result = { seed, ops, codes: 0, equal: 0, grown: 0 };
   let expected;
   try {
@@ -554,12 +583,12 @@ export async function compareGraph(engine, seed, { int8 = false } = {}) {
   for (const tensor of expected) {
     const ours = actual[tensor.name];
     if (ours.type !== tensor.type || ours.shape.join() !== tensor.shape.join()) return { ...result, why: `${tensor.name}: type or shape` };
-    if (tensor.type === 'uint8') {
+    if (isCodes(tensor)) {
       result.codes += tensor.data.length;
       result.equal += tensor.data.filter((code, i) => code === ours.data[i]).length;
       const far = farOff(tensor, ours.data);
       if (!far) continue;
-      const known = new Map([...inputs, ...expected.filter(({ type }) => type === 'uint8')].map((one) => [one.name, one]));
+      const known = new Map([...inputs, ...expected.filter(isCodes)].map((one) => [one.name, one]));
       const part = partBefore(tensor.name, parts, known);
       const again = await runOctavo(engine, part.model, part.inputs);
       if (farOff(tensor, again[tensor.name].data)) result.why = far;
@@ -585,6 +614,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
       count: { type: 'string', default: '1000' },
       seed: { type: 'string', default: '1' },
       int8: { type: 'boolean', default: false },
+      wide: { type: 'boolean', default: false },
       isa: { type: 'string' },
       out: { type: 'string' },
     },

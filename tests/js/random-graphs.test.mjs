@@ -24,6 +24,23 @@ for (const int8 of [false, true]) {
   });
 }
 
+test('random quantized graphs of all opsets, in uint8 and int8, give the same codes', async () => {
+  const engine = await createEngine({ worker: false });
+  const results = [];
+  for (let seed = 1; seed <= 150; seed++) results.push(await compareGraph(engine, seed, { int8: true, wide: true }));
+  await engine.close();
+  const wrong = results.filter(({ why }) => why);
+  assert.deepEqual(wrong, []);
+  const total = (key) => results.reduce((sum, result) => sum + result[key], 0);
+  assert.ok(total('codes') > 10_000 && total('equal') >= 0.999 * total('codes'), `${total('equal')} of ${total('codes')}`);
+  const graphs = results.map(({ seed }) => randomGraph(seed, { int8: true, wide: true }));
+  assert.equal(new Set(graphs.map(({ parts }) => parts.opset)).size, 13);
+  const types = new Set(graphs.flatMap(({ parts }) => parts.weights.filter(({ shape }) => shape.length === 0).map(({ type }) => type)));
+  for (const type of ['uint8', 'int8']) assert.ok(types.has(type), type);
+  const used = new Set(results.filter(({ skipped }) => !skipped).flatMap(({ ops }) => ops));
+  for (const op of ['ConvTranspose', 'BatchNormalization', 'Floor']) assert.ok(used.has(op), op);
+});
+
 test('a tie that a finer grid makes 2 of is told apart from a difference', async () => {
   const engine = await createEngine({ worker: false });
   const { why, grown, codes, equal } = await compareGraph(engine, 29448, { int8: true });
