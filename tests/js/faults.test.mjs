@@ -1,6 +1,7 @@
 // What goes wrong in the middle of work: the worker dies, memory runs out, things are closed under way. Afterwards all goes on.
 
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
@@ -297,4 +298,15 @@ test('a thousand models and sessions, made and closed: the heap is what it was',
   for (let i = 0; i < 1000; i++) await (i % 10 === 0 ? jobs : cycle)();
   assert.deepEqual(await engine.call('heap', []), before);
   assert.equal(await engine.call('liveObjects', []), 0);
+});
+
+test('engines made and closed again and again leave nothing behind, in this thread or in a worker', { timeout: 180_000 }, () => {
+  const cycles = 40;
+  for (const place of ['worker', 'here']) {
+    const script = join(root, 'tests/js/engine-cycles.mjs');
+    const printed = execFileSync(process.execPath, ['--expose-gc', script, place, String(cycles)], { encoding: 'utf8' });
+    const { heap, rss } = JSON.parse(printed);
+    assert.ok(heap < 1e6, `${place}: ${heap} bytes of JavaScript's more`);
+    assert.ok(rss < 1e6 * cycles, `${place}: ${rss} bytes more`); // an engine's memory alone is 2 MB
+  }
 });

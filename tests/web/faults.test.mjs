@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { inRoot } from '../../tools/project.mjs';
 import { convModel, withMostPages } from '../js/support.mjs';
-import { browserName, openPage, temporaryFiles } from './support.mjs';
+import { browserName, openPackage, openPage, temporaryFiles } from './support.mjs';
 
 describe(`the page in ${browserName}, reloaded during a job`, () => {
   for (const stage of ['Watching the network', 'Choosing ranges']) {
@@ -55,6 +55,52 @@ describe(`the page in ${browserName}, with 20 MiB for its engine`, () => {
       await page.waitForSelector('#put-sample', { timeout: 120_000 });
       assert.match(await page.$eval('#result-out', (result) => result.textContent), /same answer as float, 300 pictures/);
       assert.deepEqual(consoleErrors, []);
+    } finally {
+      await close();
+    }
+  });
+});
+
+describe(`engines in ${browserName}`, () => {
+  // A page cannot look at the system's processes: what ends the worker is a script error of its own, or its end by terminate().
+  test('a worker that is ended in the middle of a run: an error, and the same engine works again', async () => {
+    const { tab, close } = await openPackage();
+    try {
+      const said = await tab.evaluate(
+        async (bytes) => {
+          const { createEngine, InferenceSession, Model } = window.octavo;
+          const workers = [];
+          window.Worker = class extends window.Worker {
+            constructor(...args) {
+              super(...args);
+              workers.push(this);
+            }
+          };
+          const engine = await createEngine();
+          const file = new Uint8Array(bytes);
+          const shape = [64, 2, 64, 64];
+          const feed = () => ({ x: { data: new Float32Array(64 * 2 * 64 * 64).fill(1), shape } });
+          const open = async () => InferenceSession.create(await Model.load(file, { engine }), { inputShapes: { x: shape } });
+          const results = [];
+          for (const end of ['error', 'error']) {
+            const session = await open();
+            const running = session.run(feed()).then(
+              () => 'it ran',
+              ({ code }) => code,
+            );
+            workers.at(-1).dispatchEvent(new ErrorEvent(end, { message: 'gone' }));
+            results.push(await running, engine.generation);
+            const { y } = await (await open()).run(feed());
+            results.push(y.data.length);
+          }
+          await engine.close();
+          return results;
+        },
+        [...convModel({ shape: ['n', 2, 64, 64] })],
+      );
+      assert.deepEqual(said.slice(0, 2), ['ENGINE_FAILED', 1]);
+      assert.deepEqual(said.slice(3, 5), ['ENGINE_FAILED', 2]);
+      assert.ok(said[2] > 0 && said[5] === said[2], String(said));
     } finally {
       await close();
     }
