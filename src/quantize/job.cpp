@@ -763,7 +763,7 @@ void QuantizeJob::Impl::observe(ValueId id, std::span<const float> values,
   const auto& watchers = watched_by_value[static_cast<std::size_t>(id)];
   const bool seen = std::all_of(watchers.begin(), watchers.end(),
                                 [this](std::size_t i) { return watched[i].saw_replayed; });
-  if (watchers.empty() || sample_error || (replay && (!replay->observes || seen))) return;
+  if (watchers.empty() || sample_error) return;
   const kernels::Extremes extremes = kernels::statistics().extremes(values.data(), values.size());
   if (!extremes.finite) {
     sample_error = Error{Code::kNonFiniteSample,
@@ -774,6 +774,7 @@ void QuantizeJob::Impl::observe(ValueId id, std::span<const float> values,
                          {}};
     return;
   }
+  if (replay && (!replay->observes || seen)) return;
   for (const std::size_t i : watchers) {
     watched[i].observer->observe(values, extremes);
     if (watched[i].extremes) watched[i].extremes->observe(values, extremes);

@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include <cstring>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -136,6 +138,18 @@ TEST_CASE("states of other models and options, damaged ones, and calls out of tu
   CHECK(worker.job().load_calibration(state).error().code == Code::kInvalidState);
   CHECK(Worker(graph).see(0, 3).job().kept_sample(2).size() == 3 * 12 * 12 * sizeof(float));
   CHECK(Worker(graph).see(0, 3).job().kept_sample(3).empty());
+}
+
+TEST_CASE("a kept sample that is not finite is refused, as when it comes by itself") {
+  const Graph graph = test::mixed_network(3);
+  CalibrationState state = take(read_state(Worker(graph).see(0, 4).save()));
+  for (const float wrong :
+       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    CAPTURE(wrong);
+    CalibrationState damaged = state;
+    std::memcpy(damaged.kept[1][0].data(), &wrong, sizeof wrong);
+    CHECK(Worker(graph).refused(write_state(damaged)).code == Code::kNonFiniteSample);
+  }
 }
 
 }  // namespace
