@@ -1,7 +1,9 @@
-// Builds and runs the fuzzers of tests/fuzz: `npm run fuzz -- [--minutes N] [--target import,passes,run,state,damage] [--corpus DIR]`
+// Builds and runs the fuzzers of tests/fuzz: `npm run fuzz -- [--minutes N] [--target import,passes,run,state,calibration,pictures,damage]
+// [--corpus DIR] [--seed N]`
 //
 // Each target runs N minutes (5) on one core. What is found is kept below build/fuzz/found, to be given to the program again; new
-// inputs stay in build/fuzz/corpus, where the next run goes on. --corpus names a folder of more .onnx files to begin with. The target
+// inputs stay in build/fuzz/corpus, where the next run goes on. The target pictures takes seeds instead of a corpus, from --seed (1) on
+// (tools/fuzz-pictures.mjs). --corpus names a folder of more .onnx files to begin with. The target
 // damage, which runs only when it is named, is no fuzzer: it tries every truncation and every change of a byte of three small models,
 // and every truncation of the files of --corpus, small ones first.
 
@@ -10,10 +12,12 @@ import { basename, join, relative, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { writeCorpus } from '../tests/fuzz/corpus.mjs';
 import { ninja } from './build.mjs';
+import { fuzzPictures } from './fuzz-pictures.mjs';
 import { fail, findProgram, inRoot, run } from './project.mjs';
 
 /** The fuzzers, with the bytes of an input at most: reading and running a small file is soon done, and shows as much. */
-const largest = { import: 512, passes: 2048, run: 2048, state: 8192 };
+const largest = { import: 512, passes: 2048, run: 2048, state: 8192, calibration: 16384 };
+const ownInputs = ['state', 'calibration']; // they begin with what they save themselves
 const fuzzers = Object.keys(largest);
 const damaged = ['float', 'qdq_quint8', 'qoperator_qint8'].map((name) => inRoot(`tests/data/golden/onnx/${name}.onnx`));
 /** Without the stacks of allocations, and with memory kept rather than given back and taken again: a third of the time of an input. */
@@ -39,7 +43,7 @@ async function fuzz(target, minutes, seeds) {
   const command = [
     inRoot(`build/fuzz/fuzz_${target}`),
     corpus,
-    ...(target === 'state' ? [] : [seeds]),
+    ...(ownInputs.includes(target) ? [] : [seeds]),
     `-max_total_time=${Math.round(60 * minutes)}`,
     `-max_len=${largest[target]}`,
     '-timeout=10',
@@ -72,15 +76,23 @@ async function damage(models) {
 
 async function main() {
   const { values } = parseArgs({
-    options: { minutes: { type: 'string', default: '5' }, target: { type: 'string' }, corpus: { type: 'string' } },
+    options: {
+      minutes: { type: 'string', default: '5' },
+      target: { type: 'string' },
+      corpus: { type: 'string' },
+      seed: { type: 'string', default: '1' },
+    },
   });
   const minutes = Number(values.minutes);
   if (!(minutes > 0)) throw new Error(`fuzz: --minutes ${values.minutes}: give a number above 0`);
-  const chosen = values.target?.split(',') ?? fuzzers;
-  const unknown = chosen.filter((target) => target !== 'damage' && !fuzzers.includes(target));
-  if (unknown.length > 0) throw new Error(`fuzz: --target ${unknown}: the targets are ${fuzzers.join(', ')}, damage`);
-  if (!findProgram('clang++')) throw new Error('fuzz: please install clang with its sanitizers (Debian: clang)');
-  await ninja('fuzz', ...chosen.map((target) => `fuzz_${target}`));
+  const seed = Number(values.seed);
+  if (!Number.isSafeInteger(seed) || seed < 0) throw new Error(`fuzz: --seed ${values.seed}: give a whole number`);
+  const chosen = values.target?.split(',') ?? [...fuzzers, 'pictures'];
+  const unknown = chosen.filter((target) => ![...fuzzers, 'pictures', 'damage'].includes(target));
+  if (unknown.length > 0) throw new Error(`fuzz: --target ${unknown}: the targets are ${fuzzers.join(', ')}, pictures, damage`);
+  const compiled = chosen.filter((target) => target !== 'pictures');
+  if (compiled.length > 0 && !findProgram('clang++')) throw new Error('fuzz: please install clang with its sanitizers (Debian: clang)');
+  if (compiled.length > 0) await ninja('fuzz', ...compiled.map((target) => `fuzz_${target}`));
   const seeds = inRoot('build/fuzz/seeds');
   if (!existsSync(seeds)) writeCorpus(seeds);
   if (values.corpus) copyModels(resolve(values.corpus), seeds);
@@ -89,9 +101,17 @@ async function main() {
       if (!(await damage(values.corpus && resolve(values.corpus)))) process.exitCode = 1;
       continue;
     }
+    if (target === 'pictures') {
+      const { executions, decoded, refused, findings } = await fuzzPictures({ seed, minutes });
+      for (const { seed: at, why } of findings) console.log(`pictures: seed ${at}: ${why}; it is build/fuzz/found/picture-${at}`);
+      const counts = `${executions} pictures from seed ${seed}, ${decoded} decoded, ${refused} refused`;
+      console.log(`pictures ${counts}, ${findings.length > 0 ? `FAILED ${findings.length}` : 'nothing found'}`);
+      if (findings.length > 0) process.exitCode = 1;
+      continue;
+    }
     const { failed, executions, coverage, found } = await fuzz(target, minutes, seeds);
     console.log(
-      `${target.padEnd(7)} ${executions} executions, ${coverage} edges, ${failed ? `FAILED ${found.join(' ')}` : 'nothing found'}`,
+      `${target.padEnd(11)} ${executions} executions, ${coverage} edges, ${failed ? `FAILED ${found.join(' ')}` : 'nothing found'}`,
     );
     if (failed) process.exitCode = 1;
   }
