@@ -412,16 +412,18 @@ Result<Step> prepare_float(const PrepareContext& context, const Windows& p, std:
   if (taps > 1) moved = channels_inside(weight.span<float>(), m, w[1], taps);
   const std::span<const float> inside = taps > 1 ? moved : weight.span<float>();
   const auto weights_of_group = static_cast<std::size_t>(of_group * w[1] * taps);
-  std::vector<kernels::FConvPacked> packed;
+  std::vector<std::shared_ptr<const kernels::FConvPacked>> packed;
   for (std::int64_t g = 0; g < group; ++g) {
     const kernels::FConvSpec spec{static_cast<int>(of_group),
                                   static_cast<int>(segments.offsets.size()), segments.length};
-    packed.push_back(kernel.pack(
-        spec, inside.subspan(static_cast<std::size_t>(g) * weights_of_group, weights_of_group),
-        bias.empty() ? bias
-                     : bias.subspan(static_cast<std::size_t>(g * of_group),
-                                    static_cast<std::size_t>(of_group))));
-    step.packed_bytes += packed.back().bytes();
+    packed.push_back(context.hold(
+        kernel.pack(
+            spec, inside.subspan(static_cast<std::size_t>(g) * weights_of_group, weights_of_group),
+            bias.empty() ? bias
+                         : bias.subspan(static_cast<std::size_t>(g * of_group),
+                                        static_cast<std::size_t>(of_group))),
+        step));
+    step.packed_bytes += packed.back()->bytes();
   }
   const Shares shares(p, m, group, step.packed_bytes);
   step.blocks = static_cast<int>(shares.blocks);
@@ -444,7 +446,7 @@ Result<Step> prepare_float(const PrepareContext& context, const Windows& p, std:
         const auto i = static_cast<std::int64_t>(g);
         call.x = reinterpret_cast<const float*>(view.x) + i * depth;
         call.out = reinterpret_cast<float*>(args.out[0]) + view.first * m + i * of_group;
-        run(packed[g], call);
+        run(*packed[g], call);
       }
     }
   };
@@ -592,19 +594,21 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
   }
   step.kernel = kernel.name;
   const std::size_t weights_of_group = inside.size() / static_cast<std::size_t>(group);
-  std::vector<kernels::QConvPacked> packed;
+  std::vector<std::shared_ptr<const kernels::QConvPacked>> packed;
   std::size_t kernel_scratch = 0;
   for (std::int64_t g = 0; g < group; ++g) {
     const auto from = static_cast<std::size_t>(g * of_group);
     const auto count = static_cast<std::size_t>(of_group);
     kernels::QConvSpec spec = all_groups;
     spec.channels = static_cast<int>(of_group);
-    packed.push_back(kernel.pack(
-        spec, inside.subspan(static_cast<std::size_t>(g) * weights_of_group, weights_of_group),
-        bias.empty() ? std::span<const std::int32_t>{} : std::span(bias).subspan(from, count),
-        std::span(scale).subspan(from, count)));
-    kernel_scratch = std::max(kernel_scratch, packed.back().scratch_bytes);
-    step.packed_bytes += packed.back().bytes();
+    packed.push_back(context.hold(
+        kernel.pack(
+            spec, inside.subspan(static_cast<std::size_t>(g) * weights_of_group, weights_of_group),
+            bias.empty() ? std::span<const std::int32_t>{} : std::span(bias).subspan(from, count),
+            std::span(scale).subspan(from, count)),
+        step));
+    kernel_scratch = std::max(kernel_scratch, packed.back()->scratch_bytes);
+    step.packed_bytes += packed.back()->bytes();
   }
   // The bordered rows, slack for kernels that read past a segment, then the kernel's own scratch.
   const auto with_slack = [](std::int64_t bytes) {
@@ -653,7 +657,7 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
         const auto i = static_cast<std::int64_t>(g);
         call.x = pixels + i * depth;
         call.out = args.out[0] + (view.first * call.out_stride + i * of_group) * form.element_bytes;
-        run(packed[g], call);
+        run(*packed[g], call);
       }
     }
   };

@@ -250,7 +250,7 @@ Result<Step> prepare_float(const PrepareContext& context, const std::shared_ptr<
   const std::int64_t depth = p.channels / p.group;
   struct Piece {
     std::vector<std::int32_t> offsets;
-    std::vector<kernels::FConvPacked> groups;
+    std::vector<std::shared_ptr<const kernels::FConvPacked>> groups;
   };
   Step step;
   step.kernel = kernel.name;
@@ -262,12 +262,14 @@ Result<Step> prepare_float(const PrepareContext& context, const std::shared_ptr<
         const std::vector<float> weights = p.weights(weight.span<float>(), g, row, column);
         const auto at = static_cast<std::size_t>(g * p.of_group);
         const auto count = static_cast<std::size_t>(p.of_group);
-        piece.groups.push_back(kernel.pack(
-            {static_cast<int>(p.of_group), static_cast<int>(p.segments(row, column)),
-             static_cast<int>(depth)},
-            weights,
-            bias == nullptr ? std::span<const float>{} : bias->span<float>().subspan(at, count)));
-        step.packed_bytes += piece.groups.back().bytes();
+        piece.groups.push_back(context.hold(
+            kernel.pack({static_cast<int>(p.of_group), static_cast<int>(p.segments(row, column)),
+                         static_cast<int>(depth)},
+                        weights,
+                        bias == nullptr ? std::span<const float>{}
+                                        : bias->span<float>().subspan(at, count)),
+            step));
+        step.packed_bytes += piece.groups.back()->bytes();
       }
       pieces->push_back(std::move(piece));
     }
@@ -294,7 +296,7 @@ Result<Step> prepare_float(const PrepareContext& context, const std::shared_ptr<
               const auto i = static_cast<std::int64_t>(g);
               call.x = reinterpret_cast<const float*>(args.scratch) + i * depth;
               call.out = reinterpret_cast<float*>(args.out[0]) + at * m + i * plan->of_group;
-              run(piece.groups[g], call);
+              run(*piece.groups[g], call);
             }
           });
     }
@@ -321,7 +323,7 @@ Result<Step> prepare_codes(const PrepareContext& context, const std::shared_ptr<
   const std::int64_t depth = p.channels / p.group;
   struct Group {
     const kernels::QConvKernel* kernel;
-    kernels::QConvPacked packed;
+    std::shared_ptr<const kernels::QConvPacked> packed;
   };
   struct Piece {
     std::vector<std::int32_t> offsets;
@@ -349,11 +351,12 @@ Result<Step> prepare_codes(const PrepareContext& context, const std::shared_ptr<
             own.joined_rows(static_cast<std::int64_t>(once.size()) * depth);
         const kernels::QConvKernel& kernel = kernels::choose_qconv(context.policy(), spec, rows);
         piece.groups.push_back(
-            {&kernel, kernel.pack(spec, rows,
-                                  bias.empty() ? std::span<const std::int32_t>{}
-                                               : std::span(bias).subspan(at, count),
-                                  std::span(scale).subspan(at, count))});
-        const kernels::QConvPacked& packed = piece.groups.back().packed;
+            {&kernel, context.hold(kernel.pack(spec, rows,
+                                               bias.empty() ? std::span<const std::int32_t>{}
+                                                            : std::span(bias).subspan(at, count),
+                                               std::span(scale).subspan(at, count)),
+                                   step)});
+        const kernels::QConvPacked& packed = *piece.groups.back().packed;
         kernel_scratch = std::max(kernel_scratch, packed.scratch_bytes);
         step.packed_bytes += packed.bytes();
         step.kernel = kernel.name;
@@ -387,7 +390,7 @@ Result<Step> prepare_codes(const PrepareContext& context, const std::shared_ptr<
               const auto i = static_cast<std::int64_t>(g);
               call.x = args.scratch + i * depth;
               call.out = args.out[0] + (at * m + i * plan->of_group) * form.element_bytes;
-              piece.groups[g].kernel->run(piece.groups[g].packed, call);
+              piece.groups[g].kernel->run(*piece.groups[g].packed, call);
             }
           });
     }

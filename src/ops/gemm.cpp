@@ -191,15 +191,17 @@ Result<Step> prepare_rows(const PrepareContext& context, const RightSide& right,
   step.macs = right.rows * right.n * right.k;
   step.blocks = cut.blocks();
   step.holds_constants = true;
-  std::vector<kernels::FConvPacked> packed;
+  std::vector<std::shared_ptr<const kernels::FConvPacked>> packed;
   cut.each_part([&](std::int64_t from, std::int64_t columns) {
     const auto at = static_cast<std::size_t>(from);
     const auto count = static_cast<std::size_t>(columns);
     const auto k = static_cast<std::size_t>(right.k);
-    packed.push_back(kernel.pack({static_cast<int>(columns), 1, static_cast<int>(right.k)},
+    packed.push_back(
+        context.hold(kernel.pack({static_cast<int>(columns), 1, static_cast<int>(right.k)},
                                  weights.subspan(at * k, count * k),
-                                 bias.empty() ? bias : bias.subspan(at, count)));
-    step.packed_bytes += packed.back().bytes();
+                                 bias.empty() ? bias : bias.subspan(at, count)),
+                     step));
+    step.packed_bytes += packed.back()->bytes();
   });
   step.run = [packed = std::move(packed), run = kernel.run, right, bounds, cut](
                  const StepArgs& args, int first, int last) {
@@ -215,7 +217,7 @@ Result<Step> prepare_rows(const PrepareContext& context, const RightSide& right,
                     call.out_stride = right.n;
                     call.lo = bounds.lo;
                     call.hi = bounds.hi;
-                    run(packed[part], call);
+                    run(*packed[part], call);
                   });
   };
   return step;
@@ -251,19 +253,20 @@ Result<Step> prepare_codes(const PrepareContext& context) {
   step.macs = right->rows * right->n * right->k;
   step.blocks = cut.blocks();
   step.holds_constants = true;
-  std::vector<kernels::QConvPacked> packed;
+  std::vector<std::shared_ptr<const kernels::QConvPacked>> packed;
   cut.each_part([&](std::int64_t from, std::int64_t columns) {
     const auto at = static_cast<std::size_t>(from);
     const auto count = static_cast<std::size_t>(columns);
     const std::size_t of_row = rows.size() / static_cast<std::size_t>(right->n);
     kernels::QConvSpec part = spec;
     part.channels = static_cast<int>(columns);
-    packed.push_back(kernel.pack(
-        part, rows.subspan(at * of_row, count * of_row),
-        bias.empty() ? std::span<const std::int32_t>{} : std::span(bias).subspan(at, count),
-        std::span(scale).subspan(at, count)));
-    step.scratch_bytes = std::max(step.scratch_bytes, packed.back().scratch_bytes);
-    step.packed_bytes += packed.back().bytes();
+    packed.push_back(context.hold(kernel.pack(part, rows.subspan(at * of_row, count * of_row),
+                                              bias.empty() ? std::span<const std::int32_t>{}
+                                                           : std::span(bias).subspan(at, count),
+                                              std::span(scale).subspan(at, count)),
+                                  step));
+    step.scratch_bytes = std::max(step.scratch_bytes, packed.back()->scratch_bytes);
+    step.packed_bytes += packed.back()->bytes();
   });
   step.run = [packed = std::move(packed), run = kernel.run, right = *right, cut,
               form = output_form(context)](const StepArgs& args, int first, int last) {
@@ -282,7 +285,7 @@ Result<Step> prepare_codes(const PrepareContext& context) {
                     call.lo = form.lo;
                     call.hi = form.hi;
                     call.scratch = args.scratch;
-                    run(packed[part], call);
+                    run(*packed[part], call);
                   });
   };
   return step;

@@ -309,7 +309,8 @@ struct Session::Impl {
   std::vector<std::byte*> memory;  // by value; null where it has no memory of its own that lasts
   std::vector<bool> lasting;       // by value: readable after run()
   Arena arena, scratch;
-  std::size_t arena_bytes = 0, bound_bytes = 0, packed_bytes = 0, scratch_stride = 0;
+  std::size_t arena_bytes = 0, bound_bytes = 0, packed_bytes = 0, shared_bytes = 0,
+              scratch_stride = 0;
   ThreadPool* pool = nullptr;
   std::vector<ThreadPool::Stage> stages;  // by step
   std::function<void(NodeId, std::span<const std::byte* const>)> callback;
@@ -430,13 +431,15 @@ Status Session::Impl::prepare(const SessionOptions& options, std::unique_ptr<Tai
                           {}});
       continue;
     }
-    Result<ops::Step> step = op->prepare(ops::PrepareContext(graph, node, options.policy));
+    Result<ops::Step> step =
+        op->prepare(ops::PrepareContext(graph, node, options.policy, options.weights.get()));
     if (!step.ok()) {
       findings.push_back(std::move(step).error());
       continue;
     }
     if (constants && step->holds_constants) constants->packed_by(node);
     packed_bytes += step->packed_bytes;
+    shared_bytes += step->shared_bytes;
     scratch_bytes = std::max(scratch_bytes, step->scratch_bytes);
     ReadyStep ready;
     ready.step = std::move(*step);
@@ -682,6 +685,12 @@ std::size_t Session::lower_bound_bytes() const {
 std::size_t Session::weight_bytes() const {
   const Session* tail = impl_->tail_session();
   return impl_->packed_bytes + (tail != nullptr ? tail->weight_bytes() : 0);
+}
+std::size_t Session::own_bytes() const {
+  const Session* tail = impl_->tail_session();
+  return impl_->arena_bytes +
+         impl_->scratch_stride * static_cast<std::size_t>(impl_->pool->threads()) +
+         impl_->packed_bytes - impl_->shared_bytes + (tail != nullptr ? tail->own_bytes() : 0);
 }
 
 }  // namespace octavo::runtime
