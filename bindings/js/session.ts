@@ -21,6 +21,11 @@ export interface SessionOptions {
   pixels?: PixelOptions;
   /** Upper bound in bytes for activations and packed weights; LIMIT_EXCEEDED above it. */
   memoryLimit?: number;
+  /**
+   * Runs of the first shapes alone. A session of a model with open sizes otherwise keeps the model's own weights, and is planned anew when a run
+   * has other shapes. Default false.
+   */
+  fixedShapes?: boolean;
 }
 export interface RunOptions {
   signal?: AbortSignal;
@@ -45,10 +50,12 @@ function checkOptions({ inputShapes = {}, memoryLimit = 0 }: SessionOptions): vo
 }
 
 export class InferenceSession {
-  /** With all dimensions as numbers. */
+  /** As it was made: with all dimensions as numbers. Runs may choose others where `openInputs` leaves them open. */
   readonly inputs: TensorInfo[];
   /** Where a run alone knows how many rows there are (NonMaxSuppression), the shape has the most; results have theirs. */
   readonly outputs: TensorInfo[];
+  /** What runs may have: the model's inputs, with names where a size is free. */
+  readonly openInputs: TensorInfo[];
   readonly inputNames: string[];
   readonly outputNames: string[];
   readonly #owner: Owner;
@@ -58,8 +65,9 @@ export class InferenceSession {
   /** Memory for the next feeds. It goes to the worker and comes back: new memory for each run would take longer than writing it. */
   #spare: RawFeeds = {};
 
-  private constructor(owner: Owner, info: SessionInfo, takesPixels: boolean) {
+  private constructor(owner: Owner, info: SessionInfo, takesPixels: boolean, openInputs: TensorInfo[]) {
     this.#takesPixels = takesPixels;
+    this.openInputs = openInputs;
     this.#owner = owner;
     this.#id = info.id;
     this.inputs = info.inputs;
@@ -87,9 +95,10 @@ export class InferenceSession {
       : model;
     try {
       const { owner } = loaded;
+      const fixed = options.fixedShapes ?? false;
       const creating = owner.engine
-        .call('createSession', [loaded.id, options.inputShapes ?? {}, options.memoryLimit ?? 0, pixels], owner)
-        .then((info) => new InferenceSession(owner, info, pixels !== null));
+        .call('createSession', [loaded.id, options.inputShapes ?? {}, options.memoryLimit ?? 0, pixels, fixed], owner)
+        .then((info) => new InferenceSession(owner, info, pixels !== null, fixed || pixels ? info.inputs : loaded.inputs));
       return await abortable(creating, options.signal, 'InferenceSession.create', (session) => session.close().catch(() => {}));
     } finally {
       if (own) await loaded.close();
@@ -97,10 +106,13 @@ export class InferenceSession {
   }
 
   /**
-   * Runs the network once.
+   * Runs the network once. Where the model leaves sizes open, feeds with a shape of their own choose them: the session is planned for it, within its
+   * `memoryLimit`, and keeps the plans of the last four shapes.
    *
    * @param feeds a tensor for each input, by name; for one input it may stand alone, and a picture may stand for it
    * @returns the outputs by name
+   * @throws OctavoError SAMPLE_SHAPE where the model fixes another size; SHAPE_MISMATCH, LIMIT_EXCEEDED, ... where the network cannot have that
+   *   shape. The session goes on with those it had.
    */
   async run(feeds: Feeds | Tensor | ImageSource, options: RunOptions = {}): Promise<Record<string, Tensor>> {
     this.#check();
@@ -153,7 +165,7 @@ export class InferenceSession {
       const bytes = await imageToPixels(feeds, [shape[1], shape[2]], where);
       return toFeeds(new Tensor('uint8', bytes, [1, ...shape.slice(1)]), { inputs: this.inputs, inputShapes: {} }, where);
     }
-    return toFeeds(feeds, { inputs: this.inputs, inputShapes: {} }, where);
+    return toFeeds(feeds, { inputs: this.inputs, inputShapes: {}, open: this.openInputs }, where);
   }
 
   #copied(feeds: RawFeeds): RawFeeds {
