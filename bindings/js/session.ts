@@ -62,6 +62,8 @@ export class InferenceSession {
   readonly #id: number;
   readonly #takesPixels: boolean;
   #closed = false;
+  /** Runs that were aborted and that the engine has not given up yet: it hears of it between two pieces of work. */
+  #ending: Promise<unknown> | undefined;
   /** Memory for the next feeds. It goes to the worker and comes back: new memory for each run would take longer than writing it. */
   #spare: RawFeeds = {};
 
@@ -119,19 +121,24 @@ export class InferenceSession {
     throwIfAborted(options.signal, 'session.run');
     const raw = await this.#feeds(feeds, 'session.run');
     const { engine } = this.#owner;
+    if (this.#ending) await abortable(this.#ending, options.signal, 'session.run');
     const call = engine.nextCallId();
-    const abort = (): void => void engine.call('abort', [call], this.#owner).catch(() => {});
+    const mine = !options.transfer && engine.features.worker;
+    const given = mine ? this.#copied(raw) : raw;
+    const running = engine.call('run', [this.#id, engine.features.worker ? moved(given) : given, call], this.#owner);
+    const abort = (): void => {
+      engine.call('abort', [call], this.#owner).catch(() => {});
+      const ending = running
+        .catch(() => {})
+        .finally(() => {
+          if (this.#ending === ending) this.#ending = undefined;
+        });
+      this.#ending = ending;
+    };
     options.signal?.addEventListener('abort', abort);
     try {
-      const mine = !options.transfer && engine.features.worker;
-      const given = mine ? this.#copied(raw) : raw;
-      const { outputs, feeds: back } = await engine.call(
-        'run',
-        [this.#id, engine.features.worker ? moved(given) : given, call],
-        this.#owner,
-      );
+      const { outputs, feeds: back } = await abortable(running, options.signal, 'session.run');
       if (mine) this.#spare = back;
-      throwIfAborted(options.signal, 'session.run');
       return Object.fromEntries(Object.entries(outputs).map(([name, { type, bytes, shape }]) => [name, tensorOfBytes(type, bytes, shape)]));
     } finally {
       options.signal?.removeEventListener('abort', abort);
@@ -153,6 +160,7 @@ export class InferenceSession {
     const { engine, generation } = this.#owner;
     if (engine.closed || generation !== engine.generation) return;
     await engine.call('release', [this.#id], this.#owner);
+    await this.#ending; // what still runs has its memory until then
   }
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();

@@ -18,6 +18,7 @@
 #include "kernels/qconv/requantize.h"
 #include "kernels/qdwconv/qdwconv.h"
 #include "ops/activation.h"
+#include "ops/element.h"
 #include "ops/float_winograd.h"
 #include "ops/matrix.h"
 #include "ops/move.h"
@@ -681,27 +682,28 @@ Result<Step> prepare_nd(const PrepareContext& context, const std::vector<WindowA
   step.kernel = "conv/plain";
   step.macs = context.out_shape().elements() * w[1] * window->taps();
   step.scratch_bytes = static_cast<std::size_t>(window->taps()) * sizeof(Tap);
-  step.blocks = static_cast<int>((*x.shape)[0]);
+  step.rounds = step.macs;
+  const LoopBlocks blocks((*x.shape)[0] * window->places(), w[0] * w[1] * window->taps());
+  step.blocks = blocks.blocks();
   step.run = [=, outputs = w[0], depth = w[1]](const StepArgs& args, int first, int last) {
     auto* taps = reinterpret_cast<Tap*>(args.scratch);
     const auto* weight = reinterpret_cast<const float*>(args.in[1]);
     const auto* bias = args.in.size() > 2 ? reinterpret_cast<const float*>(args.in[2]) : nullptr;
-    for (std::int64_t place = 0; place < window->places(); ++place) {
+    for (std::int64_t at = blocks.begin(first); at < blocks.begin(last); ++at) {
+      const std::int64_t n = at / window->places();
+      const std::int64_t place = at % window->places();
       const std::int64_t count = window->inside(place, taps);
-      for (std::int64_t n = first; n < last; ++n) {
-        for (std::int64_t m = 0; m < outputs; ++m) {
-          float sum = bias == nullptr ? 0.0F : bias[m];
-          for (std::int64_t c = 0; c < depth; ++c) {
-            const auto* in = reinterpret_cast<const float*>(args.in[0]) + n * from[0] +
-                             (m / of_group * depth + c) * from[1];
-            const float* row = weight + (m * depth + c) * window->taps();
-            for (std::int64_t t = 0; t < count; ++t)
-              sum += in[taps[t].offset] * row[taps[t].number];
-          }
-          sum = sum < bounds.lo ? bounds.lo : bounds.hi < sum ? bounds.hi : sum;
-          reinterpret_cast<float*>(
-              args.out[0])[n * to[0] + m * to[1] + window->output_offset(place)] = sum;
+      for (std::int64_t m = 0; m < outputs; ++m) {
+        float sum = bias == nullptr ? 0.0F : bias[m];
+        for (std::int64_t c = 0; c < depth; ++c) {
+          const auto* in = reinterpret_cast<const float*>(args.in[0]) + n * from[0] +
+                           (m / of_group * depth + c) * from[1];
+          const float* row = weight + (m * depth + c) * window->taps();
+          for (std::int64_t t = 0; t < count; ++t) sum += in[taps[t].offset] * row[taps[t].number];
         }
+        sum = sum < bounds.lo ? bounds.lo : bounds.hi < sum ? bounds.hi : sum;
+        reinterpret_cast<float*>(
+            args.out[0])[n * to[0] + m * to[1] + window->output_offset(place)] = sum;
       }
     }
   };

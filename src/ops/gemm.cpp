@@ -11,6 +11,7 @@
 #include "kernels/fconv/fconv.h"
 #include "kernels/qconv/qconv.h"
 #include "ops/activation.h"
+#include "ops/element.h"
 #include "ops/matrix.h"
 #include "ops/move.h"
 
@@ -296,14 +297,14 @@ struct PlainProduct {
   std::int64_t m, n, k, a_row, a_column, b_row, b_column;
 };
 
-void multiply(const PlainProduct& p, const float* a, const float* b, float* out, float alpha) {
-  for (std::int64_t i = 0; i < p.m; ++i) {
-    for (std::int64_t j = 0; j < p.n; ++j) {
-      float sum = 0;
-      for (std::int64_t k = 0; k < p.k; ++k)
-        sum += a[i * p.a_row + k * p.a_column] * b[k * p.b_row + j * p.b_column];
-      out[i * p.n + j] = alpha * sum;
-    }
+// Row i of the product.
+void multiply_row(const PlainProduct& p, std::int64_t i, const float* a, const float* b, float* out,
+                  float alpha) {
+  for (std::int64_t j = 0; j < p.n; ++j) {
+    float sum = 0;
+    for (std::int64_t k = 0; k < p.k; ++k)
+      sum += a[i * p.a_row + k * p.a_column] * b[k * p.b_row + j * p.b_column];
+    out[i * p.n + j] = alpha * sum;
   }
 }
 
@@ -323,12 +324,16 @@ Result<Step> prepare_plain_gemm(const PrepareContext& context) {
   Step step;
   step.kernel = "gemm/plain";
   step.macs = p.m * p.n * p.k;
-  step.run = [p, alpha, beta, has_c, c_strides, bounds](const StepArgs& args, int, int) {
+  step.rounds = step.macs;
+  const LoopBlocks blocks(p.m, p.n * p.k);
+  step.blocks = blocks.blocks();
+  step.run = [p, alpha, beta, has_c, c_strides, bounds, blocks](const StepArgs& args, int first,
+                                                                int last) {
     auto* out = reinterpret_cast<float*>(args.out[0]);
-    multiply(p, reinterpret_cast<const float*>(args.in[0]),
-             reinterpret_cast<const float*>(args.in[1]), out, alpha);
     const auto* c = has_c ? reinterpret_cast<const float*>(args.in[2]) : nullptr;
-    for (std::int64_t i = 0; i < p.m; ++i) {
+    for (std::int64_t i = blocks.begin(first); i < blocks.begin(last); ++i) {
+      multiply_row(p, i, reinterpret_cast<const float*>(args.in[0]),
+                   reinterpret_cast<const float*>(args.in[1]), out, alpha);
       for (std::int64_t j = 0; j < p.n; ++j) {
         float& y = out[i * p.n + j];
         if (c != nullptr) y += beta * c[i * c_strides[0] + j * c_strides[1]];
@@ -357,12 +362,15 @@ Result<Step> prepare_plain_matmul(const PrepareContext& context) {
   const auto b_strides = broadcast_strides(b_batch, *batch);
   Step step;
   step.kernel = "matmul/plain";
-  step.blocks = static_cast<int>(batch->elements());
   step.macs = batch->elements() * p.m * p.n * p.k;
-  step.run = [p, dims = batch->dims(), a_strides, b_strides](const StepArgs& args, int first,
-                                                             int last) {
-    for (std::int64_t block = first; block < last; ++block) {
-      std::int64_t rest = block;
+  step.rounds = step.macs;
+  const LoopBlocks blocks(batch->elements() * p.m, p.n * p.k);
+  step.blocks = blocks.blocks();
+  step.run = [p, dims = batch->dims(), a_strides, b_strides, blocks](const StepArgs& args,
+                                                                     int first, int last) {
+    for (std::int64_t row = blocks.begin(first); row < blocks.begin(last); ++row) {
+      const std::int64_t matrix = row / p.m;
+      std::int64_t rest = matrix;
       std::int64_t a_at = 0;
       std::int64_t b_at = 0;
       for (std::size_t d = dims.size(); d-- > 0;) {
@@ -370,9 +378,9 @@ Result<Step> prepare_plain_matmul(const PrepareContext& context) {
         b_at += rest % dims[d] * b_strides[d];
         rest /= dims[d];
       }
-      multiply(p, reinterpret_cast<const float*>(args.in[0]) + a_at * p.m * p.k,
-               reinterpret_cast<const float*>(args.in[1]) + b_at * p.k * p.n,
-               reinterpret_cast<float*>(args.out[0]) + block * p.m * p.n, 1.0F);
+      multiply_row(p, row % p.m, reinterpret_cast<const float*>(args.in[0]) + a_at * p.m * p.k,
+                   reinterpret_cast<const float*>(args.in[1]) + b_at * p.k * p.n,
+                   reinterpret_cast<float*>(args.out[0]) + matrix * p.m * p.n, 1.0F);
     }
   };
   return step;

@@ -81,6 +81,9 @@ struct Step {
   // begins; -1 for one that is changed on its way. An input that was made there is left.
   std::vector<std::int64_t> parts;
   std::int64_t macs = 0;  // multiply-accumulates, 0 where the word makes no sense
+  // Of a plain loop: its rounds, which take nanoseconds each. A run can be given up between the
+  // blocks of a long one.
+  std::int64_t rounds = 0;
   // Of a counted output 0 (Value::counted): how large the last `run` made its open dimension; the
   // bytes are those of that shape. Null for others.
   std::shared_ptr<const std::int64_t> count;

@@ -84,7 +84,7 @@ class Session {
 
   void run();
   // run() in pieces, for jobs that report progress and can be aborted: true while there is more to
-  // do.
+  // do. A step that takes long is a piece by itself, or several: it is cut between its blocks.
   bool run_some(int max_steps);
   // Why the last run has no results: a tail could not be planned for what has come out.
   const Status& status() const;
