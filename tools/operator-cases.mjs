@@ -202,7 +202,7 @@ export const operators = {
       { in: [image, w([6, 2, 2, 2])], attrs: { group: 2, auto_pad: 'SAME_LOWER' } },
       { in: [image, w([2, 4, 2, 2])], attrs: { dilations: [2, 2], auto_pad: 'VALID' } },
       { in: [x([2, 3, 9]), w([4, 3, 3])], attrs: { strides: [2] } },
-      { in: [x([1, 2, 4, 5, 4]), w([3, 2, 2, 3, 2]), w([3])], attrs: { pads: [0, 1, 0, 1, 1, 0] }, codes: false },
+      { in: [x([1, 2, 4, 5, 4]), w([3, 2, 2, 3, 2]), w([3])], attrs: { pads: [0, 1, 0, 1, 1, 0] } },
       { in: [image, x([3, 4, 3, 3]), x([3])], attrs: { pads: [1, 1, 1, 1] }, codes: false },
     ],
   },
