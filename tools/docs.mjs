@@ -36,7 +36,8 @@ export const remedies = {
   SHAPE_MISMATCH: 'Look at the node in `where`: at its inputs, or at the `inputShapes` that were given.',
   NON_FINITE_WEIGHT: 'Repair or train the network again; it has no meaningful results.',
   DYNAMIC_DIMENSION: 'Give the shape: `inputShapes`.',
-  SAMPLE_SHAPE: "Give the model's shape, or `inputShapes`; pictures are resized by `image`.",
+  SAMPLE_SHAPE:
+    "Give the shape that the error names; sizes that the model leaves open are chosen by a feed's own shape, or by `inputShapes`; pictures are resized by `image`.",
   SAMPLE_DTYPE: 'Give the typed array that the hint names.',
   SAMPLE_MISSING: 'Name every input of the model (`model.inputs`), and nothing else.',
   NO_SAMPLES: 'Give at least one sample; 100 to 200 typical ones make good ranges.',

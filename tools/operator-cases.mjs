@@ -71,6 +71,24 @@ const reduction = (codes) => ({
     { in: [x([2, 3, 4]), ints(-1)], attrs: { keepdims: 0 }, from: 18 },
   ],
 });
+/** A recurrent operator over 5 steps, 2 sequences, 3 numbers and 4 units; `gates` of them, and the optional inputs behind the recurrent weight. */
+const recurrent = (gates, states, more) => {
+  const weights = (directions) => [w([directions, gates * 4, 3]), w([directions, gates * 4, 4])];
+  const bias = (directions) => w([directions, 2 * gates * 4]);
+  const sequences = x([5, 2, 3]);
+  const lengths = fixed(of('int32', [2], [5, 3]));
+  const start = (directions) => Array.from({ length: states }, () => x([directions, 2, 4]));
+  const out = Array.from({ length: states + 1 }, () => 'float32');
+  return {
+    since: 7,
+    forms: [
+      { in: [sequences, ...weights(1)], attrs: { hidden_size: 4 }, out },
+      { in: [sequences, ...weights(1), bias(1)], attrs: { hidden_size: 4, direction: 'reverse', clip: F(0.7) }, out },
+      { in: [sequences, ...weights(2), bias(2), lengths, ...start(2)], attrs: { hidden_size: 4, direction: 'bidirectional' }, out },
+      ...more({ sequences, weights, bias, lengths, start, out }),
+    ],
+  };
+};
 const moves = { codes: { data: [0] }, grid: true };
 const pool = (extra = []) => [
   { in: [image], attrs: { kernel_shape: [3, 3] } },
@@ -202,7 +220,7 @@ export const operators = {
       { in: [image, w([6, 2, 2, 2])], attrs: { group: 2, auto_pad: 'SAME_LOWER' } },
       { in: [image, w([2, 4, 2, 2])], attrs: { dilations: [2, 2], auto_pad: 'VALID' } },
       { in: [x([2, 3, 9]), w([4, 3, 3])], attrs: { strides: [2] } },
-      { in: [x([1, 2, 4, 5, 4]), w([3, 2, 2, 3, 2]), w([3])], attrs: { pads: [0, 1, 0, 1, 1, 0] }, codes: false },
+      { in: [x([1, 2, 4, 5, 4]), w([3, 2, 2, 3, 2]), w([3])], attrs: { pads: [0, 1, 0, 1, 1, 0] } },
       { in: [image, x([3, 4, 3, 3]), x([3])], attrs: { pads: [1, 1, 1, 1] }, codes: false },
     ],
   },
@@ -313,6 +331,10 @@ export const operators = {
     forms: [{ in: [x([2, 3, 4])] }, { in: [x([2, 3, 4])], attrs: { axis: 0 } }, { in: [x([2, 3, 4])], attrs: { axis: -1 }, from: 11 }],
   },
   Floor: unary(6),
+  GRU: recurrent(3, 1, ({ sequences, weights, bias, lengths, out }) => [
+    { in: [sequences, ...weights(1), bias(1)], attrs: { hidden_size: 4, linear_before_reset: 1 }, out },
+    { in: [sequences, ...weights(1), none, lengths], attrs: { hidden_size: 4, activations: ['Sigmoid', 'Relu'] }, out },
+  ]),
   Gather: {
     since: 1,
     ...moves,
@@ -403,6 +425,11 @@ export const operators = {
     since: 17,
     forms: [{ in: [x([2, 3, 4]), w([4]), w([4])] }, { in: [x([2, 3, 4]), w([3, 4])], attrs: { axis: 1, epsilon: F(0.01), stash_type: 1 } }],
   },
+  LSTM: recurrent(4, 2, ({ sequences, weights, bias, out, start }) => [
+    { in: [sequences, ...weights(1), bias(1), none, ...start(1), w([1, 12])], attrs: { hidden_size: 4 }, out },
+    { in: [sequences, ...weights(1), bias(1)], attrs: { hidden_size: 4, activations: ['Sigmoid', 'Tanh', 'Relu'] }, out },
+    { in: [sequences, ...weights(1), bias(1)], attrs: { hidden_size: 4, input_forget: 1 }, out },
+  ]),
   LeakyRelu: unary(6, -3, 3, [{}, { attrs: { alpha: F(0.2) } }]),
   Less: compare(7, 9),
   LessOrEqual: compare(12),
@@ -543,6 +570,9 @@ export const operators = {
       },
     ],
   },
+  RNN: recurrent(1, 1, ({ sequences, weights, bias, out }) => [
+    { in: [sequences, ...weights(2), bias(2)], attrs: { hidden_size: 4, direction: 'bidirectional', activations: ['Relu', 'Tanh'] }, out },
+  ]),
   Range: {
     since: 11,
     forms: [

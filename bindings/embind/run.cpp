@@ -8,6 +8,7 @@
 #include "base/error_codes.h"
 #include "handles.h"
 #include "ops/op.h"
+#include "quantize/plans.h"
 #include "runtime/session.h"
 
 namespace octavo::bindings {
@@ -40,39 +41,46 @@ std::optional<passes::PixelMapping> pixels_from(const val& object) {
 
 class SessionHandle {
  public:
-  explicit SessionHandle(runtime::Session session) : session_(std::move(session)) {}
+  explicit SessionHandle(quantize::Plans plans) : plans_(std::move(plans)) {}
 
   static val create(const ModelHandle& model, const val& shapes, double memory_limit,
-                    const val& pixels) {
+                    const val& pixels, bool fixed) {
     return outcome([&]() -> Result<val> {
       runtime::SessionOptions options;
       options.policy = policy();
       options.policy.fused_floats = true;
       options.memory_limit = static_cast<std::size_t>(memory_limit);
       const std::optional<passes::PixelMapping> mapping = pixels_from(pixels);
-      OCTAVO_TRY(runtime::Session session,
-                 quantize::create_session(model.model(), shapes_from(shapes), options, nullptr,
-                                          mapping ? &*mapping : nullptr));
-      return val(std::make_shared<SessionHandle>(std::move(session)));
+      OCTAVO_TRY(quantize::Plans plans,
+                 quantize::Plans::create(model.model(), shapes_from(shapes), options,
+                                         mapping ? &*mapping : nullptr, fixed));
+      return val(std::make_shared<SessionHandle>(std::move(plans)));
     });
   }
-  val inputs() const { return tensors(session_.graph(), session_.graph().inputs); }
-  val outputs() const { return tensors(session_.graph(), session_.graph().outputs); }
-  val input(unsigned i) { return view(session_.input(i)); }
-  val output(unsigned i) const { return view(session_.output(i)); }
+  // For other shapes of all inputs, from the next input() on.
+  val plan_for(const val& shapes) {
+    return outcome([&]() -> Result<val> {
+      OCTAVO_CHECK_OK(plans_.plan_for(shapes_from(shapes)));
+      return val(true);
+    });
+  }
+  val inputs() const { return tensors(session().graph(), session().graph().inputs); }
+  val outputs() const { return tensors(session().graph(), session().graph().outputs); }
+  val input(unsigned i) { return view(session().input(i)); }
+  val output(unsigned i) const { return view(session().output(i)); }
   val run_some(int steps) {
     return outcome([&]() -> Result<val> {
-      const bool more = session_.run_some(steps);
-      OCTAVO_CHECK_OK(session_.status());
+      const bool more = session().run_some(steps);
+      OCTAVO_CHECK_OK(session().status());
       return val(more);
     });
   }
   val profile() {
     return outcome([&]() -> Result<val> {
-      session_.run_profiled();
-      OCTAVO_CHECK_OK(session_.status());
+      session().run_profiled();
+      OCTAVO_CHECK_OK(session().status());
       val list = val::array();
-      for (const runtime::StepInfo& step : session_.steps()) {
+      for (const runtime::StepInfo& step : session().steps()) {
         val info = val::object();
         info.set("node", step.node);
         info.set("op", step.op);
@@ -86,14 +94,17 @@ class SessionHandle {
   }
   val memory() const {
     val object = val::object();
-    object.set("arenaBytes", static_cast<double>(session_.arena_bytes()));
-    object.set("lowerBoundBytes", static_cast<double>(session_.lower_bound_bytes()));
-    object.set("weightBytes", static_cast<double>(session_.weight_bytes()));
+    object.set("arenaBytes", static_cast<double>(session().arena_bytes()));
+    object.set("lowerBoundBytes", static_cast<double>(session().lower_bound_bytes()));
+    object.set("weightBytes", static_cast<double>(session().weight_bytes()));
     return object;
   }
 
  private:
-  runtime::Session session_;
+  runtime::Session& session() { return plans_.session(); }
+  const runtime::Session& session() const { return plans_.session(); }
+
+  quantize::Plans plans_;
 };
 
 std::string engine_class() { return std::string(simd::engine_class_name(policy().engine)); }
@@ -155,6 +166,7 @@ EMSCRIPTEN_BINDINGS(octavo_run) {
   class_<SessionHandle>("Session")
       .smart_ptr<std::shared_ptr<SessionHandle>>("SessionPtr")
       .class_function("create", &SessionHandle::create)
+      .function("planFor", &SessionHandle::plan_for)
       .function("inputs", &SessionHandle::inputs)
       .function("outputs", &SessionHandle::outputs)
       .function("input", &SessionHandle::input)

@@ -252,9 +252,10 @@ export class Host {
     inputShapes: Record<string, number[]>,
     memoryLimit: number,
     pixels: PixelMapping | null = null,
+    fixed = false,
   ): Promise<Outcome<SessionInfo>> {
     return this.#outcome(() => {
-      const session = unwrap<Session>(this.#wasm().Session.create(this.#get('model', modelId), inputShapes, memoryLimit, pixels));
+      const session = unwrap<Session>(this.#wasm().Session.create(this.#get('model', modelId), inputShapes, memoryLimit, pixels, fixed));
       const id = this.#keep('session', session);
       return { id, inputs: session.inputs() as TensorInfo[], outputs: session.outputs() as TensorInfo[] };
     });
@@ -266,6 +267,7 @@ export class Host {
       const session = this.#idle(id, 'session.run');
       this.#busy.add(id);
       try {
+        planFor(session, feeds);
         writeFeeds(session, session.inputs() as TensorInfo[], feeds);
         await this.#inSlices(
           callId,
@@ -291,6 +293,7 @@ export class Host {
   profile(id: number, feeds: RawFeeds): Promise<Outcome<{ steps: StepProfile[]; memory: Memory }>> {
     return this.#outcome(() => {
       const session = this.#idle(id, 'session.profile');
+      planFor(session, feeds);
       writeFeeds(session, session.inputs() as TensorInfo[], feeds);
       return { steps: unwrap<StepProfile[]>(session.profile()), memory: session.memory() as Memory };
     });
@@ -578,6 +581,13 @@ export class Host {
 export const buffersOf = (...all: RawFeeds[]): ArrayBuffer[] => [
   ...new Set(all.flatMap((feeds) => Object.values(feeds).map(({ bytes }) => bytes.buffer as ArrayBuffer))),
 ];
+
+/** Plans anew where feeds have other shapes than the session was planned for last. */
+function planFor(session: Session, feeds: RawFeeds): void {
+  const same = (a: readonly unknown[], b: readonly unknown[]): boolean => a.length === b.length && a.every((dim, axis) => dim === b[axis]);
+  const changed = (session.inputs() as TensorInfo[]).some(({ name, shape }) => !same(shape, feeds[name]?.shape ?? shape));
+  if (changed) unwrap(session.planFor(Object.fromEntries(Object.entries(feeds).map(([name, { shape }]) => [name, shape]))));
+}
 
 interface HasInputs {
   input(i: number): unknown;

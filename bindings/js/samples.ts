@@ -43,10 +43,16 @@ function knownShape(info: TensorInfo, shapes: Record<string, number[]>): (number
   return info.shape.map((dim, axis) => (typeof dim === 'number' ? dim : (shapes[info.name]?.[axis] ?? (axis === 0 ? 1 : undefined))));
 }
 
+/** Of a shape of this rank the sizes that are numbers; undefined for one that is free. An input that says nothing takes any. */
+function openDims(info: TensorInfo, rank: number): (number | undefined)[] {
+  if (info.shape.length === 0) return new Array<undefined>(rank).fill(undefined);
+  return info.shape.map((dim) => (typeof dim === 'number' ? dim : undefined));
+}
+
 const openShape = (info: TensorInfo, shapes: Record<string, number[]>): (number | string)[] =>
   knownShape(info, shapes).map((dim) => dim ?? '?');
 
-function checkFeed(info: TensorInfo, feed: Feed, shapes: Record<string, number[]>, where: string): RawTensor {
+function checkFeed(info: TensorInfo, feed: Feed, shapes: Record<string, number[]>, where: string, declared = info): RawTensor {
   const place = `${where}, input '${info.name}'`;
   const boxed =
     feed instanceof Tensor || typeOf(feed) || Array.isArray(feed)
@@ -102,7 +108,7 @@ function checkFeed(info: TensorInfo, feed: Feed, shapes: Record<string, number[]
         'SAMPLE_SHAPE',
         `It has ${data.length} elements, the model takes ${shown}.`,
         place,
-        `Give ${elements(shape)} elements.`,
+        `Give ${elements(shape)} elements${declared.shape.some((dim) => typeof dim !== 'number') ? ', or { data, shape } with a shape of its own' : ''}.`,
       );
   }
   if (elements(shape) !== data.length) {
@@ -113,12 +119,13 @@ function checkFeed(info: TensorInfo, feed: Feed, shapes: Record<string, number[]
       'Give data and shape that fit.',
     );
   }
-  if (shape.length !== known.length || shape.some((dim, axis) => known[axis] !== undefined && known[axis] !== dim)) {
+  const allowed = declared.shape === info.shape || known.length === 0 ? known : openDims(declared, shape.length);
+  if (shape.length !== allowed.length || shape.some((dim, axis) => allowed[axis] !== undefined && allowed[axis] !== dim)) {
     throw sampleError(
       'SAMPLE_SHAPE',
-      `It has shape [${shape.join(', ')}], the model takes ${shown}.`,
+      `It has shape [${shape.join(', ')}], the model takes [${declared.shape.join(', ')}].`,
       place,
-      `Give a tensor of shape [${known.map((dim) => dim ?? '?').join(', ')}].`,
+      `Give a tensor of shape [${allowed.map((dim) => dim ?? '?').join(', ')}].`,
     );
   }
   // Crossing to a worker copies the whole buffer under a view: a part of a large one is taken out first.
@@ -134,6 +141,8 @@ export interface FeedRules {
   image?: ImageOptions;
   /** Bytes of a picture's pixels at most; 0 or left out is no limit. */
   memoryLimit?: number | undefined;
+  /** The same inputs with the sizes open that a shape of the feed's own may choose. Default: `inputs`. */
+  open?: TensorInfo[];
 }
 
 /** The same feeds, marked so that a worker gets their memory instead of a copy. */
@@ -144,6 +153,7 @@ export function moved(feeds: RawFeeds): RawFeeds {
 /** Checks one sample. @throws OctavoError SAMPLE_SHAPE, SAMPLE_DTYPE, SAMPLE_MISSING, BAD_IMAGE, IMAGE_TOO_LARGE; `where` names it. */
 export async function toFeeds(sample: Sample, rules: FeedRules, where: string): Promise<RawFeeds> {
   const { inputs, inputShapes } = rules;
+  const openOf = (info: TensorInfo): TensorInfo => rules.open?.find(({ name }) => name === info.name) ?? info;
   const [first] = inputs;
   if (first && inputs.length === 1) {
     if (isImageSource(sample)) {
@@ -159,7 +169,7 @@ export async function toFeeds(sample: Sample, rules: FeedRules, where: string): 
         return moved({ [first.name]: checkFeed(first, tensor, inputShapes, where) });
       }
     }
-    if (isFeed(sample)) return { [first.name]: checkFeed(first, sample, inputShapes, where) };
+    if (isFeed(sample)) return { [first.name]: checkFeed(first, sample, inputShapes, where, openOf(first)) };
   }
   if (!isObject(sample) || isFeed(sample)) {
     throw sampleError(
@@ -195,7 +205,7 @@ export async function toFeeds(sample: Sample, rules: FeedRules, where: string): 
           `${where}, input '${info.name}'`,
           'Give a Tensor, a typed array, or { data, shape }.',
         );
-      return [info.name, checkFeed(info, feed, inputShapes, where)];
+      return [info.name, checkFeed(info, feed, inputShapes, where, openOf(info))];
     }),
   );
 }

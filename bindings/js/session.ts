@@ -21,6 +21,11 @@ export interface SessionOptions {
   pixels?: PixelOptions;
   /** Upper bound in bytes for activations and packed weights (LIMIT_EXCEEDED above it), and for the pixels of a picture (IMAGE_TOO_LARGE). */
   memoryLimit?: number;
+  /**
+   * Runs of the first shapes alone. A session of a model with open sizes otherwise keeps the model's own weights, and is planned anew when a run
+   * has other shapes. Default false.
+   */
+  fixedShapes?: boolean;
 }
 export interface RunOptions {
   signal?: AbortSignal;
@@ -45,10 +50,12 @@ function checkOptions({ inputShapes = {}, memoryLimit = 0 }: SessionOptions): vo
 }
 
 export class InferenceSession {
-  /** With all dimensions as numbers. */
+  /** As it was made: with all dimensions as numbers. Runs may choose others where `openInputs` leaves them open. */
   readonly inputs: TensorInfo[];
   /** Where a run alone knows how many rows there are (NonMaxSuppression), the shape has the most; results have theirs. */
   readonly outputs: TensorInfo[];
+  /** What runs may have: the model's inputs, with names where a size is free. */
+  readonly openInputs: TensorInfo[];
   readonly inputNames: string[];
   readonly outputNames: string[];
   readonly #owner: Owner;
@@ -56,12 +63,15 @@ export class InferenceSession {
   readonly #takesPixels: boolean;
   readonly #memoryLimit: number;
   #closed = false;
+  /** Runs that were aborted and that the engine has not given up yet: it hears of it between two pieces of work. */
+  #ending: Promise<unknown> | undefined;
   /** Memory for the next feeds. It goes to the worker and comes back: new memory for each run would take longer than writing it. */
   #spare: RawFeeds = {};
 
-  private constructor(owner: Owner, info: SessionInfo, takesPixels: boolean, memoryLimit: number) {
+  private constructor(owner: Owner, info: SessionInfo, takesPixels: boolean, openInputs: TensorInfo[], memoryLimit: number) {
     this.#takesPixels = takesPixels;
     this.#memoryLimit = memoryLimit;
+    this.openInputs = openInputs;
     this.#owner = owner;
     this.#id = info.id;
     this.inputs = info.inputs;
@@ -89,9 +99,11 @@ export class InferenceSession {
       : model;
     try {
       const { owner } = loaded;
+      const fixed = options.fixedShapes ?? false;
+      const memoryLimit = options.memoryLimit ?? 0;
       const creating = owner.engine
-        .call('createSession', [loaded.id, options.inputShapes ?? {}, options.memoryLimit ?? 0, pixels], owner)
-        .then((info) => new InferenceSession(owner, info, pixels !== null, options.memoryLimit ?? 0));
+        .call('createSession', [loaded.id, options.inputShapes ?? {}, memoryLimit, pixels, fixed], owner)
+        .then((info) => new InferenceSession(owner, info, pixels !== null, fixed || pixels ? info.inputs : loaded.inputs, memoryLimit));
       return await abortable(creating, options.signal, 'InferenceSession.create', (session) => session.close().catch(() => {}));
     } finally {
       if (own) await loaded.close();
@@ -99,29 +111,37 @@ export class InferenceSession {
   }
 
   /**
-   * Runs the network once.
+   * Runs the network once. Where the model leaves sizes open, feeds with a shape of their own choose them: the session is planned for it, within its
+   * `memoryLimit`, and keeps the plans of the last four shapes.
    *
    * @param feeds a tensor for each input, by name; for one input it may stand alone, and a picture may stand for it
    * @returns the outputs by name
+   * @throws OctavoError SAMPLE_SHAPE where the model fixes another size; SHAPE_MISMATCH, LIMIT_EXCEEDED, ... where the network cannot have that
+   *   shape. The session goes on with those it had.
    */
   async run(feeds: Feeds | Tensor | ImageSource, options: RunOptions = {}): Promise<Record<string, Tensor>> {
     this.#check();
     throwIfAborted(options.signal, 'session.run');
     const raw = await this.#feeds(feeds, 'session.run');
     const { engine } = this.#owner;
+    if (this.#ending) await abortable(this.#ending, options.signal, 'session.run');
     const call = engine.nextCallId();
-    const abort = (): void => void engine.call('abort', [call], this.#owner).catch(() => {});
+    const mine = !options.transfer && engine.features.worker;
+    const given = mine ? this.#copied(raw) : raw;
+    const running = engine.call('run', [this.#id, engine.features.worker ? moved(given) : given, call], this.#owner);
+    const abort = (): void => {
+      engine.call('abort', [call], this.#owner).catch(() => {});
+      const ending = running
+        .catch(() => {})
+        .finally(() => {
+          if (this.#ending === ending) this.#ending = undefined;
+        });
+      this.#ending = ending;
+    };
     options.signal?.addEventListener('abort', abort);
     try {
-      const mine = !options.transfer && engine.features.worker;
-      const given = mine ? this.#copied(raw) : raw;
-      const { outputs, feeds: back } = await engine.call(
-        'run',
-        [this.#id, engine.features.worker ? moved(given) : given, call],
-        this.#owner,
-      );
+      const { outputs, feeds: back } = await abortable(running, options.signal, 'session.run');
       if (mine) this.#spare = back;
-      throwIfAborted(options.signal, 'session.run');
       return Object.fromEntries(Object.entries(outputs).map(([name, { type, bytes, shape }]) => [name, tensorOfBytes(type, bytes, shape)]));
     } finally {
       options.signal?.removeEventListener('abort', abort);
@@ -143,6 +163,7 @@ export class InferenceSession {
     const { engine, generation } = this.#owner;
     if (engine.closed || generation !== engine.generation) return;
     await engine.call('release', [this.#id], this.#owner);
+    await this.#ending; // what still runs has its memory until then
   }
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
@@ -155,7 +176,7 @@ export class InferenceSession {
       const bytes = await imageToPixels(feeds, [shape[1], shape[2]], where, this.#memoryLimit);
       return toFeeds(new Tensor('uint8', bytes, [1, ...shape.slice(1)]), { inputs: this.inputs, inputShapes: {} }, where);
     }
-    return toFeeds(feeds, { inputs: this.inputs, inputShapes: {}, memoryLimit: this.#memoryLimit }, where);
+    return toFeeds(feeds, { inputs: this.inputs, inputShapes: {}, open: this.openInputs, memoryLimit: this.#memoryLimit }, where);
   }
 
   #copied(feeds: RawFeeds): RawFeeds {

@@ -57,6 +57,7 @@ extern const std::span<const OpDef> kNormalizations;
 extern const std::span<const OpDef> kPools;
 extern const std::span<const OpDef> kProducts;
 extern const std::span<const OpDef> kQuantizers;
+extern const std::span<const OpDef> kRecurrents;
 extern const std::span<const OpDef> kReductions;
 extern const std::span<const OpDef> kSelections;
 extern const std::span<const OpDef> kSoftmaxes;
@@ -106,7 +107,7 @@ std::span<const OpDef> all_ops() {
     };
     for (const std::span<const OpDef> family :
          {kActivations, kBinaries, kComparisons, kIntegerProducts, kNormalizations, kPools,
-          kProducts, kQuantizers, kReductions, kSelections, kSoftmaxes}) {
+          kProducts, kQuantizers, kRecurrents, kReductions, kSelections, kSoftmaxes}) {
       all.insert(all.end(), family.begin(), family.end());
     }
     std::vector<OpDef> sorted;

@@ -18,6 +18,7 @@
 #include "kernels/qconv/requantize.h"
 #include "kernels/qdwconv/qdwconv.h"
 #include "ops/activation.h"
+#include "ops/element.h"
 #include "ops/float_winograd.h"
 #include "ops/matrix.h"
 #include "ops/move.h"
@@ -412,16 +413,18 @@ Result<Step> prepare_float(const PrepareContext& context, const Windows& p, std:
   if (taps > 1) moved = channels_inside(weight.span<float>(), m, w[1], taps);
   const std::span<const float> inside = taps > 1 ? moved : weight.span<float>();
   const auto weights_of_group = static_cast<std::size_t>(of_group * w[1] * taps);
-  std::vector<kernels::FConvPacked> packed;
+  std::vector<std::shared_ptr<const kernels::FConvPacked>> packed;
   for (std::int64_t g = 0; g < group; ++g) {
     const kernels::FConvSpec spec{static_cast<int>(of_group),
                                   static_cast<int>(segments.offsets.size()), segments.length};
-    packed.push_back(kernel.pack(
-        spec, inside.subspan(static_cast<std::size_t>(g) * weights_of_group, weights_of_group),
-        bias.empty() ? bias
-                     : bias.subspan(static_cast<std::size_t>(g * of_group),
-                                    static_cast<std::size_t>(of_group))));
-    step.packed_bytes += packed.back().bytes();
+    packed.push_back(context.hold(
+        kernel.pack(
+            spec, inside.subspan(static_cast<std::size_t>(g) * weights_of_group, weights_of_group),
+            bias.empty() ? bias
+                         : bias.subspan(static_cast<std::size_t>(g * of_group),
+                                        static_cast<std::size_t>(of_group))),
+        step));
+    step.packed_bytes += packed.back()->bytes();
   }
   const Shares shares(p, m, group, step.packed_bytes);
   step.blocks = static_cast<int>(shares.blocks);
@@ -444,7 +447,7 @@ Result<Step> prepare_float(const PrepareContext& context, const Windows& p, std:
         const auto i = static_cast<std::int64_t>(g);
         call.x = reinterpret_cast<const float*>(view.x) + i * depth;
         call.out = reinterpret_cast<float*>(args.out[0]) + view.first * m + i * of_group;
-        run(packed[g], call);
+        run(*packed[g], call);
       }
     }
   };
@@ -592,19 +595,21 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
   }
   step.kernel = kernel.name;
   const std::size_t weights_of_group = inside.size() / static_cast<std::size_t>(group);
-  std::vector<kernels::QConvPacked> packed;
+  std::vector<std::shared_ptr<const kernels::QConvPacked>> packed;
   std::size_t kernel_scratch = 0;
   for (std::int64_t g = 0; g < group; ++g) {
     const auto from = static_cast<std::size_t>(g * of_group);
     const auto count = static_cast<std::size_t>(of_group);
     kernels::QConvSpec spec = all_groups;
     spec.channels = static_cast<int>(of_group);
-    packed.push_back(kernel.pack(
-        spec, inside.subspan(static_cast<std::size_t>(g) * weights_of_group, weights_of_group),
-        bias.empty() ? std::span<const std::int32_t>{} : std::span(bias).subspan(from, count),
-        std::span(scale).subspan(from, count)));
-    kernel_scratch = std::max(kernel_scratch, packed.back().scratch_bytes);
-    step.packed_bytes += packed.back().bytes();
+    packed.push_back(context.hold(
+        kernel.pack(
+            spec, inside.subspan(static_cast<std::size_t>(g) * weights_of_group, weights_of_group),
+            bias.empty() ? std::span<const std::int32_t>{} : std::span(bias).subspan(from, count),
+            std::span(scale).subspan(from, count)),
+        step));
+    kernel_scratch = std::max(kernel_scratch, packed.back()->scratch_bytes);
+    step.packed_bytes += packed.back()->bytes();
   }
   // The bordered rows, slack for kernels that read past a segment, then the kernel's own scratch.
   const auto with_slack = [](std::int64_t bytes) {
@@ -653,14 +658,125 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
         const auto i = static_cast<std::int64_t>(g);
         call.x = pixels + i * depth;
         call.out = args.out[0] + (view.first * call.out_stride + i * of_group) * form.element_bytes;
-        run(packed[g], call);
+        run(*packed[g], call);
       }
     }
   };
   return step;
 }
 
-// Three spatial axes, or a weight or bias that the network computes: place by place.
+// Codes in three spatial axes: a plane of outputs reads as many planes of the image as the kernel
+// is deep, copied with their borders one behind the other, and each row of taps of each is a
+// segment.
+Result<Step> prepare_volume(const PrepareContext& context, const std::vector<WindowAxis>& axes,
+                            std::int64_t group) {
+  const Value& x = context.input(0);
+  const Shape& w = context.in_shape(1);
+  const WindowAxis& d = axes[0];
+  const WindowAxis& h = axes[1];
+  const WindowAxis& v = axes[2];
+  const std::int64_t m = w[0];
+  const std::int64_t depth = w[1];
+  const std::int64_t channels = depth * group;
+  const std::int64_t taps = d.kernel * h.kernel * v.kernel;
+  OCTAVO_CHECK_OK(check_codes(context, x));
+  OCTAVO_TRY(IntegerWeights weights, integer_weights(context, 1, m));
+  OCTAVO_TRY(const std::vector<std::int32_t> bias, integer_bias(context, 2, m));
+  OCTAVO_TRY(const std::vector<float> scale, output_scales(context, weights, m));
+  const std::int64_t rows = (h.out - 1) * h.stride + (h.kernel - 1) * h.dilation + 1;
+  const std::int64_t row_pixels =
+      std::max(v.pad_begin + v.in, (v.out - 1) * v.stride + (v.kernel - 1) * v.dilation + 1);
+  const double copied = static_cast<double>(d.kernel) * static_cast<double>(rows) *
+                        static_cast<double>(row_pixels) * static_cast<double>(channels);
+  if (copied >= kMaxScratchBytes) {
+    return context.error(Code::kLimitExceeded,
+                         "A bordered copy of the planes under its window takes more than 512 MB.",
+                         "Use a smaller image.");
+  }
+  const std::int64_t plane_bytes = rows * row_pixels * channels;
+  const bool joined = group == 1 && v.dilation == 1;
+  std::vector<std::int32_t> once;
+  for (std::int64_t z = 0; z < d.kernel; ++z) {
+    for (std::int64_t i = 0; i < h.kernel; ++i) {
+      const std::int64_t row = z * plane_bytes + i * h.dilation * row_pixels * channels;
+      for (std::int64_t j = 0; j < (joined ? 1 : v.kernel); ++j)
+        once.push_back(static_cast<std::int32_t>(row + j * v.dilation * channels));
+    }
+  }
+  std::vector<std::int32_t> offsets = repeated(once, weights.parts.size());
+  for (std::size_t i = 0; i < weights.parts.size(); ++i)
+    weights.replace(i, channels_inside(weights.parts[i], m, depth, taps));
+  const std::span<const std::int8_t> inside = weights.joined_rows(depth * taps);
+  const std::int64_t of_group = m / group;
+  const kernels::QConvSpec spec{static_cast<int>(of_group), static_cast<int>(offsets.size()),
+                                static_cast<int>(joined ? v.kernel * depth : depth),
+                                x.dtype == DType::kInt8, x.quant->zero_point[0]};
+  const kernels::QConvKernel& kernel = kernels::choose_qconv(context.policy(), spec, inside);
+  Step step;
+  step.kernel = kernel.name;
+  step.holds_constants = true;
+  step.blocks = static_cast<int>((*x.shape)[0] * d.out);
+  step.macs = context.out_shape().elements() * depth * taps;
+  std::vector<std::shared_ptr<const kernels::QConvPacked>> packed;
+  const std::size_t weights_of_group = inside.size() / static_cast<std::size_t>(group);
+  std::size_t kernel_scratch = 0;
+  for (std::int64_t g = 0; g < group; ++g) {
+    const auto from = static_cast<std::size_t>(g * of_group);
+    const auto count = static_cast<std::size_t>(of_group);
+    packed.push_back(context.hold(
+        kernel.pack(
+            spec, inside.subspan(static_cast<std::size_t>(g) * weights_of_group, weights_of_group),
+            bias.empty() ? std::span<const std::int32_t>{} : std::span(bias).subspan(from, count),
+            std::span(scale).subspan(from, count)),
+        step));
+    kernel_scratch = std::max(kernel_scratch, packed.back()->scratch_bytes);
+    step.packed_bytes += packed.back()->bytes();
+  }
+  const auto image_bytes = static_cast<std::size_t>((d.kernel * plane_bytes + 64 + 63) / 64 * 64);
+  step.scratch_bytes = image_bytes + kernel_scratch;
+  step.run = [=, packed = std::move(packed), run = kernel.run, offsets = std::move(offsets),
+              form = output_form(context),
+              fill = static_cast<std::uint8_t>(x.quant->zero_point[0])](const StepArgs& args,
+                                                                        int first, int last) {
+    const std::int64_t plane_of_image = h.in * v.in * channels;
+    const kernels::PadGeometry geometry{
+        h.in, v.in, v.pad_begin, row_pixels - v.pad_begin - v.in, channels, channels};
+    for (std::int64_t block = first; block < last; ++block) {
+      const std::int64_t n = block / d.out;
+      for (std::int64_t z = 0; z < d.kernel; ++z) {
+        const std::int64_t plane = block % d.out * d.stride - d.pad_begin + z * d.dilation;
+        std::byte* to = args.scratch + z * plane_bytes;
+        if (plane < 0 || plane >= d.in) {
+          std::fill_n(to, plane_bytes, std::byte{fill});
+        } else {
+          kernels::copy_padded_rows(args.in[0] + (n * d.in + plane) * plane_of_image, geometry,
+                                    -h.pad_begin, rows, fill, to);
+        }
+      }
+      kernels::QConvCall call;
+      call.pixel_stride = v.stride * channels;
+      call.row_stride = h.stride * row_pixels * channels;
+      call.width = v.out;
+      call.pixels = h.out * v.out;
+      call.segment_offset = offsets.data();
+      call.out_stride = m;
+      call.output = form.output;
+      call.zero_y = form.zero;
+      call.lo = form.lo;
+      call.hi = form.hi;
+      call.scratch = args.scratch + image_bytes;
+      for (std::size_t g = 0; g < packed.size(); ++g) {
+        const auto i = static_cast<std::int64_t>(g);
+        call.x = args.scratch + i * depth;
+        call.out = args.out[0] + (block * h.out * v.out * m + i * of_group) * form.element_bytes;
+        run(*packed[g], call);
+      }
+    }
+  };
+  return step;
+}
+
+// Floats in three spatial axes, or a weight or bias that the network computes: place by place.
 Result<Step> prepare_nd(const PrepareContext& context, const std::vector<WindowAxis>& axes) {
   const Value& x = context.input(0);
   const Shape& w = context.in_shape(1);
@@ -677,27 +793,28 @@ Result<Step> prepare_nd(const PrepareContext& context, const std::vector<WindowA
   step.kernel = "conv/plain";
   step.macs = context.out_shape().elements() * w[1] * window->taps();
   step.scratch_bytes = static_cast<std::size_t>(window->taps()) * sizeof(Tap);
-  step.blocks = static_cast<int>((*x.shape)[0]);
+  step.rounds = step.macs;
+  const LoopBlocks blocks((*x.shape)[0] * window->places(), w[0] * w[1] * window->taps());
+  step.blocks = blocks.blocks();
   step.run = [=, outputs = w[0], depth = w[1]](const StepArgs& args, int first, int last) {
     auto* taps = reinterpret_cast<Tap*>(args.scratch);
     const auto* weight = reinterpret_cast<const float*>(args.in[1]);
     const auto* bias = args.in.size() > 2 ? reinterpret_cast<const float*>(args.in[2]) : nullptr;
-    for (std::int64_t place = 0; place < window->places(); ++place) {
+    for (std::int64_t at = blocks.begin(first); at < blocks.begin(last); ++at) {
+      const std::int64_t n = at / window->places();
+      const std::int64_t place = at % window->places();
       const std::int64_t count = window->inside(place, taps);
-      for (std::int64_t n = first; n < last; ++n) {
-        for (std::int64_t m = 0; m < outputs; ++m) {
-          float sum = bias == nullptr ? 0.0F : bias[m];
-          for (std::int64_t c = 0; c < depth; ++c) {
-            const auto* in = reinterpret_cast<const float*>(args.in[0]) + n * from[0] +
-                             (m / of_group * depth + c) * from[1];
-            const float* row = weight + (m * depth + c) * window->taps();
-            for (std::int64_t t = 0; t < count; ++t)
-              sum += in[taps[t].offset] * row[taps[t].number];
-          }
-          sum = sum < bounds.lo ? bounds.lo : bounds.hi < sum ? bounds.hi : sum;
-          reinterpret_cast<float*>(
-              args.out[0])[n * to[0] + m * to[1] + window->output_offset(place)] = sum;
+      for (std::int64_t m = 0; m < outputs; ++m) {
+        float sum = bias == nullptr ? 0.0F : bias[m];
+        for (std::int64_t c = 0; c < depth; ++c) {
+          const auto* in = reinterpret_cast<const float*>(args.in[0]) + n * from[0] +
+                           (m / of_group * depth + c) * from[1];
+          const float* row = weight + (m * depth + c) * window->taps();
+          for (std::int64_t t = 0; t < count; ++t) sum += in[taps[t].offset] * row[taps[t].number];
         }
+        sum = sum < bounds.lo ? bounds.lo : bounds.hi < sum ? bounds.hi : sum;
+        reinterpret_cast<float*>(
+            args.out[0])[n * to[0] + m * to[1] + window->output_offset(place)] = sum;
       }
     }
   };
@@ -712,6 +829,9 @@ Result<Step> prepare_conv(const PrepareContext& context) {
   const auto two = as_2d(axes);
   const bool computed =
       context.constant(1) == nullptr || (context.has_input(2) && context.constant(2) == nullptr);
+  if (!two && !computed && is_quantized_code(x.dtype) &&
+      context.out_shape().elements() * x.shape->elements() != 0)
+    return prepare_volume(context, axes, context.attrs().get_int("group", 1));
   if (!two || computed) return prepare_nd(context, axes);
   const Windows windows = plan_windows(*x.shape, *two);
   OCTAVO_CHECK_OK(check_extent(context, windows));
@@ -735,7 +855,7 @@ Result<Step> prepare_conv(const PrepareContext& context) {
 
 bool conv_int8(const Graph& graph, const Node& node) {
   const Value& w = graph.value(node.input(1));
-  return w.shape && w.shape->rank() <= 4;
+  return w.shape && w.shape->rank() <= 5;
 }
 
 constexpr AttrDef kAttrs[] = {kWindowAttrs[0],     kWindowAttrs[1],     kWindowAttrs[2],
@@ -758,6 +878,6 @@ const OpDef kConv{"Conv",
                   infer_conv,
                   prepare_conv,
                   conv_int8,
-                  "1-d to 3-d; int8 in 1-d and 2-d with a constant weight"};
+                  "1-d to 3-d; int8 with a constant weight"};
 
 }  // namespace octavo::ops

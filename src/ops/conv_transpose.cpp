@@ -15,6 +15,7 @@
 #include "kernels/pad/pad.h"
 #include "kernels/qconv/qconv.h"
 #include "ops/activation.h"
+#include "ops/element.h"
 #include "ops/matrix.h"
 #include "ops/move.h"
 #include "ops/window_nd.h"
@@ -250,7 +251,7 @@ Result<Step> prepare_float(const PrepareContext& context, const std::shared_ptr<
   const std::int64_t depth = p.channels / p.group;
   struct Piece {
     std::vector<std::int32_t> offsets;
-    std::vector<kernels::FConvPacked> groups;
+    std::vector<std::shared_ptr<const kernels::FConvPacked>> groups;
   };
   Step step;
   step.kernel = kernel.name;
@@ -262,12 +263,14 @@ Result<Step> prepare_float(const PrepareContext& context, const std::shared_ptr<
         const std::vector<float> weights = p.weights(weight.span<float>(), g, row, column);
         const auto at = static_cast<std::size_t>(g * p.of_group);
         const auto count = static_cast<std::size_t>(p.of_group);
-        piece.groups.push_back(kernel.pack(
-            {static_cast<int>(p.of_group), static_cast<int>(p.segments(row, column)),
-             static_cast<int>(depth)},
-            weights,
-            bias == nullptr ? std::span<const float>{} : bias->span<float>().subspan(at, count)));
-        step.packed_bytes += piece.groups.back().bytes();
+        piece.groups.push_back(context.hold(
+            kernel.pack({static_cast<int>(p.of_group), static_cast<int>(p.segments(row, column)),
+                         static_cast<int>(depth)},
+                        weights,
+                        bias == nullptr ? std::span<const float>{}
+                                        : bias->span<float>().subspan(at, count)),
+            step));
+        step.packed_bytes += piece.groups.back()->bytes();
       }
       pieces->push_back(std::move(piece));
     }
@@ -294,7 +297,7 @@ Result<Step> prepare_float(const PrepareContext& context, const std::shared_ptr<
               const auto i = static_cast<std::int64_t>(g);
               call.x = reinterpret_cast<const float*>(args.scratch) + i * depth;
               call.out = reinterpret_cast<float*>(args.out[0]) + at * m + i * plan->of_group;
-              run(piece.groups[g], call);
+              run(*piece.groups[g], call);
             }
           });
     }
@@ -321,7 +324,7 @@ Result<Step> prepare_codes(const PrepareContext& context, const std::shared_ptr<
   const std::int64_t depth = p.channels / p.group;
   struct Group {
     const kernels::QConvKernel* kernel;
-    kernels::QConvPacked packed;
+    std::shared_ptr<const kernels::QConvPacked> packed;
   };
   struct Piece {
     std::vector<std::int32_t> offsets;
@@ -349,11 +352,12 @@ Result<Step> prepare_codes(const PrepareContext& context, const std::shared_ptr<
             own.joined_rows(static_cast<std::int64_t>(once.size()) * depth);
         const kernels::QConvKernel& kernel = kernels::choose_qconv(context.policy(), spec, rows);
         piece.groups.push_back(
-            {&kernel, kernel.pack(spec, rows,
-                                  bias.empty() ? std::span<const std::int32_t>{}
-                                               : std::span(bias).subspan(at, count),
-                                  std::span(scale).subspan(at, count))});
-        const kernels::QConvPacked& packed = piece.groups.back().packed;
+            {&kernel, context.hold(kernel.pack(spec, rows,
+                                               bias.empty() ? std::span<const std::int32_t>{}
+                                                            : std::span(bias).subspan(at, count),
+                                               std::span(scale).subspan(at, count)),
+                                   step)});
+        const kernels::QConvPacked& packed = *piece.groups.back().packed;
         kernel_scratch = std::max(kernel_scratch, packed.scratch_bytes);
         step.packed_bytes += packed.bytes();
         step.kernel = kernel.name;
@@ -387,7 +391,7 @@ Result<Step> prepare_codes(const PrepareContext& context, const std::shared_ptr<
               const auto i = static_cast<std::int64_t>(g);
               call.x = args.scratch + i * depth;
               call.out = args.out[0] + (at * m + i * plan->of_group) * form.element_bytes;
-              piece.groups[g].kernel->run(piece.groups[g].packed, call);
+              piece.groups[g].kernel->run(*piece.groups[g].packed, call);
             }
           });
     }
@@ -409,33 +413,37 @@ Result<Step> prepare_nd(const PrepareContext& context, std::vector<WindowAxis> a
   const std::int64_t of_group = context.in_shape(1)[1];
   const std::vector<std::int64_t> from = strides_of(x);
   const std::vector<std::int64_t> to = strides_of(y);
-  const std::int64_t of_image = y.shape->elements() / std::max<std::int64_t>(1, (*y.shape)[0]);
+  const std::int64_t inner = to.back();  // between neighbours of a channel
   Step step;
   step.kernel = "conv_transpose/plain";
   step.macs = x.shape->elements() * of_group * window->taps();
   step.scratch_bytes = static_cast<std::size_t>(window->taps()) * sizeof(Tap);
-  step.blocks = static_cast<int>((*x.shape)[0]);
-  step.run = [=, channels = (*x.shape)[1], outputs = (*y.shape)[1],
-              depth = (*x.shape)[1] / context.attrs().get_int("group", 1)](const StepArgs& args,
-                                                                           int first, int last) {
+  const std::int64_t depth = (*x.shape)[1] / context.attrs().get_int("group", 1);
+  step.rounds = step.macs;
+  const LoopBlocks blocks((*y.shape)[0] * (*y.shape)[1], depth * window->places() * window->taps());
+  step.blocks = blocks.blocks();
+  step.run = [=, outputs = (*y.shape)[1],
+              of_channel =
+                  y.shape->elements() / std::max<std::int64_t>(1, (*y.shape)[0] * (*y.shape)[1])](
+                 const StepArgs& args, int first, int last) {
     auto* taps = reinterpret_cast<Tap*>(args.scratch);
     const auto* weight = reinterpret_cast<const float*>(args.in[1]);
     const auto* bias = args.in.size() > 2 ? reinterpret_cast<const float*>(args.in[2]) : nullptr;
-    for (std::int64_t n = first; n < last; ++n) {
+    for (std::int64_t at = blocks.begin(first); at < blocks.begin(last); ++at) {
+      const std::int64_t n = at / outputs;
+      const std::int64_t m = at % outputs;
+      const std::int64_t from_channel = m / of_group * depth;
       const auto* in = reinterpret_cast<const float*>(args.in[0]) + n * from[0];
-      auto* out = reinterpret_cast<float*>(args.out[0]) + n * to[0];
-      for (std::int64_t i = 0; i < of_image; ++i)
-        out[i] = bias == nullptr ? 0.0F : bias[i / to[1] % outputs];
+      auto* channel = reinterpret_cast<float*>(args.out[0]) + n * to[0] + m * to[1];
+      for (std::int64_t i = 0; i < of_channel; ++i)
+        channel[i * inner] = bias == nullptr ? 0.0F : bias[m];
       for (std::int64_t place = 0; place < window->places(); ++place) {
         const std::int64_t count = window->inside(place, taps);
-        for (std::int64_t c = 0; c < channels; ++c) {
+        for (std::int64_t c = from_channel; c < from_channel + depth; ++c) {
           const float value = in[c * from[1] + window->output_offset(place)];
-          for (std::int64_t m = 0; m < of_group; ++m) {
-            const float* row = weight + (c * of_group + m) * window->taps();
-            float* channel = out + (c / depth * of_group + m) * to[1];
-            for (std::int64_t t = 0; t < count; ++t)
-              channel[taps[t].offset] += value * row[taps[t].number];
-          }
+          const float* row = weight + (c * of_group + m % of_group) * window->taps();
+          for (std::int64_t t = 0; t < count; ++t)
+            channel[taps[t].offset] += value * row[taps[t].number];
         }
       }
     }

@@ -144,6 +144,43 @@ Status infer(InferContext& context) {
   return set_output_checked(context, 0, context.input(0).dtype, std::move(out));
 }
 
+// Of a result: more take hours, and numbers of products have to stay countable.
+constexpr std::int64_t kMostTerms = std::int64_t{1} << 34;
+
+struct Plan {
+  // Of the output, then those that are summed over; a stride of each input along each.
+  std::vector<std::int64_t> dims;
+  std::vector<std::vector<std::int64_t>> strides;  // [input][dimension]
+  std::size_t output_dims = 0;
+  std::int64_t outputs = 1, terms = 1;
+
+  // The sum at output `o`, its terms in row-major order. `index` holds a number for each dimension
+  // and each input.
+  float sum(const StepArgs& args, std::int64_t o, std::int64_t* index) const {
+    const std::size_t inputs = strides.size();
+    std::int64_t* at = index + dims.size();
+    std::fill_n(index, dims.size() + inputs, 0);
+    for (std::size_t d = output_dims; d-- > 0; o /= dims[d]) {
+      for (std::size_t i = 0; i < inputs; ++i) at[i] += o % dims[d] * strides[i][d];
+    }
+    double all = 0;
+    for (std::int64_t t = 0; t < terms; ++t) {
+      double product = 1;
+      for (std::size_t i = 0; i < inputs; ++i)
+        product *= static_cast<double>(reinterpret_cast<const float*>(args.in[i])[at[i]]);
+      all += product;
+      for (std::size_t d = dims.size(); d-- > output_dims;) {
+        const bool wraps = ++index[d] == dims[d];
+        for (std::size_t i = 0; i < inputs; ++i)
+          at[i] += wraps ? strides[i][d] * (1 - dims[d]) : strides[i][d];
+        if (!wraps) break;
+        index[d] = 0;
+      }
+    }
+    return static_cast<float>(all);
+  }
+};
+
 Result<Step> prepare(const PrepareContext& context) {
   std::vector<Shape> shapes;
   for (std::size_t i = 0; i < context.input_count(); ++i) {
@@ -152,21 +189,20 @@ Result<Step> prepare(const PrepareContext& context) {
   }
   OCTAVO_TRY(auto resolved, resolve(context.node(), shapes));
   auto& [equation, sizes] = resolved;
-  // Dimensions of the output, then those that are summed over; a stride of each input along each.
-  struct Plan {
-    std::vector<std::int64_t> dims;
-    std::vector<std::vector<std::int64_t>> strides;  // [input][dimension]
-    std::int64_t outputs = 1, terms = 1;
-  };
   const auto made = std::make_shared<Plan>();
   Plan& plan = *made;
   std::vector<char> order = equation.output;
+  plan.output_dims = order.size();
   for (const auto& [label, size] : sizes.of) {
     if (std::find(order.begin(), order.end(), label) == order.end()) order.push_back(label);
   }
   for (std::size_t d = 0; d < order.size(); ++d) {
     plan.dims.push_back(*sizes.find(order[d]));
-    (d < equation.output.size() ? plan.outputs : plan.terms) *= plan.dims.back();
+    std::int64_t& count = d < equation.output.size() ? plan.outputs : plan.terms;
+    if (plan.dims.back() > 0 && count > kMostTerms / plan.dims.back())
+      return context.error(Code::kLimitExceeded, "One of its results sums more than 2^34 products.",
+                           "Sum over fewer axes at once.");
+    count *= plan.dims.back();
   }
   for (std::size_t i = 0; i < shapes.size(); ++i) {
     const std::vector<std::int64_t> own = strides_of(context.input(i));
@@ -182,28 +218,15 @@ Result<Step> prepare(const PrepareContext& context) {
   Step step;
   step.kernel = "einsum";
   step.macs = plan.outputs * plan.terms;
-  step.scratch_bytes = plan.dims.size() * sizeof(std::int64_t);
-  step.run = [made](const StepArgs& args, int, int) {
-    const Plan& p = *made;
+  step.rounds = step.macs;
+  const LoopBlocks blocks(plan.outputs, plan.terms);
+  step.blocks = blocks.blocks();
+  // Of each thread the index of a term, and where it lies in each input.
+  step.scratch_bytes = (plan.dims.size() + shapes.size()) * sizeof(std::int64_t);
+  step.run = [made, blocks](const StepArgs& args, int first, int last) {
     auto* index = reinterpret_cast<std::int64_t*>(args.scratch);
-    for (std::int64_t o = 0; o < p.outputs; ++o) {
-      double sum = 0;
-      for (std::int64_t t = 0; t < p.terms; ++t) {
-        std::int64_t rest = o * p.terms + t;
-        for (std::size_t d = p.dims.size(); d-- > 0;) {
-          index[d] = rest % p.dims[d];
-          rest /= p.dims[d];
-        }
-        double product = 1;
-        for (std::size_t i = 0; i < p.strides.size(); ++i) {
-          std::int64_t at = 0;
-          for (std::size_t d = 0; d < p.dims.size(); ++d) at += index[d] * p.strides[i][d];
-          product *= static_cast<double>(reinterpret_cast<const float*>(args.in[i])[at]);
-        }
-        sum += product;
-      }
-      reinterpret_cast<float*>(args.out[0])[o] = static_cast<float>(sum);
-    }
+    for (std::int64_t o = blocks.begin(first); o < blocks.begin(last); ++o)
+      reinterpret_cast<float*>(args.out[0])[o] = made->sum(args, o, index);
   };
   return step;
 }

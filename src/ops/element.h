@@ -2,6 +2,7 @@
 // time does not matter, so that one loop serves all dtypes and ranks.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -100,5 +101,21 @@ T number_or(const StepArgs& args, std::size_t i, T absent) {
 
 // An error unless the two inputs have one dtype.
 Status same_dtype(const InferContext& context, std::size_t a, std::size_t b);
+
+// A plain loop over `count` results of so many rounds each, cut into blocks of tens of
+// microseconds: threads share them, and a run can be given up between them.
+class LoopBlocks {
+ public:
+  LoopBlocks(std::int64_t count, std::int64_t rounds_of_one)
+      : count_(count),
+        each_(std::max<std::int64_t>(1, kRounds / std::max<std::int64_t>(1, rounds_of_one))) {}
+  int blocks() const { return static_cast<int>((count_ + each_ - 1) / each_); }
+  // The first result of a block, and of the one behind the last.
+  std::int64_t begin(int block) const { return std::min(count_, block * each_); }
+
+ private:
+  static constexpr std::int64_t kRounds = 1 << 14;
+  std::int64_t count_, each_;
+};
 
 }  // namespace octavo::ops

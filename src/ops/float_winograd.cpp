@@ -37,6 +37,7 @@ Step float_winograd_step(const PrepareContext& context, Step step,
   auto packed = kernel.pack(
       {static_cast<int>(x[1]), out, x[0], h.in, w.in, h.out, w.out, h.pad_begin, w.pad_begin},
       weights, bias);
+  packed.weights = context.hold(std::move(packed.weights), step);
   step.kernel = kernel.name;
   step.blocks = static_cast<int>(packed.pieces());
   step.packed_bytes = packed.bytes();

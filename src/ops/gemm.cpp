@@ -11,6 +11,7 @@
 #include "kernels/fconv/fconv.h"
 #include "kernels/qconv/qconv.h"
 #include "ops/activation.h"
+#include "ops/element.h"
 #include "ops/matrix.h"
 #include "ops/move.h"
 
@@ -191,15 +192,17 @@ Result<Step> prepare_rows(const PrepareContext& context, const RightSide& right,
   step.macs = right.rows * right.n * right.k;
   step.blocks = cut.blocks();
   step.holds_constants = true;
-  std::vector<kernels::FConvPacked> packed;
+  std::vector<std::shared_ptr<const kernels::FConvPacked>> packed;
   cut.each_part([&](std::int64_t from, std::int64_t columns) {
     const auto at = static_cast<std::size_t>(from);
     const auto count = static_cast<std::size_t>(columns);
     const auto k = static_cast<std::size_t>(right.k);
-    packed.push_back(kernel.pack({static_cast<int>(columns), 1, static_cast<int>(right.k)},
+    packed.push_back(
+        context.hold(kernel.pack({static_cast<int>(columns), 1, static_cast<int>(right.k)},
                                  weights.subspan(at * k, count * k),
-                                 bias.empty() ? bias : bias.subspan(at, count)));
-    step.packed_bytes += packed.back().bytes();
+                                 bias.empty() ? bias : bias.subspan(at, count)),
+                     step));
+    step.packed_bytes += packed.back()->bytes();
   });
   step.run = [packed = std::move(packed), run = kernel.run, right, bounds, cut](
                  const StepArgs& args, int first, int last) {
@@ -215,7 +218,7 @@ Result<Step> prepare_rows(const PrepareContext& context, const RightSide& right,
                     call.out_stride = right.n;
                     call.lo = bounds.lo;
                     call.hi = bounds.hi;
-                    run(packed[part], call);
+                    run(*packed[part], call);
                   });
   };
   return step;
@@ -251,19 +254,20 @@ Result<Step> prepare_codes(const PrepareContext& context) {
   step.macs = right->rows * right->n * right->k;
   step.blocks = cut.blocks();
   step.holds_constants = true;
-  std::vector<kernels::QConvPacked> packed;
+  std::vector<std::shared_ptr<const kernels::QConvPacked>> packed;
   cut.each_part([&](std::int64_t from, std::int64_t columns) {
     const auto at = static_cast<std::size_t>(from);
     const auto count = static_cast<std::size_t>(columns);
     const std::size_t of_row = rows.size() / static_cast<std::size_t>(right->n);
     kernels::QConvSpec part = spec;
     part.channels = static_cast<int>(columns);
-    packed.push_back(kernel.pack(
-        part, rows.subspan(at * of_row, count * of_row),
-        bias.empty() ? std::span<const std::int32_t>{} : std::span(bias).subspan(at, count),
-        std::span(scale).subspan(at, count)));
-    step.scratch_bytes = std::max(step.scratch_bytes, packed.back().scratch_bytes);
-    step.packed_bytes += packed.back().bytes();
+    packed.push_back(context.hold(kernel.pack(part, rows.subspan(at * of_row, count * of_row),
+                                              bias.empty() ? std::span<const std::int32_t>{}
+                                                           : std::span(bias).subspan(at, count),
+                                              std::span(scale).subspan(at, count)),
+                                  step));
+    step.scratch_bytes = std::max(step.scratch_bytes, packed.back()->scratch_bytes);
+    step.packed_bytes += packed.back()->bytes();
   });
   step.run = [packed = std::move(packed), run = kernel.run, right = *right, cut,
               form = output_form(context)](const StepArgs& args, int first, int last) {
@@ -282,7 +286,7 @@ Result<Step> prepare_codes(const PrepareContext& context) {
                     call.lo = form.lo;
                     call.hi = form.hi;
                     call.scratch = args.scratch;
-                    run(packed[part], call);
+                    run(*packed[part], call);
                   });
   };
   return step;
@@ -293,14 +297,14 @@ struct PlainProduct {
   std::int64_t m, n, k, a_row, a_column, b_row, b_column;
 };
 
-void multiply(const PlainProduct& p, const float* a, const float* b, float* out, float alpha) {
-  for (std::int64_t i = 0; i < p.m; ++i) {
-    for (std::int64_t j = 0; j < p.n; ++j) {
-      float sum = 0;
-      for (std::int64_t k = 0; k < p.k; ++k)
-        sum += a[i * p.a_row + k * p.a_column] * b[k * p.b_row + j * p.b_column];
-      out[i * p.n + j] = alpha * sum;
-    }
+// Row i of the product.
+void multiply_row(const PlainProduct& p, std::int64_t i, const float* a, const float* b, float* out,
+                  float alpha) {
+  for (std::int64_t j = 0; j < p.n; ++j) {
+    float sum = 0;
+    for (std::int64_t k = 0; k < p.k; ++k)
+      sum += a[i * p.a_row + k * p.a_column] * b[k * p.b_row + j * p.b_column];
+    out[i * p.n + j] = alpha * sum;
   }
 }
 
@@ -320,12 +324,16 @@ Result<Step> prepare_plain_gemm(const PrepareContext& context) {
   Step step;
   step.kernel = "gemm/plain";
   step.macs = p.m * p.n * p.k;
-  step.run = [p, alpha, beta, has_c, c_strides, bounds](const StepArgs& args, int, int) {
+  step.rounds = step.macs;
+  const LoopBlocks blocks(p.m, p.n * p.k);
+  step.blocks = blocks.blocks();
+  step.run = [p, alpha, beta, has_c, c_strides, bounds, blocks](const StepArgs& args, int first,
+                                                                int last) {
     auto* out = reinterpret_cast<float*>(args.out[0]);
-    multiply(p, reinterpret_cast<const float*>(args.in[0]),
-             reinterpret_cast<const float*>(args.in[1]), out, alpha);
     const auto* c = has_c ? reinterpret_cast<const float*>(args.in[2]) : nullptr;
-    for (std::int64_t i = 0; i < p.m; ++i) {
+    for (std::int64_t i = blocks.begin(first); i < blocks.begin(last); ++i) {
+      multiply_row(p, i, reinterpret_cast<const float*>(args.in[0]),
+                   reinterpret_cast<const float*>(args.in[1]), out, alpha);
       for (std::int64_t j = 0; j < p.n; ++j) {
         float& y = out[i * p.n + j];
         if (c != nullptr) y += beta * c[i * c_strides[0] + j * c_strides[1]];
@@ -354,12 +362,15 @@ Result<Step> prepare_plain_matmul(const PrepareContext& context) {
   const auto b_strides = broadcast_strides(b_batch, *batch);
   Step step;
   step.kernel = "matmul/plain";
-  step.blocks = static_cast<int>(batch->elements());
   step.macs = batch->elements() * p.m * p.n * p.k;
-  step.run = [p, dims = batch->dims(), a_strides, b_strides](const StepArgs& args, int first,
-                                                             int last) {
-    for (std::int64_t block = first; block < last; ++block) {
-      std::int64_t rest = block;
+  step.rounds = step.macs;
+  const LoopBlocks blocks(batch->elements() * p.m, p.n * p.k);
+  step.blocks = blocks.blocks();
+  step.run = [p, dims = batch->dims(), a_strides, b_strides, blocks](const StepArgs& args,
+                                                                     int first, int last) {
+    for (std::int64_t row = blocks.begin(first); row < blocks.begin(last); ++row) {
+      const std::int64_t matrix = row / p.m;
+      std::int64_t rest = matrix;
       std::int64_t a_at = 0;
       std::int64_t b_at = 0;
       for (std::size_t d = dims.size(); d-- > 0;) {
@@ -367,9 +378,9 @@ Result<Step> prepare_plain_matmul(const PrepareContext& context) {
         b_at += rest % dims[d] * b_strides[d];
         rest /= dims[d];
       }
-      multiply(p, reinterpret_cast<const float*>(args.in[0]) + a_at * p.m * p.k,
-               reinterpret_cast<const float*>(args.in[1]) + b_at * p.k * p.n,
-               reinterpret_cast<float*>(args.out[0]) + block * p.m * p.n, 1.0F);
+      multiply_row(p, row % p.m, reinterpret_cast<const float*>(args.in[0]) + a_at * p.m * p.k,
+                   reinterpret_cast<const float*>(args.in[1]) + b_at * p.k * p.n,
+                   reinterpret_cast<float*>(args.out[0]) + matrix * p.m * p.n, 1.0F);
     }
   };
   return step;

@@ -146,18 +146,19 @@ Result<Step> prepare(const PrepareContext& context) {
                         context.attrs().get_int("align_corners", 0) != 0, x[2], x[3]};
   Step step;
   step.kernel = "grid_sample";
-  step.blocks = static_cast<int>(x[0]);
-  step.run = [sampler, channels = x[1], places = out[2] * out[3]](const StepArgs& args, int first,
-                                                                  int last) {
-    for (std::int64_t n = first; n < last; ++n) {
-      const auto* grid = reinterpret_cast<const float*>(args.in[1]) + n * places * 2;
-      for (std::int64_t c = 0; c < channels; ++c) {
-        const auto* plane =
-            reinterpret_cast<const float*>(args.in[0]) + (n * channels + c) * sampler.h * sampler.w;
-        auto* to = reinterpret_cast<float*>(args.out[0]) + (n * channels + c) * places;
-        for (std::int64_t i = 0; i < places; ++i)
-          to[i] = sampler.sample(plane, grid[2 * i + 1], grid[2 * i]);
-      }
+  constexpr std::int64_t kRoundsOfSample = 64;
+  const LoopBlocks blocks(out.elements(), kRoundsOfSample);
+  step.rounds = out.elements() * kRoundsOfSample;
+  step.blocks = blocks.blocks();
+  step.run = [sampler, channels = x[1], places = out[2] * out[3], blocks](const StepArgs& args,
+                                                                          int first, int last) {
+    for (std::int64_t o = blocks.begin(first); o < blocks.begin(last); ++o) {
+      const std::int64_t plane = o / places;
+      const auto* grid =
+          reinterpret_cast<const float*>(args.in[1]) + (plane / channels * places + o % places) * 2;
+      reinterpret_cast<float*>(args.out[0])[o] =
+          sampler.sample(reinterpret_cast<const float*>(args.in[0]) + plane * sampler.h * sampler.w,
+                         grid[1], grid[0]);
     }
   };
   return step;

@@ -1,6 +1,13 @@
 // DynamicQuantizeLinear, MatMulInteger, ConvInteger: networks that are quantized while they run.
 //
-// The products are exact sums in int32 of (a - zero_a) * (b - zero_b).
+// The products are exact sums in int32 of (a - zero_a) * (b - zero_b), modulo 2^32.
+//
+// With constant weights they run on the kernels of Conv and MatMul, which know the weights' zero
+// points but not that of the data, which a run computes. They sum raw codes, and then
+//
+//   sum of (a - zero_a) * b = sum of a * b - zero_a * sum of b
+//
+// is taken off, where a convolution's window hangs over the image over those b that lie inside.
 #include <algorithm>
 #include <cmath>
 
@@ -88,6 +95,52 @@ Status check_integers(const InferContext& context, std::int64_t rows, std::int64
   return ok_status();
 }
 
+// ---- on the kernels of the quantized operators ----
+
+// The node as `op` on codes with the scale 1 and, for the data, the zero point 0. Nothing where a
+// zero point of the weights is not constant.
+std::optional<Result<Step>> raw_sums(const PrepareContext& context, std::string_view op,
+                                     int channel_axis) {
+  if (context.constant(1) == nullptr || (context.has_input(3) && context.constant(3) == nullptr))
+    return std::nullopt;
+  std::vector<std::int64_t> zeros{0};
+  if (context.has_input(3)) zeros = to_int64s(*context.constant(3));
+  Graph graph;
+  Value x = context.input(0);
+  Value w = context.input(1);
+  x.quant = QuantParams::per_tensor(1.0F, 0);
+  w.quant = QuantParams{std::vector<float>(zeros.size(), 1.0F), {zeros.begin(), zeros.end()}, {}};
+  if (zeros.size() > 1) w.quant->axis = channel_axis;
+  Node node = context.node();
+  node.op = op;
+  node.inputs = {graph.add_value(std::move(x)), graph.add_value(std::move(w))};
+  node.outputs = {graph.add_value(context.output())};
+  graph.nodes.push_back(std::move(node));
+  return ops::find_op(op, "")->prepare(context.with(graph, graph.nodes.front()));
+}
+
+// Element i of the constant weights, its zero point taken off; `channel` is its output channel.
+class Weights {
+ public:
+  explicit Weights(const PrepareContext& context) : codes_(to_int64s(*context.constant(1))) {
+    if (context.has_input(3)) zeros_ = to_int64s(*context.constant(3));
+  }
+  std::uint32_t at(std::int64_t i, std::int64_t channel) const {
+    const std::int64_t zero =
+        zeros_.empty() ? 0 : zeros_[zeros_.size() == 1 ? 0 : static_cast<std::size_t>(channel)];
+    return static_cast<std::uint32_t>(codes_[static_cast<std::size_t>(i)] - zero);
+  }
+
+ private:
+  std::vector<std::int64_t> codes_, zeros_;
+};
+
+void take_off(std::byte* row, const std::uint32_t* sums, std::int64_t count, std::int32_t zero) {
+  auto* y = reinterpret_cast<std::uint32_t*>(row);
+  const auto factor = static_cast<std::uint32_t>(zero);
+  for (std::int64_t n = 0; n < count; ++n) y[n] -= factor * sums[n];
+}
+
 // ---- MatMulInteger ----
 
 Status infer_matmul(InferContext& context) {
@@ -117,7 +170,36 @@ Status infer_matmul(InferContext& context) {
   return set_output_checked(context, 0, DType::kInt32, std::move(*out));
 }
 
+// Where b is a constant matrix; zero points of a may be one a row.
+std::optional<Result<Step>> matmul_on_kernels(const PrepareContext& context) {
+  if (context.in_shape(1).rank() != 2 || context.out_shape().elements() == 0) return std::nullopt;
+  std::optional<Result<Step>> made = raw_sums(context, "MatMul", 1);
+  if (!made || !made->ok() || !context.has_input(2)) return made;
+  const std::int64_t k = context.in_shape(1)[0];
+  const std::int64_t n = context.in_shape(1)[1];
+  const std::int64_t m = context.in_shape(0)[context.in_shape(0).rank() - 2];
+  const Weights weights(context);
+  std::vector<std::uint32_t> sums(static_cast<std::size_t>(n), 0);
+  for (std::int64_t d = 0; d < k; ++d) {
+    for (std::int64_t j = 0; j < n; ++j)
+      sums[static_cast<std::size_t>(j)] += weights.at(d * n + j, j);
+  }
+  Step step = std::move(**made);
+  step.packed_bytes += sums.size() * sizeof sums[0];
+  step.run = [sums = std::move(sums), raw = std::move(step.run), blocks = step.blocks, m, n,
+              rows = context.out_shape().elements() / n,
+              zero = zero_points(context, 2)](const StepArgs& args, int, int) {
+    raw(args, 0, blocks);
+    for (std::int64_t row = 0; row < rows; ++row)
+      take_off(args.out[0] + row * n * 4, sums.data(), n, zero.at(args, row % m));
+  };
+  step.blocks = 1;
+  step.holds_constants = step.holds_constants && context.constant(2) == nullptr;
+  return step;
+}
+
 Result<Step> prepare_matmul(const PrepareContext& context) {
+  if (std::optional<Result<Step>> fast = matmul_on_kernels(context)) return std::move(*fast);
   const Shape& a = context.in_shape(0);
   const Shape& out = context.out_shape();
   const std::int64_t k = a[a.rank() - 1];
@@ -137,6 +219,7 @@ Result<Step> prepare_matmul(const PrepareContext& context) {
   Step step;
   step.kernel = "matmul/integer";
   step.macs = out.elements() * k;
+  step.rounds = step.macs;
   step.run = [=, zero_a = zero_points(context, 2), zero_b = zero_points(context, 3),
               load_a = load_element(context.input(0).dtype),
               load_b = load_element(context.input(1).dtype)](const StepArgs& args, int, int) {
@@ -189,10 +272,88 @@ Status infer_conv(InferContext& context) {
   return set_output_checked(context, 0, DType::kInt32, std::move(out));
 }
 
+// The taps of an axis that lie inside the image, of each output; outputs alike are one class.
+struct TapClasses {
+  std::vector<std::size_t> of_output;
+  std::vector<std::pair<std::int64_t, std::int64_t>> taps;  // [first, last)
+
+  explicit TapClasses(const WindowAxis& axis) {
+    for (std::int64_t o = 0; o < axis.out; ++o) {
+      const auto inside = [&](std::int64_t tap) {
+        const std::int64_t at = o * axis.stride - axis.pad_begin + tap * axis.dilation;
+        return at >= 0 && at < axis.in;
+      };
+      std::pair<std::int64_t, std::int64_t> range{0, axis.kernel};
+      while (range.first < axis.kernel && !inside(range.first)) ++range.first;
+      while (range.second > range.first && !inside(range.second - 1)) --range.second;
+      const auto known = std::find(taps.begin(), taps.end(), range);
+      of_output.push_back(static_cast<std::size_t>(known - taps.begin()));
+      if (known == taps.end()) taps.push_back(range);
+    }
+  }
+};
+
+// Where the weights are constant, over one or two spatial axes of channels-last images.
+std::optional<Result<Step>> conv_on_kernels(const PrepareContext& context,
+                                            const std::vector<WindowAxis>& axes) {
+  const auto two = as_2d(axes);
+  const std::int64_t outputs = context.in_shape(1)[0];
+  const std::int64_t depth = context.in_shape(1)[1];
+  if (!two || context.input(0).layout != Layout::kChannelsLast ||
+      context.out_shape().elements() == 0 || context.in_shape(0).elements() == 0)
+    return std::nullopt;
+  std::optional<Result<Step>> made = raw_sums(context, "Conv", 0);
+  if (!made || !made->ok() || !context.has_input(2)) return made;
+  const TapClasses rows((*two)[0]);
+  const TapClasses columns((*two)[1]);
+  const std::int64_t kernel_h = (*two)[0].kernel;
+  const std::int64_t kernel_w = (*two)[1].kernel;
+  const Weights weights(context);
+  std::vector<std::uint32_t> sums;  // [class of rows][class of columns][output channel]
+  for (const auto& [top, bottom] : rows.taps) {
+    for (const auto& [left, right] : columns.taps) {
+      for (std::int64_t n = 0; n < outputs; ++n) {
+        std::uint32_t sum = 0;
+        for (std::int64_t c = 0; c < depth; ++c) {
+          for (std::int64_t i = top; i < bottom; ++i) {
+            for (std::int64_t j = left; j < right; ++j)
+              sum += weights.at(((n * depth + c) * kernel_h + i) * kernel_w + j, n);
+          }
+        }
+        sums.push_back(sum);
+      }
+    }
+  }
+  Step step = std::move(**made);
+  step.packed_bytes += sums.size() * sizeof sums[0];
+  step.run = [sums = std::move(sums), raw = std::move(step.run), blocks = step.blocks, outputs,
+              batch = context.in_shape(0)[0], row_class = rows.of_output,
+              column_class = columns.of_output, column_classes = columns.taps.size(),
+              zero = zero_points(context, 2)](const StepArgs& args, int, int) {
+    raw(args, 0, blocks);
+    std::byte* pixel = args.out[0];
+    for (std::int64_t image = 0; image < batch; ++image) {
+      for (const std::size_t row : row_class) {
+        for (const std::size_t column : column_class) {
+          const std::size_t place = row * column_classes + column;
+          take_off(pixel, sums.data() + place * static_cast<std::size_t>(outputs), outputs,
+                   zero.at(args, 0));
+          pixel += outputs * 4;
+        }
+      }
+    }
+  };
+  step.blocks = 1;
+  step.holds_constants = step.holds_constants && context.constant(2) == nullptr;
+  step.writes_part = false;
+  return step;
+}
+
 Result<Step> prepare_conv(const PrepareContext& context) {
   const Value& x = context.input(0);
   const Shape& w = context.in_shape(1);
   OCTAVO_TRY(auto axes, resolve_window(context.node(), *x.shape, kernel_of(w), false));
+  if (std::optional<Result<Step>> fast = conv_on_kernels(context, axes)) return std::move(*fast);
   const auto window = std::make_shared<const WindowNd>(std::move(axes), x, context.output());
   const std::int64_t of_group = w[0] / context.attrs().get_int("group", 1);
   const std::vector<std::int64_t> from = strides_of(x);
@@ -200,33 +361,35 @@ Result<Step> prepare_conv(const PrepareContext& context) {
   Step step;
   step.kernel = "conv/integer";
   step.macs = context.out_shape().elements() * w[1] * window->taps();
+  step.rounds = step.macs;
+  const LoopBlocks blocks((*x.shape)[0] * window->places(), w[0] * w[1] * window->taps());
+  step.blocks = blocks.blocks();
   step.scratch_bytes = static_cast<std::size_t>(window->taps()) * sizeof(Tap);
-  step.run = [=, batch = (*x.shape)[0], outputs = w[0], depth = w[1],
-              zero_x = zero_points(context, 2), zero_w = zero_points(context, 3),
-              load_x = load_element(x.dtype),
-              load_w = load_element(context.input(1).dtype)](const StepArgs& args, int, int) {
+  step.run = [=, outputs = w[0], depth = w[1], zero_x = zero_points(context, 2),
+              zero_w = zero_points(context, 3), load_x = load_element(x.dtype),
+              load_w = load_element(context.input(1).dtype)](const StepArgs& args, int first,
+                                                             int last) {
     auto* taps = reinterpret_cast<Tap*>(args.scratch);
-    for (std::int64_t place = 0; place < window->places(); ++place) {
+    for (std::int64_t at = blocks.begin(first); at < blocks.begin(last); ++at) {
+      const std::int64_t n = at / window->places();
+      const std::int64_t place = at % window->places();
       const std::int64_t count = window->inside(place, taps);
-      for (std::int64_t n = 0; n < batch; ++n) {
-        for (std::int64_t m = 0; m < outputs; ++m) {
-          std::int32_t sum = 0;
-          for (std::int64_t c = 0; c < depth; ++c) {
-            const std::int64_t channel = n * from[0] + (m / of_group * depth + c) * from[1];
-            for (std::int64_t t = 0; t < count; ++t) {
-              const auto left =
-                  static_cast<std::int32_t>(load_x(args.in[0], channel + taps[t].offset)) -
-                  zero_x.at(args, 0);
-              const auto right =
-                  static_cast<std::int32_t>(
-                      load_w(args.in[1], (m * depth + c) * window->taps() + taps[t].number)) -
-                  zero_w.at(args, m);
-              sum += left * right;
-            }
+      for (std::int64_t m = 0; m < outputs; ++m) {
+        std::int32_t sum = 0;
+        for (std::int64_t c = 0; c < depth; ++c) {
+          const std::int64_t channel = n * from[0] + (m / of_group * depth + c) * from[1];
+          for (std::int64_t t = 0; t < count; ++t) {
+            const auto left =
+                static_cast<std::int32_t>(load_x(args.in[0], channel + taps[t].offset)) -
+                zero_x.at(args, 0);
+            const auto right = static_cast<std::int32_t>(load_w(
+                                   args.in[1], (m * depth + c) * window->taps() + taps[t].number)) -
+                               zero_w.at(args, m);
+            sum += left * right;
           }
-          reinterpret_cast<std::int32_t*>(
-              args.out[0])[n * to[0] + m * to[1] + window->output_offset(place)] = sum;
         }
+        reinterpret_cast<std::int32_t*>(
+            args.out[0])[n * to[0] + m * to[1] + window->output_offset(place)] = sum;
       }
     }
   };
@@ -234,8 +397,8 @@ Result<Step> prepare_conv(const PrepareContext& context) {
 }
 
 constexpr std::array kDefs{
-    OpDef{"ConvInteger", "", 10, 2, 4, 1, 1, kConvAttrs, LayoutRule::kRowMajor, QuantRule::kFloat,
-          infer_conv, prepare_conv, nullptr, "exact sums in int32"},
+    OpDef{"ConvInteger", "", 10, 2, 4, 1, 1, kConvAttrs, LayoutRule::kChannelsLast,
+          QuantRule::kFloat, infer_conv, prepare_conv, nullptr, "exact sums in int32"},
     OpDef{"DynamicQuantizeLinear",
           "",
           11,
@@ -244,7 +407,7 @@ constexpr std::array kDefs{
           3,
           3,
           {},
-          LayoutRule::kRowMajor,
+          LayoutRule::kFollow,
           QuantRule::kFloat,
           infer_dynamic,
           prepare_dynamic,

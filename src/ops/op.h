@@ -17,6 +17,7 @@
 #include "base/result.h"
 #include "graph/graph.h"
 #include "kernels/policy.h"
+#include "ops/shared_weights.h"
 
 namespace octavo::ops {
 
@@ -73,12 +74,16 @@ struct Step {
       alias;  // output 0 has exactly the bytes of this input: no copy if memory is shared
   std::optional<int> in_place;   // `run` also works when output 0 is this input's memory
   std::size_t packed_bytes = 0;  // memory that `run` holds: packed weights, tables
+  std::size_t shared_bytes = 0;  // of those, what PrepareContext::hold gave
   bool holds_constants = false;  // `run` reads no input that is a constant: it has packed them all
   bool writes_part = false;      // `run` heeds StepArgs::out_pixel_bytes
   // Of a step that puts its inputs side by side in every pixel of output 0: where in a pixel each
   // begins; -1 for one that is changed on its way. An input that was made there is left.
   std::vector<std::int64_t> parts;
   std::int64_t macs = 0;  // multiply-accumulates, 0 where the word makes no sense
+  // Of a plain loop: its rounds, which take nanoseconds each. A run can be given up between the
+  // blocks of a long one.
+  std::int64_t rounds = 0;
   // Of a counted output 0 (Value::counted): how large the last `run` made its open dimension; the
   // bytes are those of that shape. Null for others.
   std::shared_ptr<const std::int64_t> count;
@@ -86,8 +91,10 @@ struct Step {
 
 class PrepareContext {
  public:
-  PrepareContext(const Graph& graph, const Node& node, const kernels::Policy& policy)
-      : graph_(graph), node_(node), policy_(policy) {}
+  // With `weights` the step shares what it packs with those of other plans of the model.
+  PrepareContext(const Graph& graph, const Node& node, const kernels::Policy& policy,
+                 SharedWeights* weights = nullptr)
+      : graph_(graph), node_(node), policy_(policy), weights_(weights) {}
 
   const Node& node() const { return node_; }
   const Attrs& attrs() const { return node_.attrs; }
@@ -101,12 +108,28 @@ class PrepareContext {
   const Shape& in_shape(std::size_t i) const { return *input(i).shape; }
   const Shape& out_shape(std::size_t i = 0) const { return *output(i).shape; }
   const Tensor* constant(std::size_t i) const;
+  // The same for another node, which stands for this one.
+  PrepareContext with(const Graph& graph, const Node& node) const {
+    return {graph, node, policy_, weights_};
+  }
+  // Packed weights for `step`, held once by all plans of the model that have packed the same.
+  template <class Packed>
+  std::shared_ptr<const Packed> hold(std::shared_ptr<const Packed> packed, Step& step) const {
+    if (weights_ == nullptr) return packed;
+    step.shared_bytes += bytes_of(*packed);
+    return weights_->keep(node_.name, std::move(packed));
+  }
+  template <class Packed>
+  std::shared_ptr<const Packed> hold(Packed packed, Step& step) const {
+    return hold(std::make_shared<const Packed>(std::move(packed)), step);
+  }
   Error error(Code code, std::string what, std::string hint = "") const;
 
  private:
   const Graph& graph_;
   const Node& node_;
   const kernels::Policy& policy_;
+  SharedWeights* weights_;
 };
 
 // ---- the table ----

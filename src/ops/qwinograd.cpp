@@ -109,6 +109,7 @@ std::optional<Step> winograd_step(const PrepareContext& context, const WindowAxi
   spec.parts = kernels::winograd_parts(spec, weights);
   if (spec.parts == 0 || !pays(spec.parts)) return std::nullopt;
   auto packed = row->pack(spec, weights, bias, scale);
+  packed.direct = context.hold(std::move(packed.direct), step);
   step.kernel = row->name;
   step.holds_constants = true;
   step.blocks = static_cast<int>(c.strips * c.parts);

@@ -57,6 +57,13 @@ class Rewriter {
     for (int i = 1; !value_names_.insert(name).second; ++i) name = text(base, "_", i);
     return graph_.add_constant(std::move(name), std::move(tensor));
   }
+  ValueId unused_output(const Node& node) {
+    Value value;
+    value.name = text(node.name, "_unused");
+    for (int i = 1; !value_names_.insert(value.name).second; ++i)
+      value.name = text(node.name, "_unused_", i);
+    return graph_.add_value(std::move(value));
+  }
   ValueId ints(const Node& node, std::string_view role, const std::vector<std::int64_t>& values) {
     return constant(node, role,
                     Tensor::of(Shape{static_cast<std::int64_t>(values.size())}, values));
@@ -143,7 +150,7 @@ class Rewriter {
 
   // ---- is it supported at all ----
 
-  void check(const Node& node) {
+  void check(Node& node) {
     const ops::OpDef* def = ops::find_op(node);
     if (def == nullptr || def->domain == "octavo") {
       refuse(node, Code::kUnsupportedOp,
@@ -152,6 +159,9 @@ class Rewriter {
              hint_for(node.op));
       return;
     }
+    // Whoever has no output that has to be there may lack the first.
+    if (def->min_outputs == 0 && !node.outputs.empty() && node.outputs[0] == kNoValue)
+      node.outputs[0] = unused_output(node);
     const auto inputs = static_cast<int>(node.inputs.size());
     const auto outputs = static_cast<int>(node.outputs.size());
     bool complete =
@@ -197,8 +207,6 @@ class Rewriter {
   std::string hint_for(std::string_view op) {
     if (op == "If" || op == "Loop" || op == "Scan")
       return "Export with fixed control flow, or simplify the model with onnxsim.";
-    if (op == "LSTM" || op == "GRU" || op == "RNN")
-      return "Octavo runs convolutional networks; recurrent ones are not supported.";
     if (supported_.empty()) {
       std::vector<std::string_view> names;
       for (const ops::OpDef& def : ops::all_ops()) {

@@ -51,10 +51,12 @@ struct ReadyStep {
 
 // The pieces that a thread's share of a step is worth cutting into; 0 where handing the step over
 // to other threads would take as long as doing it.
-int pieces_of(const Graph& graph, std::size_t step, std::int64_t macs, int threads) {
+int pieces_of(const Graph& graph, std::size_t step, std::int64_t macs, std::int64_t rounds,
+              int threads) {
   // What slow kernels and memory do in a microsecond, so that these are microseconds at most.
   constexpr std::int64_t kMacs = 40'000;
   constexpr std::size_t kBytes = 12'000;
+  constexpr std::int64_t kRounds = 500;
   constexpr std::int64_t kShared = 4;
   constexpr std::int64_t kLeastPiece = 4;
   std::size_t bytes = 0;
@@ -63,11 +65,21 @@ int pieces_of(const Graph& graph, std::size_t step, std::int64_t macs, int threa
   };
   for (const ValueId id : graph.nodes[step].inputs) add(id);
   for (const ValueId id : graph.nodes[step].outputs) add(id);
-  const std::int64_t time = std::max(macs / kMacs, static_cast<std::int64_t>(bytes / kBytes));
+  const std::int64_t time =
+      std::max({macs / kMacs, static_cast<std::int64_t>(bytes / kBytes), rounds / kRounds});
   if (time < kShared) return 0;
   int pieces = 1;  // the last one has 1 / 2^(pieces - 1) of a share
   while (pieces < kMostPieces && time / threads >> pieces >= kLeastPiece) ++pieces;
   return pieces;
+}
+
+// The blocks of a step that run_some() does at once: some ten milliseconds of one that takes
+// longer.
+int blocks_at_once(const ops::Step& step) {
+  constexpr std::int64_t kMacs = 400'000'000;
+  constexpr std::int64_t kRounds = 2'000'000;
+  const std::int64_t pieces = std::max(step.macs / kMacs, step.rounds / kRounds) + 1;
+  return static_cast<int>(std::max<std::int64_t>(1, step.blocks / pieces));
 }
 
 // A value that its maker writes into the memory of a concatenation.
@@ -309,11 +321,13 @@ struct Session::Impl {
   std::vector<std::byte*> memory;  // by value; null where it has no memory of its own that lasts
   std::vector<bool> lasting;       // by value: readable after run()
   Arena arena, scratch;
-  std::size_t arena_bytes = 0, bound_bytes = 0, packed_bytes = 0, scratch_stride = 0;
+  std::size_t arena_bytes = 0, bound_bytes = 0, packed_bytes = 0, shared_bytes = 0,
+              scratch_stride = 0;
   ThreadPool* pool = nullptr;
   std::vector<ThreadPool::Stage> stages;  // by step
   std::function<void(NodeId, std::span<const std::byte* const>)> callback;
   std::size_t cursor = 0;            // the next step of run_some()
+  int next_block = 0;                // and its next block
   std::vector<std::size_t> counted;  // steps whose output 0 is counted
   std::vector<int> open_axes;        // and of each the axis that a run closes
   std::optional<TailRun> tail;
@@ -340,6 +354,33 @@ struct Session::Impl {
     } else {
       walk(first, count);
     }
+    close_counted();
+  }
+
+  // More than run_some() does at once.
+  bool is_long(std::size_t step) const {
+    return blocks_at_once(steps[step].step) < stages[step].blocks;
+  }
+  // The next blocks of the step at the cursor; true when it is done.
+  bool run_blocks() {
+    ThreadPool::Stage stage = stages[cursor];
+    const int first = next_block;
+    stage.blocks = std::min(blocks_at_once(steps[cursor].step), stage.blocks - first);
+    walk(std::span(&stage, 1), cursor, first);
+    next_block = first + stage.blocks;
+    if (next_block < stages[cursor].blocks) return false;
+    next_block = 0;
+    if (callback) callback(static_cast<NodeId>(cursor), steps[cursor].out_view);
+    close_counted();
+    return true;
+  }
+  void restart() {
+    cursor = 0;
+    next_block = 0;
+    in_tail = false;
+  }
+
+  void close_counted() {
     for (std::size_t k = 0; k < counted.size(); ++k) {
       Shape& shape = *graph.value(graph.nodes[counted[k]].outputs[0]).shape;
       shape[open_axes[k]] = *steps[counted[k]].step.count;
@@ -350,19 +391,24 @@ struct Session::Impl {
 
  private:
   void walk(std::size_t first, std::size_t count) {
+    walk(std::span(stages).subspan(first, count), first, 0);
+  }
+  // Stages of steps from `first` on; their blocks are counted from `block`.
+  void walk(std::span<const ThreadPool::Stage> of_steps, std::size_t first, int block) {
     struct Context {
       const Impl* impl;
       std::size_t first;
-    } context{this, first};
+      int block;
+    } context{this, first, block};
     pool->run(
-        std::span(stages).subspan(first, count),
+        of_steps,
         [](void* opaque, int stage, int first_block, int last_block, int thread) {
-          const auto& [impl, first_step] = *static_cast<Context*>(opaque);
+          const auto& [impl, first_step, offset] = *static_cast<Context*>(opaque);
           const ReadyStep& ready = impl->steps[first_step + static_cast<std::size_t>(stage)];
           std::byte* own =
               impl->scratch.get() + static_cast<std::size_t>(thread) * impl->scratch_stride;
-          ready.step.run({ready.in, ready.out, own, ready.out_pixel_bytes}, first_block,
-                         last_block);
+          ready.step.run({ready.in, ready.out, own, ready.out_pixel_bytes}, offset + first_block,
+                         offset + last_block);
         },
         &context);
   }
@@ -430,13 +476,15 @@ Status Session::Impl::prepare(const SessionOptions& options, std::unique_ptr<Tai
                           {}});
       continue;
     }
-    Result<ops::Step> step = op->prepare(ops::PrepareContext(graph, node, options.policy));
+    Result<ops::Step> step =
+        op->prepare(ops::PrepareContext(graph, node, options.policy, options.weights.get()));
     if (!step.ok()) {
       findings.push_back(std::move(step).error());
       continue;
     }
     if (constants && step->holds_constants) constants->packed_by(node);
     packed_bytes += step->packed_bytes;
+    shared_bytes += step->shared_bytes;
     scratch_bytes = std::max(scratch_bytes, step->scratch_bytes);
     ReadyStep ready;
     ready.step = std::move(*step);
@@ -482,8 +530,9 @@ Status Session::Impl::prepare(const SessionOptions& options, std::unique_ptr<Tai
       open_axes.push_back(
           static_cast<int>(std::find(shape.begin(), shape.end(), kUnknownDim) - shape.begin()));
     }
-    stages.push_back({ready.skipped ? 0 : ready.step.blocks,
-                      pieces_of(graph, i, ready.step.macs, static_cast<int>(threads))});
+    stages.push_back(
+        {ready.skipped ? 0 : ready.step.blocks,
+         pieces_of(graph, i, ready.step.macs, ready.step.rounds, static_cast<int>(threads))});
   }
   if (tail_graph != nullptr) {
     SessionOptions own = options;
@@ -587,8 +636,7 @@ const Graph& Session::graph() const { return impl_->graph; }
 
 std::span<std::byte> Session::input(std::size_t i) {
   // What is written belongs to a new run; one that was given up half way is not gone on with.
-  impl_->cursor = 0;
-  impl_->in_tail = false;
+  impl_->restart();
   impl_->pool->wake();  // helpers get up while the input is written
   const ValueId id = impl_->graph.inputs[i];
   return {impl_->memory[static_cast<std::size_t>(id)], bytes_of(impl_->graph.value(id))};
@@ -613,9 +661,8 @@ std::span<const std::byte> Session::value(ValueId id) const {
 }
 
 void Session::run() {
-  impl_->in_tail = false;
+  impl_->restart();
   impl_->run_steps(0, impl_->steps.size());
-  impl_->cursor = 0;
   if (!impl_->begin_tail()) return;
   impl_->tail->session()->run();
   impl_->tail->end(impl_->graph);
@@ -627,10 +674,16 @@ bool Session::run_some(int max_steps) {
     if (!impl_->in_tail) impl_->tail->end(impl_->graph);
     return impl_->in_tail;
   }
-  const std::size_t count = std::min(static_cast<std::size_t>(std::max(max_steps, 0)),
-                                     impl_->steps.size() - impl_->cursor);
-  impl_->run_steps(impl_->cursor, count);
-  impl_->cursor += count;
+  const std::size_t most = std::min(static_cast<std::size_t>(std::max(max_steps, 0)),
+                                    impl_->steps.size() - impl_->cursor);
+  if (most > 0 && impl_->is_long(impl_->cursor)) {
+    impl_->cursor += impl_->run_blocks() ? 1 : 0;
+  } else {
+    std::size_t count = 0;
+    while (count < most && !impl_->is_long(impl_->cursor + count)) ++count;
+    impl_->run_steps(impl_->cursor, count);
+    impl_->cursor += count;
+  }
   if (impl_->cursor < impl_->steps.size()) return true;
   impl_->cursor = 0;
   impl_->in_tail = impl_->begin_tail();
@@ -638,12 +691,12 @@ bool Session::run_some(int max_steps) {
 }
 
 void Session::run_profiled() {
+  impl_->restart();
   for (std::size_t i = 0; i < impl_->steps.size(); ++i) {
     const double start = milliseconds_now();
     impl_->run_steps(i, 1);
     impl_->steps[i].milliseconds = milliseconds_now() - start;
   }
-  impl_->cursor = 0;
   if (!impl_->begin_tail()) return;
   impl_->tail->session()->run_profiled();
   impl_->tail->end(impl_->graph);
@@ -682,6 +735,12 @@ std::size_t Session::lower_bound_bytes() const {
 std::size_t Session::weight_bytes() const {
   const Session* tail = impl_->tail_session();
   return impl_->packed_bytes + (tail != nullptr ? tail->weight_bytes() : 0);
+}
+std::size_t Session::own_bytes() const {
+  const Session* tail = impl_->tail_session();
+  return impl_->arena_bytes +
+         impl_->scratch_stride * static_cast<std::size_t>(impl_->pool->threads()) +
+         impl_->packed_bytes - impl_->shared_bytes + (tail != nullptr ? tail->own_bytes() : 0);
 }
 
 }  // namespace octavo::runtime

@@ -13,6 +13,7 @@
 #include "graph/graph.h"
 #include "kernels/policy.h"
 #include "ops/op.h"
+#include "ops/shared_weights.h"
 #include "runtime/thread_pool.h"
 
 namespace octavo::runtime {
@@ -31,6 +32,8 @@ struct SessionOptions {
   bool keep_values = false;
   // Upper bound for plan + packed weights in bytes; 0: no bound of ours.
   std::size_t memory_limit = 0;
+  // Where given, packed weights are shared with the other sessions that were made with it.
+  std::shared_ptr<ops::SharedWeights> weights;
 };
 
 struct StepInfo {
@@ -81,7 +84,7 @@ class Session {
 
   void run();
   // run() in pieces, for jobs that report progress and can be aborted: true while there is more to
-  // do.
+  // do. A step that takes long is a piece by itself, or several: it is cut between its blocks.
   bool run_some(int max_steps);
   // Why the last run has no results: a tail could not be planned for what has come out.
   const Status& status() const;
@@ -97,6 +100,9 @@ class Session {
   std::size_t lower_bound_bytes()
       const;                         // largest sum of values alive at once: no plan can be smaller
   std::size_t weight_bytes() const;  // packed
+  // Of activations, scratch and packed weights what no session made with the same
+  // SessionOptions::weights may hold too.
+  std::size_t own_bytes() const;
 
  private:
   struct Impl;

@@ -50,7 +50,7 @@ describe('bad input', () => {
     const nodes = [
       { op: 'Foo', name: 'first', inputs: ['x'], outputs: ['a'] },
       { op: 'Relu', name: 'fine', inputs: ['a'], outputs: ['b'] },
-      { op: 'LSTM', name: 'second', inputs: ['b'], outputs: ['c'] },
+      { op: 'Loop', name: 'second', inputs: ['b'], outputs: ['c'] },
       { op: 'Bar', name: 'third', inputs: ['c'], outputs: ['y'], domain: 'my.ops' },
     ];
     const error = await rejects(load(onnx({ nodes })), 'UNSUPPORTED_OP', { what: /Foo/, where: /'first'/, hint: /Conv/ });

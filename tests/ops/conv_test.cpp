@@ -321,6 +321,68 @@ TEST_CASE("Conv on int8 codes is exact, with int8 weights per channel") {
   }
 }
 
+TEST_CASE("Conv on codes in three spatial axes is exact") {
+  struct Volume {
+    Shape x, w;
+    Ints strides, dilations, pads;
+    std::int64_t group;
+  };
+  for (const Volume& v :
+       {Volume{{2, 3, 4, 5, 6}, {9, 3, 3, 3, 3}, {1, 1, 1}, {1, 1, 1}, {1, 1, 1, 1, 1, 1}, 1},
+        Volume{{1, 4, 5, 4, 7}, {6, 2, 2, 3, 2}, {2, 1, 3}, {1, 1, 1}, {1, 2, 0, 0, 1, 3}, 2},
+        Volume{{1, 5, 6, 7, 8}, {4, 5, 2, 2, 3}, {1, 2, 1}, {3, 2, 2}, {2, 0, 1, 3, 1, 2}, 1},
+        Volume{{1, 6, 3, 3, 3}, {6, 1, 3, 1, 2}, {1, 1, 1}, {1, 1, 1}, {2, 0, 0, 2, 0, 1}, 6}}) {
+    CAPTURE(v.x.to_string());
+    const QuantParams x_grid = QuantParams::per_tensor(0.05F, 117);
+    const QuantParams w_grid = QuantParams::per_tensor(0.02F, 0);
+    const QuantParams y_grid = QuantParams::per_tensor(0.3F, 101);
+    const Tensor x =
+        Tensor::of(v.x, random_codes<std::uint8_t>(static_cast<std::size_t>(v.x.elements()), 11));
+    const Tensor w =
+        Tensor::of(v.w, random_codes<std::int8_t>(static_cast<std::size_t>(v.w.elements()), 12));
+    Node node;
+    node.op = "Conv";
+    node.attrs.set("strides", v.strides);
+    node.attrs.set("dilations", v.dilations);
+    node.attrs.set("pads", v.pads);
+    node.attrs.set("group", v.group);
+    std::optional<Tensor> expected;
+    for (const kernels::Policy& policy : policies()) {
+      CAPTURE(simd::engine_class_name(policy.engine));
+      Operand weight = constant(w);
+      weight.quant = w_grid;
+      const auto out =
+          run_op(node, {Operand{x, false, x_grid}, weight, std::nullopt},
+                 {.layout = Layout::kChannelsLast, .out_quant = y_grid, .policy = policy});
+      REQUIRE_MESSAGE(out.ok(), (out.ok() ? "" : out.error().message()));
+      const Tensor& y = (*out)[0];
+      if (!expected) {
+        expected = Tensor::make(DType::kUint8, y.shape());
+        const std::int64_t of_group = v.w[0] / v.group;
+        test::each_index(y.shape(), [&](const Ints& o) {
+          std::int64_t acc = 0;
+          test::each_index(Shape{v.w[1], v.w[2], v.w[3], v.w[4]}, [&](const Ints& t) {
+            Ints in{o[0], o[1] / of_group * v.w[1] + t[0]};
+            for (std::size_t d = 0; d < 3; ++d) {
+              in.push_back(o[d + 2] * v.strides[d] - v.pads[d] + t[d + 1] * v.dilations[d]);
+              if (in.back() < 0 || in.back() >= v.x[static_cast<int>(d) + 2]) return;
+            }
+            acc += (x.span<std::uint8_t>()[test::offset_of(v.x, in, Layout::kRowMajor)] - 117) *
+                   w.span<std::int8_t>()[test::offset_of(v.w, {o[1], t[0], t[1], t[2], t[3]},
+                                                         Layout::kRowMajor)];
+          });
+          const float scale = 0.05F * 0.02F / 0.3F;
+          const double code =
+              std::nearbyint(static_cast<double>(static_cast<float>(acc) * scale)) + 101;
+          expected->mutable_span<std::uint8_t>()[test::offset_of(y.shape(), o, Layout::kRowMajor)] =
+              static_cast<std::uint8_t>(std::clamp(code, 0.0, 255.0));
+        });
+      }
+      CHECK(same(y, *expected));
+    }
+  }
+}
+
 TEST_CASE("Conv takes uint8 weights around any zero point") {
   for (const Case& c : kCases) {
     for (const int zero : {128, 121, 0, 255}) {

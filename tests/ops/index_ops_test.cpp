@@ -228,6 +228,10 @@ TEST_CASE("Einsum sums products over the axes that the result does not name") {
     CHECK(refusal(make_node("Einsum", {{"equation", std::string(wrong)}}), {fed(a), fed(b)}) ==
           Code::kInvalidModel);
   }
+  // 2^36 products for one number.
+  const Operand long_row = fed(Tensor::make(DType::kFloat32, {4096}));
+  CHECK(refusal(make_node("Einsum", {{"equation", std::string("i,j,k->")}}),
+                {long_row, long_row, long_row}) == Code::kLimitExceeded);
 }
 
 TEST_CASE("comparisons and logic give bool, exactly for large integers") {

@@ -26,6 +26,8 @@ struct FConvSpec {
   int channels = 0;
   int segments = 1;
   int length = 0;  // floats of a segment
+
+  bool operator==(const FConvSpec&) const = default;
 };
 
 struct FConvPacked {
@@ -33,6 +35,7 @@ struct FConvPacked {
   std::vector<float> weights;
   std::vector<float> bias;  // padded with zeros to the tile
 
+  bool operator==(const FConvPacked&) const = default;
   std::size_t bytes() const { return (weights.size() + bias.size()) * sizeof(float); }
 };
 

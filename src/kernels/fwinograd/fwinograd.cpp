@@ -60,7 +60,7 @@ FWinogradPacked pack(const FWinogradSpec& spec, std::span<const float> weights,
   packed.strip = ceil_div(ceil_div(spec.tiles(), packed.strips), pixels) * pixels;
   packed.strips = ceil_div(spec.tiles(), packed.strip);
 
-  packed.weights.resize(static_cast<std::size_t>(packed.blocks * kPlaces));
+  std::vector<FConvPacked> parts(static_cast<std::size_t>(packed.blocks * kPlaces));
   std::array<Filters, kSide> places;
   places.fill(Filters(weights.size() / 9));
   for (int i = 0; i < kSide; ++i) {
@@ -71,11 +71,12 @@ FWinogradPacked pack(const FWinogradSpec& spec, std::span<const float> weights,
         const auto of_block = std::span<const float>(places[static_cast<std::size_t>(j)])
                                   .subspan(static_cast<std::size_t>(b * packed.block * spec.in),
                                            static_cast<std::size_t>(channels * spec.in));
-        packed.weights[static_cast<std::size_t>(b * kPlaces + i * kSide + j)] =
+        parts[static_cast<std::size_t>(b * kPlaces + i * kSide + j)] =
             products.pack({channels, 1, spec.in}, of_block, {});
       }
     }
   }
+  packed.weights = std::make_shared<const std::vector<FConvPacked>>(std::move(parts));
   return packed;
 }
 
@@ -130,7 +131,7 @@ std::size_t FWinogradPacked::scratch_floats() const {
 
 std::size_t FWinogradPacked::bytes() const {
   std::size_t sum = bias.size() * sizeof(float);
-  for (const FConvPacked& part : weights) sum += part.bytes();
+  for (const FConvPacked& part : *weights) sum += part.bytes();
   return sum;
 }
 

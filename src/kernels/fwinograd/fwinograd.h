@@ -25,6 +25,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -49,9 +50,9 @@ struct FWinogradSpec {
 struct FWinogradPacked {
   FWinogradSpec spec;
   const FConvKernel* products = nullptr;
-  std::vector<FConvPacked> weights;  // [block of output channels][place]
-  std::vector<float> bias;           // [out]
-  std::int64_t strip = 1;            // tiles that are transformed together, so that they stay near
+  std::shared_ptr<const std::vector<FConvPacked>> weights;  // [block of output channels][place]
+  std::vector<float> bias;                                  // [out]
+  std::int64_t strip = 1;  // tiles that are transformed together, so that they stay near
   std::int64_t strips = 0;
   int block = 1;   // output channels that are
   int blocks = 0;  // of output channels

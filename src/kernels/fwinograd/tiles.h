@@ -223,7 +223,7 @@ void run_tiles(const FWinogradPacked& packed, const FWinogradCall& call) {
     for (int place = 0; place < kPlaces; ++place) {
       products.x = v + place * pixel_stride_of_place(packed);
       products.out = p + place * product_stride_of_place(packed);
-      packed.products->run(packed.weights[static_cast<std::size_t>(block * kPlaces + place)],
+      packed.products->run((*packed.weights)[static_cast<std::size_t>(block * kPlaces + place)],
                            products);
     }
     const int channel = block * packed.block;

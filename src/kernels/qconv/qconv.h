@@ -37,11 +37,15 @@ struct QConvSpec {
   int length = 0;         // k, bytes of a segment
   bool x_signed = false;  // int8 codes, or uint8
   std::int32_t zero_x = 0;
+
+  bool operator==(const QConvSpec&) const = default;
 };
 
 // Four weights k .. k + 3 of a segment, any k, for 4 channels, to be added to their sums.
 struct QConvResidual {
   std::int32_t segment, k;
+
+  bool operator==(const QConvResidual&) const = default;
 };
 
 // Weights in the order its kernel reads them; made when a session is made.
@@ -62,6 +66,7 @@ struct QConvPacked {
   std::vector<std::int8_t> residual_weights;
   bool quads = false;  // sums of two groups' pairs stay within 16 bits
 
+  bool operator==(const QConvPacked&) const = default;
   std::size_t bytes() const {
     return weights.size() + residual_weights.size() + residuals.size() * sizeof(QConvResidual) +
            (bias.size() + residual_begin.size()) * sizeof(std::int32_t) +

@@ -16,8 +16,8 @@ QWinogradPacked pack_scalar(const QWinogradSpec& spec, std::span<const std::int8
                             std::span<const std::int32_t> bias, std::span<const float> scale) {
   QWinogradPacked packed;
   packed.spec = spec;
-  packed.direct = qconv_kernels()[spec.x_signed ? 1 : 0].pack(
-      {spec.channels, 9, spec.depth, spec.x_signed, spec.zero_x}, weights, bias, scale);
+  packed.direct = std::make_shared<const QConvPacked>(qconv_kernels()[spec.x_signed ? 1 : 0].pack(
+      {spec.channels, 9, spec.depth, spec.x_signed, spec.zero_x}, weights, bias, scale));
   return packed;
 }
 
@@ -25,9 +25,9 @@ template <class Code>
 std::int32_t sum_of(const QWinogradPacked& packed, const Code* image, std::int64_t y,
                     std::int64_t x, std::size_t n) {
   const QWinogradSpec& spec = packed.spec;
-  auto acc = static_cast<std::uint32_t>(packed.direct.bias[n]);
+  auto acc = static_cast<std::uint32_t>(packed.direct->bias[n]);
   const std::int8_t* w =
-      packed.direct.weights.data() + n * 9 * static_cast<std::size_t>(spec.depth);
+      packed.direct->weights.data() + n * 9 * static_cast<std::size_t>(spec.depth);
   for (std::int64_t row = y - spec.top; row < y - spec.top + 3; ++row) {
     for (std::int64_t column = x - spec.left; column < x - spec.left + 3; ++column) {
       const bool inside = row >= 0 && row < spec.height && column >= 0 && column < spec.width;
@@ -59,7 +59,7 @@ void run_scalar(const QWinogradPacked& packed, const QWinogradCall& call) {
         for (int n = call.first_channel; n < std::min(call.last_channel, spec.channels); ++n) {
           const auto at = static_cast<std::size_t>(n);
           store_one(call.output, call.out, pixel * out_stride + n, sum_of(packed, image, y, x, at),
-                    packed.direct.scale[at], requantize);
+                    packed.direct->scale[at], requantize);
         }
       }
     }

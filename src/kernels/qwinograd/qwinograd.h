@@ -19,6 +19,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -55,13 +56,13 @@ struct QWinogradSpec {
 
 struct QWinogradPacked {
   QWinogradSpec spec;
-  QConvPacked direct;                // weights, scale and bias as qconv's rows have them
+  std::shared_ptr<const QConvPacked> direct;  // weights, scale and bias as qconv's rows have them
   std::vector<std::int32_t> start;   // -576 * the lowest sum of raw codes, a part and channel
   std::vector<std::uint8_t> border;  // a pixel outside of the image
   std::size_t scratch_bytes = 0;     // per call, 16-byte aligned
 
   std::size_t bytes() const {
-    return direct.bytes() + start.size() * sizeof(std::int32_t) + border.size();
+    return direct->bytes() + start.size() * sizeof(std::int32_t) + border.size();
   }
 };
 

@@ -303,8 +303,8 @@ struct Part {
                                       const std::int32_t* sums, int n, const Part& part) {
   const v128_t inverse = simd::from_memory(wasm_i32x4_splat(kInverseOfNine));
   const v128_t zero = wasm_i32x4_splat(0);
-  const v128_t bias[2] = {part.last ? wasm_v128_load(packed.direct.bias.data() + n) : zero,
-                          part.last ? wasm_v128_load(packed.direct.bias.data() + n + 4) : zero};
+  const v128_t bias[2] = {part.last ? wasm_v128_load(packed.direct->bias.data() + n) : zero,
+                          part.last ? wasm_v128_load(packed.direct->bias.data() + n + 4) : zero};
   std::int32_t* partial = part.partial;
   const std::int64_t row_bytes = packed.spec.out_width * epilogue.pixel_bytes;
   for (const Place& tile : places) {
@@ -346,7 +346,7 @@ struct Part {
         acc[j][0] = acc[j - 1][0];
         acc[j][1] = acc[j - 1][1];
       }
-      store_tile(acc, packed.direct, store, epilogue, place, n);
+      store_tile(acc, *packed.direct, store, epilogue, place, n);
     }
   }
 }
@@ -357,11 +357,11 @@ QWinogradPacked pack_winograd(const QWinogradSpec& spec, std::span<const std::in
                               std::span<const std::int32_t> bias, std::span<const float> scale) {
   QWinogradPacked packed;
   packed.spec = spec;
-  const QConvSpec direct{spec.channels, 9, spec.depth, spec.x_signed, spec.zero_x};
-  packed.direct = pack_common(direct, weights, bias, scale);
+  const QConvSpec direct_spec{spec.channels, 9, spec.depth, spec.x_signed, spec.zero_x};
+  QConvPacked direct = pack_common(direct_spec, weights, bias, scale);
   const Sizes sizes(spec);
-  packed.direct.weights = pack_tiles(direct, weights, 2, static_cast<int>(sizes.pairs));
-  const auto padded = static_cast<std::size_t>(padded_channels(direct));
+  direct.weights = pack_tiles(direct_spec, weights, 2, static_cast<int>(sizes.pairs));
+  const auto padded = static_cast<std::size_t>(padded_channels(direct_spec));
   packed.start.assign(static_cast<std::size_t>(spec.parts) * padded, 0);
   for (int part = 0; part < spec.parts; ++part) {
     for (int n = 0; n < spec.channels; ++n) {
@@ -375,10 +375,11 @@ QWinogradPacked pack_winograd(const QWinogradSpec& spec, std::span<const std::in
       const auto at = static_cast<std::size_t>(n);
       packed.start[static_cast<std::size_t>(part) * padded + at] =
           static_cast<std::int32_t>(0U - kScale * modulo);
-      packed.direct.bias[at] =
-          static_cast<std::int32_t>(static_cast<std::uint32_t>(packed.direct.bias[at]) + modulo);
+      direct.bias[at] =
+          static_cast<std::int32_t>(static_cast<std::uint32_t>(direct.bias[at]) + modulo);
     }
   }
+  packed.direct = std::make_shared<const QConvPacked>(std::move(direct));
   const std::int64_t tiles = winograd_tiles(spec);
   packed.scratch_bytes = static_cast<std::size_t>(
       2 * (sizes.chunks * tiles * kTileCodes + kPlaces * kPlaceWeights) + 4 * Sizes::sums(tiles) +
@@ -407,15 +408,16 @@ void run_winograd(const QWinogradPacked& packed, const QWinogradCall& call) {
   store.zero_y = call.zero_y;
   store.lo = call.lo;
   store.hi = call.hi;
-  const Epilogue epilogue(packed.direct, store);
+  const Epilogue epilogue(*packed.direct, store);
   find_places(spec, call, places);
   transform_tiles<Code>(packed, call, sizes, v);
   for (int n = call.first_channel; n < std::min(call.last_channel, spec.channels); n += kColumns) {
-    const std::int8_t* weights = packed.direct.weights.data() + n / kColumns * sizes.tap * 9;
+    const std::int8_t* weights = packed.direct->weights.data() + n / kColumns * sizes.tap * 9;
     const std::int16_t* codes = v;
     for (int p = 0; p < spec.parts; ++p) {
       Part part{p == 0, p + 1 == spec.parts, partial};
-      const std::int32_t* start = packed.start.data() + p * padded_channels(packed.direct.spec) + n;
+      const std::int32_t* start =
+          packed.start.data() + p * padded_channels(packed.direct->spec) + n;
       const std::int64_t end = (spec.part_begin(p + 1) + 1) / 2;
       for (std::int64_t pair = spec.part_begin(p) / 2; pair < end; pair += kChunkPairs) {
         const std::int64_t pairs = std::min(end - pair, kChunkPairs);
