@@ -7,6 +7,7 @@
 // p = 5/2, which needs a square root only and so gives the same range on every machine.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "calib/binned.h"
 
@@ -45,7 +46,9 @@ std::vector<Bin> filled_bins(const Binned& seen) {
   return out;
 }
 
-double error_of(const std::vector<Bin>& bins, double low, double high) {
+// At least `enough` where it is not less: terms are not negative, so the rest need not be added.
+double error_of(const std::vector<Bin>& bins, double low, double high,
+                double enough = std::numeric_limits<double>::infinity()) {
   const double step = (high - low) / kSteps;
   if (!(step > 0)) return INFINITY;
   const double zero = std::nearbyint(-low / step);
@@ -53,6 +56,7 @@ double error_of(const std::vector<Bin>& bins, double low, double high) {
   for (const Bin& bin : bins) {
     const double code = std::clamp(std::nearbyint(bin.x / step), -zero, kSteps - zero);
     sum += bin.count * power(std::fabs(bin.x - code * step));
+    if (sum >= enough) break;
   }
   return sum;
 }
@@ -75,14 +79,16 @@ Range least_error_range(const Binned& seen) {
     const double before = least;
     for (int i = 1; i < kCandidates; ++i) {
       const double candidate = highest * i / kCandidates;
-      if (const double e = error_of(bins, low, candidate); e < least) {
+      if (candidate == high) continue;
+      if (const double e = error_of(bins, low, candidate, least); e < least) {
         least = e;
         high = candidate;
       }
     }
     for (int i = 0; i < kCandidates; ++i) {
       const double candidate = lowest * i / kCandidates;
-      if (const double e = error_of(bins, candidate, high); e < least) {
+      if (candidate == low) continue;
+      if (const double e = error_of(bins, candidate, high, least); e < least) {
         least = e;
         low = candidate;
       }

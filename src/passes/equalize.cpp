@@ -41,7 +41,7 @@ class Equalizer {
         channel_sets_(0),
         value_sets_(graph.values.size()) {}
 
-  int run(PassContext& context, std::map<std::string, ChannelStats>* scaled) {
+  int run(PassContext& context, Equalized* done) {
     number_channels();
     for (std::size_t i = 0; i < graph_.nodes.size(); ++i) visit(i);
     for (const ValueId id : graph_.inputs) fix(id);
@@ -49,7 +49,7 @@ class Equalizer {
     settle();
     choose_factors();
     keep_where_it_pays();
-    return apply(context, scaled);
+    return apply(context, done);
   }
 
  private:
@@ -352,7 +352,7 @@ class Equalizer {
     return false;
   }
 
-  int apply(PassContext& context, std::map<std::string, ChannelStats>* scaled) {
+  int apply(PassContext& context, Equalized* done) {
     for (const Product& p : products_) {
       Node& node = graph_.nodes[p.node];
       const ValueId x = node.inputs[0];
@@ -386,10 +386,13 @@ class Equalizer {
       ++changed;
       const ChannelStats* stats = stats_of(id);
       graph_.value(id).name = graph_.fresh_value_name(equalized_name(graph_.value(id).name));
-      if (scaled == nullptr || stats == nullptr) continue;
-      ChannelStats& now = (*scaled)[graph_.value(id).name] = *stats;
+      if (done == nullptr) continue;
+      std::vector<int>& powers = done->exponent[graph_.value(id).name];
+      for (std::size_t c = 0; c < channels_[v]; ++c) powers.push_back(-exponent(id, c, true));
+      if (stats == nullptr) continue;
+      ChannelStats& now = done->stats[graph_.value(id).name] = *stats;
       for (std::size_t c = 0; c < channels_[v]; ++c) {
-        const int power = -exponent(id, c, true);
+        const int power = powers[c];
         for (auto* of : {&now.largest, &now.lowest, &now.highest})
           if (!of->empty()) (*of)[c] = std::ldexp((*of)[c], power);
         now.square[c] = std::ldexp(now.square[c], 2 * power);
@@ -421,9 +424,8 @@ class Equalizer {
 }  // namespace
 
 Result<int> equalize(Graph& graph, const std::map<std::string, ChannelStats>& stats,
-                     const EqualizeOptions& options, PassContext& context,
-                     std::map<std::string, ChannelStats>* scaled) {
-  const int changed = Equalizer(graph, stats, options).run(context, scaled);
+                     const EqualizeOptions& options, PassContext& context, Equalized* done) {
+  const int changed = Equalizer(graph, stats, options).run(context, done);
   if (changed > 0) graph.compact_values();
   return changed;
 }

@@ -35,15 +35,21 @@ struct ChannelStats {
 // What a value is called once its channels have changed, as it does not hold what it did.
 inline std::string equalized_name(const std::string& name) { return name + "_equalized"; }
 
+// What equalization did, by the new names of the values that changed.
+struct Equalized {
+  std::map<std::string, ChannelStats> stats;         // what they hold now; where that was known
+  std::map<std::string, std::vector<int>> exponent;  // channel c holds 2^exponent[c] of what it did
+};
+
 struct EqualizeOptions {
   bool per_channel = true;     // weights have a scale for each output channel
   double largest_ratio = 0.3;  // of the predicted noise, after to before
 };
 
 // `stats` by value name; values without are left alone. Values that change get their
-// equalized_name(), and a row of `scaled` that tells what they hold now. How many changed.
+// equalized_name(), and are told of in `done`. How many changed.
 Result<int> equalize(Graph& graph, const std::map<std::string, ChannelStats>& stats,
                      const EqualizeOptions& options, PassContext& context,
-                     std::map<std::string, ChannelStats>* scaled = nullptr);
+                     Equalized* done = nullptr);
 
 }  // namespace octavo::passes

@@ -178,11 +178,14 @@ struct QuantizeJob::Impl {
   std::map<std::string, ChannelSums> channel_sums;
   std::map<std::string, ChannelChange> channel_changes;      // by the name of the equalized value
   std::map<std::string, std::vector<double>> channel_power;  // where weights may be pair safe
-  // Kept samples that go through the session again; `observes` for ranges too, or for what is
-  // fitted to them alone.
+  // Kept samples that go through the session again: `observes` for ranges, `fits` for what is
+  // fitted to them; as far as the node `last`, where it is known.
   struct Replay {
     std::size_t next, end;
     bool observes;
+    bool fits = true;
+    std::optional<NodeId> last = std::nullopt;
+    bool is_past_last = false;
   };
   std::optional<Replay> replay;
   bool replaying = false;                    // its next sample is in the session
@@ -244,6 +247,8 @@ struct QuantizeJob::Impl {
   void observe_inputs();
   Status settle();
   Status equalize();
+  bool carry_over(const passes::Equalized& done, const std::optional<WindowMeans>& before);
+  std::optional<NodeId> last_to_observe() const;
   void keep_channel_power();
   void replay_some();
   Status load(CalibrationState state);
@@ -562,9 +567,11 @@ Status QuantizeJob::Impl::equalize() {
   Graph equalized = graph;
   passes::EqualizeOptions equalize_options;
   equalize_options.per_channel = options.qdq.weight.per_channel;
-  auto scaled = stats;
+  passes::Equalized done;
   OCTAVO_TRY(const int evened,
-             passes::equalize(equalized, stats, equalize_options, context, &scaled));
+             passes::equalize(equalized, stats, equalize_options, context, &done));
+  auto scaled = stats;
+  for (const auto& [name, now] : done.stats) scaled.insert_or_assign(name, now);
   OCTAVO_TRY(const int absorbed, passes::absorb_bias(equalized, scaled, context));
   if (evened + absorbed == 0) return ok_status();
   graph = std::move(equalized);
@@ -576,8 +583,44 @@ Status QuantizeJob::Impl::equalize() {
   }
   replay = Replay{0, static_cast<std::size_t>(kCorrectionSamples), true};
   // Factors are powers of two, so what has no factor of its own stays the same to the bit.
-  const bool observed = !arriving && samples == kCorrectionSamples;
-  return open_float_session(observed && absorbed == 0);
+  const bool observed = !arriving && samples == kCorrectionSamples && absorbed == 0;
+  const std::optional<WindowMeans> before = std::exchange(means, std::nullopt);
+  OCTAVO_CHECK_OK(open_float_session(observed));
+  if (!observed || !carry_over(done, before)) return ok_status();
+  replay->fits = false;
+  replay->last = last_to_observe();
+  if (!replay->last) replay.reset();
+  return ok_status();
+}
+
+// What has a factor is what it was times a power of two, to the bit: so is what its channels have
+// shown, and the mean of what reads it. False where that cannot be told.
+bool QuantizeJob::Impl::carry_over(const passes::Equalized& done,
+                                   const std::optional<WindowMeans>& before) {
+  for (const auto& [name, exponent] : done.exponent) {
+    if (!done.stats.contains(name)) return false;
+  }
+  if (means && (!before || !means->carry_over(*before, graph, done.exponent))) return false;
+  for (const auto& [name, now] : done.stats) {
+    channel_changes[name].after = now.largest;
+    if (options.pair_safe()) channel_power[name] = now.square;
+  }
+  return true;
+}
+
+// The last node of the session with a value whose range the replayed samples are to show.
+std::optional<NodeId> QuantizeJob::Impl::last_to_observe() const {
+  const std::vector<Node>& nodes = float_session->graph().nodes;
+  for (std::size_t i = nodes.size(); i-- > 0;) {
+    for (const ValueId id : nodes[i].outputs) {
+      if (id == kNoValue) continue;
+      const auto& watchers = watched_by_value[static_cast<std::size_t>(id)];
+      if (std::any_of(watchers.begin(), watchers.end(),
+                      [this](std::size_t w) { return !watched[w].saw_replayed; }))
+        return static_cast<NodeId>(i);
+    }
+  }
+  return std::nullopt;
 }
 
 // Some steps of the next kept sample through the session.
@@ -587,18 +630,21 @@ void QuantizeJob::Impl::replay_some() {
     for (std::size_t i = 0; i < sample.size(); ++i)
       std::memcpy(float_session->input(i).data(), sample[i].data(), sample[i].size());
     fitting.reset();
-    if (replay->next < static_cast<std::size_t>(kCorrectionSamples)) fitting = replay->next;
+    if (replay->fits && replay->next < static_cast<std::size_t>(kCorrectionSamples))
+      fitting = replay->next;
+    replay->is_past_last = false;
     observe_inputs();
     replaying = true;
   }
-  replaying = float_session->run_some(kStepsAtOnce);
+  replaying = float_session->run_some(kStepsAtOnce) && !replay->is_past_last;
   if (!replaying) ++replay->next;
 }
 
 Status QuantizeJob::Impl::finish_replay() {
+  const bool was_fitting = replay->fits;
   replay.reset();
   fitting.reset();
-  if (settled) {
+  if (settled && was_fitting) {
     for (auto& [name, change] : channel_changes) change.after = channel_sums[name].stats.largest;
     keep_channel_power();
     channel_sums.clear();
@@ -784,6 +830,7 @@ void QuantizeJob::Impl::observe(ValueId id, std::span<const float> values,
 void QuantizeJob::Impl::on_step(NodeId id, std::span<const std::byte* const> made) {
   const Graph& running_graph = float_session->graph();
   const Node& node = running_graph.node(id);
+  if (replay && replay->last == id) replay->is_past_last = true;
   for (std::size_t k = 0; k < node.outputs.size() && k < made.size(); ++k) {
     if (node.outputs[k] == kNoValue || made[k] == nullptr) continue;
     const Value& value = running_graph.value(node.outputs[k]);

@@ -218,8 +218,34 @@ WindowMeans::WindowMeans(const Graph& graph) : readers_(graph.values.size()) {
     auto patches = Patches::of(graph, node);
     if (!patches) continue;
     readers_[static_cast<std::size_t>(node.inputs[0])].push_back(node.name);
-    entries_.emplace(node.name, Entry{*patches, std::vector<double>(patches->width(), 0.0)});
+    entries_.emplace(node.name, Entry{graph.value(node.inputs[0]).name, *patches,
+                                      std::vector<double>(patches->width(), 0.0)});
   }
+}
+
+bool WindowMeans::carry_over(const WindowMeans& before, const Graph& graph,
+                             const std::map<std::string, std::vector<int>>& exponent) {
+  auto entries = entries_;
+  for (auto& [name, entry] : entries) {
+    const auto known = before.entries_.find(name);
+    const Node* node = find_node(graph, name);
+    if (known == before.entries_.end() || node == nullptr ||
+        known->second.sums.size() != entry.sums.size())
+      return false;
+    // The session may have it in another layout, under a name that is made of this one.
+    const std::string& input = graph.value(node->inputs[0]).name;
+    if (!entry.input.starts_with(input)) return false;
+    entry.sums = known->second.sums;
+    entry.count = known->second.count;
+    const auto changed = exponent.find(input);
+    if (changed == exponent.end()) continue;
+    const std::size_t channels = entry.patches.channels();
+    if (changed->second.size() != channels) return false;
+    for (std::size_t i = 0; i < entry.sums.size(); ++i)
+      entry.sums[i] = std::ldexp(entry.sums[i], changed->second[i % channels]);
+  }
+  entries_ = std::move(entries);
+  return true;
 }
 
 void WindowMeans::observe(ValueId id, std::span<const std::byte> bytes, std::size_t sample) {

@@ -39,11 +39,17 @@ class WindowMeans {
 
   // A float value of the session on sample number `sample`.
   void observe(ValueId id, std::span<const std::byte> bytes, std::size_t sample);
+  // Takes the means of `before`, which were observed of the same network before the values of
+  // `graph` that `exponent` names became 2^exponent[c] of what they were, channel c by channel.
+  // False where a product's input cannot be told from them; then nothing is taken.
+  bool carry_over(const WindowMeans& before, const Graph& graph,
+                  const std::map<std::string, std::vector<int>>& exponent);
   // Empty for nodes that were not observed.
   std::vector<double> of(const std::string& node) const;
 
  private:
   struct Entry {
+    std::string input;  // the name of what is multiplied
     Patches patches;
     std::vector<double> sums;
     std::size_t count = 0;

@@ -9,9 +9,11 @@
 #include <string>
 #include <vector>
 
+#include "calib/binned.h"
 #include "calib/observer.h"
 #include "calib/ort_calibrators.h"
 #include "calib/qparams.h"
+#include "support/buffers.h"
 #include "support/golden.h"
 #include "support/golden_batches.h"
 
@@ -354,6 +356,25 @@ TEST_CASE(
   const auto kept = make_mse({});
   kept->observe(few);
   CHECK(kept->range().max == 3.0F);
+}
+
+TEST_CASE("mse: no other candidate of either end errs less") {
+  for (const float lowest : {-4.0F, 0.0F}) {
+    CAPTURE(lowest);
+    std::vector<float> values = test::random_floats(20000, 7, -4, 4);
+    for (float& value : values) value = std::max(value * value * value / 16, lowest);
+    const auto observer = make_mse({});
+    observer->observe(values);
+    const auto& seen = static_cast<const Binned&>(*observer);
+    const Range best = observer->range();
+    const double least = quantizing_error(seen, best);
+    CHECK(least <= quantizing_error(seen, {seen.min(), seen.max()}));
+    for (int i = 1; i < 40; ++i) {  // their ends are rounded to floats here
+      const float part = static_cast<float>(i) / 40;
+      CHECK(quantizing_error(seen, {best.min, seen.max() * part}) >= 0.9999 * least);
+      CHECK(quantizing_error(seen, {seen.min() * part, best.max}) >= 0.9999 * least);
+    }
+  }
 }
 
 // Many values near zero and a tail: `far` of them reach ten times as far.

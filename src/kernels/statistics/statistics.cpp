@@ -152,8 +152,13 @@ v128_t promote_high(v128_t x) {
   return wasm_f64x2_promote_low_f32x4(wasm_i64x2_shuffle(x, x, 1, 1));
 }
 
+// Rows of all channels at a time that stay in the cache from four channels to the next.
+constexpr std::size_t kRowsAtOnce = 64;
+
 void channels_simd128(const float* x, std::size_t rows, std::size_t stride, std::size_t channels,
                       float* low, float* high, double* square) {
+  for (; rows > kRowsAtOnce; rows -= kRowsAtOnce, x += kRowsAtOnce * stride)
+    channels_simd128(x, kRowsAtOnce, stride, channels, low, high, square);
   std::size_t c = 0;
   for (; c + 4 <= channels; c += 4) {
     v128_t lows = wasm_v128_load(low + c);

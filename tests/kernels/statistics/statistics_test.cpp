@@ -127,7 +127,7 @@ TEST_CASE("count: a negative value too small for its place in f32 is below zero"
 
 TEST_CASE("channels: every row equals the reference, and NaN is passed over") {
   for (const std::size_t channels : {1U, 3U, 4U, 5U, 8U, 19U}) {
-    for (const std::size_t rows : {0U, 1U, 2U, 9U}) {
+    for (const std::size_t rows : {0U, 1U, 2U, 9U, 64U, 65U, 130U}) {
       CAPTURE(channels);
       CAPTURE(rows);
       const std::size_t stride = channels + 3;
