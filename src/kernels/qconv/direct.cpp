@@ -50,7 +50,7 @@ int pair_excess(int a, int b) {
 bool pair_fits(int a, int b) { return pair_excess(a, b) == 0; }
 
 // Cuts the weights of up to four channels, one segment each, to what the class takes, and finds the
-// steps that add the rest: calls step(k, weights [channel][k .. k + 3]).
+// steps that add the rest.
 template <EngineClass kClass>
 class Cutter {
  public:
@@ -58,8 +58,8 @@ class Cutter {
   Cutter(std::int8_t* w, int channels, std::size_t stride, int length)
       : w_(w), channels_(channels), stride_(stride), length_(length) {}
 
-  template <class Step>
-  void cut(Step step) {
+  // Appends the steps to the residuals of `packed`.
+  void cut(std::int32_t segment_number, QConvPacked& packed) {
     for (int begin = 0; begin < length_; begin += kPiece) {
       // A pair that does not fit is a step's: its second weight comes first there, so the step has
       // two more pairs, which fit when their turn comes.
@@ -68,7 +68,8 @@ class Cutter {
         if (fits(k)) continue;
         std::array<std::int8_t, kResidualBytes> rest{};
         for (int c = 0; c < channels_; ++c) take(segment(c), k, rest.data() + kGroup * c);
-        step(k + kUnit - 1, rest);
+        packed.residuals.push_back({segment_number, k + kUnit - 1});
+        packed.residual_weights.insert(packed.residual_weights.end(), rest.begin(), rest.end());
       }
     }
   }
@@ -138,20 +139,25 @@ class Cutter {
   int length_;
 };
 
-// Cuts `weights` of spec.channels channels; calls step(channel / 4, segment, k, weights).
-template <EngineClass kClass, class Step>
-void cut_all(const QConvSpec& spec, std::vector<std::int8_t>& weights, Step step) {
+// Cuts `weights` of spec.channels channels; `packed` gets the residuals. Not inlined: rarely run.
+template <EngineClass kClass>
+[[gnu::noinline]] void cut_all(const QConvSpec& spec, std::vector<std::int8_t>& weights,
+                               QConvPacked& packed) {
   const auto length = static_cast<std::size_t>(spec.length);
   const std::size_t row = static_cast<std::size_t>(spec.segments) * length;
-  for (int n = 0; n < spec.channels; n += kHalf) {
-    for (int s = 0; s < spec.segments; ++s) {
+  const auto mark = [&packed] {
+    packed.residual_begin.push_back(static_cast<std::int32_t>(packed.residuals.size()));
+  };
+  mark();
+  for (int n = 0; n < padded_channels(spec); n += kHalf) {
+    const int channels = std::clamp(spec.channels - n, 0, kHalf);
+    for (int s = 0; s < spec.segments && channels > 0; ++s) {
       Cutter<kClass> cutter(
           weights.data() + static_cast<std::size_t>(n) * row + static_cast<std::size_t>(s) * length,
-          std::min(kHalf, spec.channels - n), row, spec.length);
-      cutter.cut([&](int k, const std::array<std::int8_t, kResidualBytes>& rest) {
-        step(n / kHalf, s, k, rest);
-      });
+          channels, row, spec.length);
+      cutter.cut(s, packed);
     }
+    mark();
   }
 }
 
@@ -419,15 +425,7 @@ QConvPacked pack_direct(const QConvSpec& spec, std::span<const std::int8_t> weig
     }
   }
   std::vector<std::int8_t> kept(weights.begin(), weights.end());
-  packed.residual_begin.push_back(0);
-  cut_all<kClass>(spec, kept, [&](int half, int segment, int k, const auto& rest) {
-    packed.residual_begin.resize(static_cast<std::size_t>(half) + 1,
-                                 static_cast<std::int32_t>(packed.residuals.size()));
-    packed.residuals.push_back({segment, k});
-    packed.residual_weights.insert(packed.residual_weights.end(), rest.begin(), rest.end());
-  });
-  packed.residual_begin.resize(static_cast<std::size_t>(padded_channels(spec) / kHalf) + 1,
-                               static_cast<std::int32_t>(packed.residuals.size()));
+  cut_all<kClass>(spec, kept, packed);
   packed.weights = pack_tiles(spec, kept, kGroup, packed.groups);
   return packed;
 }
@@ -444,17 +442,18 @@ bool direct_pays(const QConvSpec& spec, std::span<const std::int8_t> weights) {
   const int asked = std::min(vectors, kMostAsked);
   const double most =
       kMostResiduals * asked * spec.segments * ((spec.length + kGroup - 1) / kGroup);
-  double steps = 0;
-  for (int i = 0; i < asked && steps <= most; ++i) {
+  QConvPacked found;  // residuals only
+  const auto few = [&] { return static_cast<double>(found.residuals.size()) <= most; };
+  for (int i = 0; i < asked && few(); ++i) {
     const int from = static_cast<int>(std::int64_t{i} * vectors / asked) * kHalf;
     QConvSpec vector = spec;
     vector.channels = std::min(kHalf, spec.channels - from);
     const auto own = weights.subspan(static_cast<std::size_t>(from) * row,
                                      static_cast<std::size_t>(vector.channels) * row);
     std::vector<std::int8_t> kept(own.begin(), own.end());
-    cut_all<kClass>(vector, kept, [&](int, int, int, const auto&) { ++steps; });
+    cut_all<kClass>(vector, kept, found);
   }
-  return steps <= most;
+  return few();
 }
 
 template <EngineClass kClass>
