@@ -12,11 +12,12 @@ import { barChart } from '../../bench/chart.mjs';
 import { sample } from '../../bench/random.mjs';
 import { commonGrid, tfliteTwin } from '../../bench/twin.mjs';
 import { createEngine, Model, quantizeStatic } from '../../dist/index.js';
+import { exactCodes } from '../../tools/conformance.mjs';
 import { readGraph } from '../../tools/onnx.mjs';
 import { onnx } from './support.mjs';
 
 async function runOrt({ file, inputShape }) {
-  const session = await ort.InferenceSession.create(file, { logSeverityLevel: 3 });
+  const session = await ort.InferenceSession.create(file, { logSeverityLevel: 3, ...exactCodes });
   const { y } = await session.run({ x: new ort.Tensor('float32', sample(inputShape).data, inputShape) });
   await session.release();
   return y;
