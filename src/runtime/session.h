@@ -33,7 +33,7 @@ struct SessionOptions {
   // Upper bound for plan + packed weights in bytes; 0: no bound of ours.
   std::size_t memory_limit = 0;
   // Where given, packed weights are shared with the other sessions that were made with it.
-  std::shared_ptr<ops::SharedWeights> weights;
+  std::shared_ptr<ops::SharedWeights> weights{};
 };
 
 struct StepInfo {
