@@ -342,7 +342,7 @@ TEST_CASE("an op type to exclude has to be one, though not of this network") {
   CHECK(error.what == "There is no operator 'Softmx'.");
   CHECK(error.hint.find("'Softmax'") != std::string::npos);
   const Model model = Model::from_graph(test::mixed_network(1));
-  CHECK(QuantizeJob::create(model, R"({"exclude": [{"opType": "LSTM"}]})", {}).error().code ==
+  CHECK(QuantizeJob::create(model, R"({"exclude": [{"opType": "Loop"}]})", {}).error().code ==
         Code::kInvalidOption);
   CHECK(QuantizeJob::create(model, R"({"exclude": [{"opType": "Softmax"}]})", {}).ok());
 }
