@@ -365,10 +365,11 @@ std::optional<kernels::QAddParams> exact_params(const kernels::QAddKernel& kerne
     }
     return std::nullopt;
   };
+  const bool fuses = kernel.level == simd::Level::kRelaxed && kernels::rows_compute_fused_forms();
   std::array<std::optional<kernels::QAddParams>, kernels::kUnitAttempts> units;
   for (std::size_t i = 0; i < units.size(); ++i) {
     units[i] = kernels::in_units(computed, static_cast<int>(i));
-    if (kernel.level != simd::Level::kRelaxed || !units[i]) continue;
+    if (!fuses || !units[i]) continue;
     if (const auto exact = exact_near(kernels::with_ties_up(*units[i], int8 ? -128 : 0)))
       return exact;
   }
@@ -377,7 +378,7 @@ std::optional<kernels::QAddParams> exact_params(const kernels::QAddKernel& kerne
     if (const auto exact = exact_near(*form)) return exact;
   }
   if (const auto exact = exact_near(computed)) return exact;
-  if (kernel.level == simd::Level::kRelaxed && equals(kernel, fused, table)) return fused;
+  if (fuses && equals(kernel, fused, table)) return fused;
   return std::nullopt;
 }
 

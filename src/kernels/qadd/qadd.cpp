@@ -53,6 +53,11 @@ std::optional<QAddParams> in_units(QAddParams params, int attempt) {
   return params;
 }
 
+bool rows_compute_fused_forms() {
+  static const bool once = simd::rounds_products_once();  // the machine does not change
+  return once;
+}
+
 QAddParams with_ties_up(QAddParams params, std::int32_t lowest) {
   params.fixed = params.fixed - static_cast<float>(lowest) + 0.5F;
   params.form = QAddForm::kTiesUp;
@@ -136,10 +141,26 @@ void add_simd(const Code* a, const Code* b, Code* out, std::size_t n, const QAdd
   for (; i < n; ++i) out[i] = add_one(a[i], b[i], p);
 }
 
+v128_t alternating(std::int16_t a, std::int16_t b) {
+  return wasm_i16x8_make(a, b, a, b, a, b, a, b);
+}
+
+// Sixteen pairs of codes, as neighbours in 16-bit lanes.
+template <class Code>
+Codes16<Code> load_pairs16(const Code* a, const Code* b) {
+  const v128_t x0 = extend8(a);
+  const v128_t x1 = extend8(a + 8);
+  const v128_t y0 = extend8(b);
+  const v128_t y1 = extend8(b + 8);
+  return {{wasm_i16x8_shuffle(x0, y0, 0, 8, 1, 9, 2, 10, 3, 11),
+           wasm_i16x8_shuffle(x0, y0, 4, 12, 5, 13, 6, 14, 7, 15),
+           wasm_i16x8_shuffle(x1, y1, 0, 8, 1, 9, 2, 10, 3, 11),
+           wasm_i16x8_shuffle(x1, y1, 4, 12, 5, 13, 6, 14, 7, 15)}};
+}
+
 template <class Code>
 void add_units(const Code* a, const Code* b, Code* out, std::size_t n, const QAddParams& p) {
-  const v128_t times = wasm_i16x8_make(p.times_a, p.times_b, p.times_a, p.times_b, p.times_a,
-                                       p.times_b, p.times_a, p.times_b);
+  const v128_t times = alternating(p.times_a, p.times_b);
   const v128_t unit = wasm_f32x4_splat(p.unit);
   const v128_t fixed = wasm_f32x4_splat(p.fixed);
   const v128_t magic = simd::from_memory(wasm_f32x4_splat(kRoundMagic));
@@ -153,15 +174,9 @@ void add_units(const Code* a, const Code* b, Code* out, std::size_t n, const QAd
   };
   std::size_t i = 0;
   for (; i + 16 <= n; i += 16) {
-    const v128_t x0 = extend8(a + i);
-    const v128_t x1 = extend8(a + i + 8);
-    const v128_t y0 = extend8(b + i);
-    const v128_t y1 = extend8(b + i + 8);
+    const auto [pairs] = load_pairs16(a + i, b + i);
     const v128_t codes =
-        narrow16<Code>(sum4(wasm_i16x8_shuffle(x0, y0, 0, 8, 1, 9, 2, 10, 3, 11)),
-                       sum4(wasm_i16x8_shuffle(x0, y0, 4, 12, 5, 13, 6, 14, 7, 15)),
-                       sum4(wasm_i16x8_shuffle(x1, y1, 0, 8, 1, 9, 2, 10, 3, 11)),
-                       sum4(wasm_i16x8_shuffle(x1, y1, 4, 12, 5, 13, 6, 14, 7, 15)));
+        narrow16<Code>(sum4(pairs[0]), sum4(pairs[1]), sum4(pairs[2]), sum4(pairs[3]));
     wasm_v128_store(out + i, min_codes<Code>(max_codes<Code>(codes, lo_code), hi_code));
   }
   for (; i < n; ++i) out[i] = add_one(a[i], b[i], p);
@@ -170,8 +185,7 @@ void add_units(const Code* a, const Code* b, Code* out, std::size_t n, const QAd
 // Truncated instead of rounded down: what differs is below 0, and saturates to the lowest code.
 template <class Code, bool kWhole>
 void add_ties_up(const Code* a, const Code* b, Code* out, std::size_t n, const QAddParams& p) {
-  const v128_t times = wasm_i16x8_make(p.times_a, p.times_b, p.times_a, p.times_b, p.times_a,
-                                       p.times_b, p.times_a, p.times_b);
+  const v128_t times = alternating(p.times_a, p.times_b);
   const v128_t unit = wasm_f32x4_splat(p.unit);
   const v128_t fixed = wasm_f32x4_splat(p.fixed);
   const v128_t flip = splat_code<Code>(kLowest<Code>);
@@ -183,15 +197,9 @@ void add_ties_up(const Code* a, const Code* b, Code* out, std::size_t n, const Q
   };
   std::size_t i = 0;
   for (; i + 16 <= n; i += 16) {
-    const v128_t x0 = extend8(a + i);
-    const v128_t x1 = extend8(a + i + 8);
-    const v128_t y0 = extend8(b + i);
-    const v128_t y1 = extend8(b + i + 8);
+    const auto [pairs] = load_pairs16(a + i, b + i);
     v128_t codes =
-        narrow16<std::uint8_t>(sum4(wasm_i16x8_shuffle(x0, y0, 0, 8, 1, 9, 2, 10, 3, 11)),
-                               sum4(wasm_i16x8_shuffle(x0, y0, 4, 12, 5, 13, 6, 14, 7, 15)),
-                               sum4(wasm_i16x8_shuffle(x1, y1, 0, 8, 1, 9, 2, 10, 3, 11)),
-                               sum4(wasm_i16x8_shuffle(x1, y1, 4, 12, 5, 13, 6, 14, 7, 15)));
+        narrow16<std::uint8_t>(sum4(pairs[0]), sum4(pairs[1]), sum4(pairs[2]), sum4(pairs[3]));
     if constexpr (kLowest<Code> != 0) codes = wasm_v128_xor(codes, flip);
     if constexpr (!kWhole) codes = min_codes<Code>(max_codes<Code>(codes, lo_code), hi_code);
     wasm_v128_store(out + i, codes);

@@ -57,8 +57,12 @@ QAddParams make_qsub_params(Grid a, Grid b, Grid out, std::int32_t lo, std::int3
 inline constexpr int kUnitAttempts = 8;
 std::optional<QAddParams> in_units(QAddParams params, int attempt = 0);
 
-// Of params in units, for codes from `lowest` on: kTiesUp. Rows of relaxed SIMD compute it, and
-// kFused, on machines whose relaxed_madd rounds once; a caller compares the codes there too.
+// Whether rows of relaxed SIMD compute kTiesUp and kFused as the reference does: relaxed_madd of
+// this machine rounds once. Elsewhere the last codes of a tensor, which no vector holds, would be
+// the reference's and the others not: ask for other forms.
+bool rows_compute_fused_forms();
+
+// Of params in units, for codes from `lowest` on: kTiesUp; a caller compares the codes there too.
 QAddParams with_ties_up(QAddParams params, std::int32_t lowest);
 
 // kFused, for codes from `lowest` on.

@@ -4,7 +4,6 @@
 
 #include <array>
 
-#include "simd/relaxed.h"
 #include "support/buffers.h"
 #include "support/golden.h"
 
@@ -62,7 +61,7 @@ TEST_CASE("qadd: every row equals the reference in units, for every pair of code
 }
 
 TEST_CASE("qadd: every row equals the reference with ties upwards, for every pair of codes") {
-  if (!simd::rounds_products_once()) {
+  if (!rows_compute_fused_forms()) {
     MESSAGE("skipped: relaxed_madd of this machine rounds twice");
     return;
   }
@@ -93,7 +92,7 @@ TEST_CASE("qadd: every row equals the reference with ties upwards, for every pai
 }
 
 TEST_CASE("qadd: every row equals the reference with fused products, for every pair of codes") {
-  if (!simd::rounds_products_once()) {
+  if (!rows_compute_fused_forms()) {
     MESSAGE("skipped: relaxed_madd of this machine rounds twice");
     return;
   }
