@@ -499,6 +499,31 @@ Step affine_step(const PrepareContext& context, const Windows& p, const IntegerW
   return step;
 }
 
+struct PackedGroups {
+  std::vector<std::shared_ptr<const kernels::QConvPacked>> groups;
+  std::size_t scratch_bytes = 0;  // the most that one takes
+};
+
+// The weights of each group, spec.channels rows each; `step` is told what they take.
+PackedGroups pack_groups(const PrepareContext& context, const kernels::QConvKernel& kernel,
+                         const kernels::QConvSpec& spec, std::int64_t group,
+                         std::span<const std::int8_t> weights, std::span<const std::int32_t> bias,
+                         std::span<const float> scale, Step& step) {
+  PackedGroups packed;
+  const std::size_t of_group = weights.size() / static_cast<std::size_t>(group);
+  const auto count = static_cast<std::size_t>(spec.channels);
+  for (std::size_t g = 0; g < static_cast<std::size_t>(group); ++g) {
+    packed.groups.push_back(
+        context.hold(kernel.pack(spec, weights.subspan(g * of_group, of_group),
+                                 bias.empty() ? bias : bias.subspan(g * count, count),
+                                 scale.subspan(g * count, count)),
+                     step));
+    packed.scratch_bytes = std::max(packed.scratch_bytes, packed.groups.back()->scratch_bytes);
+    step.packed_bytes += packed.groups.back()->bytes();
+  }
+  return packed;
+}
+
 Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std::int64_t group) {
   const Value& x = context.input(0);
   const Value& out = context.output();
@@ -594,23 +619,9 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
       return std::move(*winograd);
   }
   step.kernel = kernel.name;
-  const std::size_t weights_of_group = inside.size() / static_cast<std::size_t>(group);
-  std::vector<std::shared_ptr<const kernels::QConvPacked>> packed;
-  std::size_t kernel_scratch = 0;
-  for (std::int64_t g = 0; g < group; ++g) {
-    const auto from = static_cast<std::size_t>(g * of_group);
-    const auto count = static_cast<std::size_t>(of_group);
-    kernels::QConvSpec spec = all_groups;
-    spec.channels = static_cast<int>(of_group);
-    packed.push_back(context.hold(
-        kernel.pack(
-            spec, inside.subspan(static_cast<std::size_t>(g) * weights_of_group, weights_of_group),
-            bias.empty() ? std::span<const std::int32_t>{} : std::span(bias).subspan(from, count),
-            std::span(scale).subspan(from, count)),
-        step));
-    kernel_scratch = std::max(kernel_scratch, packed.back()->scratch_bytes);
-    step.packed_bytes += packed.back()->bytes();
-  }
+  kernels::QConvSpec spec = all_groups;
+  spec.channels = static_cast<int>(of_group);
+  PackedGroups made = pack_groups(context, kernel, spec, group, inside, bias, scale, step);
   // The bordered rows, slack for kernels that read past a segment, then the kernel's own scratch.
   const auto with_slack = [](std::int64_t bytes) {
     return static_cast<std::size_t>(bytes == 0 ? 0 : (bytes + 64 + 63) / 64 * 64);
@@ -618,13 +629,14 @@ Result<Step> prepare_codes(const PrepareContext& context, const Windows& p, std:
   const std::size_t image_bytes =
       with_slack(p.padded ? static_cast<std::int64_t>(p.scratch_elements()) : 0);
   const std::size_t window_bytes = with_slack(p.call_pixels() * runs * run_bytes);
-  step.scratch_bytes = image_bytes + window_bytes + kernel_scratch;
+  step.scratch_bytes = image_bytes + window_bytes + made.scratch_bytes;
   step.writes_part = form.element_bytes == 1;
   const Shares shares(p, m, group, step.packed_bytes);
   step.blocks = static_cast<int>(shares.blocks);
-  step.run = [p, shares, packed = std::move(packed), run = kernel.run, offsets = segments.offsets,
-              form, fill, m, of_group, depth = w[1], length = segments.length, run_bytes,
-              image_bytes, window_bytes](const StepArgs& args, int first, int last) {
+  step.run = [p, shares, packed = std::move(made.groups), run = kernel.run,
+              offsets = segments.offsets, form, fill, m, of_group, depth = w[1],
+              length = segments.length, run_bytes, image_bytes,
+              window_bytes](const StepArgs& args, int first, int last) {
     for (std::int64_t block = first; block < last;) {
       const BlockView view = view_of(p, shares.first_pixels(block), shares.last_pixels(last),
                                      args.in[0], 1, fill, args.scratch);
@@ -717,24 +729,10 @@ Result<Step> prepare_volume(const PrepareContext& context, const std::vector<Win
   step.holds_constants = true;
   step.blocks = static_cast<int>((*x.shape)[0] * d.out);
   step.macs = context.out_shape().elements() * depth * taps;
-  std::vector<std::shared_ptr<const kernels::QConvPacked>> packed;
-  const std::size_t weights_of_group = inside.size() / static_cast<std::size_t>(group);
-  std::size_t kernel_scratch = 0;
-  for (std::int64_t g = 0; g < group; ++g) {
-    const auto from = static_cast<std::size_t>(g * of_group);
-    const auto count = static_cast<std::size_t>(of_group);
-    packed.push_back(context.hold(
-        kernel.pack(
-            spec, inside.subspan(static_cast<std::size_t>(g) * weights_of_group, weights_of_group),
-            bias.empty() ? std::span<const std::int32_t>{} : std::span(bias).subspan(from, count),
-            std::span(scale).subspan(from, count)),
-        step));
-    kernel_scratch = std::max(kernel_scratch, packed.back()->scratch_bytes);
-    step.packed_bytes += packed.back()->bytes();
-  }
+  PackedGroups made = pack_groups(context, kernel, spec, group, inside, bias, scale, step);
   const auto image_bytes = static_cast<std::size_t>((d.kernel * plane_bytes + 64 + 63) / 64 * 64);
-  step.scratch_bytes = image_bytes + kernel_scratch;
-  step.run = [=, packed = std::move(packed), run = kernel.run, offsets = std::move(offsets),
+  step.scratch_bytes = image_bytes + made.scratch_bytes;
+  step.run = [=, packed = std::move(made.groups), run = kernel.run, offsets = std::move(offsets),
               form = output_form(context),
               fill = static_cast<std::uint8_t>(x.quant->zero_point[0])](const StepArgs& args,
                                                                         int first, int last) {
