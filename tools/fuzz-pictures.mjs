@@ -8,22 +8,11 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { crc32, deflateSync } from 'node:zlib';
+import { random } from './conformance.mjs';
 import { inRoot } from './project.mjs';
 
 /** Bytes of RGBA pixels that a picture may have here, what more than before the process may take, and milliseconds of its own time. */
 const limits = { memoryLimit: 2 ** 24, growth: 2 ** 29, milliseconds: 2000, hang: 20_000 };
-
-/** A stream of numbers from 0 to 1 of a seed (xorshift). */
-function random(seed) {
-  let state = (Math.imul(seed, 0x9e3779b1) ^ 0x5bf03635) >>> 0 || 1;
-  return () => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    state >>>= 0;
-    return state / 2 ** 32;
-  };
-}
 
 /** Milliseconds that the process has worked: a busy machine, or one that stops it, is no finding. */
 const worked = () => {
