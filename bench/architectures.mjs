@@ -328,6 +328,12 @@ const chained = (layer) => (net, copies) => {
   return corner(net, x);
 };
 
+/** Sums with one other tensor, whose grid is its own as a residual's is: sums of x with itself have quotients of small numbers, and ties everywhere. */
+function residuals(net, copies) {
+  const other = net.depthwise(net.x, 1);
+  return chained((_, x) => net.sum(x, other))(net, copies);
+}
+
 const conv = (channels, size, out, kernel, stride = 1) => ({
   channels,
   size,
@@ -348,7 +354,7 @@ export const operators = {
   'Depthwise 3x3 s2 144 @56': depthwise(144, 56, 2),
   'Depthwise 3x3 576 @14': depthwise(576, 14),
   'FC 1280→1000': { channels: 1280, size: 1, build: beside((net, x) => net.dense(net.flatten(x), 1000)) },
-  'Add 64 @56': { channels: 64, size: 56, build: chained((net, x) => net.sum(x, net.x)) },
+  'Add 64 @56': { channels: 64, size: 56, build: residuals },
 };
 
 /** { file, inputShape, macs } of `copies` of an operator. */

@@ -419,9 +419,9 @@ void bench_codes() {
     report(kernel.name, "64@56 in units", 3.0 * kElements, "GB/s",
            [&] { kernel.u8(a.data(), b.data(), out.data(), kElements, units); });
     if (kernel.level != simd::Level::kRelaxed) continue;
-    const QAddParams ties_up = with_ties_up(units, 0);
-    report(kernel.name, "64@56 in units, ties upwards", 3.0 * kElements, "GB/s",
-           [&] { kernel.u8(a.data(), b.data(), out.data(), kElements, ties_up); });
+    const QAddParams one_rounding = with_one_rounding(params, 0).value_or(params);
+    report(kernel.name, "64@56 with one rounding", 3.0 * kElements, "GB/s",
+           [&] { kernel.u8(a.data(), b.data(), out.data(), kElements, one_rounding); });
     const QAddParams fused = make_fused_qadd_params(grid, {0.03F, 90}, {0.04F, 111}, 0, 255, 0);
     report(kernel.name, "64@56 with fused products", 3.0 * kElements, "GB/s",
            [&] { kernel.u8(a.data(), b.data(), out.data(), kElements, fused); });

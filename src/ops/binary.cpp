@@ -351,33 +351,40 @@ std::optional<kernels::QAddParams> exact_params(const kernels::QAddKernel& kerne
                                                 const kernels::QAddParams& fused,
                                                 const PairTable& table) {
   const auto equals = int8 ? equals_table<std::int8_t> : equals_table<std::uint8_t>;
-  const auto exact_near = [&](kernels::QAddParams params) -> std::optional<kernels::QAddParams> {
-    constexpr int kSteps = 6;
-    float up = params.fixed;
-    float down = params.fixed;
-    for (int i = 0; i <= kSteps; ++i) {
-      for (const float fixed : {up, down}) {
-        params.fixed = fixed;
-        if (equals(kernel, params, table)) return params;
+  // `form` of params with `fixed` as computed and up to so many last places beside it.
+  const auto exact_near = [&](int steps, const auto& form) -> std::optional<kernels::QAddParams> {
+    kernels::QAddParams up = computed;
+    kernels::QAddParams down = computed;
+    for (int i = 0; i <= steps; ++i) {
+      for (const kernels::QAddParams& params : {up, down}) {
+        const std::optional<kernels::QAddParams> made = form(params);
+        if (made && equals(kernel, *made, table)) return made;
       }
-      up = std::nextafter(up, std::numeric_limits<float>::infinity());
-      down = std::nextafter(down, -std::numeric_limits<float>::infinity());
+      up.fixed = std::nextafter(up.fixed, std::numeric_limits<float>::infinity());
+      down.fixed = std::nextafter(down.fixed, -std::numeric_limits<float>::infinity());
     }
     return std::nullopt;
   };
+  constexpr int kSteps = 6;
+  constexpr int kFewSteps = 1;  // of a form whose constants are searched for
   const bool fuses = kernel.level == simd::Level::kRelaxed && kernels::rows_compute_fused_forms();
-  std::array<std::optional<kernels::QAddParams>, kernels::kUnitAttempts> units;
-  for (std::size_t i = 0; i < units.size(); ++i) {
-    units[i] = kernels::in_units(computed, static_cast<int>(i));
-    if (!fuses || !units[i]) continue;
-    if (const auto exact = exact_near(kernels::with_ties_up(*units[i], int8 ? -128 : 0)))
-      return exact;
+  for (int attempt = 0; fuses && attempt < kernels::kUnitAttempts; ++attempt) {
+    const auto form = [&](const kernels::QAddParams& params) {
+      return kernels::with_one_rounding(params, int8 ? -128 : 0, attempt);
+    };
+    if (const auto exact = exact_near(kFewSteps, form)) return exact;
   }
-  for (const auto& form : units) {
-    if (!form) continue;
-    if (const auto exact = exact_near(*form)) return exact;
+  for (int attempt = 0; attempt < kernels::kUnitAttempts; ++attempt) {
+    const std::optional<kernels::QAddParams> units = kernels::in_units(computed, attempt);
+    const auto form = [&](const kernels::QAddParams& params) {
+      std::optional<kernels::QAddParams> moved = units;
+      if (moved) moved->fixed = params.fixed;
+      return moved;
+    };
+    if (const auto exact = exact_near(kSteps, form)) return exact;
   }
-  if (const auto exact = exact_near(computed)) return exact;
+  const auto separate = [](const kernels::QAddParams& params) { return std::optional(params); };
+  if (const auto exact = exact_near(kSteps, separate)) return exact;
   if (fuses && equals(kernel, fused, table)) return fused;
   return std::nullopt;
 }

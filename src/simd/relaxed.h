@@ -4,7 +4,6 @@
 //   relaxed_pair_dot<C>(w, x)[i]  = sum over j < 2 of w[2i + j] * x[2i + j], 16-bit lanes
 //   relaxed_madd(a, b, c)[i]      = a[i] * b[i] + c[i] in f32, rounded once or twice
 //   relaxed_fma(a, b, c)[i]       = the same, for machines that round once
-//   relaxed_trunc(x)[i]           = x[i] towards 0 in i32
 //
 // w holds signed bytes. x holds signed bytes for the classes SDOT and WRAP, unsigned ones for USDOT
 // and MADDUBS. In a relaxed module it is one instruction, and C only says what the caller knows
@@ -108,15 +107,6 @@ inline bool rounds_products_once() {
   const v128_t product =
       relaxed_fma(wasm_f32x4_splat(factor), wasm_f32x4_splat(factor), wasm_f32x4_splat(less));
   return wasm_f32x4_extract_lane(product, 0) != 0;
-}
-
-// x rounded towards 0, for |x| < 2^31: there every engine gives the same.
-inline v128_t relaxed_trunc(v128_t x) {
-#if defined(__wasm_relaxed_simd__)
-  return wasm_i32x4_relaxed_trunc_f32x4(x);
-#else
-  return wasm_i32x4_trunc_sat_f32x4(x);
-#endif
 }
 
 // a * b + c in f32: rounded twice, or as relaxed_madd does.

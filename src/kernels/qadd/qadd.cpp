@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <utility>
 
 #include "kernels/codes.h"
@@ -24,18 +25,20 @@ QAddParams make_qsub_params(Grid a, Grid b, Grid out, std::int32_t lo, std::int3
   return make_qadd_params(a, b, out, lo, hi);
 }
 
-std::optional<QAddParams> in_units(QAddParams params, int attempt) {
-  constexpr int kDenominators = (std::numeric_limits<std::int16_t>::max() + 1) / 2 / kUnitAttempts;
-  const int most = std::numeric_limits<std::int16_t>::max() - attempt * kDenominators;
+namespace {
+
+// Both ratios as multiples, of the larger one at most `most`, of one unit; of the form `form`.
+// Among `denominators` large ones one is a quotient of the ratios less than f32 resolves away.
+std::optional<QAddParams> in_units_of(QAddParams params, QAddForm form, int most,
+                                      int denominators) {
   const bool a_is_larger = std::fabs(params.ratio_a) >= std::fabs(params.ratio_b);
   const double larger = a_is_larger ? params.ratio_a : params.ratio_b;
   // A file may have any scale: quotients of these are infinite, or 0.
   if (!std::isfinite(larger) || larger == 0) return std::nullopt;
   const double quotient = (a_is_larger ? params.ratio_b : params.ratio_a) / larger;
-  // Among 2^11 large denominators one is some 2^-26 from the quotient: less than f32 resolves.
   int best = most;
   double best_error = 1;
-  for (int times = most; times > most - kDenominators; --times) {
+  for (int times = most; times > most - denominators; --times) {
     const double exact = quotient * times;
     const double error = std::fabs(exact - std::nearbyint(exact));
     if (error < best_error) {
@@ -43,25 +46,84 @@ std::optional<QAddParams> in_units(QAddParams params, int attempt) {
       best = times;
     }
   }
-  params.form = QAddForm::kUnits;
+  auto other = static_cast<int>(std::nearbyint(quotient * best));
+  if (form == QAddForm::kOneRounding) {  // no other rounding hides that of the unit
+    const int common = std::gcd(best, other);
+    best /= common;
+    other /= common;
+  }
+  params.form = form;
   params.unit = static_cast<float>(larger / best);
   params.times_a = static_cast<std::int16_t>(best);
-  params.times_b = static_cast<std::int16_t>(std::nearbyint(quotient * best));
+  params.times_b = static_cast<std::int16_t>(other);
   if (!a_is_larger) std::swap(params.times_a, params.times_b);
   const float largest = std::fabs(params.fixed) + 510.0F * static_cast<float>(std::fabs(larger));
   if (!(largest < kRoundMagicLimit / 2) || params.unit == 0) return std::nullopt;
   return params;
 }
 
+double fraction(double x) { return x - std::floor(x); }
+
+// i >= 0, below 2^18, for which x - i * step is a little above a whole number. Steps that go down
+// by less and less of a whole come from two neighbours, one just above a whole number and one just
+// below (as in the continued fraction of `step`; the three distance theorem).
+std::int32_t shift_to_multiple(double x, double step) {
+  constexpr std::int32_t kShifts = 1 << 18;
+  struct Step {
+    std::int32_t count;
+    double by;
+  };
+  Step down{1, fraction(step)};
+  Step up{1, 1 - down.by};
+  double rest = fraction(x);
+  std::int32_t i = 0;
+  while (down.by > 0 && up.by > 0 && down.count + up.count < kShifts) {
+    for (; rest >= down.by && i + down.count < kShifts; rest -= down.by) i += down.count;
+    if (up.by > down.by) {
+      up = {up.count + down.count, up.by - down.by};
+    } else {
+      down = {up.count + down.count, down.by - up.by};
+    }
+  }
+  return i;
+}
+
+}  // namespace
+
+std::optional<QAddParams> in_units(QAddParams params, int attempt) {
+  constexpr int kMost = std::numeric_limits<std::int16_t>::max();
+  constexpr int kDenominators = (kMost + 1) / 2 / kUnitAttempts;  // errors of some 2^-26
+  return in_units_of(params, QAddForm::kUnits, kMost - attempt * kDenominators, kDenominators);
+}
+
+std::optional<QAddParams> with_one_rounding(QAddParams params, std::int32_t lowest, int attempt) {
+  // So that 255 * (times_a + times_b), and some choice of the shift beside it, is below 2^23.
+  constexpr int kMost = 15000;
+  constexpr int kDenominators = kMost / 2 / kUnitAttempts;
+  auto form =
+      in_units_of(params, QAddForm::kOneRounding, kMost - attempt * kDenominators, kDenominators);
+  if (!form) return std::nullopt;
+  // Sums and shift lie in [-2^22, 2^22), where m + them is exact.
+  const auto least = [lowest](int times) { return times * (times < 0 ? lowest + 255 : lowest); };
+  const auto limit = static_cast<std::int32_t>(kRoundMagicLimit);
+  const std::int32_t first = -limit - least(form->times_a) - least(form->times_b);
+  // What the product is short of; in doubles it is exact. Floats of its size lie half a code apart
+  // or more, but each shift by one takes a unit away.
+  const double unit = form->unit;
+  const double exact =
+      double{kRoundMagic} - (double{kRoundMagic} + first) * unit + double{params.fixed};
+  const auto at_first = static_cast<float>(exact);
+  const double ulp = std::nextafter(std::fabs(at_first), std::numeric_limits<float>::infinity()) -
+                     std::fabs(at_first);
+  const std::int32_t more = shift_to_multiple(exact / ulp, unit / ulp);
+  form->shift = first + more;
+  form->fixed = static_cast<float>(exact - more * unit);
+  return form;
+}
+
 bool rows_compute_fused_forms() {
   static const bool once = simd::rounds_products_once();  // the machine does not change
   return once;
-}
-
-QAddParams with_ties_up(QAddParams params, std::int32_t lowest) {
-  params.fixed = params.fixed - static_cast<float>(lowest) + 0.5F;
-  params.form = QAddForm::kTiesUp;
-  return params;
 }
 
 QAddParams make_fused_qadd_params(Grid a, Grid b, Grid out, std::int32_t lo, std::int32_t hi,
@@ -90,11 +152,10 @@ Code add_one(Code a, Code b, const QAddParams& p) {
       const float units = static_cast<float>(a * p.times_a + b * p.times_b);
       return static_cast<Code>(round_clamped(p.fixed + units * p.unit, lo, hi));
     }
-    case QAddForm::kTiesUp: {
-      const float units = static_cast<float>(a * p.times_a + b * p.times_b);
-      const float code = std::floor(std::fma(units, p.unit, p.fixed));
-      return static_cast<Code>(
-          std::clamp(static_cast<std::int32_t>(code) + kLowest<Code>, p.lo, p.hi));
+    case QAddForm::kOneRounding: {
+      const auto units = static_cast<float>(a * p.times_a + b * p.times_b + p.shift);
+      const float code = std::fma(kRoundMagic + units, p.unit, p.fixed) - kRoundMagic;
+      return static_cast<Code>(std::clamp(static_cast<std::int32_t>(code), p.lo, p.hi));
     }
     case QAddForm::kFused: {
       const float first = std::fma(static_cast<float>(a - kLowest<Code>), p.ratio_a, p.fixed);
@@ -182,25 +243,26 @@ void add_units(const Code* a, const Code* b, Code* out, std::size_t n, const QAd
   for (; i < n; ++i) out[i] = add_one(a[i], b[i], p);
 }
 
-// Truncated instead of rounded down: what differs is below 0, and saturates to the lowest code.
+// kWhole: the bounds are those of the codes, where narrowing saturates.
 template <class Code, bool kWhole>
-void add_ties_up(const Code* a, const Code* b, Code* out, std::size_t n, const QAddParams& p) {
+void add_with_one_rounding(const Code* a, const Code* b, Code* out, std::size_t n,
+                           const QAddParams& p) {
   const v128_t times = alternating(p.times_a, p.times_b);
+  // As an integer added to the sum it is m + (sum + shift) as a float.
+  const v128_t shift = simd::from_memory(wasm_i32x4_splat(kRoundMagicBits + p.shift));
   const v128_t unit = wasm_f32x4_splat(p.unit);
   const v128_t fixed = wasm_f32x4_splat(p.fixed);
-  const v128_t flip = splat_code<Code>(kLowest<Code>);
+  const v128_t magic_bits = simd::from_memory(wasm_i32x4_splat(kRoundMagicBits));
   const v128_t lo_code = splat_code<Code>(p.lo);
   const v128_t hi_code = splat_code<Code>(p.hi);
   const auto sum4 = [&](v128_t pairs) {
-    const v128_t units = wasm_f32x4_convert_i32x4(wasm_i32x4_dot_i16x8(pairs, times));
-    return simd::relaxed_trunc(simd::relaxed_fma(units, unit, fixed));
+    const v128_t units = wasm_i32x4_add(wasm_i32x4_dot_i16x8(pairs, times), shift);
+    return wasm_i32x4_sub(simd::relaxed_fma(units, unit, fixed), magic_bits);
   };
   std::size_t i = 0;
   for (; i + 16 <= n; i += 16) {
     const auto [pairs] = load_pairs16(a + i, b + i);
-    v128_t codes =
-        narrow16<std::uint8_t>(sum4(pairs[0]), sum4(pairs[1]), sum4(pairs[2]), sum4(pairs[3]));
-    if constexpr (kLowest<Code> != 0) codes = wasm_v128_xor(codes, flip);
+    v128_t codes = narrow16<Code>(sum4(pairs[0]), sum4(pairs[1]), sum4(pairs[2]), sum4(pairs[3]));
     if constexpr (!kWhole) codes = min_codes<Code>(max_codes<Code>(codes, lo_code), hi_code);
     wasm_v128_store(out + i, codes);
   }
@@ -250,11 +312,11 @@ template <class Code>
 void add_relaxed(const Code* a, const Code* b, Code* out, std::size_t n, const QAddParams& params) {
   const QAddParams p = params;
   if (p.form == QAddForm::kFused) return add_fused(a, b, out, n, p);
-  if (p.form != QAddForm::kTiesUp) return add_simd128(a, b, out, n, p);
+  if (p.form != QAddForm::kOneRounding) return add_simd128(a, b, out, n, p);
   if (p.lo == kLowest<Code> && p.hi == kHighest<Code>) {
-    add_ties_up<Code, true>(a, b, out, n, p);
+    add_with_one_rounding<Code, true>(a, b, out, n, p);
   } else {
-    add_ties_up<Code, false>(a, b, out, n, p);
+    add_with_one_rounding<Code, false>(a, b, out, n, p);
   }
 }
 

@@ -8,12 +8,12 @@
 //
 //   out = clamp(rint(fixed + f32(a * times_a + b * times_b) * unit), lo, hi)
 //
-// or, faster still, with one rounding for product and sum and ties upwards:
+// or, faster still, with one rounding in all:
 //
-//   out = clamp(floor(fma(f32(a * times_a + b * times_b), unit, fixed)) + lowest code, lo, hi)
+//   out = clamp(fma(m + (a * times_a + b * times_b + shift), unit, fixed) - m, lo, hi)
 //
-// with `fixed` counted from the lowest code and half a code larger; or as ONNX Runtime's own code
-// for x86 has it:
+// where m = 1.5 * 2^23, from which on floats are 1 apart, so the fused product is rounded to a
+// whole number, ties to even; or as ONNX Runtime's own code for x86 has it:
 //
 //   out = clamp(rint(fma(b', ratio_b, fma(a', ratio_a, fixed))) + lowest code, lo, hi)
 //
@@ -35,15 +35,16 @@
 namespace octavo::kernels {
 
 // The formulas above, in their order.
-enum class QAddForm : std::uint8_t { kSeparate, kUnits, kTiesUp, kFused };
+enum class QAddForm : std::uint8_t { kSeparate, kUnits, kOneRounding, kFused };
 
 struct QAddParams {
   float fixed, ratio_a, ratio_b;
   std::int32_t lo, hi;
   QAddForm form = QAddForm::kSeparate;
-  // kUnits and kTiesUp.
+  // kUnits and kOneRounding.
   float unit = 0;
   std::int16_t times_a = 0, times_b = 0;
+  std::int32_t shift = 0;  // kOneRounding
 };
 
 QAddParams make_qadd_params(Grid a, Grid b, Grid out, std::int32_t lo, std::int32_t hi);
@@ -57,13 +58,16 @@ QAddParams make_qsub_params(Grid a, Grid b, Grid out, std::int32_t lo, std::int3
 inline constexpr int kUnitAttempts = 8;
 std::optional<QAddParams> in_units(QAddParams params, int attempt = 0);
 
-// Whether rows of relaxed SIMD compute kTiesUp and kFused as the reference does: relaxed_madd of
-// this machine rounds once. Elsewhere the last codes of a tensor, which no vector holds, would be
-// the reference's and the others not: ask for other forms.
+// Whether rows of relaxed SIMD compute kOneRounding and kFused as the reference does: relaxed_madd
+// of this machine rounds once. Elsewhere the last codes of a tensor, which no vector holds, would
+// be the reference's and the others not: ask for other forms.
 bool rows_compute_fused_forms();
 
-// Of params in units, for codes from `lowest` on: kTiesUp; a caller compares the codes there too.
-QAddParams with_ties_up(QAddParams params, std::int32_t lowest);
+// kOneRounding for codes from `lowest` on, near `params` as in_units() is: `shift` is where
+// `fixed`, a float of that size, is the sums' constant part most nearly. A caller compares the
+// codes here too.
+std::optional<QAddParams> with_one_rounding(QAddParams params, std::int32_t lowest,
+                                            int attempt = 0);
 
 // kFused, for codes from `lowest` on.
 QAddParams make_fused_qadd_params(Grid a, Grid b, Grid out, std::int32_t lo, std::int32_t hi,

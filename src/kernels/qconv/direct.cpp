@@ -336,49 +336,42 @@ template <EngineClass kClass, int kRows, bool kQuads, bool kOneSegment>
   }
 }
 
-// One pixel (a matrix times a vector) by kTiles tiles at once: as many independent sums as
-// registers.
-template <EngineClass kClass, int kTiles>
-[[gnu::always_inline]] inline void one_pixel(const Loop& loop, const std::byte* pixel,
-                                             std::byte* place, int n) {
-  const QConvPacked& packed = loop.packed;
-  const v128_t ones = loop.ones;
-  v128_t acc[kTiles][2];
-  const std::int8_t* w[kTiles];
-  for (int t = 0; t < kTiles; ++t) {
-    acc[t][0] = wasm_v128_load(packed.bias.data() + n + t * kColumns);
-    acc[t][1] = wasm_v128_load(packed.bias.data() + n + t * kColumns + 4);
-    w[t] = loop.weights(n + t * kColumns);
-  }
-  for (int s = 0; s < packed.spec.segments; ++s) {
-    const std::byte* x = pixel + loop.call.segment_offset[s];
-    for (int g = 0; g < packed.groups; ++g, x += kGroup) {
-      const v128_t codes = wasm_v128_load32_splat(x);
-      for (int t = 0; t < kTiles; ++t) {
-        acc[t][0] = add_dot<kClass>(acc[t][0], wasm_v128_load(w[t]), codes, ones);
-        acc[t][1] = add_dot<kClass>(acc[t][1], wasm_v128_load(w[t] + 16), codes, ones);
-        w[t] += kGroupBytes;
-      }
-    }
-  }
-  const std::byte* const pixels[1] = {pixel};
-  std::byte* const out[1] = {place};
-  for (int t = 0; t < kTiles; ++t) {
-    v128_t row[1][2] = {{acc[t][0], acc[t][1]}};
-    add_residuals<kClass>(row, loop, pixels, n + t * kColumns);
-    store_tile(row, packed, loop.call, loop.epilogue, out, n + t * kColumns);
-  }
-}
-
+// One pixel (a matrix times a vector): each weight is read once, so the weights are walked in one
+// stream, which the caches are ahead of, and the independent sums that hide a product's latency are
+// of kAtOnce groups.
 template <EngineClass kClass>
 [[gnu::noinline]] void run_one_pixel(const Loop& loop, std::int64_t m, int n0, int n1) {
-  constexpr int kTiles = 5;
-  const std::byte* pixel = pixel_at(loop.call, m);
-  std::byte* out = loop.call.out + m * loop.epilogue.pixel_bytes;
-  int n = n0;
-  for (; n + kTiles * kColumns <= n1; n += kTiles * kColumns)
-    one_pixel<kClass, kTiles>(loop, pixel, out, n);
-  for (; n < n1; n += kColumns) one_pixel<kClass, 1>(loop, pixel, out, n);
+  constexpr int kAtOnce = 4;
+  const QConvPacked& packed = loop.packed;
+  const v128_t ones = loop.ones;
+  const std::byte* const pixels[1] = {pixel_at(loop.call, m)};
+  std::byte* const out[1] = {loop.call.out + m * loop.epilogue.pixel_bytes};
+  const std::int8_t* w = loop.weights(n0);
+  for (int n = n0; n < n1; n += kColumns) {
+    v128_t acc[kAtOnce][2] = {};
+    for (int s = 0; s < packed.spec.segments; ++s) {
+      const std::byte* x = pixels[0] + loop.call.segment_offset[s];
+      const auto add = [&](int g) __attribute__((always_inline)) {
+        const v128_t codes = wasm_v128_load32_splat(x + g * kGroup);
+        for (int half = 0; half < 2; ++half) {
+          acc[g][half] = add_dot<kClass>(
+              acc[g][half], wasm_v128_load(w + g * kGroupBytes + 16 * half), codes, ones);
+        }
+      };
+      int left = packed.groups;
+      for (; left >= kAtOnce; left -= kAtOnce, x += kAtOnce * kGroup, w += kAtOnce * kGroupBytes)
+        for (int g = 0; g < kAtOnce; ++g) add(g);
+      for (; left > 0; --left, x += kGroup, w += kGroupBytes) add(0);
+    }
+    v128_t sums[1][2];
+    start(sums, packed, n);
+    for (int g = 0; g < kAtOnce; ++g) {
+      for (int half = 0; half < 2; ++half)
+        sums[0][half] = wasm_i32x4_add(sums[0][half], acc[g][half]);
+    }
+    add_residuals<kClass>(sums, loop, pixels, n);
+    store_tile(sums, packed, loop.call, loop.epilogue, out, n);
+  }
 }
 
 template <EngineClass kClass, int kRows, bool kQuads>

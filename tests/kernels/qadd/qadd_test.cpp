@@ -2,7 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "support/buffers.h"
 #include "support/golden.h"
@@ -60,7 +62,7 @@ TEST_CASE("qadd: every row equals the reference in units, for every pair of code
   agree(std::int8_t{}, make_qsub_params({0.02F, 3}, {0.05F, 10}, {0.04F, 50}, -128, 127));
 }
 
-TEST_CASE("qadd: every row equals the reference with ties upwards, for every pair of codes") {
+TEST_CASE("qadd: every row equals the reference with one rounding, for every pair of codes") {
   if (!rows_compute_fused_forms()) {
     MESSAGE("skipped: relaxed_madd of this machine rounds twice");
     return;
@@ -68,26 +70,48 @@ TEST_CASE("qadd: every row equals the reference with ties upwards, for every pai
   const auto agree = [](auto code, const QAddParams& params) {
     using Code = decltype(code);
     for (int attempt = 0; attempt < kUnitAttempts; ++attempt) {
-      const std::optional<QAddParams> units = in_units(params, attempt);
-      REQUIRE(units);
-      rows_agree<Code>(with_ties_up(*units, std::numeric_limits<Code>::min()));
+      const auto form = with_one_rounding(params, std::numeric_limits<Code>::min(), attempt);
+      REQUIRE(form);
+      rows_agree<Code>(*form);
     }
   };
   agree(std::uint8_t{}, make_qadd_params({0.021F, 120}, {0.034F, 90}, {0.05F, 111}, 0, 255));
   agree(std::uint8_t{}, make_qadd_params({0.3F, 255}, {0.0004F, 0}, {0.01F, 17}, 17, 200));
   agree(std::int8_t{}, make_qadd_params({0.021F, -8}, {0.034F, -38}, {0.05F, -17}, -17, 127));
   agree(std::int8_t{}, make_qsub_params({0.02F, 3}, {0.05F, 10}, {0.04F, 50}, -128, 127));
-  // The sums' own codes: a tie goes upwards, what is below the lowest code becomes it.
-  const QAddParams halves = make_qadd_params({0.5F, 0}, {0.5F, 0}, {1.0F, 0}, -128, 127);
-  const std::optional<QAddParams> units = in_units(halves);
-  REQUIRE(units);
-  const std::array<std::int8_t, 4> a{3, -3, -128, 127};
-  const std::array<std::int8_t, 4> b{2, -2, -128, 127};
+}
+
+TEST_CASE("qadd: one rounding gives the sums' codes, ties to even") {
+  if (!rows_compute_fused_forms()) {
+    MESSAGE("skipped: relaxed_madd of this machine rounds twice");
+    return;
+  }
+  const auto halves =
+      with_one_rounding(make_qadd_params({0.5F, 0}, {0.5F, 0}, {1.0F, 0}, -128, 127), -128);
+  REQUIRE(halves);
+  const std::array<std::int8_t, 6> a{3, 4, -3, -4, -128, 127};
+  const std::array<std::int8_t, 6> b{2, 3, -2, -3, -128, 127};
   for (const QAddKernel& kernel : qadd_kernels()) {
     CAPTURE(kernel.name);
-    std::array<std::int8_t, 4> out{};
-    kernel.s8(a.data(), b.data(), out.data(), 4, with_ties_up(*units, -128));
-    CHECK(out == std::array<std::int8_t, 4>{3, -2, -128, 127});
+    std::array<std::int8_t, 6> out{};
+    kernel.s8(a.data(), b.data(), out.data(), 6, *halves);
+    CHECK(out == std::array<std::int8_t, 6>{2, 4, -2, -4, -128, 127});
+  }
+  // Where no tie is near, whatever the scales are.
+  const QAddParams any = make_qadd_params({0.021F, 120}, {0.034F, 90}, {0.05F, 111}, 0, 255);
+  const auto form = with_one_rounding(any, 0);
+  REQUIRE(form);
+  for (int x = 0; x < 256; ++x) {
+    for (int y = 0; y < 256; ++y) {
+      const double sum = 111 + ((x - 120) * 0.021 + (y - 90) * 0.034) / 0.05;
+      if (std::fabs(sum - std::floor(sum) - 0.5) < 1e-4) continue;
+      const auto a_code = static_cast<std::uint8_t>(x);
+      const auto b_code = static_cast<std::uint8_t>(y);
+      std::uint8_t code = 0;
+      qadd_kernels().front().u8(&a_code, &b_code, &code, 1, *form);
+      const double expected = std::clamp(std::nearbyint(sum), 0.0, 255.0);
+      REQUIRE(static_cast<double>(code) == expected);
+    }
   }
 }
 
