@@ -6,7 +6,6 @@
 
 #include "base/text.h"
 #include "kernels/felementwise/unary.h"
-#include "kernels/lut/lut.h"
 #include "ops/activation.h"
 #include "ops/element.h"
 
@@ -132,31 +131,24 @@ Result<Step> prepare_unary(const PrepareContext& context) {
   const Value& out = context.output();
   const Unary op = function_of(context.node());
   const kernels::UnaryParams params = params_of(context.node());
-  const auto n = static_cast<std::size_t>(in.shape->elements());
   if (load_integer(in.dtype) != nullptr && !in.quant) return on_integers(context, op);
-  Step step;
-  step.in_place = 0;
   if (is_quantized_code(in.dtype) && out.dtype == in.dtype) {
     OCTAVO_CHECK_OK(check_codes(context, in));
     OCTAVO_CHECK_OK(check_codes(context, out));
-    const kernels::LutKernel& kernel = kernels::best_row(kernels::lut_kernels(), context.policy());
-    const kernels::Table256 table = in.dtype == DType::kInt8
-                                        ? table_of<std::int8_t>(op, params, in, out)
-                                        : table_of<std::uint8_t>(op, params, in, out);
-    step.kernel = kernel.name;
-    step.run = [run = kernel.run, table, n](const StepArgs& args, int, int) {
-      run(reinterpret_cast<const std::uint8_t*>(args.in[0]),
-          reinterpret_cast<std::uint8_t*>(args.out[0]), n, table.data());
-    };
-    return step;
+    return lut_step(context,
+                    in.dtype == DType::kInt8 ? table_of<std::int8_t>(op, params, in, out)
+                                             : table_of<std::uint8_t>(op, params, in, out),
+                    0);
   }
   if (in.dtype != DType::kFloat32) return needs_dtype(context, in);
   const kernels::UnaryKernel& kernel = kernels::unary_kernel(op, context.policy());
-  step.kernel = kernel.name;
-  step.run = [run = kernel.run, params, n](const StepArgs& args, int, int) {
-    run(reinterpret_cast<const float*>(args.in[0]), reinterpret_cast<float*>(args.out[0]), n,
-        params);
-  };
+  Step step = step_in_pieces(
+      kernel.name, in.shape->elements(),
+      [run = kernel.run, params](const StepArgs& args, std::int64_t from, std::size_t n) {
+        run(reinterpret_cast<const float*>(args.in[0]) + from,
+            reinterpret_cast<float*>(args.out[0]) + from, n, params);
+      });
+  step.in_place = 0;
   return step;
 }
 
@@ -202,10 +194,7 @@ Status infer_clip(InferContext& context) {
 Result<Step> prepare_clip(const PrepareContext& context) {
   const Value& in = context.input(0);
   const Value& out = context.output();
-  const auto n = static_cast<std::size_t>(in.shape->elements());
   if (load_integer(in.dtype) != nullptr && !in.quant) return on_integers(context, Unary::kClip);
-  Step step;
-  step.in_place = 0;
   if (is_quantized_code(in.dtype) && out.dtype == in.dtype) {
     OCTAVO_CHECK_OK(check_codes(context, in));
     OCTAVO_CHECK_OK(check_codes(context, out));
@@ -214,25 +203,23 @@ Result<Step> prepare_clip(const PrepareContext& context) {
       return context.constant(i) == nullptr ? none : context.constant(i)->span<float>()[0];
     };
     const kernels::UnaryParams params{bound(1, open.lo), bound(2, open.hi)};
-    const kernels::LutKernel& kernel = kernels::best_row(kernels::lut_kernels(), context.policy());
-    const kernels::Table256 table = in.dtype == DType::kInt8
-                                        ? table_of<std::int8_t>(Unary::kClip, params, in, out)
-                                        : table_of<std::uint8_t>(Unary::kClip, params, in, out);
-    step.kernel = kernel.name;
-    step.run = [run = kernel.run, table, n](const StepArgs& args, int, int) {
-      run(reinterpret_cast<const std::uint8_t*>(args.in[0]),
-          reinterpret_cast<std::uint8_t*>(args.out[0]), n, table.data());
-    };
-    return step;
+    return lut_step(context,
+                    in.dtype == DType::kInt8
+                        ? table_of<std::int8_t>(Unary::kClip, params, in, out)
+                        : table_of<std::uint8_t>(Unary::kClip, params, in, out),
+                    0);
   }
   if (in.dtype != DType::kFloat32) return needs_dtype(context, in);
   const kernels::UnaryKernel& kernel = kernels::unary_kernel(Unary::kClip, context.policy());
-  step.kernel = kernel.name;
-  step.run = [run = kernel.run, n](const StepArgs& args, int, int) {
-    const RealBounds open;
-    run(reinterpret_cast<const float*>(args.in[0]), reinterpret_cast<float*>(args.out[0]), n,
-        {number_or(args, 1, open.lo), number_or(args, 2, open.hi)});
-  };
+  Step step =
+      step_in_pieces(kernel.name, in.shape->elements(),
+                     [run = kernel.run](const StepArgs& args, std::int64_t from, std::size_t n) {
+                       const RealBounds open;
+                       run(reinterpret_cast<const float*>(args.in[0]) + from,
+                           reinterpret_cast<float*>(args.out[0]) + from, n,
+                           {number_or(args, 1, open.lo), number_or(args, 2, open.hi)});
+                     });
+  step.in_place = 0;
   return step;
 }
 

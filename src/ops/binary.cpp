@@ -23,7 +23,6 @@
 #include "kernels/codes.h"
 #include "kernels/felementwise/broadcast.h"
 #include "kernels/felementwise/unary.h"
-#include "kernels/lut/lut.h"
 #include "kernels/qadd/qadd.h"
 #include "kernels/qmul/qmul.h"
 #include "ops/activation.h"
@@ -226,21 +225,6 @@ Result<Step> prepare_integer(const PrepareContext& context, Binary op) {
   return step;
 }
 
-// The table's code for each code of input `from`, which has the output's shape.
-Step lut_step(const PrepareContext& context, const kernels::Table256& table, std::size_t from) {
-  const kernels::LutKernel& kernel = kernels::best_row(kernels::lut_kernels(), context.policy());
-  Step step;
-  step.kernel = kernel.name;
-  step.in_place = static_cast<int>(from);
-  step.run = [run = kernel.run, table, from,
-              n = static_cast<std::size_t>(context.out_shape().elements())](const StepArgs& args,
-                                                                            int, int) {
-    run(reinterpret_cast<const std::uint8_t*>(args.in[from]),
-        reinterpret_cast<std::uint8_t*>(args.out[0]), n, table.data());
-  };
-  return step;
-}
-
 // Tables are of bytes and by bytes: an int8 code stands where its byte does. ONNX Runtime's
 // formulas are taken in unsigned codes whatever the session's byte form, so that ties fall alike on
 // every engine: bytes of int8 codes have their top bit flipped.
@@ -434,13 +418,21 @@ using BytesFn = std::function<void(const Byte*, const Byte*, Byte*, std::size_t)
 Step bytes_step(const PrepareContext& context, BytesFn run) {
   BroadcastPlan plan = plan_of(context.input(0), context.input(1), context.output());
   Step step;
-  step.blocks = blocks_of(plan);
+  if (plan.outer == 1 && plan.a_step == 1 && plan.b_step == 1) {
+    step = step_in_pieces(
+        "", plan.inner,
+        [run = std::move(run)](const StepArgs& args, std::int64_t from, std::size_t n) {
+          run(in<Byte>(args, 0) + from, in<Byte>(args, 1) + from, out<Byte>(args) + from, n);
+        });
+  } else {
+    step.blocks = blocks_of(plan);
+    step.run = [plan = std::move(plan), run = std::move(run)](const StepArgs& args, int first,
+                                                              int last) {
+      kernels::run_broadcast(plan, in<Byte>(args, 0), in<Byte>(args, 1), out<Byte>(args), first,
+                             last, run);
+    };
+  }
   if (same_place(context.input(0), context.output())) step.in_place = 0;
-  step.run = [plan = std::move(plan), run = std::move(run)](const StepArgs& args, int first,
-                                                            int last) {
-    kernels::run_broadcast(plan, in<Byte>(args, 0), in<Byte>(args, 1), out<Byte>(args), first, last,
-                           run);
-  };
   return step;
 }
 

@@ -133,4 +133,16 @@ Status same_dtype(const InferContext& context, std::size_t a, std::size_t b) {
                        "Export the model again.");
 }
 
+Step lut_step(const PrepareContext& context, const kernels::Table256& table, std::size_t from) {
+  const kernels::LutKernel& kernel = kernels::best_row(kernels::lut_kernels(), context.policy());
+  Step step = step_in_pieces(
+      kernel.name, context.out_shape().elements(),
+      [run = kernel.run, table, from](const StepArgs& args, std::int64_t first, std::size_t n) {
+        run(reinterpret_cast<const std::uint8_t*>(args.in[from]) + first,
+            reinterpret_cast<std::uint8_t*>(args.out[0]) + first, n, table.data());
+      });
+  step.in_place = static_cast<int>(from);
+  return step;
+}
+
 }  // namespace octavo::ops

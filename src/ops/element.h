@@ -9,6 +9,7 @@
 #include <memory>
 #include <vector>
 
+#include "kernels/lut/lut.h"
 #include "ops/move.h"
 
 namespace octavo::ops {
@@ -117,5 +118,22 @@ class LoopBlocks {
   static constexpr std::int64_t kRounds = 1 << 14;
   std::int64_t count_, each_;
 };
+
+// A step over `n` elements that do not depend on each other: body(args, from, count), in pieces.
+template <class Body>
+Step step_in_pieces(std::string_view kernel, std::int64_t n, Body body) {
+  const LoopBlocks pieces(n, 1);
+  Step step;
+  step.kernel = kernel;
+  step.blocks = pieces.blocks();
+  step.run = [pieces, body = std::move(body)](const StepArgs& args, int first, int last) {
+    const std::int64_t from = pieces.begin(first);
+    body(args, from, static_cast<std::size_t>(pieces.begin(last) - from));
+  };
+  return step;
+}
+
+// The table's code for each code of input `from`, which has the output's shape.
+Step lut_step(const PrepareContext& context, const kernels::Table256& table, std::size_t from);
 
 }  // namespace octavo::ops

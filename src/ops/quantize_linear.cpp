@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "kernels/quantize/quantize.h"
 #include "ops/activation.h"
+#include "ops/element.h"
 
 namespace octavo::ops {
 
@@ -69,18 +70,21 @@ struct Split {
 template <class Code>
 Step quantize_step(const kernels::QuantizeKernel& kernel, const QuantParams& params,
                    const Split& split) {
+  if (params.is_per_tensor()) {
+    const kernels::Grid grid{params.scale[0], params.zero_point[0]};
+    return step_in_pieces(kernel.name, static_cast<std::int64_t>(split.inner),
+                          [run = kernel.quantize<Code>(), grid](const StepArgs& args,
+                                                                std::int64_t from, std::size_t n) {
+                            run(reinterpret_cast<const float*>(args.in[0]) + from,
+                                reinterpret_cast<Code*>(args.out[0]) + from, n, grid);
+                          });
+  }
   Step step;
   step.kernel = kernel.name;
   step.run = [&kernel, params, split](const StepArgs& args, int, int) {
-    const auto* in = reinterpret_cast<const float*>(args.in[0]);
-    auto* out = reinterpret_cast<Code*>(args.out[0]);
-    if (params.is_per_tensor()) {
-      kernel.quantize<Code>()(in, out, split.outer * split.channels * split.inner,
-                              {params.scale[0], params.zero_point[0]});
-    } else {
-      kernels::quantize_per_channel<Code>(kernel, in, out, split.outer, split.channels, split.inner,
-                                          params.scale, params.zero_point);
-    }
+    kernels::quantize_per_channel<Code>(
+        kernel, reinterpret_cast<const float*>(args.in[0]), reinterpret_cast<Code*>(args.out[0]),
+        split.outer, split.channels, split.inner, params.scale, params.zero_point);
   };
   return step;
 }
@@ -88,18 +92,21 @@ Step quantize_step(const kernels::QuantizeKernel& kernel, const QuantParams& par
 template <class Code>
 Step dequantize_step(const kernels::QuantizeKernel& kernel, const QuantParams& params,
                      const Split& split) {
+  if (params.is_per_tensor()) {
+    const kernels::Grid grid{params.scale[0], params.zero_point[0]};
+    return step_in_pieces(kernel.name, static_cast<std::int64_t>(split.inner),
+                          [run = kernel.dequantize<Code>(), grid](
+                              const StepArgs& args, std::int64_t from, std::size_t n) {
+                            run(reinterpret_cast<const Code*>(args.in[0]) + from,
+                                reinterpret_cast<float*>(args.out[0]) + from, n, grid);
+                          });
+  }
   Step step;
   step.kernel = kernel.name;
   step.run = [&kernel, params, split](const StepArgs& args, int, int) {
-    const auto* in = reinterpret_cast<const Code*>(args.in[0]);
-    auto* out = reinterpret_cast<float*>(args.out[0]);
-    if (params.is_per_tensor()) {
-      kernel.dequantize<Code>()(in, out, split.outer * split.channels * split.inner,
-                                {params.scale[0], params.zero_point[0]});
-    } else {
-      kernels::dequantize_per_channel<Code>(kernel, in, out, split.outer, split.channels,
-                                            split.inner, params.scale, params.zero_point);
-    }
+    kernels::dequantize_per_channel<Code>(
+        kernel, reinterpret_cast<const Code*>(args.in[0]), reinterpret_cast<float*>(args.out[0]),
+        split.outer, split.channels, split.inner, params.scale, params.zero_point);
   };
   return step;
 }

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "base/ceil_div.h"
 #include "base/sort.h"
 
 namespace octavo::kernels {
@@ -71,17 +72,17 @@ CopyPlan CopyPlan::make(std::span<const std::int64_t> dims,
   std::size_t used = 1;
   if (inner.src == 1 && inner.dst == 1) {
     plan.inner_ = Inner::kContiguous;
-    plan.n_ = inner.size;
+    plan.length_ = inner.size;
   } else {
     // A transposition: destination walks this dimension, the source another one.
     const auto other =
         std::find_if(merged.begin() + 1, merged.end(), [](const Dim& dim) { return dim.src == 1; });
     if (inner.dst == 1 && inner.src > 1 && other != merged.end() && other->dst > 1) {
       plan.inner_ = Inner::kTranspose;
-      plan.n_ = inner.size;   // rows of the source
-      plan.m_ = other->size;  // its columns
+      plan.rows_ = inner.size;  // of the source
       plan.src_row_ = inner.src;
-      plan.dst_row_ = other->dst;
+      plan.length_ = other->size;
+      plan.dst_step_ = other->dst;
       const TransposeKernel& kernel = best_row(transpose_kernels(), policy);
       plan.transpose_ = element_size == 1   ? kernel.bytes1
                         : element_size == 2 ? kernel.bytes2
@@ -91,12 +92,17 @@ CopyPlan CopyPlan::make(std::span<const std::int64_t> dims,
       used = 2;
     } else {
       plan.inner_ = Inner::kStrided;
-      plan.n_ = inner.size;
+      plan.length_ = inner.size;
       plan.src_step_ = inner.src;
       plan.dst_step_ = inner.dst;
     }
   }
-  plan.blocks_ = 1;
+  constexpr std::int64_t kPiece = 1 << 14;  // elements
+  constexpr std::int64_t kLeast = 64;       // columns, a multiple of what transposing takes
+  plan.piece_ =
+      std::max(kPiece / std::max<std::int64_t>(plan.rows_, 1) / kLeast, std::int64_t{1}) * kLeast;
+  plan.pieces_ = std::max<std::int64_t>(ceil_div(plan.length_, plan.piece_), 1);
+  plan.blocks_ = plan.pieces_;
   for (std::size_t d = merged.size(); d-- > used;) {
     plan.dims_.push_back(merged[d].size);
     plan.src_strides_.push_back(merged[d].src);
@@ -110,9 +116,11 @@ void CopyPlan::run(const std::byte* src, std::byte* dst, std::int64_t first,
                    std::int64_t last) const {
   const auto size = static_cast<std::int64_t>(element_size_);
   for (std::int64_t block = first; block < last; ++block) {
-    std::int64_t rest = block;
-    std::int64_t from = 0;
-    std::int64_t to = 0;
+    std::int64_t rest = block / pieces_;
+    const std::int64_t begin = block % pieces_ * piece_;
+    const std::int64_t count = std::min(piece_, length_ - begin);
+    std::int64_t from = begin * src_step_;
+    std::int64_t to = begin * dst_step_;
     for (std::size_t d = dims_.size(); d-- > 0;) {
       const std::int64_t i = rest % dims_[d];
       rest /= dims_[d];
@@ -123,13 +131,13 @@ void CopyPlan::run(const std::byte* src, std::byte* dst, std::int64_t first,
     std::byte* target = dst + to * size;
     switch (inner_) {
       case Inner::kContiguous:
-        std::memcpy(target, source, static_cast<std::size_t>(n_ * size));
+        std::memcpy(target, source, static_cast<std::size_t>(count * size));
         break;
       case Inner::kTranspose:
-        transpose_(source, target, n_, m_, src_row_, dst_row_);
+        transpose_(source, target, rows_, count, src_row_, dst_step_);
         break;
       case Inner::kStrided:
-        copy_run(source, target, n_, src_step_, dst_step_, element_size_);
+        copy_run(source, target, count, src_step_, dst_step_, element_size_);
         break;
     }
   }

@@ -38,8 +38,11 @@ class CopyPlan {
   std::vector<std::int64_t> dims_, src_strides_, dst_strides_;  // outer loops
   std::int64_t blocks_ = 0;
   Inner inner_ = Inner::kStrided;
-  // kContiguous: n elements. kStrided: n elements with steps. kTranspose: n rows, m columns.
-  std::int64_t n_ = 0, m_ = 0, src_step_ = 0, dst_step_ = 0, src_row_ = 0, dst_row_ = 0;
+  // What a block walks, with the steps of both arrays: elements, of kTranspose columns of rows_
+  // elements each. Long walks are cut into pieces.
+  std::int64_t length_ = 0, src_step_ = 1, dst_step_ = 1;
+  std::int64_t pieces_ = 1, piece_ = 0;
+  std::int64_t rows_ = 0, src_row_ = 0;  // kTranspose
   std::size_t element_size_ = 1;
   TransposeFn transpose_ = nullptr;
 };
