@@ -13,7 +13,9 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <numeric>
 
+#include "kernels/qconv/race.h"
 #include "kernels/qconv/rows.h"
 #include "kernels/qconv/tiles.h"
 #include "simd/relaxed.h"
@@ -374,17 +376,19 @@ template <EngineClass kClass>
   }
 }
 
+// Pixels first .. last of a call, kRows at a time.
 template <EngineClass kClass, int kRows, bool kQuads>
-[[gnu::noinline]] void run_all(const QConvPacked& packed, const QConvCall& call) {
-  const Loop loop(packed, call);
+[[gnu::noinline]] void run_pixels(const Loop& loop, std::int64_t first, std::int64_t last) {
+  const QConvPacked& packed = loop.packed;
+  const QConvCall& call = loop.call;
   const int end = call.end_channel(packed.spec.channels);
   // One pixel reads all weights once: nothing to keep in the cache.
   const int block = call.pixels == 1 ? end : block_channels(packed, loop.tile_bytes);
-  constexpr bool kHasOneSegment = kClass == instruction_of(EngineClass::kUsdot);
+  constexpr bool kHasOneSegment = kRows == 6;  // where it gains; code is downloaded
   const bool one_segment = kHasOneSegment && packed.spec.segments == 1 && packed.groups > 0;
   for (int n0 = call.first_channel; n0 < end; n0 += block) {
     const int n1 = std::min(n0 + block, end);
-    for (std::int64_t m = 0; m < call.pixels; m += kRows) {
+    for (std::int64_t m = first; m < last; m += kRows) {
       if (call.pixels - m == 1) {
         run_one_pixel<kClass>(loop, m, n0, n1);
       } else if (one_segment) {
@@ -394,6 +398,38 @@ template <EngineClass kClass, int kRows, bool kQuads>
       }
     }
   }
+}
+
+// Both shapes' pixels in a tile. Of registers V8 gives 15 on x86, where the first ones were the
+// fastest or near them on all processors that were measured, and 30 on ARM.
+template <EngineClass kClass, bool kQuads>
+struct Shapes {
+  static constexpr bool kPairs = kClass == EngineClass::kMaddubs;
+  static constexpr int kFirst = !kPairs ? 6 : kQuads ? 3 : 5;
+  // Fours, which few layers have, do not race: 3 and 4 pixels are the same within 3 %.
+  static constexpr int kSecond = !kPairs ? 8 : kQuads ? kFirst : 4;
+};
+
+template <EngineClass kClass, bool kQuads>
+void run_raced(const QConvPacked& packed, const QConvCall& call) {
+  using Of = Shapes<kClass, kQuads>;
+  const Loop loop(packed, call);
+  if constexpr (Of::kFirst == Of::kSecond) {
+    run_pixels<kClass, Of::kFirst, kQuads>(loop, 0, call.pixels);
+    return;
+  }
+  static constinit ShapeRace race;
+  const std::int64_t products = call.pixels *
+                                (call.end_channel(packed.spec.channels) - call.first_channel) *
+                                packed.spec.segments * packed.spec.length;
+  race.run(call.pixels, std::lcm(Of::kFirst, Of::kSecond), products,
+           [&loop](ShapeRace::Shape shape, std::int64_t first, std::int64_t last) {
+             if (shape == ShapeRace::Shape::kFirst) {
+               run_pixels<kClass, Of::kFirst, kQuads>(loop, first, last);
+             } else {
+               run_pixels<kClass, Of::kSecond, kQuads>(loop, first, last);
+             }
+           });
 }
 
 template <EngineClass kClass>
@@ -451,32 +487,61 @@ bool direct_pays(const QConvSpec& spec, std::span<const std::int8_t> weights) {
 
 template <EngineClass kClass>
 void run_direct(const QConvPacked& packed, const QConvCall& call) {
+  constexpr EngineClass kSame = instruction_of(kClass);
   if constexpr (kClass == EngineClass::kMaddubs) {
-    packed.quads ? run_all<kClass, 4, true>(packed, call) : run_all<kClass, 4, false>(packed, call);
+    packed.quads ? run_raced<kSame, true>(packed, call) : run_raced<kSame, false>(packed, call);
   } else {
-    run_all<instruction_of(kClass), 6, false>(packed, call);
+    run_raced<kSame, false>(packed, call);
+  }
+}
+
+// One shape for all calls, which only tests and benchmarks ask for: the row behind it races.
+template <EngineClass kClass, bool kSecond>
+void run_shape(const QConvPacked& packed, const QConvCall& call) {
+  constexpr EngineClass kSame = instruction_of(kClass);
+  const auto run = [&]<bool kQuads>() {
+    using Of = Shapes<kSame, kQuads>;
+    run_pixels<kSame, kSecond ? Of::kSecond : Of::kFirst, kQuads>(Loop(packed, call), 0,
+                                                                  call.pixels);
+  };
+  if constexpr (kClass == EngineClass::kMaddubs) {
+    packed.quads ? run.template operator()<true>() : run.template operator()<false>();
+  } else {
+    run.template operator()<false>();
   }
 }
 
 template <EngineClass kClass>
-constexpr QConvKernel row(std::string_view name, bool x_signed) {
-  return {name,
-          simd::Level::kRelaxed,
-          kClass,
-          x_signed,
-          &pack_direct<kClass>,
-          &run_direct<kClass>,
-          &direct_pays<kClass>};
+constexpr std::array<QConvKernel, 3> rows(std::string_view first, std::string_view second,
+                                          std::string_view raced, bool x_signed) {
+  const QConvKernel row{raced,
+                        simd::Level::kRelaxed,
+                        kClass,
+                        x_signed,
+                        &pack_direct<kClass>,
+                        &run_direct<kClass>,
+                        &direct_pays<kClass>};
+  std::array<QConvKernel, 3> all{row, row, row};
+  all[0].name = first;
+  all[0].run = &run_shape<kClass, false>;
+  all[1].name = second;
+  all[1].run = &run_shape<kClass, true>;
+  return all;
 }
 
 template <bool kPresent>
 std::span<const QConvKernel> relaxed_rows() {
   if constexpr (kPresent) {
-    static constexpr std::array kRows{row<EngineClass::kUsdot>("qconv/relaxed-usdot", false),
-                                      row<EngineClass::kSdot>("qconv/relaxed-sdot", true),
-                                      row<EngineClass::kMaddubs>("qconv/relaxed-maddubs", false),
-                                      row<EngineClass::kWrap>("qconv/relaxed-wrap", true)};
-    return kRows;
+    static constexpr std::array kRows{
+        rows<EngineClass::kUsdot>("qconv/relaxed-usdot-6", "qconv/relaxed-usdot-8",
+                                  "qconv/relaxed-usdot", false),
+        rows<EngineClass::kSdot>("qconv/relaxed-sdot-6", "qconv/relaxed-sdot-8",
+                                 "qconv/relaxed-sdot", true),
+        rows<EngineClass::kMaddubs>("qconv/relaxed-maddubs-5", "qconv/relaxed-maddubs-4",
+                                    "qconv/relaxed-maddubs", false),
+        rows<EngineClass::kWrap>("qconv/relaxed-wrap-6", "qconv/relaxed-wrap-8",
+                                 "qconv/relaxed-wrap", true)};
+    return {kRows.front().data(), kRows.size() * kRows.front().size()};
   } else {
     return {};
   }
