@@ -176,12 +176,11 @@ TEST_CASE("qconv: long sums and many pixels, which rows take in parts") {
 }
 
 TEST_CASE("qconv: calls whose pixels two shapes share while they race are exact") {
-  for (const QConvKernel& kernel : qconv_kernels()) {
-    CAPTURE(kernel.name);
+  each_row([&](const QConvKernel& kernel) {
     // 2^20 products and more, with pixels that are no whole number of tiles.
     const Problem p = make_problem(kernel.x_signed, 131, 72, 1, 113, 40);
     for (int call = 0; call < 3; ++call) check_codes(kernel, p);
-  }
+  });
 }
 
 TEST_CASE("qconv: every row gives sums and floats where they are asked for") {
