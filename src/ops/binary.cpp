@@ -335,11 +335,12 @@ std::optional<kernels::QAddParams> exact_params(const kernels::QAddKernel& kerne
                                                 const kernels::QAddParams& fused,
                                                 const PairTable& table) {
   const auto equals = int8 ? equals_table<std::int8_t> : equals_table<std::uint8_t>;
-  // `form` of params with `fixed` as computed and up to so many last places beside it.
-  const auto exact_near = [&](int steps, const auto& form) -> std::optional<kernels::QAddParams> {
+  // `form` of params with `fixed` as computed and a few last places beside it.
+  constexpr int kSteps = 6;
+  const auto exact_near = [&](const auto& form) -> std::optional<kernels::QAddParams> {
     kernels::QAddParams up = computed;
     kernels::QAddParams down = computed;
-    for (int i = 0; i <= steps; ++i) {
+    for (int i = 0; i <= kSteps; ++i) {
       for (const kernels::QAddParams& params : {up, down}) {
         const std::optional<kernels::QAddParams> made = form(params);
         if (made && equals(kernel, *made, table)) return made;
@@ -349,14 +350,17 @@ std::optional<kernels::QAddParams> exact_params(const kernels::QAddKernel& kerne
     }
     return std::nullopt;
   };
-  constexpr int kSteps = 6;
-  constexpr int kFewSteps = 1;  // of a form whose constants are searched for
   const bool fuses = kernel.level == simd::Level::kRelaxed && kernels::rows_compute_fused_forms();
   for (int attempt = 0; fuses && attempt < kernels::kUnitAttempts; ++attempt) {
-    const auto form = [&](const kernels::QAddParams& params) {
-      return kernels::with_one_rounding(params, int8 ? -128 : 0, attempt);
-    };
-    if (const auto exact = exact_near(kFewSteps, form)) return exact;
+    // Its sums are exact, those of the table are floats of up to 255: steps of what these resolve.
+    constexpr int kFewSteps = 3;
+    constexpr float kStep = 0x1p-18F;
+    for (int i = 0; i <= 2 * kFewSteps; ++i) {
+      kernels::QAddParams params = computed;
+      params.fixed += kStep * static_cast<float>(i % 2 == 0 ? -(i / 2) : i / 2 + 1);
+      const auto made = kernels::with_one_rounding(params, int8 ? -128 : 0, attempt);
+      if (made && equals(kernel, *made, table)) return made;
+    }
   }
   for (int attempt = 0; attempt < kernels::kUnitAttempts; ++attempt) {
     const std::optional<kernels::QAddParams> units = kernels::in_units(computed, attempt);
@@ -365,10 +369,10 @@ std::optional<kernels::QAddParams> exact_params(const kernels::QAddKernel& kerne
       if (moved) moved->fixed = params.fixed;
       return moved;
     };
-    if (const auto exact = exact_near(kSteps, form)) return exact;
+    if (const auto exact = exact_near(form)) return exact;
   }
   const auto separate = [](const kernels::QAddParams& params) { return std::optional(params); };
-  if (const auto exact = exact_near(kSteps, separate)) return exact;
+  if (const auto exact = exact_near(separate)) return exact;
   if (fuses && equals(kernel, fused, table)) return fused;
   return std::nullopt;
 }
