@@ -351,7 +351,7 @@ std::optional<kernels::QAddParams> exact_params(const kernels::QAddKernel& kerne
     return std::nullopt;
   };
   const bool fuses = kernel.level == simd::Level::kRelaxed && kernels::rows_compute_fused_forms();
-  for (int attempt = 0; fuses && attempt < kernels::kUnitAttempts; ++attempt) {
+  for (int attempt = 0; fuses && attempt < kernels::kOneRoundingAttempts; ++attempt) {
     // Its sums are exact, those of the table are floats of up to 255: steps of what these resolve.
     constexpr int kFewSteps = 3;
     constexpr float kStep = 0x1p-18F;

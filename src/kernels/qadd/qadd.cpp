@@ -27,15 +27,21 @@ QAddParams make_qsub_params(Grid a, Grid b, Grid out, std::int32_t lo, std::int3
 
 namespace {
 
-// Both ratios as multiples, of the larger one at most `most`, of one unit; of the form `form`.
-// Among `denominators` large ones one is a quotient of the ratios less than f32 resolves away.
-std::optional<QAddParams> in_units_of(QAddParams params, QAddForm form, int most,
-                                      int denominators) {
+// Both ratios as multiples of one unit, together at most `most` and each a 16-bit number; of the
+// form `form`. Among the denominators of an attempt one is a quotient of the ratios less than f32
+// resolves away, for nearly all ratios.
+std::optional<QAddParams> in_units_of(QAddParams params, QAddForm form, int most_together,
+                                      int attempt) {
   const bool a_is_larger = std::fabs(params.ratio_a) >= std::fabs(params.ratio_b);
   const double larger = a_is_larger ? params.ratio_a : params.ratio_b;
   // A file may have any scale: quotients of these are infinite, or 0.
   if (!std::isfinite(larger) || larger == 0) return std::nullopt;
   const double quotient = (a_is_larger ? params.ratio_b : params.ratio_a) / larger;
+  const int largest_times =
+      std::min<int>(std::numeric_limits<std::int16_t>::max(),
+                    static_cast<int>(most_together / (1 + std::fabs(quotient))));
+  const int denominators = largest_times / 2 / kUnitAttempts;
+  const int most = largest_times - attempt * denominators;
   int best = most;
   double best_error = 1;
   for (int times = most; times > most - denominators; --times) {
@@ -62,13 +68,14 @@ std::optional<QAddParams> in_units_of(QAddParams params, QAddForm form, int most
   return params;
 }
 
+constexpr std::int32_t kShifts = 1 << 18;
+
 double fraction(double x) { return x - std::floor(x); }
 
-// i >= 0, below 2^18, for which x - i * step is a little above a whole number. Steps that go down
-// by less and less of a whole come from two neighbours, one just above a whole number and one just
-// below (as in the continued fraction of `step`; the three distance theorem).
+// i >= 0, below kShifts, for which x - i * step is a little above a whole number. Steps that go
+// down by less and less of a whole come from two neighbours, one just above a whole number and one
+// just below (as in the continued fraction of `step`; the three distance theorem).
 std::int32_t shift_to_multiple(double x, double step) {
-  constexpr std::int32_t kShifts = 1 << 18;
   struct Step {
     std::int32_t count;
     double by;
@@ -91,18 +98,19 @@ std::int32_t shift_to_multiple(double x, double step) {
 }  // namespace
 
 std::optional<QAddParams> in_units(QAddParams params, int attempt) {
-  constexpr int kMost = std::numeric_limits<std::int16_t>::max();
-  constexpr int kDenominators = (kMost + 1) / 2 / kUnitAttempts;  // errors of some 2^-26
-  return in_units_of(params, QAddForm::kUnits, kMost - attempt * kDenominators, kDenominators);
+  constexpr int kAny = 2 * std::numeric_limits<std::int16_t>::max();
+  return in_units_of(params, QAddForm::kUnits, kAny, attempt);
 }
 
 std::optional<QAddParams> with_one_rounding(QAddParams params, std::int32_t lowest, int attempt) {
-  // So that 255 * (times_a + times_b), and some choice of the shift beside it, is below 2^23.
-  constexpr int kMost = 15000;
-  constexpr int kDenominators = kMost / 2 / kUnitAttempts;
-  auto form =
-      in_units_of(params, QAddForm::kOneRounding, kMost - attempt * kDenominators, kDenominators);
+  // Of 255 times that, and of the choice of shifts beside it, there are less than 2^23.
+  constexpr int kMostTogether = 31'800;
+  static_assert(255 * kMostTogether + kShifts < 1 << 23);
+  auto form = in_units_of(params, QAddForm::kOneRounding, kMostTogether, attempt / 3);
   if (!form) return std::nullopt;
+  // The unit's own last place tilts all sums.
+  const float end = attempt % 3 == 1 ? 0 : std::numeric_limits<float>::infinity();
+  if (attempt % 3 != 0) form->unit = std::nextafter(form->unit, end);
   // Sums and shift lie in [-2^22, 2^22), where m + them is exact.
   const auto least = [lowest](int times) { return times * (times < 0 ? lowest + 255 : lowest); };
   const auto limit = static_cast<std::int32_t>(kRoundMagicLimit);

@@ -69,7 +69,7 @@ TEST_CASE("qadd: every row equals the reference with one rounding, for every pai
   }
   const auto agree = [](auto code, const QAddParams& params) {
     using Code = decltype(code);
-    for (int attempt = 0; attempt < kUnitAttempts; ++attempt) {
+    for (int attempt = 0; attempt < kOneRoundingAttempts; ++attempt) {
       const auto form = with_one_rounding(params, std::numeric_limits<Code>::min(), attempt);
       REQUIRE(form);
       rows_agree<Code>(*form);
