@@ -23,10 +23,34 @@ interface Connection {
   host: Host | Remote<Host>;
   features: Features;
   terminate: () => void;
-  /** Rejects when the worker dies. */
-  died: Promise<never>;
+  death: Death;
   ref: () => void;
   unref: () => void;
+}
+
+/** The end of a worker, which calls under way end with. */
+class Death {
+  readonly #waiting = new Set<(error: OctavoError) => void>();
+  #error: OctavoError | undefined;
+
+  come(error: OctavoError): void {
+    if (this.#error) return;
+    this.#error = error;
+    for (const reject of this.#waiting) reject(error);
+    this.#waiting.clear();
+  }
+  /** Calls back once, when it comes. */
+  onceItComes(callback: (error: OctavoError) => void): void {
+    if (this.#error) callback(this.#error);
+    else this.#waiting.add(callback);
+  }
+  /** The result of `work`, or a rejection when the worker dies. Not Promise.race with a promise of the death: that would keep each result until then. */
+  orElse<T>(work: Promise<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      this.onceItComes(reject);
+      work.then(resolve, reject).finally(() => this.#waiting.delete(reject));
+    });
+  }
 }
 
 /** What belongs to an engine knows the start of it that it was made in. */
@@ -51,7 +75,7 @@ async function connect(options: EngineOptions): Promise<Connection> {
     const late = new Promise<undefined>((resolve) => {
       timer = setTimeout(resolve, startMilliseconds, undefined);
     });
-    const count = await Promise.race([connection.host.startThreads(threads), connection.died, late]);
+    const count = await Promise.race([connection.death.orElse(connection.host.startThreads(threads)), late]);
     clearTimeout(timer);
     if (count?.ok) {
       connection.unref(); // an idle engine does not keep Node alive
@@ -77,13 +101,9 @@ async function connect(options: EngineOptions): Promise<Connection> {
 /** A worker with the module for so many threads in it, none of them started yet. */
 async function attach(options: EngineOptions, threads: number): Promise<Connection> {
   const { worker = true, ...load } = options;
-  let reject: (error: OctavoError) => void = () => {};
-  const died = new Promise<never>((_, fail) => {
-    reject = fail;
-  });
-  died.catch(() => {}); // nobody may be waiting when it happens
+  const death = new Death();
   const onDeath = (reason: string): void =>
-    reject(
+    death.come(
       new OctavoError({
         code: 'ENGINE_FAILED',
         what: `The engine's worker ended: ${reason}.`,
@@ -96,19 +116,19 @@ async function attach(options: EngineOptions, threads: number): Promise<Connecti
   let connection: Omit<Connection, 'features'>;
   if (!worker) {
     const host = new Host();
-    connection = { host, terminate: () => host.endThreads(), died, ref: nothing, unref: nothing };
+    connection = { host, terminate: () => host.endThreads(), death, ref: nothing, unref: nothing };
   } else if (isNode()) {
     const path = './node-worker.js'; // not a literal import: bundlers for browsers must not follow it
     const { startNodeWorker } = (await import(/* @vite-ignore */ /* webpackIgnore: true */ path)) as typeof import('./node-worker.js');
     const { remote, ...rest } = startNodeWorker(onDeath);
-    connection = { host: remote, died, ...rest };
+    connection = { host: remote, death, ...rest };
   } else {
     const thread = new Worker(new URL('./worker.js', import.meta.url), { type: 'module', name: 'octavo' });
     thread.addEventListener('error', (event) => onDeath(event.message || 'it could not be loaded'));
-    connection = { host: wrap<Host>(thread), terminate: () => thread.terminate(), died, ref: nothing, unref: nothing };
+    connection = { host: wrap<Host>(thread), terminate: () => thread.terminate(), death, ref: nothing, unref: nothing };
   }
   try {
-    const started = await Promise.race([connection.host.start({ ...load, threads }), died]);
+    const started = await death.orElse(connection.host.start({ ...load, threads }));
     if (!started.ok) throw new OctavoError(started.error);
     const terminate = (): void => {
       connection.terminate();
@@ -180,7 +200,7 @@ export class Engine {
     this.#pending++;
     try {
       const target = connection.host as unknown as Record<M, (...args: Args<M>) => Promise<Outcome<Value<M>>>>;
-      const outcome = await Promise.race([target[method](...args), connection.died]);
+      const outcome = await connection.death.orElse(target[method](...args));
       if (outcome.ok) return outcome.value;
       if (outcome.fatal) this.#drop(connection, generation);
       throw new OctavoError(outcome.error);
@@ -230,7 +250,7 @@ export class Engine {
 
   #watch(connection: Connection): void {
     const generation = this.#generation;
-    connection.died.catch(() => this.#drop(connection, generation));
+    connection.death.onceItComes(() => this.#drop(connection, generation));
   }
   #drop(connection: Connection, generation: number): void {
     connection.terminate();

@@ -1,7 +1,7 @@
 // From what callers have (tensors, arrays, pictures) to checked feeds of a model.
 
 import { transfer } from 'comlink';
-import { abortError, OctavoError, throwIfAborted } from './errors.js';
+import { abortable, OctavoError, throwIfAborted } from './errors.js';
 import { buffersOf, type RawFeeds, type RawTensor, type TensorInfo } from './host.js';
 import { type ImageOptions, type ImageSource, imageInput, images, isImageSource } from './images.js';
 import { elements, isTensorType, Tensor, type TensorData, type TensorType, toNCHW, typeOf } from './tensor.js';
@@ -228,33 +228,24 @@ export class SampleSource<T> {
   readonly #iterator: AsyncIterator<T> | Iterator<T>;
   readonly #where: string;
   readonly #signal: AbortSignal | undefined;
-  readonly #aborted: Promise<never>;
-  #stopListening = (): void => {};
   #taken = false;
 
   constructor(samples: Iterable<T> | AsyncIterable<T>, where: string, signal?: AbortSignal) {
     this.#iterator = iterate(samples, where);
     this.#where = where;
     this.#signal = signal;
-    this.#aborted = new Promise((_, reject) => {
-      const onAbort = (): void => reject(abortError(where, signal?.reason));
-      signal?.addEventListener('abort', onAbort, { once: true });
-      this.#stopListening = () => signal?.removeEventListener('abort', onAbort);
-    });
-    this.#aborted.catch(() => {}); // it may come while nobody waits for a sample
   }
 
   /** @throws OctavoError ABORTED, or what the samples' own iterator throws */
   async next(): Promise<IteratorResult<T>> {
     throwIfAborted(this.#signal, this.#where);
-    const next = await Promise.race([this.#iterator.next(), this.#aborted]);
+    const next = await abortable(Promise.resolve(this.#iterator.next()), this.#signal, this.#where);
     this.#taken = next.done === true;
     return next;
   }
 
   /** Closes the iterator where not all samples were taken. */
   async close(): Promise<void> {
-    this.#stopListening();
     if (this.#taken) return;
     this.#taken = true;
     // What fails here would hide the error that ended the work. A generator that waits for a sample answers only after it.
