@@ -112,6 +112,36 @@ TEST_CASE("the means of what reads shifted channels are known without running it
   }
 }
 
+TEST_CASE("after absorption, samples run again only as far as channels have changed") {
+  test::RandomNetwork b(4);
+  b.graph = test::high_biases({});
+  ValueId y = b.graph.outputs[0];
+  constexpr int kLayers = 60;
+  for (int i = 0; i < kLayers; ++i) {
+    y = b.node("Tanh", {y});  // between two products a bias could be absorbed
+    y = b.node("Conv", {y, b.floats(Shape{6, 6, 1, 1}, 0.4F)});
+  }
+  b.graph.outputs[0] = y;
+  const auto steps_of_samples = [&](const std::string& options) {
+    QuantizeJob job = take(QuantizeJob::create(Model::from_graph(b.graph), options, {}));
+    std::vector<int> steps;
+    for (unsigned seed = 1; seed <= 33; ++seed) {
+      test::set_input(job.input(0), test::random_values(kInput, seed));
+      take(job.begin_sample());
+      steps.push_back(0);
+      for (; !job.sample_finished(); ++steps.back()) take(job.step());
+    }
+    return steps;
+  };
+  const std::vector<int> steps = steps_of_samples("{}");
+  const int plain = steps[0];
+  CHECK(steps[32] == plain);
+  CHECK(steps[31] - plain >= 32);
+  CHECK(steps[31] - plain < 32 * plain / 4);
+  // Of more kept samples all is observed anew, as where states merge.
+  CHECK(steps_of_samples(R"({"evaluateSamples": 33})")[31] - plain >= 32 * plain);
+}
+
 TEST_CASE("absorption leaves alone what pads, what others see, and what it would not help") {
   CHECK(absorb({.pad = 1}).changed == 0);
   CHECK(absorb({.exported = true}).changed == 0);
