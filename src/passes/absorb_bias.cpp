@@ -1,6 +1,7 @@
 #include "passes/absorb_bias.h"
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "base/repeat.h"
@@ -28,7 +29,7 @@ class Absorber {
   Absorber(Graph& graph, const std::map<std::string, ChannelStats>& stats)
       : graph_(graph), stats_(stats), uses_(graph) {}
 
-  int run(PassContext& context) {
+  int run(PassContext& context, Absorbed* done) {
     int changed = 0;
     for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
       const auto maker = product_of(graph_, i);
@@ -36,7 +37,13 @@ class Absorber {
         continue;
       const std::vector<float> shift = choose(graph_.nodes[i]);
       if (shift.empty()) continue;
+      std::vector<float> largest = largest_after(graph_.nodes[i], shift);
       move(*maker, shift);
+      if (done != nullptr) {
+        const std::string& name = graph_.value(graph_.nodes[i].outputs[0]).name;
+        done->shift.emplace(name, shift);
+        done->largest.emplace(name, std::move(largest));
+      }
       context.notes.push_back({"absorb_bias", graph_.nodes[i].name, graph_.nodes[i].op,
                                "its high biases moved into the layers behind"});
       ++changed;
@@ -87,6 +94,14 @@ class Absorber {
     }
     if (after.width() > kLargestWidth * before.width()) return {};
     return shift;
+  }
+  std::vector<float> largest_after(const Node& node, const std::vector<float>& shift) const {
+    const ChannelStats& stats = stats_.at(graph_.value(node.outputs[0]).name);
+    std::vector<float> out;
+    for (std::size_t c = 0; c < shift.size(); ++c)
+      out.push_back(
+          std::max(std::fabs(stats.lowest[c] - shift[c]), std::fabs(stats.highest[c] - shift[c])));
+    return out;
   }
   // The bias of a product as floats, one for each output.
   std::vector<float> bias_of(const Product& p) const {
@@ -143,8 +158,8 @@ class Absorber {
 }  // namespace
 
 Result<int> absorb_bias(Graph& graph, const std::map<std::string, ChannelStats>& stats,
-                        PassContext& context) {
-  const int changed = Absorber(graph, stats).run(context);
+                        PassContext& context, Absorbed* done) {
+  const int changed = Absorber(graph, stats).run(context, done);
   if (changed > 0) graph.compact_values();
   return changed;
 }

@@ -15,6 +15,7 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "graph/graph.h"
@@ -23,9 +24,16 @@
 
 namespace octavo::passes {
 
+// What absorption did, by the new names of the values that changed: what was taken off each
+// channel, and the largest magnitude that it holds now.
+struct Absorbed {
+  std::map<std::string, std::vector<float>> shift, largest;
+};
+
 // Comes after equalization, which makes biases high. `stats` as equalize's; values that change are
-// named as there. How many changed: those whose range becomes at most half as wide.
+// named as there, and are told of in `done`. How many changed: those whose range becomes at most
+// half as wide.
 Result<int> absorb_bias(Graph& graph, const std::map<std::string, ChannelStats>& stats,
-                        PassContext& context);
+                        PassContext& context, Absorbed* done = nullptr);
 
 }  // namespace octavo::passes

@@ -247,7 +247,8 @@ struct QuantizeJob::Impl {
   void observe_inputs();
   Status settle();
   Status equalize();
-  bool carry_over(const passes::Equalized& done, const std::optional<WindowMeans>& before);
+  bool carry_over(const passes::Equalized& done, const passes::Absorbed& absorbed,
+                  const std::optional<WindowMeans>& before);
   std::optional<NodeId> last_to_observe() const;
   void keep_channel_power();
   void replay_some();
@@ -572,8 +573,9 @@ Status QuantizeJob::Impl::equalize() {
              passes::equalize(equalized, stats, equalize_options, context, &done));
   auto scaled = stats;
   for (const auto& [name, now] : done.stats) scaled.insert_or_assign(name, now);
-  OCTAVO_TRY(const int absorbed, passes::absorb_bias(equalized, scaled, context));
-  if (evened + absorbed == 0) return ok_status();
+  passes::Absorbed absorbed;
+  OCTAVO_TRY(const int shifted, passes::absorb_bias(equalized, scaled, context, &absorbed));
+  if (evened + shifted == 0) return ok_status();
   graph = std::move(equalized);
   for (const Value& value : graph.values) {
     for (const auto& [name, channels] : stats) {
@@ -582,12 +584,15 @@ Status QuantizeJob::Impl::equalize() {
     }
   }
   replay = Replay{0, static_cast<std::size_t>(kCorrectionSamples), true};
-  // Factors are powers of two, so what has no factor of its own stays the same to the bit.
-  const bool observed = !arriving && samples == kCorrectionSamples && absorbed == 0;
+  // Factors are powers of two, so what has no factor of its own stays the same to the bit. Where
+  // biases moved, the layers behind round other sums: nothing that shows in a range, but states
+  // that merge are to give the same bytes, and of more kept samples they observe all anew.
+  const bool observed = !arriving && samples == kCorrectionSamples &&
+                        (shifted == 0 || to_keep() == kCorrectionSamples);
   const std::optional<WindowMeans> before = std::exchange(means, std::nullopt);
   OCTAVO_CHECK_OK(open_float_session(observed));
-  if (!observed || !carry_over(done, before)) return ok_status();
-  replay->fits = false;
+  replay->fits = !carry_over(done, absorbed, before);
+  if (!observed || replay->fits) return ok_status();
   replay->last = last_to_observe();
   if (!replay->last) replay.reset();
   return ok_status();
@@ -595,15 +600,22 @@ Status QuantizeJob::Impl::equalize() {
 
 // What has a factor is what it was times a power of two, to the bit: so is what its channels have
 // shown, and the mean of what reads it. False where that cannot be told.
-bool QuantizeJob::Impl::carry_over(const passes::Equalized& done,
+bool QuantizeJob::Impl::carry_over(const passes::Equalized& done, const passes::Absorbed& absorbed,
                                    const std::optional<WindowMeans>& before) {
   for (const auto& [name, exponent] : done.exponent) {
     if (!done.stats.contains(name)) return false;
   }
-  if (means && (!before || !means->carry_over(*before, graph, done.exponent))) return false;
+  // The power of a channel that was shifted would need its mean.
+  if (options.pair_safe() && !absorbed.shift.empty()) return false;
+  if (means && (!before || !means->carry_over(*before, graph, done.exponent, absorbed.shift)))
+    return false;
   for (const auto& [name, now] : done.stats) {
     channel_changes[name].after = now.largest;
     if (options.pair_safe()) channel_power[name] = now.square;
+  }
+  for (const auto& [name, largest] : absorbed.largest) {
+    if (const auto change = channel_changes.find(name); change != channel_changes.end())
+      change->second.after = largest;
   }
   return true;
 }
@@ -650,13 +662,26 @@ Status QuantizeJob::Impl::finish_replay() {
     channel_sums.clear();
   }
   const bool first = !settled;
+  // What two calibrations saw of one network becomes one's before equalization changes that.
+  if (first && arriving && !arriving->basis && arriving->network == hash_network(graph) &&
+      samples + arriving->samples == kCorrectionSamples &&
+      kept.size() == static_cast<std::size_t>(kCorrectionSamples)) {
+    const CalibrationState state = *std::exchange(arriving, std::nullopt);
+    OCTAVO_CHECK_OK(merge(state));
+  }
   OCTAVO_CHECK_OK(settle());
   if (!arriving) return ok_status();
   if (replay) {  // the samples that have come made equalization change the network
     const std::int64_t total = samples + arriving->samples;
-    if (first && samples == 0 && hash_network(graph) == arriving->network) {
+    const bool is_its = first && samples == 0 && hash_network(graph) == arriving->network;
+    if (is_its && replay->fits) {
       replay->observes = false;  // the arriving observers have seen these
       return ok_status();
+    }
+    if (is_its) {
+      replay.reset();
+      const CalibrationState state = *std::exchange(arriving, std::nullopt);
+      return merge(state);
     }
     if (total != static_cast<std::int64_t>(kept.size()) || arriving->basis) {
       return Error{Code::kInvalidState,
@@ -809,7 +834,7 @@ void QuantizeJob::Impl::observe(ValueId id, std::span<const float> values,
   const auto& watchers = watched_by_value[static_cast<std::size_t>(id)];
   const bool seen = std::all_of(watchers.begin(), watchers.end(),
                                 [this](std::size_t i) { return watched[i].saw_replayed; });
-  if (watchers.empty() || sample_error) return;
+  if (watchers.empty() || sample_error || (replay && seen)) return;
   const kernels::Extremes extremes = kernels::statistics().extremes(values.data(), values.size());
   if (!extremes.finite) {
     sample_error = Error{Code::kNonFiniteSample,
@@ -820,7 +845,7 @@ void QuantizeJob::Impl::observe(ValueId id, std::span<const float> values,
                          {}};
     return;
   }
-  if (replay && (!replay->observes || seen)) return;
+  if (replay && !replay->observes) return;
   for (const std::size_t i : watchers) {
     watched[i].observer->observe(values, extremes);
     if (watched[i].extremes) watched[i].extremes->observe(values, extremes);

@@ -224,7 +224,8 @@ WindowMeans::WindowMeans(const Graph& graph) : readers_(graph.values.size()) {
 }
 
 bool WindowMeans::carry_over(const WindowMeans& before, const Graph& graph,
-                             const std::map<std::string, std::vector<int>>& exponent) {
+                             const std::map<std::string, std::vector<int>>& exponent,
+                             const std::map<std::string, std::vector<float>>& shift) {
   auto entries = entries_;
   for (auto& [name, entry] : entries) {
     const auto known = before.entries_.find(name);
@@ -237,12 +238,18 @@ bool WindowMeans::carry_over(const WindowMeans& before, const Graph& graph,
     if (!entry.input.starts_with(input)) return false;
     entry.sums = known->second.sums;
     entry.count = known->second.count;
-    const auto changed = exponent.find(input);
-    if (changed == exponent.end()) continue;
     const std::size_t channels = entry.patches.channels();
-    if (changed->second.size() != channels) return false;
-    for (std::size_t i = 0; i < entry.sums.size(); ++i)
-      entry.sums[i] = std::ldexp(entry.sums[i], changed->second[i % channels]);
+    if (const auto changed = exponent.find(input); changed != exponent.end()) {
+      if (changed->second.size() != channels) return false;
+      for (std::size_t i = 0; i < entry.sums.size(); ++i)
+        entry.sums[i] = std::ldexp(entry.sums[i], changed->second[i % channels]);
+    }
+    if (const auto lost = shift.find(input); lost != shift.end()) {
+      if (lost->second.size() != channels) return false;
+      for (std::size_t i = 0; i < entry.sums.size(); ++i)
+        entry.sums[i] -=
+            static_cast<double>(entry.count) * static_cast<double>(lost->second[i % channels]);
+    }
   }
   entries_ = std::move(entries);
   return true;

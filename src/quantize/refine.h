@@ -40,10 +40,12 @@ class WindowMeans {
   // A float value of the session on sample number `sample`.
   void observe(ValueId id, std::span<const std::byte> bytes, std::size_t sample);
   // Takes the means of `before`, which were observed of the same network before the values of
-  // `graph` that `exponent` names became 2^exponent[c] of what they were, channel c by channel.
+  // `graph` that `exponent` names became 2^exponent[c] of what they were, channel c by channel, and
+  // then those that `shift` names, whose readers pad nothing, lost shift[c].
   // False where a product's input cannot be told from them; then nothing is taken.
   bool carry_over(const WindowMeans& before, const Graph& graph,
-                  const std::map<std::string, std::vector<int>>& exponent);
+                  const std::map<std::string, std::vector<int>>& exponent,
+                  const std::map<std::string, std::vector<float>>& shift);
   // Empty for nodes that were not observed.
   std::vector<double> of(const std::string& node) const;
 

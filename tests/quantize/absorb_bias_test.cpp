@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "quantize/refine.h"
 #include "support/networks.h"
 
 namespace octavo::quantize {
@@ -18,38 +19,9 @@ namespace {
 using nlohmann::json;
 using test::take;
 
+using Kind = test::HighBiases;
+
 constexpr std::size_t kInput = 3 * 8 * 8;
-
-struct Kind {
-  bool relu = true;
-  std::int64_t pad = 0;   // of the layer that reads
-  bool exported = false;  // the tensor is an output too
-  float apart = 100;      // the channels' distance
-};
-
-// Eight channels, channel c around (c + 1) * apart, and a layer that reads what varies.
-Graph high_biases(const Kind& kind) {
-  test::RandomNetwork b(4);
-  const ValueId x = b.input("image", Shape{1, 3, 8, 8});
-  std::vector<float> biases;
-  for (int c = 0; c < 8; ++c) biases.push_back(kind.apart * static_cast<float>(c + 1));
-  ValueId y = b.node(
-      "Conv", {x, b.floats(Shape{8, 3, 1, 1}, 1), b.constant(Tensor::of<float>(Shape{8}, biases))});
-  if (kind.relu) y = b.node("Relu", {y});
-  // Each row sums up to 0 times the biases' means, so that what varies is the answer.
-  const Tensor random = *b.graph.value(b.floats(Shape{6, 8, 1, 1}, 0.5F)).constant;
-  std::vector<float> weights(random.span<float>().begin(), random.span<float>().end());
-  for (std::size_t row = 0; row < 6; ++row) {
-    float sum = 0;
-    for (std::size_t c = 1; c < 8; ++c) sum += weights[row * 8 + c] * static_cast<float>(c + 1);
-    weights[row * 8] = -sum;
-  }
-  const ValueId z = b.node("Conv", {y, b.constant(Tensor::of<float>(Shape{6, 8, 1, 1}, weights))},
-                           {{"pads", std::vector<std::int64_t>(4, kind.pad)}});
-  b.output(z);
-  if (kind.exported) b.output(y);
-  return b.graph;
-}
 
 double error(const Model& model, const std::string& options) {
   const QuantizeJob job = test::quantized(model, options, 40);
@@ -58,11 +30,12 @@ double error(const Model& model, const std::string& options) {
 struct Absorbed {
   Graph before, after;
   int changed;
+  passes::Absorbed done;
 };
 // The pass by itself, with what is known of the channels: twelve to both sides.
 Absorbed absorb(const Kind& kind) {
   passes::PassContext context;
-  Absorbed result{high_biases(kind), {}, 0};
+  Absorbed result{test::high_biases(kind), {}, 0, {}};
   REQUIRE(passes::fuse_activation(result.before, context).ok());
   passes::ChannelStats stats;
   for (int c = 0; c < 8; ++c) {
@@ -71,7 +44,8 @@ Absorbed absorb(const Kind& kind) {
   }
   const Value& made = result.before.value(result.before.nodes[0].outputs[0]);
   result.after = result.before;
-  result.changed = take(passes::absorb_bias(result.after, {{made.name, stats}}, context));
+  result.changed =
+      take(passes::absorb_bias(result.after, {{made.name, stats}}, context, &result.done));
   // Once is all.
   CHECK(take(passes::absorb_bias(result.after, {}, context)) == 0);
   return result;
@@ -79,7 +53,7 @@ Absorbed absorb(const Kind& kind) {
 
 TEST_CASE("channels around numbers of their own keep more of their codes") {
   for (const bool relu : {true, false}) {
-    const Model model = Model::from_graph(high_biases({.relu = relu}));
+    const Model model = Model::from_graph(test::high_biases({.relu = relu}));
     CHECK(error(model, "{}") < 0.3 * error(model, R"({"equalize": false})"));
   }
 }
@@ -98,6 +72,74 @@ TEST_CASE("absorption keeps the float function, of inputs too that it has not se
       for (std::size_t i = 0; i < a.size(); ++i) CHECK(std::fabs(a[i] - b[i]) < 5e-3F);
     }
   }
+}
+
+// What the products of a network read, on the mean.
+WindowMeans means_of(const Graph& graph) {
+  runtime::Session session = test::unlowered_session(graph, true);
+  WindowMeans means(session.graph());
+  for (unsigned seed = 1; seed <= 4; ++seed) {
+    test::run(session, test::random_values(kInput, seed));
+    for (std::size_t i = 0; i < session.graph().values.size(); ++i) {
+      const auto id = static_cast<ValueId>(i);
+      if (const auto bytes = session.value(id); !bytes.empty()) means.observe(id, bytes, seed);
+    }
+  }
+  return means;
+}
+
+TEST_CASE("the means of what reads shifted channels are known without running it") {
+  for (const bool relu : {true, false}) {
+    const Absorbed made = absorb({.relu = relu});
+    WindowMeans carried(test::unlowered_session(made.after, true).graph());
+    REQUIRE(carried.carry_over(means_of(made.before), made.after, {}, made.done.shift));
+    const WindowMeans observed = means_of(made.after);
+    for (const Node& node : made.after.nodes) {
+      const std::vector<double> a = carried.of(node.name);
+      const std::vector<double> b = observed.of(node.name);
+      REQUIRE(a.size() == b.size());
+      CHECK(a.size() > 0);
+      for (std::size_t i = 0; i < a.size(); ++i) CHECK(std::fabs(a[i] - b[i]) < 1e-3);
+    }
+    for (const auto& [name, largest] : made.done.largest) {
+      CHECK(largest.size() == 8);
+      for (std::size_t c = 0; c < 8; ++c) {
+        const float most = relu ? 24 + 24 * 0.25F : 12;  // twelve to both sides
+        CHECK(largest[c] == doctest::Approx(most));
+      }
+    }
+    CHECK(made.done.largest.size() == 1);
+  }
+}
+
+TEST_CASE("after absorption, samples run again only as far as channels have changed") {
+  test::RandomNetwork b(4);
+  b.graph = test::high_biases({});
+  ValueId y = b.graph.outputs[0];
+  constexpr int kLayers = 60;
+  for (int i = 0; i < kLayers; ++i) {
+    y = b.node("Tanh", {y});  // between two products a bias could be absorbed
+    y = b.node("Conv", {y, b.floats(Shape{6, 6, 1, 1}, 0.4F)});
+  }
+  b.graph.outputs[0] = y;
+  const auto steps_of_samples = [&](const std::string& options) {
+    QuantizeJob job = take(QuantizeJob::create(Model::from_graph(b.graph), options, {}));
+    std::vector<int> steps;
+    for (unsigned seed = 1; seed <= 33; ++seed) {
+      test::set_input(job.input(0), test::random_values(kInput, seed));
+      take(job.begin_sample());
+      steps.push_back(0);
+      for (; !job.sample_finished(); ++steps.back()) take(job.step());
+    }
+    return steps;
+  };
+  const std::vector<int> steps = steps_of_samples("{}");
+  const int plain = steps[0];
+  CHECK(steps[32] == plain);
+  CHECK(steps[31] - plain >= 32);
+  CHECK(steps[31] - plain < 32 * plain / 4);
+  // Of more kept samples all is observed anew, as where states merge.
+  CHECK(steps_of_samples(R"({"evaluateSamples": 33})")[31] - plain >= 32 * plain);
 }
 
 TEST_CASE("absorption leaves alone what pads, what others see, and what it would not help") {

@@ -65,7 +65,9 @@ struct Case {
   Graph graph;
 };
 std::vector<Case> cases() {
-  return {{"mixed", test::mixed_network(3)}, {"equalized", test::skewed_network(12)}};
+  return {{"mixed", test::mixed_network(3)},
+          {"equalized", test::skewed_network(12)},
+          {"absorbed", test::high_biases({})}};
 }
 
 TEST_CASE("a calibration that is saved and loaded goes on as if it had never stopped") {
@@ -96,23 +98,29 @@ TEST_CASE("two workers' states merge to what one would have found") {
   }
 }
 
-TEST_CASE("where channels are equalized, workers that start from one basis merge") {
-  const Graph graph = test::skewed_network(12);
-  const Bytes whole = Worker(graph).see(0, 60).file();
-  Worker first(graph);
-  const Bytes basis = first.see(0, 32).save(true);
-  const Bytes second = Worker(graph).load(basis).see(40, 60).save();
-  CHECK(first.see(32, 40).load(second).file() == whole);
-  // Few enough samples are all kept, and need none.
-  const Bytes few = Worker(graph).see(20, 32).save();
-  CHECK(Worker(graph).see(0, 20).load(few).file() == Worker(graph).see(0, 32).file());
-  // Otherwise what the second has observed is of another network than the merged one.
-  CHECK(Worker(graph).see(0, 10).refused(Worker(graph).see(10, 41).save()).code ==
-        Code::kInvalidState);
-  CHECK(Worker(graph).see(0, 32).refused(Worker(graph).see(10, 30).save()).code ==
-        Code::kInvalidState);
-  CHECK(Worker(graph).see(5, 40).refused(second).what.find("another calibration") !=
-        std::string::npos);
+TEST_CASE("where channels are changed, workers that start from one basis merge") {
+  for (const Graph& graph : {test::skewed_network(12), test::high_biases({})}) {
+    const Bytes whole = Worker(graph).see(0, 60).file();
+    Worker first(graph);
+    const Bytes basis = first.see(0, 32).save(true);
+    const Bytes second = Worker(graph).load(basis).see(40, 60).save();
+    CHECK(first.see(32, 40).load(second).file() == whole);
+    // Few enough samples are all kept, and need none.
+    const Bytes few = Worker(graph).see(20, 32).save();
+    CHECK(Worker(graph).see(0, 20).load(few).file() == Worker(graph).see(0, 32).file());
+    // So many that a part of them was observed before and a part after it.
+    const std::string more = R"({"evaluateSamples": 40})";
+    const Bytes half = Worker(graph, more).see(20, 40).save();
+    CHECK(Worker(graph, more).see(0, 20).load(half).file() ==
+          Worker(graph, more).see(0, 40).file());
+    // Otherwise what the second has observed is of another network than the merged one.
+    CHECK(Worker(graph).see(0, 10).refused(Worker(graph).see(10, 41).save()).code ==
+          Code::kInvalidState);
+    CHECK(Worker(graph).see(0, 32).refused(Worker(graph).see(10, 30).save()).code ==
+          Code::kInvalidState);
+    CHECK(Worker(graph).see(5, 40).refused(second).what.find("another calibration") !=
+          std::string::npos);
+  }
 }
 
 TEST_CASE("states of other models and options, damaged ones, and calls out of turn are refused") {

@@ -82,6 +82,37 @@ inline Graph mixed_network(unsigned seed, std::int64_t batch = 1) {
   return b.graph;
 }
 
+struct HighBiases {
+  bool relu = true;
+  std::int64_t pad = 0;   // of the layer that reads
+  bool exported = false;  // the tensor is an output too
+  float apart = 100;      // the channels' distance
+};
+
+// Eight channels, channel c around (c + 1) * apart, and a layer that reads what varies.
+inline Graph high_biases(const HighBiases& kind) {
+  RandomNetwork b(4);
+  const ValueId x = b.input("image", Shape{1, 3, 8, 8});
+  std::vector<float> biases;
+  for (int c = 0; c < 8; ++c) biases.push_back(kind.apart * static_cast<float>(c + 1));
+  ValueId y = b.node(
+      "Conv", {x, b.floats(Shape{8, 3, 1, 1}, 1), b.constant(Tensor::of<float>(Shape{8}, biases))});
+  if (kind.relu) y = b.node("Relu", {y});
+  // Each row sums up to 0 times the biases' means, so that what varies is the answer.
+  const Tensor random = *b.graph.value(b.floats(Shape{6, 8, 1, 1}, 0.5F)).constant;
+  std::vector<float> weights(random.span<float>().begin(), random.span<float>().end());
+  for (std::size_t row = 0; row < 6; ++row) {
+    float sum = 0;
+    for (std::size_t c = 1; c < 8; ++c) sum += weights[row * 8 + c] * static_cast<float>(c + 1);
+    weights[row * 8] = -sum;
+  }
+  const ValueId z = b.node("Conv", {y, b.constant(Tensor::of<float>(Shape{6, 8, 1, 1}, weights))},
+                           {{"pads", std::vector<std::int64_t>(4, kind.pad)}});
+  b.output(z);
+  if (kind.exported) b.output(y);
+  return b.graph;
+}
+
 // A residual block whose inner channels are scaled by powers of two from 1 to 2^skew, up in the
 // convolution that makes them and down in the one that reads them.
 inline Graph skewed_network(int skew, bool clip = false) {
