@@ -41,7 +41,12 @@ struct Walk {
   // body(i, offsets), i counting the places.
   template <class Body>
   void run(Body&& body) const {
-    for (std::int64_t i = 0; i < count; ++i) {
+    run(0, count, body);
+  }
+  // Of the places [first, last).
+  template <class Body>
+  void run(std::int64_t first, std::int64_t last, Body&& body) const {
+    for (std::int64_t i = first; i < last; ++i) {
       std::array<std::int64_t, Operands> offsets{};
       std::int64_t rest = i;
       for (std::size_t d = dims.size(); d-- > 0;) {
@@ -103,18 +108,20 @@ T number_or(const StepArgs& args, std::size_t i, T absent) {
 Status same_dtype(const InferContext& context, std::size_t a, std::size_t b);
 
 // A plain loop over `count` results of so many rounds each, cut into blocks of tens of
-// microseconds: threads share them, and a run can be given up between them.
+// microseconds (longer ones where there would be more than a number counts): threads share them,
+// and a run can be given up between them.
 class LoopBlocks {
  public:
   LoopBlocks(std::int64_t count, std::int64_t rounds_of_one)
       : count_(count),
-        each_(std::max<std::int64_t>(1, kRounds / std::max<std::int64_t>(1, rounds_of_one))) {}
+        each_(std::max(kRounds / std::max<std::int64_t>(1, rounds_of_one), count / kMost + 1)) {}
   int blocks() const { return static_cast<int>((count_ + each_ - 1) / each_); }
   // The first result of a block, and of the one behind the last.
   std::int64_t begin(int block) const { return std::min(count_, block * each_); }
 
  private:
   static constexpr std::int64_t kRounds = 1 << 14;
+  static constexpr std::int64_t kMost = 1 << 30;
   std::int64_t count_, each_;
 };
 

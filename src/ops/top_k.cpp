@@ -53,27 +53,69 @@ Result<Step> prepare_top(const PrepareContext& context) {
   const AroundAxis a = around_axis(*x.shape, axis);
   const std::int64_t k = context.out_shape()[axis];
   const bool largest = context.attrs().get_int("largest", 1) != 0;
+  // Runs of a row are sorted one by one, then merged: at any result it is known which comes next,
+  // so both fall apart into pieces.
+  constexpr std::int64_t kRun = 1 << 12;
+  const std::int64_t runs = (a.n + kRun - 1) / kRun;
+  const std::int64_t pieces = runs + (k + kRun - 1) / kRun;
+  const std::int64_t rounds_of_piece = std::min(a.n, kRun) * 16;
+  const std::int64_t count = context.out_shape().elements() == 0 ? 0 : a.outer * a.inner * pieces;
+  const LoopBlocks blocks(count, rounds_of_piece);
   Step step;
   step.kernel = "top_k";
-  step.scratch_bytes = static_cast<std::size_t>(a.n) * sizeof(std::int64_t);
-  step.run = [=, load = load_element(x.dtype), store = store_element(x.dtype)](const StepArgs& args,
-                                                                               int, int) {
-    auto* order = reinterpret_cast<std::int64_t*>(args.scratch);
-    for (std::int64_t row = 0; row < a.outer * a.inner; ++row) {
+  step.ordered = true;
+  step.blocks = blocks.blocks();
+  step.rounds = count * rounds_of_piece;
+  step.scratch_bytes = static_cast<std::size_t>(a.n + 2 * runs) * sizeof(std::int32_t);
+  step.run = [=, load = load_element(x.dtype), store = store_element(x.dtype)](
+                 const StepArgs& args, int first_block, int last_block) {
+    auto* order = reinterpret_cast<std::int32_t*>(args.scratch);
+    std::int32_t* next = order + a.n;  // of each run the place of what it has next
+    std::int32_t* heap = next + runs;  // runs that have something, the best on top
+    for (std::int64_t at = blocks.begin(first_block); at < blocks.begin(last_block); ++at) {
+      const std::int64_t row = at / pieces;
+      const std::int64_t piece = at % pieces;
       const std::int64_t from = row / a.inner * a.n * a.inner + row % a.inner;
       const std::int64_t to = row / a.inner * k * a.inner + row % a.inner;
-      std::iota(order, order + a.n, std::int64_t{0});
-      std::partial_sort(order, order + k, order + a.n, [&](std::int64_t i, std::int64_t j) {
+      const auto before = [&](std::int32_t i, std::int32_t j) {
         const double p = key(load(args.in[0], from + i * a.inner));
         const double q = key(load(args.in[0], from + j * a.inner));
         if (p != q) return largest ? p > q : p < q;
         return i < j;
-      });
-      for (std::int64_t i = 0; i < k; ++i) {
+      };
+      const auto end_of = [&](std::int64_t run) {
+        return static_cast<std::int32_t>(std::min({a.n, (run + 1) * kRun, run * kRun + k}));
+      };
+      if (piece < runs) {
+        const std::int64_t begin = piece * kRun;
+        std::int32_t* end = order + std::min(a.n, begin + kRun);
+        std::iota(order + begin, end, static_cast<std::int32_t>(begin));
+        std::partial_sort(order + begin, order + end_of(piece), end, before);
+        next[piece] = static_cast<std::int32_t>(begin);
+        heap[piece] = static_cast<std::int32_t>(piece);
+        continue;
+      }
+      const auto behind = [&](std::int32_t p, std::int32_t q) {
+        return before(order[next[q]], order[next[p]]);
+      };
+      // Runs that are used up lie behind the heap.
+      std::int64_t open = 0;
+      for (std::int64_t run = 0; run < runs; ++run) open += next[run] < end_of(run) ? 1 : 0;
+      const std::int64_t begin = (piece - runs) * kRun;
+      if (begin == 0) std::make_heap(heap, heap + open, behind);
+      for (std::int64_t i = begin; i < std::min(k, begin + kRun); ++i) {
+        std::pop_heap(heap, heap + open, behind);
+        const std::int32_t run = heap[open - 1];
+        const std::int32_t found = order[next[run]];
         if (args.out[0] != nullptr)
-          store(args.out[0], to + i * a.inner, load(args.in[0], from + order[i] * a.inner));
+          store(args.out[0], to + i * a.inner, load(args.in[0], from + found * a.inner));
         if (args.out.size() > 1 && args.out[1] != nullptr)
-          reinterpret_cast<std::int64_t*>(args.out[1])[to + i * a.inner] = order[i];
+          reinterpret_cast<std::int64_t*>(args.out[1])[to + i * a.inner] = found;
+        if (++next[run] < end_of(run)) {
+          std::push_heap(heap, heap + open, behind);
+        } else {
+          --open;
+        }
       }
     }
   };

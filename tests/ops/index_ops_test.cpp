@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
+#include "support/buffers.h"
 #include "support/op_runner.h"
 
 namespace octavo::test {
@@ -125,6 +127,50 @@ TEST_CASE("NonMaxSuppression takes the best boxes that do not cover each other, 
   CHECK(refusal(node, {fed(boxes), fed(floats({1, 1, 2}, {1, 2}))}) == Code::kShapeMismatch);
 }
 
+TEST_CASE("NonMaxSuppression of many boxes takes those that a search for the best one takes") {
+  constexpr std::int64_t kBoxes = 400;
+  constexpr float kShare = 0.3F;
+  std::vector<float> corners;
+  test::Random random(5);
+  for (std::int64_t i = 0; i < kBoxes; ++i) {
+    const float y = random.uniform(0, 10);
+    const float x = random.uniform(0, 10);
+    corners.insert(corners.end(), {y, x, y + random.uniform(0.5F, 2), x + random.uniform(0.5F, 2)});
+  }
+  std::vector<float> scores = test::random_floats(2 * kBoxes, 6, 0, 50);
+  for (float& score : scores) score = std::floor(score);  // many are equal
+  const auto shared = [&](std::int64_t a, std::int64_t b) {
+    const float* p = corners.data() + 4 * a;
+    const float* q = corners.data() + 4 * b;
+    const float height = std::max(0.0F, std::min(p[2], q[2]) - std::max(p[0], q[0]));
+    const float width = std::max(0.0F, std::min(p[3], q[3]) - std::max(p[1], q[1]));
+    const auto area = [](const float* box) { return (box[3] - box[1]) * (box[2] - box[0]); };
+    return width * height / (area(p) + area(q) - width * height);
+  };
+  Ints expected;
+  for (std::int64_t group = 0; group < 2; ++group) {
+    const float* score = scores.data() + group * kBoxes;
+    std::vector<bool> gone(kBoxes, false);
+    while (true) {
+      std::int64_t best = -1;
+      for (std::int64_t i = 0; i < kBoxes; ++i) {
+        if (!gone[static_cast<std::size_t>(i)] && (best < 0 || score[i] > score[best])) best = i;
+      }
+      if (best < 0) break;
+      expected.insert(expected.end(), {0, group, best});
+      for (std::int64_t i = 0; i < kBoxes; ++i) {
+        if (i == best || shared(i, best) > kShare) gone[static_cast<std::size_t>(i)] = true;
+      }
+    }
+  }
+  REQUIRE(expected.size() > 300);
+  REQUIRE(expected.size() < 3 * kBoxes);
+  const Tensor out = run(make_node("NonMaxSuppression"),
+                         {fed(floats({1, kBoxes, 4}, corners)), fed(floats({1, 2, kBoxes}, scores)),
+                          constant(Tensor::scalar(kBoxes)), fed(Tensor::scalar(kShare))});
+  CHECK(Ints(out.span<std::int64_t>().begin(), out.span<std::int64_t>().end()) == expected);
+}
+
 TEST_CASE("NonZero tells where, an axis a row") {
   const auto where = [&](const Tensor& x) {
     const Tensor out = run(make_node("NonZero"), {fed(x)});
@@ -181,6 +227,30 @@ TEST_CASE("TopK sorts along an axis, the first of equals first") {
   const auto odd =
       run_op(make_node("TopK"), {fed(floats({3}, {1, nan, 2})), constant_ints({2})}, two);
   CHECK(to_int64s((*odd)[1]) == Ints{1, 2});
+}
+
+TEST_CASE("TopK of rows longer than what is sorted at once") {
+  constexpr std::int64_t kLong = 10'000;
+  std::vector<float> numbers = test::random_floats(2 * kLong, 3, 0, 1000);
+  for (float& x : numbers) x = std::floor(x);  // many are equal
+  OpRun two;
+  two.outputs = 2;
+  for (const std::int64_t k : {std::int64_t{1}, std::int64_t{5000}, kLong}) {
+    const auto top =
+        run_op(make_node("TopK"), {fed(floats({2, kLong}, numbers)), constant_ints({k})}, two);
+    REQUIRE(top.ok());
+    Ints expected;
+    for (std::int64_t row = 0; row < 2; ++row) {
+      Ints order(kLong);
+      std::iota(order.begin(), order.end(), std::int64_t{0});
+      std::stable_sort(order.begin(), order.end(), [&](std::int64_t i, std::int64_t j) {
+        return numbers[static_cast<std::size_t>(row * kLong + i)] >
+               numbers[static_cast<std::size_t>(row * kLong + j)];
+      });
+      expected.insert(expected.end(), order.begin(), order.begin() + k);
+    }
+    CHECK(to_int64s((*top)[1]) == expected);
+  }
 }
 
 TEST_CASE("ArgMax and ArgMin name the first or the last of the extremes") {
