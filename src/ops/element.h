@@ -27,9 +27,21 @@ LoadInteger load_integer(DType dtype);
 
 // int64 or int32.
 inline bool is_index(DType dtype) { return dtype == DType::kInt64 || dtype == DType::kInt32; }
-// Index i, counted from the end where it is negative; -1 where it is outside [0, size). What is
-// computed at run time may be anything.
-std::int64_t index_at(const std::byte* indices, DType dtype, std::int64_t i, std::int64_t size);
+// Indices that a step reads, of int64 or int32. What is computed at run time may be anything: the
+// first one outside its axis is the step's status.
+class Indices {
+ public:
+  Indices(const PrepareContext& context, std::size_t input, Step& step);
+  void begin() const { *status_ = ok_status(); }
+  // Index i, counted from the end where it is negative; -1 where it is outside [0, size).
+  std::int64_t at(const StepArgs& args, std::int64_t i, std::int64_t size) const;
+
+ private:
+  std::size_t input_;
+  LoadInteger load_;
+  std::string where_;
+  std::shared_ptr<Status> status_;
+};
 
 // A row-major walk over `dims` with an offset for each operand.
 template <std::size_t Operands>

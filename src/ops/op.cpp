@@ -152,6 +152,7 @@ Result<std::vector<Tensor>> evaluate(const Graph& graph, const Node& node,
   auto address = reinterpret_cast<std::uintptr_t>(scratch.data());
   address = (address + 63) & ~std::uintptr_t{63};
   step.run({in, out, reinterpret_cast<std::byte*>(address)}, 0, step.blocks);
+  if (step.status != nullptr) OCTAVO_CHECK_OK(*step.status);
   if (step.count != nullptr) {
     const Value& value = alone.value(copy.outputs[0]);
     Tensor counted = Tensor::make(value.dtype, counted_shape(value, *step.count));

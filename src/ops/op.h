@@ -90,6 +90,9 @@ struct Step {
   // Of a counted output 0 (Value::counted): how large the last `run` made its open dimension; the
   // bytes are those of that shape. Null for others.
   std::shared_ptr<const std::int64_t> count;
+  // Where the data of a run may be such that there is no result: whether the last `run` has one.
+  // Null for others.
+  std::shared_ptr<const Status> status;
 };
 
 class PrepareContext {

@@ -550,8 +550,11 @@ Status Session::Impl::prepare(const SessionOptions& options, std::unique_ptr<Tai
 // True where there is a tail, now planned for what has come out.
 bool Session::Impl::begin_tail() {
   status = ok_status();
+  for (const ReadyStep& ready : steps) {
+    if (status.ok() && ready.step.status != nullptr) status = *ready.step.status;
+  }
   if (!tail) return false;
-  status = tail->begin(graph, memory);
+  if (status.ok()) status = tail->begin(graph, memory);
   if (!status.ok()) tail->end(graph);
   return status.ok();
 }

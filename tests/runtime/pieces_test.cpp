@@ -49,15 +49,16 @@ const std::vector<Row>& rows() {
        }},
       {"LSTM of a long sequence", 8,
        [](GraphBuilder& b) {
-         return b.nodes("LSTM",
-                        {b.input("x", {2000, 1, 8}), b.input("w", {2, 256, 8}),
-                         b.input("r", {2, 256, 64})},
-                        2, {{"direction", std::string("bidirectional")}})[0];
+         return b.nodes(
+             "LSTM",
+             {b.input("x", {2000, 1, 8}), b.input("w", {2, 256, 8}), b.input("r", {2, 256, 64})}, 2,
+             {{"direction", std::string("bidirectional")}})[0];
        }},
       {"GRU of many sequences", 8,
        [](GraphBuilder& b) {
          return b.nodes(
-             "GRU", {b.input("x", {20, 200, 8}), b.input("w", {1, 192, 8}), b.input("r", {1, 192, 64})},
+             "GRU",
+             {b.input("x", {20, 200, 8}), b.input("w", {1, 192, 8}), b.input("r", {1, 192, 64})},
              2)[1];
        }},
       {"TopK", 8,
@@ -71,12 +72,15 @@ const std::vector<Row>& rows() {
        }},
       {"cubic Resize", 8,
        [](GraphBuilder& b) {
-         return b.node("Resize",
-                       {b.input("x", {1, 2, 500, 500}), kNoValue, kNoValue, b.ints({1, 2, 1100, 1100})},
-                       {{"mode", std::string("cubic")}});
+         return b.node(
+             "Resize",
+             {b.input("x", {1, 2, 500, 500}), kNoValue, kNoValue, b.ints({1, 2, 1100, 1100})},
+             {{"mode", std::string("cubic")}});
        }},
       {"CumSum", 4,
-       [](GraphBuilder& b) { return b.node("CumSum", {b.input("x", {3, 3'000'000}), b.ints({1})}); }},
+       [](GraphBuilder& b) {
+         return b.node("CumSum", {b.input("x", {3, 3'000'000}), b.ints({1})});
+       }},
       {"Einsum with one result", 8,
        [](GraphBuilder& b) {
          return b.node("Einsum", {b.input("a", {5000}), b.input("b", {5000})},
@@ -94,16 +98,17 @@ const std::vector<Row>& rows() {
       {"MatMulInteger on kernels", 3,
        [](GraphBuilder& b) {
          return b.node("MatMulInteger",
-                       {b.input("a", {1500, 1000}, kU8), b.constant(random_weights({1000, 1000}, 4)),
-                        b.input("zero", {}, kU8)});
+                       {b.input("a", {1500, 1000}, kU8),
+                        b.constant(random_weights({1000, 1000}, 4)), b.input("zero", {}, kU8)});
        }},
       {"ConvInteger on kernels", 3,
        [](GraphBuilder& b) {
-         const ValueId x = b.node("ToChannelsLast", {b.input("x", {1, 64, 96, 96}, kU8)}, {}, "octavo");
+         const ValueId x =
+             b.node("ToChannelsLast", {b.input("x", {1, 64, 96, 96}, kU8)}, {}, "octavo");
          b.graph.value(x).layout = Layout::kChannelsLast;
          const ValueId y =
-             b.node("ConvInteger", {x, b.constant(random_weights({256, 64, 3, 3}, 5)),
-                                    b.input("zero", {}, kU8)},
+             b.node("ConvInteger",
+                    {x, b.constant(random_weights({256, 64, 3, 3}, 5)), b.input("zero", {}, kU8)},
                     {{"pads", std::vector<std::int64_t>{1, 1, 1, 1}}});
          b.graph.value(y).layout = Layout::kChannelsLast;
          return b.node("ToRowMajor", {y}, {}, "octavo");

@@ -156,6 +156,7 @@ inline Result<std::vector<Tensor>> run_op(Node node,
   step.run({in, whole, aligned}, 0, step.blocks);
   if (whole_bytes != out_bytes)
     return Error{Code::kInternal, "All blocks at once give something else.", node.op, "", {}};
+  if (step.status != nullptr) OCTAVO_CHECK_OK(*step.status);
 
   std::vector<Tensor> results;
   for (std::size_t i = 0; i < node.outputs.size(); ++i) {
