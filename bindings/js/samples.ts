@@ -231,6 +231,7 @@ export class SampleSource<T> {
   readonly #aborted: Promise<never>;
   #stopListening = (): void => {};
   #taken = false;
+  #peeked: IteratorResult<T> | undefined;
 
   constructor(samples: Iterable<T> | AsyncIterable<T>, where: string, signal?: AbortSignal) {
     this.#iterator = iterate(samples, where);
@@ -247,9 +248,18 @@ export class SampleSource<T> {
   /** @throws OctavoError ABORTED, or what the samples' own iterator throws */
   async next(): Promise<IteratorResult<T>> {
     throwIfAborted(this.#signal, this.#where);
+    const peeked = this.#peeked;
+    this.#peeked = undefined;
+    if (peeked) return peeked;
     const next = await Promise.race([this.#iterator.next(), this.#aborted]);
     this.#taken = next.done === true;
     return next;
+  }
+
+  /** What next() will give. */
+  async peek(): Promise<IteratorResult<T>> {
+    this.#peeked = await this.next();
+    return this.#peeked;
   }
 
   /** Closes the iterator where not all samples were taken. */
