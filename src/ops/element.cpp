@@ -74,22 +74,21 @@ LoadInteger load_integer(DType dtype) {
 }
 
 Indices::Indices(const PrepareContext& context, std::size_t input, Step& step)
-    : input_(input),
-      load_(load_integer(context.input(input).dtype)),
-      where_(describe(context.node())),
-      status_(std::make_shared<Status>(ok_status())) {
-  step.status = status_;
+    : state_(std::make_shared<State>(State{input, load_integer(context.input(input).dtype),
+                                           describe(context.node()), ok_status()})) {
+  step.status = {state_, &state_->status};
 }
 
 std::int64_t Indices::at(const StepArgs& args, std::int64_t i, std::int64_t size) const {
-  const std::int64_t index = load_(args.in[input_], i);
+  State& state = *state_;
+  const std::int64_t index = state.load(args.in[state.input], i);
   if (index >= -size && index < size) return index < 0 ? index + size : index;
-  if (status_->ok()) {
-    *status_ = Error{Code::kShapeMismatch,
-                     text("Index ", index, " is outside of an axis of ", size, "."),
-                     where_,
-                     "Look at what the model computes its indices from.",
-                     {}};
+  if (state.status.ok()) {
+    state.status = Error{Code::kShapeMismatch,
+                         text("Index ", index, " is outside of an axis of ", size, "."),
+                         state.where,
+                         "Look at what the model computes its indices from.",
+                         {}};
   }
   return -1;
 }

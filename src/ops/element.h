@@ -32,15 +32,18 @@ inline bool is_index(DType dtype) { return dtype == DType::kInt64 || dtype == DT
 class Indices {
  public:
   Indices(const PrepareContext& context, std::size_t input, Step& step);
-  void begin() const { *status_ = ok_status(); }
+  void begin() const { state_->status = ok_status(); }
   // Index i, counted from the end where it is negative; -1 where it is outside [0, size).
   std::int64_t at(const StepArgs& args, std::int64_t i, std::int64_t size) const;
 
  private:
-  std::size_t input_;
-  LoadInteger load_;
-  std::string where_;
-  std::shared_ptr<Status> status_;
+  struct State {
+    std::size_t input;
+    LoadInteger load;
+    std::string where;
+    Status status;
+  };
+  std::shared_ptr<State> state_;
 };
 
 // A row-major walk over `dims` with an offset for each operand.

@@ -12,6 +12,7 @@
 #include <cmath>
 #include <limits>
 
+#include "base/sort.h"
 #include "ops/element.h"
 
 namespace octavo::ops {
@@ -118,9 +119,10 @@ Result<Step> prepare(const PrepareContext& context) {
       const std::int64_t i = at % (2 * count);
       const float* score = reinterpret_cast<const float*>(args.in[1]) + group * count;
       const float* box = reinterpret_cast<const float*>(args.in[0]) + group / classes * count * 4;
-      const auto behind = [score](std::int32_t a, std::int32_t b) {
-        return rank_of(score[a]) != rank_of(score[b]) ? rank_of(score[a]) < rank_of(score[b])
-                                                      : a > b;
+      const auto before = [score](std::int32_t a, std::int32_t b) {
+        const float p = rank_of(score[a]);
+        const float q = rank_of(score[b]);
+        return p != q ? p > q : a < b;
       };
       if (i == 0) {
         state.open = 0;
@@ -128,13 +130,11 @@ Result<Step> prepare(const PrepareContext& context) {
       }
       if (i < count) {
         if (!every && !(score[i] > least)) continue;
-        heap[state.open++] = static_cast<std::int32_t>(i);
-        std::push_heap(heap, heap + state.open, behind);
+        heap_push(heap, state.open++, static_cast<std::int32_t>(i), before);
         continue;
       }
       if (state.open == 0 || state.row - state.begin >= most || state.row >= most_rows) continue;
-      std::pop_heap(heap, heap + state.open, behind);
-      const std::int32_t best = heap[--state.open];
+      const std::int32_t best = heap_pop(heap, state.open--, before);
       const auto covered_by = [&](std::int64_t row) {
         return covers(box + 4 * best, box + 4 * out[row * 3 + 2], centred, most_shared);
       };

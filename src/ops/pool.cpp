@@ -4,6 +4,7 @@
 // by place.
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <limits>
 
 #include "base/text.h"
@@ -89,10 +90,12 @@ Result<kernels::PoolGeometry> geometry(const PrepareContext& context) {
   return geometry_of(in, *two);
 }
 
-// Blocks are rows, or pieces of rows whose windows take long. `run(in, out, geometry, first row,
-// row behind the last)` is a kernel's.
-template <class T, class Run>
-void run_by_rows(Step& step, const kernels::PoolGeometry& g, Run run) {
+// A kernel's loop over rows [first, last).
+using RunRows = std::function<void(const std::byte* in, std::byte* out,
+                                   const kernels::PoolGeometry& geometry, int first, int last)>;
+
+// Blocks are rows, or pieces of rows whose windows take long.
+void run_by_rows(Step& step, const kernels::PoolGeometry& g, std::size_t element, RunRows run) {
   constexpr std::int64_t kLongRow = 1 << 17;
   constexpr std::int64_t kLanes = 8;  // of the slower rows of kernels, so that a round takes longer
   const std::int64_t pixel = g.channels * std::int64_t{std::min(g.kernel_h, g.in_h)} *
@@ -103,10 +106,9 @@ void run_by_rows(Step& step, const kernels::PoolGeometry& g, Run run) {
   const int pieces = (g.out_w + columns - 1) / columns;
   step.rounds = std::int64_t{g.rows()} * g.out_w * pixel;
   step.blocks = g.rows() * pieces;
-  step.run = [run, g, columns, pieces](const StepArgs& args, int first, int last) {
-    const T* in = reinterpret_cast<const T*>(args.in[0]);
-    T* out = reinterpret_cast<T*>(args.out[0]);
-    if (pieces == 1) return run(in, out, g, first, last);
+  step.run = [run = std::move(run), g, element, columns, pieces](const StepArgs& args, int first,
+                                                                 int last) {
+    if (pieces == 1) return run(args.in[0], args.out[0], g, first, last);
     for (int block = first; block < last; ++block) {
       const int row = block / pieces;
       const int from = block % pieces * columns;
@@ -114,8 +116,11 @@ void run_by_rows(Step& step, const kernels::PoolGeometry& g, Run run) {
       piece.out_w = std::min(columns, g.out_w - from);
       piece.pad_left -= from * g.stride_w;
       // The kernel takes all rows to be as wide as this one.
-      const std::ptrdiff_t at = std::ptrdiff_t{row} * (g.out_w - piece.out_w) + from;
-      run(in, out + at * g.channels, piece, row, row + 1);
+      const std::size_t at =
+          static_cast<std::size_t>(row) * static_cast<std::size_t>(g.out_w - piece.out_w) +
+          static_cast<std::size_t>(from);
+      run(args.in[0], args.out[0] + at * static_cast<std::size_t>(g.channels) * element, piece, row,
+          row + 1);
     }
   };
 }
@@ -197,7 +202,12 @@ Result<Step> prepare_codes(const PrepareContext& context, const kernels::PoolGeo
   const std::string& op = context.node().op;
   if (op == "MaxPool" || op == "GlobalMaxPool") {
     OCTAVO_CHECK_OK(check_same_grid(context));
-    run_by_rows<Code>(step, g, fns.max);
+    run_by_rows(step, g, sizeof(Code),
+                [run = fns.max](const std::byte* from, std::byte* to,
+                                const kernels::PoolGeometry& rows, int first, int last) {
+                  run(reinterpret_cast<const Code*>(from), reinterpret_cast<Code*>(to), rows, first,
+                      last);
+                });
     return step;
   }
   OCTAVO_CHECK_OK(check_codes(context, in));
@@ -221,12 +231,12 @@ Result<Step> prepare_codes(const PrepareContext& context, const kernels::PoolGeo
   const kernels::QAveragePoolParams params{
       grid_of(in), grid_of(out), context.attrs().get_int("count_include_pad", 0) != 0,
       range.lo,    range.hi,     form_shift(context.attrs())};
-  run_by_rows<Code>(
-      step, g,
-      [run = fns.average, params](const Code* in_codes, Code* out_codes,
-                                  const kernels::PoolGeometry& rows, int first, int last) {
-        run(in_codes, out_codes, rows, params, first, last);
-      });
+  run_by_rows(step, g, sizeof(Code),
+              [run = fns.average, params](const std::byte* from, std::byte* to,
+                                          const kernels::PoolGeometry& rows, int first, int last) {
+                run(reinterpret_cast<const Code*>(from), reinterpret_cast<Code*>(to), rows, params,
+                    first, last);
+              });
   return step;
 }
 
@@ -244,7 +254,12 @@ Result<Step> prepare_pool(const PrepareContext& context) {
   step.kernel = kernel.name;
   const std::string& op = context.node().op;
   if (op == "MaxPool" || op == "GlobalMaxPool") {
-    run_by_rows<float>(step, g, kernel.max);
+    run_by_rows(step, g, sizeof(float),
+                [run = kernel.max](const std::byte* from, std::byte* to,
+                                   const kernels::PoolGeometry& rows, int first, int last) {
+                  run(reinterpret_cast<const float*>(from), reinterpret_cast<float*>(to), rows,
+                      first, last);
+                });
   } else if (op == "GlobalAveragePool") {
     const auto pixels = static_cast<std::size_t>(g.in_h) * static_cast<std::size_t>(g.in_w);
     const auto channels = static_cast<std::size_t>(g.channels);
@@ -258,10 +273,13 @@ Result<Step> prepare_pool(const PrepareContext& context) {
     };
   } else {
     const bool include_pad = context.attrs().get_int("count_include_pad", 0) != 0;
-    run_by_rows<float>(step, g,
-                       [run = kernel.average, include_pad](
-                           const float* from, float* to, const kernels::PoolGeometry& rows,
-                           int first, int last) { run(from, to, rows, include_pad, first, last); });
+    run_by_rows(step, g, sizeof(float),
+                [run = kernel.average, include_pad](const std::byte* from, std::byte* to,
+                                                    const kernels::PoolGeometry& rows, int first,
+                                                    int last) {
+                  run(reinterpret_cast<const float*>(from), reinterpret_cast<float*>(to), rows,
+                      include_pad, first, last);
+                });
   }
   return step;
 }

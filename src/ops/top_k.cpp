@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 
+#include "base/sort.h"
 #include "base/text.h"
 #include "ops/activation.h"
 #include "ops/element.h"
@@ -66,12 +66,13 @@ Result<Step> prepare_top(const PrepareContext& context) {
   step.ordered = true;
   step.blocks = blocks.blocks();
   step.rounds = count * rounds_of_piece;
-  step.scratch_bytes = static_cast<std::size_t>(a.n + 2 * runs) * sizeof(std::int32_t);
+  step.scratch_bytes = static_cast<std::size_t>(a.n + 2 * runs + 1) * sizeof(std::int32_t);
   step.run = [=, load = load_element(x.dtype), store = store_element(x.dtype)](
                  const StepArgs& args, int first_block, int last_block) {
     auto* order = reinterpret_cast<std::int32_t*>(args.scratch);
     std::int32_t* next = order + a.n;  // of each run the place of what it has next
     std::int32_t* heap = next + runs;  // runs that have something, the best on top
+    std::int32_t& open = heap[runs];   // how many
     for (std::int64_t at = blocks.begin(first_block); at < blocks.begin(last_block); ++at) {
       const std::int64_t row = at / pieces;
       const std::int64_t piece = at % pieces;
@@ -83,39 +84,33 @@ Result<Step> prepare_top(const PrepareContext& context) {
         if (p != q) return largest ? p > q : p < q;
         return i < j;
       };
-      const auto end_of = [&](std::int64_t run) {
-        return static_cast<std::int32_t>(std::min({a.n, (run + 1) * kRun, run * kRun + k}));
+      const auto ahead = [&](std::int32_t p, std::int32_t q) {
+        return before(order[next[p]], order[next[q]]);
       };
       if (piece < runs) {
+        // The best of the run go to its end, where the heap of the others leaves room.
         const std::int64_t begin = piece * kRun;
-        std::int32_t* end = order + std::min(a.n, begin + kRun);
-        std::iota(order + begin, end, static_cast<std::int32_t>(begin));
-        std::partial_sort(order + begin, order + end_of(piece), end, before);
-        next[piece] = static_cast<std::int32_t>(begin);
-        heap[piece] = static_cast<std::int32_t>(piece);
+        const std::int64_t length = std::min(a.n - begin, kRun);
+        std::int32_t* run = order + begin;
+        for (std::int64_t i = 0; i < length; ++i)
+          heap_push(run, i, static_cast<std::int32_t>(begin + i), before);
+        for (std::int64_t i = length; i > std::max<std::int64_t>(length - k, 0); --i)
+          run[i - 1] = heap_pop(run, i, before);
+        next[piece] = static_cast<std::int32_t>(begin + length - 1);
+        open = static_cast<std::int32_t>(piece);
+        heap_push(heap, open++, static_cast<std::int32_t>(piece), ahead);
         continue;
       }
-      const auto behind = [&](std::int32_t p, std::int32_t q) {
-        return before(order[next[q]], order[next[p]]);
-      };
-      // Runs that are used up lie behind the heap.
-      std::int64_t open = 0;
-      for (std::int64_t run = 0; run < runs; ++run) open += next[run] < end_of(run) ? 1 : 0;
       const std::int64_t begin = (piece - runs) * kRun;
-      if (begin == 0) std::make_heap(heap, heap + open, behind);
       for (std::int64_t i = begin; i < std::min(k, begin + kRun); ++i) {
-        std::pop_heap(heap, heap + open, behind);
-        const std::int32_t run = heap[open - 1];
+        const std::int32_t run = heap_pop(heap, open--, ahead);
         const std::int32_t found = order[next[run]];
         if (args.out[0] != nullptr)
           store(args.out[0], to + i * a.inner, load(args.in[0], from + found * a.inner));
         if (args.out.size() > 1 && args.out[1] != nullptr)
           reinterpret_cast<std::int64_t*>(args.out[1])[to + i * a.inner] = found;
-        if (++next[run] < end_of(run)) {
-          std::push_heap(heap, heap + open, behind);
-        } else {
-          --open;
-        }
+        const std::int64_t end = std::min(a.n, (run + 1) * kRun);
+        if (--next[run] >= std::max(run * kRun, end - k)) heap_push(heap, open++, run, ahead);
       }
     }
   };

@@ -50,24 +50,24 @@ for (const options of [{}, { threads: 2 }, { worker: false }]) {
 
 const zeros = (name, shape) => ({ name, shape, data: new Float32Array(shape.reduce((a, b) => a * b, 1)) });
 const large = { kernel_shape: [700, 700] };
-const recurrent = (gates, steps) => ({
-  inputs: { x: [steps, 1, 4] },
-  weights: [zeros('w', [1, gates * 256, 4]), zeros('r', [1, gates * 256, 256])],
-  attrs: { hidden_size: 256 },
+const recurrent = (gates, hidden) => ({
+  inputs: { x: [15_000, 1, 4] },
+  weights: [zeros('w', [1, gates * hidden, 4]), zeros('r', [1, gates * hidden, hidden])],
+  attrs: { hidden_size: hidden },
 });
 /** A node each whose work takes the better part of a minute or several: an engine that did not hear of the abort would not answer in time. */
 const long = {
   MaxPool: { inputs: { x: [1, 1, 1400, 1400] }, attrs: large },
   AveragePool: { inputs: { x: [1, 1, 1400, 1400] }, attrs: large },
   'MaxPool of three dimensions': { inputs: { x: [1, 1, 120, 120, 120] }, attrs: { kernel_shape: [60, 60, 60] } },
-  LSTM: recurrent(4, 300_000),
-  GRU: recurrent(3, 400_000),
-  RNN: recurrent(1, 1_200_000),
+  LSTM: recurrent(4, 1024),
+  GRU: recurrent(3, 1200),
+  RNN: recurrent(1, 2048),
   NonMaxSuppression: {
     inputs: { x: [1, 400_000, 4], scores: [1, 1, 400_000] },
     weights: [{ name: 'most', shape: [1], data: BigInt64Array.of(400_000n) }],
   },
-  Einsum: { inputs: { x: [200_000], b: [200_000] }, attrs: { equation: 'i,j->' } },
+  Einsum: { inputs: { x: [130_000], b: [130_000], c: [8] }, attrs: { equation: 'i,j,k->k' } },
   MatMul: { inputs: { x: [3500, 3500], b: [3500, 3500] } },
   MatMulInteger: { inputs: { x: [3500, 3500], b: [3500, 3500] }, type: 'uint8' },
 };
