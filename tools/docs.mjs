@@ -35,7 +35,8 @@ export const remedies = {
   EXTERNAL_DATA: 'Give the other files too: `externalData` of Model.load; beside the model on the command line.',
   SHAPE_MISMATCH: 'Look at the node in `where`: at its inputs, or at the `inputShapes` that were given.',
   NON_FINITE_WEIGHT: 'Repair or train the network again; it has no meaningful results.',
-  DYNAMIC_DIMENSION: 'Give the shape: `inputShapes`.',
+  DYNAMIC_DIMENSION:
+    "Give the shape: `inputShapes`. Without `fixedShapes` and `pixels` a session takes it from the first run's feeds, quantization from the first sample.",
   SAMPLE_SHAPE:
     "Give the shape that the error names; sizes that the model leaves open are chosen by a feed's own shape, or by `inputShapes`; pictures are resized by `image`.",
   SAMPLE_DTYPE: 'Give the typed array that the hint names.',

@@ -64,8 +64,8 @@ class SessionHandle {
       return val(true);
     });
   }
-  val inputs() const { return tensors(session().graph(), session().graph().inputs); }
-  val outputs() const { return tensors(session().graph(), session().graph().outputs); }
+  val inputs() const { return tensors(plans_.graph(), plans_.graph().inputs); }
+  val outputs() const { return tensors(plans_.graph(), plans_.graph().outputs); }
   val input(unsigned i) { return view(session().input(i)); }
   val output(unsigned i) const { return view(session().output(i)); }
   val run_some(int steps) {

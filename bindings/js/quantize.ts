@@ -296,6 +296,17 @@ function isRepeatable(samples: Samples): boolean {
   return (iterable[Symbol.asyncIterator]?.() ?? iterable[Symbol.iterator]?.()) !== (samples as unknown);
 }
 
+/** With the shapes that the first sample has, where the model leaves more open than a batch and no option says it. */
+async function withShapes<T extends CalibrateOptions>(model: Model, source: SampleSource<Sample>, options: T): Promise<T> {
+  const { inputShapes = {}, image, memoryLimit } = options;
+  const open = model.inputs.some(({ name, shape }) => !(name in inputShapes) && shape.slice(1).some((dim) => typeof dim !== 'number'));
+  const first = open ? await source.peek() : undefined;
+  if (!first || first.done) return options;
+  const feeds = await toFeeds(first.value, { inputs: model.inputs, inputShapes, memoryLimit, ...(image ? { image } : {}) }, 'sample 0');
+  const shapes = Object.fromEntries(Object.entries(feeds).map(([name, { shape }]) => [name, [...shape]]));
+  return { ...options, inputShapes: { ...shapes, ...inputShapes } };
+}
+
 /** A job in the engine: its samples, its results, and what is decided otherwise about it later. */
 class Quantization {
   readonly #model: Model;
@@ -350,7 +361,7 @@ class Quantization {
     const source = new SampleSource(samples, 'calibrate', signal);
     let it: Quantization | undefined;
     try {
-      const job = await Quantization.#create(model, samples, options);
+      const job = await Quantization.#create(model, samples, await withShapes(model, source, options));
       it = job;
       return await job.#guarded(signal, async () => {
         await job.#load();
@@ -386,7 +397,7 @@ class Quantization {
     const source = new SampleSource(samples, where, signal);
     let it: Quantization;
     try {
-      it = await Quantization.#create(model, samples, options, recipe);
+      it = await Quantization.#create(model, samples, await withShapes(model, source, options), recipe);
     } catch (error) {
       await source.close();
       throw error;

@@ -229,6 +229,7 @@ export class SampleSource<T> {
   readonly #where: string;
   readonly #signal: AbortSignal | undefined;
   #taken = false;
+  #peeked: IteratorResult<T> | undefined;
 
   constructor(samples: Iterable<T> | AsyncIterable<T>, where: string, signal?: AbortSignal) {
     this.#iterator = iterate(samples, where);
@@ -239,9 +240,18 @@ export class SampleSource<T> {
   /** @throws OctavoError ABORTED, or what the samples' own iterator throws */
   async next(): Promise<IteratorResult<T>> {
     throwIfAborted(this.#signal, this.#where);
+    const peeked = this.#peeked;
+    this.#peeked = undefined;
+    if (peeked) return peeked;
     const next = await abortable(Promise.resolve(this.#iterator.next()), this.#signal, this.#where);
     this.#taken = next.done === true;
     return next;
+  }
+
+  /** What next() will give. */
+  async peek(): Promise<IteratorResult<T>> {
+    this.#peeked = await this.next();
+    return this.#peeked;
   }
 
   /** Closes the iterator where not all samples were taken. */

@@ -9,7 +9,7 @@ import { type Feeds, moved, toFeeds } from './samples.js';
 import { Tensor, tensorOfBytes } from './tensor.js';
 
 export interface SessionOptions {
-  /** Shapes of inputs that the model leaves open. The batch is 1 unless given. */
+  /** Shapes of inputs that the model leaves open. The batch is 1 unless given; where other sizes are open and not given, the first run says them. */
   inputShapes?: Record<string, number[]>;
   engine?: Engine;
   signal?: AbortSignal;
@@ -50,7 +50,10 @@ function checkOptions({ inputShapes = {}, memoryLimit = 0 }: SessionOptions): vo
 }
 
 export class InferenceSession {
-  /** As it was made: with all dimensions as numbers. Runs may choose others where `openInputs` leaves them open. */
+  /**
+   * As it was made: with all dimensions as numbers, or as the model has them where the first run says sizes. Runs may choose others where
+   * `openInputs` leaves them open.
+   */
   readonly inputs: TensorInfo[];
   /** Where a run alone knows how many rows there are (NonMaxSuppression), the shape has the most; results have theirs. */
   readonly outputs: TensorInfo[];
@@ -81,10 +84,11 @@ export class InferenceSession {
   }
 
   /**
-   * Plans memory and packs weights. The model may be closed afterwards.
+   * Plans memory and packs weights. The model may be closed afterwards. Where it leaves a height, a width, ... open that `inputShapes` does not
+   * say, the first run does that, for the shape of its feeds.
    *
    * @param model a Model, or anything that Model.load takes
-   * @throws OctavoError DYNAMIC_DIMENSION where a size is open, SHAPE_MISMATCH, OUT_OF_MEMORY, LIMIT_EXCEEDED, ...
+   * @throws OctavoError DYNAMIC_DIMENSION where a size is open and stays so (`pixels`, `fixedShapes`), SHAPE_MISMATCH, OUT_OF_MEMORY, LIMIT_EXCEEDED, ...
    */
   static async create(model: Model | ModelSource, options: SessionOptions = {}): Promise<InferenceSession> {
     throwIfAborted(options.signal, 'InferenceSession.create');

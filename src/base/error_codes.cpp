@@ -21,8 +21,9 @@ constexpr std::array kCodes{
              "A node reads a tensor that nothing in the model makes."},
     CodeInfo{Code::kExternalData, "EXTERNAL_DATA",
              "Weights are stored in another file that was not given."},
-    CodeInfo{Code::kShapeMismatch, "SHAPE_MISMATCH",
-             "Shapes of a node's inputs or attributes do not fit together."},
+    CodeInfo{
+        Code::kShapeMismatch, "SHAPE_MISMATCH",
+        "Shapes of a node's inputs or attributes do not fit together, or an index lies outside."},
     CodeInfo{Code::kNonFiniteWeight, "NON_FINITE_WEIGHT", "A weight is NaN or infinite."},
     CodeInfo{Code::kDynamicDimension, "DYNAMIC_DIMENSION",
              "A dimension has no number and was not given one."},

@@ -18,12 +18,12 @@ inline constexpr int kMaxOpset = 22;
 
 // What a file may ask for (docs/reference/limits.md). Anything above is LIMIT_EXCEEDED before
 // memory is taken for it; what is not listed takes no more memory than it takes bytes in the file,
-// times a small number. Beside these: kMaxElements (tensor/shape.h), kMaxFindings (base/limits.h).
+// times a small number. Beside these: kMaxElements and kMaxRank (tensor/shape.h), kMaxFindings
+// (base/limits.h).
 inline constexpr std::size_t kMaxNodes = 50'000;     // and as many graph inputs, and outputs
 inline constexpr std::size_t kMaxValues = 200'000;   // names of tensors
 inline constexpr std::size_t kMaxAttributes = 1000;  // of a node
 inline constexpr std::size_t kMaxNameBytes = 64 * 1024;
-inline constexpr int kMaxRank = 16;
 
 struct FileBytes {
   std::shared_ptr<const std::byte> data;

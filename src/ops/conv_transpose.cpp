@@ -36,12 +36,16 @@ constexpr std::int64_t kMaxExtent = std::int64_t{1} << 20;  // of each number of
 // ONNX's formulas: out = stride * (in - 1) + output_padding + extent - pads, or output_shape, from
 // which the pads follow.
 Result<std::vector<WindowAxis>> window_of(const Node& node, const Shape& x, const Shape& w) {
-  const auto wrong = [&](std::string what) {
-    return Error{Code::kShapeMismatch,
+  const auto wrong = [&](std::string what, std::string hint = "Export the model again.",
+                         Code code = Code::kShapeMismatch) {
+    return Error{code,
                  text(what, " (input ", x.to_string(), ", weight ", w.to_string(), ")."),
                  describe(node),
-                 "Export the model again.",
+                 std::move(hint),
                  {}};
+  };
+  const auto too_large = [&](std::string what) {
+    return wrong(std::move(what), text("Use ", kMaxExtent, " or less."), Code::kLimitExceeded);
   };
   const auto count = static_cast<std::size_t>(x.rank() - 2);
   const std::vector<std::int64_t> ones(count, 1);
@@ -69,10 +73,12 @@ Result<std::vector<WindowAxis>> window_of(const Node& node, const Shape& x, cons
     a.stride = strides[i];
     a.dilation = dilations[i];
     for (const std::int64_t n : {a.kernel, a.stride, a.dilation}) {
-      if (n < 1 || n > kMaxExtent) return wrong(text("A stride, dilation or kernel is ", n));
+      if (n < 1) return wrong(text("A stride, dilation or kernel is ", n));
+      if (n > kMaxExtent) return too_large(text("A stride, dilation or kernel is ", n));
     }
     for (const std::int64_t n : {pads[i], pads[i + count], extra[i]}) {
-      if (n < 0 || n > kMaxExtent) return wrong(text("A pad is ", n));
+      if (n < 0) return wrong(text("A pad is ", n));
+      if (n > kMaxExtent) return too_large(text("A pad is ", n));
     }
     const std::int64_t extent = (a.kernel - 1) * a.dilation + 1;
     if (a.in < 0) {
@@ -80,11 +86,13 @@ Result<std::vector<WindowAxis>> window_of(const Node& node, const Shape& x, cons
       axes.push_back(a);
       continue;
     }
-    if (a.in > kMaxExtent || extent > kMaxExtent) return wrong("It is too large");
+    if (a.in > kMaxExtent || extent > kMaxExtent)
+      return too_large(text("A side is ", a.in, ", the window's ", extent));
     const std::int64_t full = a.stride * (a.in - 1) + extra[i] + extent;
     if (!shape.empty() || same) {
       a.out = shape.empty() ? a.in * a.stride : shape[i];
-      if (a.out < 0 || a.out > kMaxExtent * 16) return wrong(text("output_shape holds ", a.out));
+      if (a.out < 0) return wrong(text("output_shape holds ", a.out));
+      if (a.out > kMaxExtent * 16) return too_large(text("output_shape holds ", a.out));
       const std::int64_t total = std::max<std::int64_t>(0, full - a.out);
       a.pad_begin = upper ? total / 2 : total - total / 2;
       a.pad_end = total - a.pad_begin;

@@ -30,23 +30,33 @@ Result<Step> prepare(const PrepareContext& context) {
   if (axis == nullptr)
     return context.error(Code::kUnsupportedAttribute, "Its axis is computed by the network.",
                          "Use a constant axis.");
-  const AroundAxis a =
+  AroundAxis a =
       around_axis(*x.shape, normalize_axis(to_int64s(*axis)[0], x.shape->rank()).value_or(0));
+  a.n = std::max<std::int64_t>(a.n, 1);  // of no elements there are no blocks
   const bool exclusive = context.attrs().get_int("exclusive", 0) != 0;
   const bool reverse = context.attrs().get_int("reverse", 0) != 0;
   Step step;
   step.kernel = "cum_sum";
-  step.run = [=, load = load_element(x.dtype), store = store_element(x.dtype)](const StepArgs& args,
-                                                                               int, int) {
-    for (std::int64_t row = 0; row < a.outer * a.inner; ++row) {
-      const std::int64_t start = row / a.inner * a.n * a.inner + row % a.inner;
-      double sum = 0;
-      for (std::int64_t i = 0; i < a.n; ++i) {
-        const std::int64_t at = start + (reverse ? a.n - 1 - i : i) * a.inner;
-        const double next = sum + load(args.in[0], at);
-        store(args.out[0], at, exclusive ? sum : next);
-        sum = next;
-      }
+  step.ordered = true;
+  step.rounds = x.shape->elements();
+  step.scratch_bytes = sizeof(double);  // the sum of the row so far
+  const LoopBlocks blocks(step.rounds, 1);
+  step.blocks = blocks.blocks();
+  step.run = [=, load = load_element(x.dtype), store = store_element(x.dtype)](
+                 const StepArgs& args, int first, int last) {
+    auto& sum = *reinterpret_cast<double*>(args.scratch);
+    std::int64_t row = blocks.begin(first) / a.n;
+    std::int64_t i = blocks.begin(first) % a.n;
+    for (std::int64_t left = blocks.begin(last) - blocks.begin(first); left > 0; --left) {
+      if (i == 0) sum = 0;
+      const std::int64_t at =
+          (row / a.inner * a.n + (reverse ? a.n - 1 - i : i)) * a.inner + row % a.inner;
+      const double next = sum + load(args.in[0], at);
+      store(args.out[0], at, exclusive ? sum : next);
+      sum = next;
+      if (++i < a.n) continue;
+      i = 0;
+      ++row;
     }
   };
   return step;

@@ -16,7 +16,9 @@ constexpr std::int64_t kMaxBlock = 4096;
 Result<std::int64_t> block_size(const InferContext& context) {
   const std::int64_t block = context.attrs().get_int("blocksize", 0);
   if (block < 1 || block > kMaxBlock)
-    return context.error(Code::kInvalidModel, text("blocksize = ", block, " is out of range."));
+    return context.error(block < 1 ? Code::kInvalidModel : Code::kLimitExceeded,
+                         text("blocksize = ", block, " is out of range."),
+                         text("Use 1 to ", kMaxBlock, "."));
   return block;
 }
 

@@ -146,6 +146,10 @@ Status infer(InferContext& context) {
 
 // Of a result: more take hours, and numbers of products have to stay countable.
 constexpr std::int64_t kMostTerms = std::int64_t{1} << 34;
+// Sums of more terms are cut, one after the other; of those products the blocks have to stay
+// countable.
+constexpr std::int64_t kLongSum = std::int64_t{1} << 20;
+constexpr std::int64_t kMostOfLongSums = std::int64_t{1} << 48;
 
 struct Plan {
   // Of the output, then those that are summed over; a stride of each input along each.
@@ -154,17 +158,20 @@ struct Plan {
   std::size_t output_dims = 0;
   std::int64_t outputs = 1, terms = 1;
 
-  // The sum at output `o`, its terms in row-major order. `index` holds a number for each dimension
-  // and each input.
-  float sum(const StepArgs& args, std::int64_t o, std::int64_t* index) const {
+  // Where the sum at output `o` begins. `index` holds a number for each dimension and each input.
+  void begin(std::int64_t o, std::int64_t* index) const {
     const std::size_t inputs = strides.size();
     std::int64_t* at = index + dims.size();
     std::fill_n(index, dims.size() + inputs, 0);
     for (std::size_t d = output_dims; d-- > 0; o /= dims[d]) {
       for (std::size_t i = 0; i < inputs; ++i) at[i] += o % dims[d] * strides[i][d];
     }
-    double all = 0;
-    for (std::int64_t t = 0; t < terms; ++t) {
+  }
+  // `all` and the next `count` terms, which are in row-major order.
+  double add(const StepArgs& args, double all, std::int64_t count, std::int64_t* index) const {
+    const std::size_t inputs = strides.size();
+    std::int64_t* at = index + dims.size();
+    for (std::int64_t t = 0; t < count; ++t) {
       double product = 1;
       for (std::size_t i = 0; i < inputs; ++i)
         product *= static_cast<double>(reinterpret_cast<const float*>(args.in[i])[at[i]]);
@@ -177,7 +184,7 @@ struct Plan {
         index[d] = 0;
       }
     }
-    return static_cast<float>(all);
+    return all;
   }
 };
 
@@ -219,14 +226,40 @@ Result<Step> prepare(const PrepareContext& context) {
   step.kernel = "einsum";
   step.macs = plan.outputs * plan.terms;
   step.rounds = step.macs;
+  // A sum so far, the index of its next term, and where that lies in each input.
+  step.scratch_bytes = sizeof(double) + (plan.dims.size() + shapes.size()) * sizeof(std::int64_t);
+  if (plan.terms > kLongSum) {
+    if (step.macs > kMostOfLongSums)
+      return context.error(Code::kLimitExceeded, "It takes more than 2^48 products.",
+                           "Sum over fewer axes at once.");
+    const std::int64_t pieces = (plan.terms + kLongSum - 1) / kLongSum;
+    step.ordered = true;
+    step.blocks = static_cast<int>(plan.outputs * pieces);
+    step.run = [made, pieces](const StepArgs& args, int first, int last) {
+      auto& sum = *reinterpret_cast<double*>(args.scratch);
+      auto* index = reinterpret_cast<std::int64_t*>(args.scratch + sizeof(double));
+      for (int block = first; block < last; ++block) {
+        const std::int64_t o = block / pieces;
+        const std::int64_t piece = block % pieces;
+        if (piece == 0) {
+          sum = 0;
+          made->begin(o, index);
+        }
+        sum = made->add(args, sum, std::min(kLongSum, made->terms - piece * kLongSum), index);
+        if (piece == pieces - 1) reinterpret_cast<float*>(args.out[0])[o] = static_cast<float>(sum);
+      }
+    };
+    return step;
+  }
   const LoopBlocks blocks(plan.outputs, plan.terms);
   step.blocks = blocks.blocks();
-  // Of each thread the index of a term, and where it lies in each input.
-  step.scratch_bytes = (plan.dims.size() + shapes.size()) * sizeof(std::int64_t);
   step.run = [made, blocks](const StepArgs& args, int first, int last) {
     auto* index = reinterpret_cast<std::int64_t*>(args.scratch);
-    for (std::int64_t o = blocks.begin(first); o < blocks.begin(last); ++o)
-      reinterpret_cast<float*>(args.out[0])[o] = made->sum(args, o, index);
+    for (std::int64_t o = blocks.begin(first); o < blocks.begin(last); ++o) {
+      made->begin(o, index);
+      reinterpret_cast<float*>(args.out[0])[o] =
+          static_cast<float>(made->add(args, 0, made->terms, index));
+    }
   };
   return step;
 }

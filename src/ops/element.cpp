@@ -73,11 +73,24 @@ LoadInteger load_integer(DType dtype) {
   return row == nullptr ? nullptr : row->load_integer;
 }
 
-std::int64_t index_at(const std::byte* indices, DType dtype, std::int64_t i, std::int64_t size) {
-  std::int64_t index = dtype == DType::kInt64 ? reinterpret_cast<const std::int64_t*>(indices)[i]
-                                              : reinterpret_cast<const std::int32_t*>(indices)[i];
-  if (index < 0) index += size;
-  return index < 0 || index >= size ? -1 : index;
+Indices::Indices(const PrepareContext& context, std::size_t input, Step& step)
+    : state_(std::make_shared<State>(State{input, load_integer(context.input(input).dtype),
+                                           describe(context.node()), ok_status()})) {
+  step.status = {state_, &state_->status};
+}
+
+std::int64_t Indices::at(const StepArgs& args, std::int64_t i, std::int64_t size) const {
+  State& state = *state_;
+  const std::int64_t index = state.load(args.in[state.input], i);
+  if (index >= -size && index < size) return index < 0 ? index + size : index;
+  if (state.status.ok()) {
+    state.status = Error{Code::kShapeMismatch,
+                         text("Index ", index, " is outside of an axis of ", size, "."),
+                         state.where,
+                         "Look at what the model computes its indices from.",
+                         {}};
+  }
+  return -1;
 }
 
 Result<Shape> broadcast_inputs(const InferContext& context) {

@@ -28,9 +28,24 @@ LoadInteger load_integer(DType dtype);
 
 // int64 or int32.
 inline bool is_index(DType dtype) { return dtype == DType::kInt64 || dtype == DType::kInt32; }
-// Index i, counted from the end where it is negative; -1 where it is outside [0, size). What is
-// computed at run time may be anything.
-std::int64_t index_at(const std::byte* indices, DType dtype, std::int64_t i, std::int64_t size);
+// Indices that a step reads, of int64 or int32. What is computed at run time may be anything: the
+// first one outside its axis is the step's status.
+class Indices {
+ public:
+  Indices(const PrepareContext& context, std::size_t input, Step& step);
+  void begin() const { state_->status = ok_status(); }
+  // Index i, counted from the end where it is negative; -1 where it is outside [0, size).
+  std::int64_t at(const StepArgs& args, std::int64_t i, std::int64_t size) const;
+
+ private:
+  struct State {
+    std::size_t input;
+    LoadInteger load;
+    std::string where;
+    Status status;
+  };
+  std::shared_ptr<State> state_;
+};
 
 // A row-major walk over `dims` with an offset for each operand.
 template <std::size_t Operands>
@@ -42,7 +57,12 @@ struct Walk {
   // body(i, offsets), i counting the places.
   template <class Body>
   void run(Body&& body) const {
-    for (std::int64_t i = 0; i < count; ++i) {
+    run(0, count, body);
+  }
+  // Of the places [first, last).
+  template <class Body>
+  void run(std::int64_t first, std::int64_t last, Body&& body) const {
+    for (std::int64_t i = first; i < last; ++i) {
       std::array<std::int64_t, Operands> offsets{};
       std::int64_t rest = i;
       for (std::size_t d = dims.size(); d-- > 0;) {
@@ -104,18 +124,20 @@ T number_or(const StepArgs& args, std::size_t i, T absent) {
 Status same_dtype(const InferContext& context, std::size_t a, std::size_t b);
 
 // A plain loop over `count` results of so many rounds each, cut into blocks of tens of
-// microseconds: threads share them, and a run can be given up between them.
+// microseconds (longer ones where there would be more than a number counts): threads share them,
+// and a run can be given up between them.
 class LoopBlocks {
  public:
   LoopBlocks(std::int64_t count, std::int64_t rounds_of_one)
       : count_(count),
-        each_(std::max<std::int64_t>(1, kRounds / std::max<std::int64_t>(1, rounds_of_one))) {}
+        each_(std::max(kRounds / std::max<std::int64_t>(1, rounds_of_one), count / kMost + 1)) {}
   int blocks() const { return static_cast<int>((count_ + each_ - 1) / each_); }
   // The first result of a block, and of the one behind the last.
   std::int64_t begin(int block) const { return std::min(count_, block * each_); }
 
  private:
   static constexpr std::int64_t kRounds = 1 << 14;
+  static constexpr std::int64_t kMost = 1 << 30;
   std::int64_t count_, each_;
 };
 

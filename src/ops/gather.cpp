@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "base/text.h"
-#include "ops/move.h"
+#include "ops/element.h"
 
 namespace octavo::ops {
 
@@ -36,16 +36,14 @@ struct Geometry {
   std::size_t outer = 1, axis = 0, inner = 1, count = 0;
 };
 
-template <class Index>
-void gather(const Geometry& g, const StepArgs& args) {
-  const auto* indices = reinterpret_cast<const Index*>(args.in[1]);
+void gather(const Geometry& g, const Indices& indices, const StepArgs& args) {
+  indices.begin();
   std::byte* out = args.out[0];
   for (std::size_t o = 0; o < g.outer; ++o) {
     for (std::size_t i = 0; i < g.count; ++i, out += g.inner) {
-      auto index = static_cast<std::int64_t>(indices[i]);
-      if (index < 0) index += static_cast<std::int64_t>(g.axis);
-      // An index that is computed at run time may be anything; what is outside reads as zero.
-      if (index < 0 || index >= static_cast<std::int64_t>(g.axis)) {
+      const std::int64_t index =
+          indices.at(args, static_cast<std::int64_t>(i), static_cast<std::int64_t>(g.axis));
+      if (index < 0) {
         std::memset(out, 0, g.inner);
       } else {
         std::memcpy(out, args.in[0] + (o * g.axis + static_cast<std::size_t>(index)) * g.inner,
@@ -79,11 +77,9 @@ Result<Step> prepare(const PrepareContext& context) {
   if (context.out_shape().elements() == 0) g.outer = 0;
   Step step;
   step.kernel = "copy/gather";
-  if (context.input(1).dtype == DType::kInt64) {
-    step.run = [g](const StepArgs& args, int, int) { gather<std::int64_t>(g, args); };
-  } else {
-    step.run = [g](const StepArgs& args, int, int) { gather<std::int32_t>(g, args); };
-  }
+  step.run = [g, indices = Indices(context, 1, step)](const StepArgs& args, int, int) {
+    gather(g, indices, args);
+  };
   return step;
 }
 }  // namespace

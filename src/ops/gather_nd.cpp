@@ -50,9 +50,10 @@ Result<Step> prepare_elements(const PrepareContext& context) {
   Step step;
   step.kernel = "copy/gather-elements";
   step.run = [walk, along, length = data[axis], size = dtype_size(context.output().dtype),
-              dtype = context.input(1).dtype](const StepArgs& args, int, int) {
+              indices = Indices(context, 1, step)](const StepArgs& args, int, int) {
+    indices.begin();
     walk->run([&](std::int64_t i, const std::array<std::int64_t, 1>& offset) {
-      const std::int64_t index = index_at(args.in[1], dtype, i, length);
+      const std::int64_t index = indices.at(args, i, length);
       std::byte* to = args.out[0] + static_cast<std::size_t>(i) * size;
       if (index < 0) {
         std::memset(to, 0, size);
@@ -108,16 +109,17 @@ Result<Step> prepare_nd(const PrepareContext& context) {
     step.run = [](const StepArgs&, int, int) {};
     return step;
   }
-  step.run = [=, dims = data.dims(), dtype = context.input(1).dtype,
+  step.run = [=, dims = data.dims(), places = Indices(context, 1, step),
               bytes = static_cast<std::size_t>(slice) * dtype_size(context.output().dtype),
               element = static_cast<std::int64_t>(dtype_size(context.output().dtype))](
                  const StepArgs& args, int, int) {
+    places.begin();
     for (std::int64_t i = 0; i < picks; ++i) {
       std::int64_t offset = i / (picks / batches) * of_batch;
       bool inside = true;
       for (int k = 0; k < depth; ++k) {
         const auto axis = static_cast<std::size_t>(batch + k);
-        const std::int64_t index = index_at(args.in[1], dtype, i * depth + k, dims[axis]);
+        const std::int64_t index = places.at(args, i * depth + k, dims[axis]);
         inside = inside && index >= 0;
         offset += index * strides[axis];
       }

@@ -297,15 +297,13 @@ struct PlainProduct {
   std::int64_t m, n, k, a_row, a_column, b_row, b_column;
 };
 
-// Row i of the product.
-void multiply_row(const PlainProduct& p, std::int64_t i, const float* a, const float* b, float* out,
-                  float alpha) {
-  for (std::int64_t j = 0; j < p.n; ++j) {
-    float sum = 0;
-    for (std::int64_t k = 0; k < p.k; ++k)
-      sum += a[i * p.a_row + k * p.a_column] * b[k * p.b_row + j * p.b_column];
-    out[i * p.n + j] = alpha * sum;
-  }
+// The result in row i, column j, before alpha.
+float multiply(const PlainProduct& p, std::int64_t i, std::int64_t j, const float* a,
+               const float* b) {
+  float sum = 0;
+  for (std::int64_t k = 0; k < p.k; ++k)
+    sum += a[i * p.a_row + k * p.a_column] * b[k * p.b_row + j * p.b_column];
+  return sum;
 }
 
 Result<Step> prepare_plain_gemm(const PrepareContext& context) {
@@ -325,20 +323,19 @@ Result<Step> prepare_plain_gemm(const PrepareContext& context) {
   step.kernel = "gemm/plain";
   step.macs = p.m * p.n * p.k;
   step.rounds = step.macs;
-  const LoopBlocks blocks(p.m, p.n * p.k);
+  const LoopBlocks blocks(p.m * p.n, p.k);
   step.blocks = blocks.blocks();
   step.run = [p, alpha, beta, has_c, c_strides, bounds, blocks](const StepArgs& args, int first,
                                                                 int last) {
     auto* out = reinterpret_cast<float*>(args.out[0]);
     const auto* c = has_c ? reinterpret_cast<const float*>(args.in[2]) : nullptr;
-    for (std::int64_t i = blocks.begin(first); i < blocks.begin(last); ++i) {
-      multiply_row(p, i, reinterpret_cast<const float*>(args.in[0]),
-                   reinterpret_cast<const float*>(args.in[1]), out, alpha);
-      for (std::int64_t j = 0; j < p.n; ++j) {
-        float& y = out[i * p.n + j];
-        if (c != nullptr) y += beta * c[i * c_strides[0] + j * c_strides[1]];
-        y = y < bounds.lo ? bounds.lo : bounds.hi < y ? bounds.hi : y;
-      }
+    for (std::int64_t at = blocks.begin(first); at < blocks.begin(last); ++at) {
+      const std::int64_t i = at / p.n;
+      const std::int64_t j = at % p.n;
+      float y = alpha * multiply(p, i, j, reinterpret_cast<const float*>(args.in[0]),
+                                 reinterpret_cast<const float*>(args.in[1]));
+      if (c != nullptr) y += beta * c[i * c_strides[0] + j * c_strides[1]];
+      out[at] = y < bounds.lo ? bounds.lo : bounds.hi < y ? bounds.hi : y;
     }
   };
   return step;
@@ -364,13 +361,13 @@ Result<Step> prepare_plain_matmul(const PrepareContext& context) {
   step.kernel = "matmul/plain";
   step.macs = batch->elements() * p.m * p.n * p.k;
   step.rounds = step.macs;
-  const LoopBlocks blocks(batch->elements() * p.m, p.n * p.k);
+  const LoopBlocks blocks(batch->elements() * p.m * p.n, p.k);
   step.blocks = blocks.blocks();
   step.run = [p, dims = batch->dims(), a_strides, b_strides, blocks](const StepArgs& args,
                                                                      int first, int last) {
-    for (std::int64_t row = blocks.begin(first); row < blocks.begin(last); ++row) {
-      const std::int64_t matrix = row / p.m;
-      std::int64_t rest = matrix;
+    for (std::int64_t at = blocks.begin(first); at < blocks.begin(last); ++at) {
+      const std::int64_t row = at / p.n;
+      std::int64_t rest = row / p.m;
       std::int64_t a_at = 0;
       std::int64_t b_at = 0;
       for (std::size_t d = dims.size(); d-- > 0;) {
@@ -378,9 +375,9 @@ Result<Step> prepare_plain_matmul(const PrepareContext& context) {
         b_at += rest % dims[d] * b_strides[d];
         rest /= dims[d];
       }
-      multiply_row(p, row % p.m, reinterpret_cast<const float*>(args.in[0]) + a_at * p.m * p.k,
-                   reinterpret_cast<const float*>(args.in[1]) + b_at * p.k * p.n,
-                   reinterpret_cast<float*>(args.out[0]) + matrix * p.m * p.n, 1.0F);
+      reinterpret_cast<float*>(args.out[0])[at] = multiply(
+          p, row % p.m, at % p.n, reinterpret_cast<const float*>(args.in[0]) + a_at * p.m * p.k,
+          reinterpret_cast<const float*>(args.in[1]) + b_at * p.k * p.n);
     }
   };
   return step;

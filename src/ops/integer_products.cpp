@@ -141,6 +141,12 @@ void take_off(std::byte* row, const std::uint32_t* sums, std::int64_t count, std
   for (std::int64_t n = 0; n < count; ++n) y[n] -= factor * sums[n];
 }
 
+// Behind a step's own blocks others go over all that those have made.
+void then_rows(Step& step, const LoopBlocks& rows) {
+  step.ordered = true;
+  step.blocks += rows.blocks();
+}
+
 // ---- MatMulInteger ----
 
 Status infer_matmul(InferContext& context) {
@@ -184,16 +190,17 @@ std::optional<Result<Step>> matmul_on_kernels(const PrepareContext& context) {
     for (std::int64_t j = 0; j < n; ++j)
       sums[static_cast<std::size_t>(j)] += weights.at(d * n + j, j);
   }
+  const LoopBlocks rows(context.out_shape().elements() / n, n);
   Step step = std::move(**made);
   step.packed_bytes += sums.size() * sizeof sums[0];
-  step.run = [sums = std::move(sums), raw = std::move(step.run), blocks = step.blocks, m, n,
-              rows = context.out_shape().elements() / n,
-              zero = zero_points(context, 2)](const StepArgs& args, int, int) {
-    raw(args, 0, blocks);
-    for (std::int64_t row = 0; row < rows; ++row)
+  step.run = [sums = std::move(sums), raw = std::move(step.run), blocks = step.blocks, m, n, rows,
+              zero = zero_points(context, 2)](const StepArgs& args, int first, int last) {
+    if (first < blocks) raw(args, first, std::min(blocks, last));
+    for (std::int64_t row = rows.begin(std::max(first - blocks, 0));
+         row < rows.begin(std::max(last - blocks, 0)); ++row)
       take_off(args.out[0] + row * n * 4, sums.data(), n, zero.at(args, row % m));
   };
-  step.blocks = 1;
+  then_rows(step, rows);
   step.holds_constants = step.holds_constants && context.constant(2) == nullptr;
   return step;
 }
@@ -220,27 +227,36 @@ Result<Step> prepare_matmul(const PrepareContext& context) {
   step.kernel = "matmul/integer";
   step.macs = out.elements() * k;
   step.rounds = step.macs;
+  // What a row of a times a row of b adds to a row of the output; where there are none, the
+  // zeros alone.
+  const std::int64_t terms = std::max<std::int64_t>(k, 1);
+  const LoopBlocks blocks(walk->count * m * terms, n);
+  step.ordered = true;
+  step.blocks = blocks.blocks();
   step.run = [=, zero_a = zero_points(context, 2), zero_b = zero_points(context, 3),
               load_a = load_element(context.input(0).dtype),
-              load_b = load_element(context.input(1).dtype)](const StepArgs& args, int, int) {
-    walk->run([&](std::int64_t matrix, const std::array<std::int64_t, 2>& at) {
-      auto* y = reinterpret_cast<std::int32_t*>(args.out[0]) + matrix * m * n;
-      for (std::int64_t i = 0; i < m; ++i) {
-        std::fill_n(y + i * n, n, 0);
-        for (std::int64_t d = 0; d < k; ++d) {
-          const auto left =
-              static_cast<std::int32_t>(load_a(args.in[0], at[0] * m * k + i * k + d)) -
-              zero_a.at(args, i);
-          if (left == 0) continue;
-          for (std::int64_t j = 0; j < n; ++j) {
-            const auto right =
-                static_cast<std::int32_t>(load_b(args.in[1], at[1] * k * n + d * n + j)) -
-                zero_b.at(args, j);
-            y[i * n + j] += left * right;
-          }
+              load_b = load_element(context.input(1).dtype)](const StepArgs& args, int first,
+                                                             int last) {
+    for (std::int64_t item = blocks.begin(first); item < blocks.begin(last); ++item) {
+      const std::int64_t row = item / terms;
+      const std::int64_t matrix = row / m;
+      const std::int64_t i = row % m;
+      const std::int64_t d = item % terms;
+      auto* y = reinterpret_cast<std::int32_t*>(args.out[0]) + row * n;
+      if (d == 0) std::fill_n(y, n, 0);
+      if (k == 0) continue;
+      walk->run(matrix, matrix + 1, [&](std::int64_t, const std::array<std::int64_t, 2>& at) {
+        const auto left = static_cast<std::int32_t>(load_a(args.in[0], at[0] * m * k + i * k + d)) -
+                          zero_a.at(args, i);
+        if (left == 0) return;
+        for (std::int64_t j = 0; j < n; ++j) {
+          const auto right =
+              static_cast<std::int32_t>(load_b(args.in[1], at[1] * k * n + d * n + j)) -
+              zero_b.at(args, j);
+          y[j] += left * right;
         }
-      }
-    });
+      });
+    }
   };
   return step;
 }
@@ -326,24 +342,27 @@ std::optional<Result<Step>> conv_on_kernels(const PrepareContext& context,
   }
   Step step = std::move(**made);
   step.packed_bytes += sums.size() * sizeof sums[0];
+  const auto height = static_cast<std::int64_t>(rows.of_output.size());
+  const auto width = static_cast<std::int64_t>(columns.of_output.size());
+  const LoopBlocks image_rows(context.in_shape(0)[0] * height, width * outputs);
   step.run = [sums = std::move(sums), raw = std::move(step.run), blocks = step.blocks, outputs,
-              batch = context.in_shape(0)[0], row_class = rows.of_output,
+              height, width, image_rows, row_class = rows.of_output,
               column_class = columns.of_output, column_classes = columns.taps.size(),
-              zero = zero_points(context, 2)](const StepArgs& args, int, int) {
-    raw(args, 0, blocks);
-    std::byte* pixel = args.out[0];
-    for (std::int64_t image = 0; image < batch; ++image) {
-      for (const std::size_t row : row_class) {
-        for (const std::size_t column : column_class) {
-          const std::size_t place = row * column_classes + column;
-          take_off(pixel, sums.data() + place * static_cast<std::size_t>(outputs), outputs,
-                   zero.at(args, 0));
-          pixel += outputs * 4;
-        }
+              zero = zero_points(context, 2)](const StepArgs& args, int first, int last) {
+    if (first < blocks) raw(args, first, std::min(blocks, last));
+    for (std::int64_t y = image_rows.begin(std::max(first - blocks, 0));
+         y < image_rows.begin(std::max(last - blocks, 0)); ++y) {
+      std::byte* pixel = args.out[0] + y * width * outputs * 4;
+      for (const std::size_t column : column_class) {
+        const std::size_t place =
+            row_class[static_cast<std::size_t>(y % height)] * column_classes + column;
+        take_off(pixel, sums.data() + place * static_cast<std::size_t>(outputs), outputs,
+                 zero.at(args, 0));
+        pixel += outputs * 4;
       }
     }
   };
-  step.blocks = 1;
+  then_rows(step, image_rows);
   step.holds_constants = step.holds_constants && context.constant(2) == nullptr;
   step.writes_part = false;
   return step;

@@ -12,6 +12,7 @@
 #include <cmath>
 #include <limits>
 
+#include "base/sort.h"
 #include "ops/element.h"
 
 namespace octavo::ops {
@@ -48,6 +49,17 @@ bool covers(const float* a, const float* b, bool centred, float most) {
   return shared / all > most;
 }
 
+// What a run knows between two blocks.
+struct State {
+  std::int64_t row = 0, begin = 0;  // the next row, and the first one of the class
+  std::int64_t open = 0;            // candidates in the heap
+};
+
+// What boxes are ordered by: a NaN is lower than all, so that there is an order.
+float rank_of(float score) {
+  return std::isnan(score) ? -std::numeric_limits<float>::infinity() : score;
+}
+
 Status infer(InferContext& context) {
   OCTAVO_TRY(const Shape boxes, context.shape(0));
   OCTAVO_TRY(const Shape scores, context.shape(1));
@@ -75,44 +87,66 @@ Status infer(InferContext& context) {
 Result<Step> prepare(const PrepareContext& context) {
   const Shape& scores = context.in_shape(1);
   const auto rows = std::make_shared<std::int64_t>(0);
+  const std::int64_t classes = scores[1];
+  const std::int64_t count = scores[2];
+  const std::int64_t groups = count == 0 ? 0 : scores[0] * classes;
+  const std::int64_t most_rows = *context.output().counted;
+  // Of each class its candidates go into a heap, one by one, and leave it, the best first: each is
+  // compared with those that have been kept.
+  constexpr std::int64_t kRoundsOfHeap = 16;
+  const std::int64_t rounds_of_box = kRoundsOfHeap + most_rows / std::max<std::int64_t>(groups, 1);
+  const LoopBlocks blocks(groups * 2 * count, rounds_of_box);
   Step step;
   step.kernel = "non_max_suppression";
   step.count = rows;
-  step.scratch_bytes = static_cast<std::size_t>(scores[2]) * sizeof(std::int32_t);
-  step.run = [rows, images = scores[0], classes = scores[1], count = scores[2],
-              most_rows = *context.output().counted,
-              centred = context.attrs().get_int("center_point_box", 0) != 0](const StepArgs& args,
-                                                                             int, int) {
+  step.ordered = true;
+  step.rounds = groups * 2 * count * rounds_of_box;
+  step.blocks = std::max(blocks.blocks(), 1);  // `count` is said even of no boxes
+  step.scratch_bytes = sizeof(State) + static_cast<std::size_t>(count) * sizeof(std::int32_t);
+  step.run = [=, centred = context.attrs().get_int("center_point_box", 0) != 0](
+                 const StepArgs& args, int first, int last) {
     const auto most = number_or<std::int64_t>(args, 2, 0);
     const float most_shared = number_or(args, 3, 0.0F);
     const bool every = args.in.size() < 5 || args.in[4] == nullptr;
     const float least = number_or(args, 4, 0.0F);
     auto* out = reinterpret_cast<std::int64_t*>(args.out[0]);
-    auto* open = reinterpret_cast<std::int32_t*>(args.scratch);  // candidates, by their number
-    std::int64_t row = 0;
-    for (std::int64_t group = 0; group < images * classes; ++group) {
+    auto& state = *reinterpret_cast<State*>(args.scratch);
+    auto* heap = reinterpret_cast<std::int32_t*>(args.scratch + sizeof(State));
+    if (first == 0) state = {};
+    const std::int64_t end = blocks.begin(last);
+    for (std::int64_t at = blocks.begin(first); at < end; ++at) {
+      const std::int64_t group = at / (2 * count);
+      const std::int64_t i = at % (2 * count);
       const float* score = reinterpret_cast<const float*>(args.in[1]) + group * count;
       const float* box = reinterpret_cast<const float*>(args.in[0]) + group / classes * count * 4;
-      std::int32_t* end = open;
-      for (std::int64_t i = 0; i < count; ++i) {
-        if (every || score[i] > least) *end++ = static_cast<std::int32_t>(i);
+      const auto before = [score](std::int32_t a, std::int32_t b) {
+        const float p = rank_of(score[a]);
+        const float q = rank_of(score[b]);
+        return p != q ? p > q : a < b;
+      };
+      if (i == 0) {
+        state.open = 0;
+        state.begin = state.row;
       }
-      for (std::int64_t kept = 0; end != open && kept < most && row < most_rows; ++kept, ++row) {
-        std::int32_t best = *open;
-        for (const std::int32_t* i = open; i != end; ++i)
-          best = score[*i] > score[best] ? *i : best;
-        out[row * 3] = group / classes;
-        out[row * 3 + 1] = group % classes;
-        out[row * 3 + 2] = best;
-        std::int32_t* left = open;
-        for (const std::int32_t* i = open; i != end; ++i) {
-          if (*i != best && !covers(box + 4 * *i, box + 4 * best, centred, most_shared))
-            *left++ = *i;
-        }
-        end = left;
+      if (i < count) {
+        if (!every && !(score[i] > least)) continue;
+        heap_push(heap, state.open++, static_cast<std::int32_t>(i), before);
+        continue;
       }
+      if (state.open == 0 || state.row - state.begin >= most || state.row >= most_rows) continue;
+      const std::int32_t best = heap_pop(heap, state.open--, before);
+      const auto covered_by = [&](std::int64_t row) {
+        return covers(box + 4 * best, box + 4 * out[row * 3 + 2], centred, most_shared);
+      };
+      std::int64_t row = state.begin;
+      while (row < state.row && !covered_by(row)) ++row;
+      if (row < state.row) continue;
+      out[row * 3] = group / classes;
+      out[row * 3 + 1] = group % classes;
+      out[row * 3 + 2] = best;
+      ++state.row;
     }
-    *rows = row;
+    *rows = state.row;
   };
   return step;
 }

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/text.h"
 #include "ops/element.h"
 
 namespace octavo::ops {
@@ -20,7 +21,10 @@ Status infer(InferContext& context) {
   std::int64_t depth = kUnknownDim;
   if (const Tensor* constant = context.constant(1); constant != nullptr && fits) {
     const double given = constant->elements() == 1 ? load(constant->data(), 0) : 0;
-    fits = given >= 1 && given <= static_cast<double>(kMaxElements);
+    if (given > static_cast<double>(kMaxElements))
+      return context.error(Code::kLimitExceeded,
+                           text("A depth of ", given, " is more than ", kMaxElements, "."));
+    fits = given >= 1;
     depth = fits ? static_cast<std::int64_t>(given) : 0;
   }
   if (!fits)

@@ -126,11 +126,12 @@ Result<std::vector<Tensor>> evaluate(const Graph& graph, const Node& node,
   const kernels::Policy policy{.engine = simd::EngineClass::kNone, .level = simd::Level::kScalar};
   OCTAVO_TRY(const Step step, op->prepare(PrepareContext(alone, copy, policy)));
   if (macs_left != nullptr) {
-    if (step.macs > *macs_left) {
+    const std::int64_t work = std::max(step.macs, step.rounds);
+    if (work > *macs_left) {
       return node_error(node, Code::kLimitExceeded,
-                        text("It takes ", step.macs, " products; ", *macs_left, " are left."), "");
+                        text("It takes ", work, " products; ", *macs_left, " are left."), "");
     }
-    *macs_left -= step.macs;
+    *macs_left -= work;
   }
 
   // Steps may read a little past a buffer (StepArgs): the inputs are copied into tensors with
@@ -151,6 +152,7 @@ Result<std::vector<Tensor>> evaluate(const Graph& graph, const Node& node,
   auto address = reinterpret_cast<std::uintptr_t>(scratch.data());
   address = (address + 63) & ~std::uintptr_t{63};
   step.run({in, out, reinterpret_cast<std::byte*>(address)}, 0, step.blocks);
+  if (step.status != nullptr) OCTAVO_CHECK_OK(*step.status);
   if (step.count != nullptr) {
     const Value& value = alone.value(copy.outputs[0]);
     Tensor counted = Tensor::make(value.dtype, counted_shape(value, *step.count));

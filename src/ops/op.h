@@ -68,6 +68,9 @@ struct Step {
       kernel;  // the row that runs, e.g. "qconv/relaxed-usdot"; for profiles and reports
   std::size_t scratch_bytes = 0;
   int blocks = 1;  // independent pieces of work, any order, any thread
+  // Blocks go on from what the ones before have left in the outputs and the scratch: they run one
+  // after the other, with one scratch; block 0 begins anew.
+  bool ordered = false;
   std::function<void(const StepArgs&, int first_block, int last_block)>
       run;  // blocks [first, last)
   std::optional<int>
@@ -87,6 +90,9 @@ struct Step {
   // Of a counted output 0 (Value::counted): how large the last `run` made its open dimension; the
   // bytes are those of that shape. Null for others.
   std::shared_ptr<const std::int64_t> count;
+  // Where the data of a run may be such that there is no result: whether the last `run` has one.
+  // Null for others.
+  std::shared_ptr<const Status> status;
 };
 
 class PrepareContext {
@@ -183,8 +189,8 @@ const OpDef* find_op(std::string_view name, std::string_view domain);
 inline const OpDef* find_op(const Node& node) { return find_op(node.op, node.domain); }
 
 // Runs one node whose inputs are all constants, in row-major order (constant folding).
-// `macs_left`, where given, is lessened by the products it takes; LIMIT_EXCEEDED, before it runs,
-// where it takes more.
+// `macs_left`, where given, is lessened by the products or rounds it takes; LIMIT_EXCEEDED, before
+// it runs, where it takes more.
 Result<std::vector<Tensor>> evaluate(const Graph& graph, const Node& node,
                                      std::int64_t* macs_left = nullptr);
 

@@ -2,7 +2,9 @@
 //
 // One and two spatial axes have kernels; three, and MaxPool with indices, walk their windows place
 // by place.
+#include <algorithm>
 #include <array>
+#include <functional>
 #include <limits>
 
 #include "base/text.h"
@@ -88,6 +90,41 @@ Result<kernels::PoolGeometry> geometry(const PrepareContext& context) {
   return geometry_of(in, *two);
 }
 
+// A kernel's loop over rows [first, last).
+using RunRows = std::function<void(const std::byte* in, std::byte* out,
+                                   const kernels::PoolGeometry& geometry, int first, int last)>;
+
+// Blocks are rows, or pieces of rows whose windows take long.
+void run_by_rows(Step& step, const kernels::PoolGeometry& g, std::size_t element, RunRows run) {
+  constexpr std::int64_t kLongRow = 1 << 17;
+  constexpr std::int64_t kLanes = 8;  // of the slower rows of kernels, so that a round takes longer
+  const std::int64_t pixel = g.channels * std::int64_t{std::min(g.kernel_h, g.in_h)} *
+                                 std::min(g.kernel_w, g.in_w) / kLanes +
+                             1;
+  const int columns = static_cast<int>(
+      std::max<std::int64_t>(1, std::min<std::int64_t>(g.out_w, kLongRow / pixel)));
+  const int pieces = (g.out_w + columns - 1) / columns;
+  step.rounds = std::int64_t{g.rows()} * g.out_w * pixel;
+  step.blocks = g.rows() * pieces;
+  step.run = [run = std::move(run), g, element, columns, pieces](const StepArgs& args, int first,
+                                                                 int last) {
+    if (pieces == 1) return run(args.in[0], args.out[0], g, first, last);
+    for (int block = first; block < last; ++block) {
+      const int row = block / pieces;
+      const int from = block % pieces * columns;
+      kernels::PoolGeometry piece = g;
+      piece.out_w = std::min(columns, g.out_w - from);
+      piece.pad_left -= from * g.stride_w;
+      // The kernel takes all rows to be as wide as this one.
+      const std::size_t at =
+          static_cast<std::size_t>(row) * static_cast<std::size_t>(g.out_w - piece.out_w) +
+          static_cast<std::size_t>(from);
+      run(args.in[0], args.out[0] + at * static_cast<std::size_t>(g.channels) * element, piece, row,
+          row + 1);
+    }
+  };
+}
+
 // Any number of axes, any dtype, with indices; place by place.
 Result<Step> prepare_nd(const PrepareContext& context) {
   const Value& in = context.input(0);
@@ -112,36 +149,42 @@ Result<Step> prepare_nd(const PrepareContext& context) {
   Step step;
   step.kernel = "pool/plain";
   step.scratch_bytes = static_cast<std::size_t>(window->taps()) * sizeof(Tap);
-  step.run = [=, batch = (*in.shape)[0], channels = (*in.shape)[1],
-              store = store_element(in.dtype)](const StepArgs& args, int, int) {
+  const std::int64_t channels = (*in.shape)[1];
+  const std::int64_t planes = (*in.shape)[0] * channels;
+  const LoopBlocks blocks(window->places() * planes, window->taps());
+  step.blocks = blocks.blocks();
+  step.rounds = window->places() * planes * window->taps();
+  step.run = [=, store = store_element(in.dtype)](const StepArgs& args, int first, int last) {
     auto* taps = reinterpret_cast<Tap*>(args.scratch);
-    for (std::int64_t place = 0; place < window->places(); ++place) {
-      const std::int64_t count = window->inside(place, taps);
-      const std::int64_t divisor = !include_pad ? count
-                                   : clipped    ? window->inside_padding(place)
-                                                : window->taps();
-      for (std::int64_t n = 0; n < batch; ++n) {
-        for (std::int64_t c = 0; c < channels; ++c) {
-          const std::int64_t start = n * from[0] + c * from[1];
-          const std::int64_t at = n * to[0] + c * to[1] + window->output_offset(place);
-          std::int64_t best = 0;
-          double result = is_max ? -std::numeric_limits<double>::infinity() : 0.0;
-          for (std::int64_t t = 0; t < count; ++t) {
-            const double value = load(args.in[0], start + taps[t].offset);
-            if (!is_max) {
-              result += value;
-            } else if (value > result || t == 0) {
-              result = value;
-              best = t;
-            }
-          }
-          store(args.out[0], at, is_max ? result : result / static_cast<double>(divisor));
-          if (args.out.size() < 2 || args.out[1] == nullptr) continue;
-          reinterpret_cast<std::int64_t*>(args.out[1])[at] =
-              (n * channels + c) * spatial +
-              (count == 0 ? 0 : window->index_of(taps[best].offset, first_innermost));
+    std::int64_t place = -1;  // whose taps they are
+    std::int64_t count = 0;
+    std::int64_t divisor = 1;
+    for (std::int64_t i = blocks.begin(first); i < blocks.begin(last); ++i) {
+      if (i / planes != place) {
+        place = i / planes;
+        count = window->inside(place, taps);
+        divisor = !include_pad ? count : clipped ? window->inside_padding(place) : window->taps();
+      }
+      const std::int64_t plane = i % planes;
+      const std::int64_t n = plane / channels;
+      const std::int64_t c = plane % channels;
+      const std::int64_t start = n * from[0] + c * from[1];
+      const std::int64_t at = n * to[0] + c * to[1] + window->output_offset(place);
+      std::int64_t best = 0;
+      double result = is_max ? -std::numeric_limits<double>::infinity() : 0.0;
+      for (std::int64_t t = 0; t < count; ++t) {
+        const double value = load(args.in[0], start + taps[t].offset);
+        if (!is_max) {
+          result += value;
+        } else if (value > result || t == 0) {
+          result = value;
+          best = t;
         }
       }
+      store(args.out[0], at, is_max ? result : result / static_cast<double>(divisor));
+      if (args.out.size() < 2 || args.out[1] == nullptr) continue;
+      reinterpret_cast<std::int64_t*>(args.out[1])[at] =
+          plane * spatial + (count == 0 ? 0 : window->index_of(taps[best].offset, first_innermost));
     }
   };
   return step;
@@ -159,11 +202,12 @@ Result<Step> prepare_codes(const PrepareContext& context, const kernels::PoolGeo
   const std::string& op = context.node().op;
   if (op == "MaxPool" || op == "GlobalMaxPool") {
     OCTAVO_CHECK_OK(check_same_grid(context));
-    step.blocks = g.rows();
-    step.run = [run = fns.max, g](const StepArgs& args, int first, int last) {
-      run(reinterpret_cast<const Code*>(args.in[0]), reinterpret_cast<Code*>(args.out[0]), g, first,
-          last);
-    };
+    run_by_rows(step, g, sizeof(Code),
+                [run = fns.max](const std::byte* from, std::byte* to,
+                                const kernels::PoolGeometry& rows, int first, int last) {
+                  run(reinterpret_cast<const Code*>(from), reinterpret_cast<Code*>(to), rows, first,
+                      last);
+                });
     return step;
   }
   OCTAVO_CHECK_OK(check_codes(context, in));
@@ -187,11 +231,12 @@ Result<Step> prepare_codes(const PrepareContext& context, const kernels::PoolGeo
   const kernels::QAveragePoolParams params{
       grid_of(in), grid_of(out), context.attrs().get_int("count_include_pad", 0) != 0,
       range.lo,    range.hi,     form_shift(context.attrs())};
-  step.blocks = g.rows();
-  step.run = [run = fns.average, g, params](const StepArgs& args, int first, int last) {
-    run(reinterpret_cast<const Code*>(args.in[0]), reinterpret_cast<Code*>(args.out[0]), g, params,
-        first, last);
-  };
+  run_by_rows(step, g, sizeof(Code),
+              [run = fns.average, params](const std::byte* from, std::byte* to,
+                                          const kernels::PoolGeometry& rows, int first, int last) {
+                run(reinterpret_cast<const Code*>(from), reinterpret_cast<Code*>(to), rows, params,
+                    first, last);
+              });
   return step;
 }
 
@@ -208,30 +253,33 @@ Result<Step> prepare_pool(const PrepareContext& context) {
   Step step;
   step.kernel = kernel.name;
   const std::string& op = context.node().op;
-  const auto from = [](const StepArgs& args) { return reinterpret_cast<const float*>(args.in[0]); };
-  const auto to = [](const StepArgs& args) { return reinterpret_cast<float*>(args.out[0]); };
   if (op == "MaxPool" || op == "GlobalMaxPool") {
-    step.blocks = g.rows();
-    step.run = [run = kernel.max, g, from, to](const StepArgs& args, int first, int last) {
-      run(from(args), to(args), g, first, last);
-    };
+    run_by_rows(step, g, sizeof(float),
+                [run = kernel.max](const std::byte* from, std::byte* to,
+                                   const kernels::PoolGeometry& rows, int first, int last) {
+                  run(reinterpret_cast<const float*>(from), reinterpret_cast<float*>(to), rows,
+                      first, last);
+                });
   } else if (op == "GlobalAveragePool") {
     const auto pixels = static_cast<std::size_t>(g.in_h) * static_cast<std::size_t>(g.in_w);
     const auto channels = static_cast<std::size_t>(g.channels);
     step.blocks = g.batch;
-    step.run = [run = kernel.global_average, pixels, channels, from, to](const StepArgs& args,
-                                                                         int first, int last) {
-      for (auto i = static_cast<std::size_t>(first); i < static_cast<std::size_t>(last); ++i) {
-        run(from(args) + i * pixels * channels, to(args) + i * channels, pixels, channels);
-      }
+    step.run = [run = kernel.global_average, pixels, channels](const StepArgs& args, int first,
+                                                               int last) {
+      const auto* from = reinterpret_cast<const float*>(args.in[0]);
+      auto* to = reinterpret_cast<float*>(args.out[0]);
+      for (auto i = static_cast<std::size_t>(first); i < static_cast<std::size_t>(last); ++i)
+        run(from + i * pixels * channels, to + i * channels, pixels, channels);
     };
   } else {
     const bool include_pad = context.attrs().get_int("count_include_pad", 0) != 0;
-    step.blocks = g.rows();
-    step.run = [run = kernel.average, g, include_pad, from, to](const StepArgs& args, int first,
-                                                                int last) {
-      run(from(args), to(args), g, include_pad, first, last);
-    };
+    run_by_rows(step, g, sizeof(float),
+                [run = kernel.average, include_pad](const std::byte* from, std::byte* to,
+                                                    const kernels::PoolGeometry& rows, int first,
+                                                    int last) {
+                  run(reinterpret_cast<const float*>(from), reinterpret_cast<float*>(to), rows,
+                      include_pad, first, last);
+                });
   }
   return step;
 }

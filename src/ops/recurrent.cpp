@@ -129,8 +129,10 @@ struct Recurrent {
     return (batch_first ? n * directions + direction : direction * batch + n) * hidden;
   }
 
-  void run_sequence(const StepArgs& args, std::int64_t direction, std::int64_t n,
-                    const Memory& memory) const {
+  // Steps [first, last) of a sequence, from the states that `memory` has, from its beginning on
+  // those that are given.
+  void run_steps(const StepArgs& args, std::int64_t direction, std::int64_t n, std::int64_t first,
+                 std::int64_t last, const Memory& memory) const {
     const auto floats = [&](std::size_t i) { return reinterpret_cast<const float*>(args.in[i]); };
     const std::int64_t rows = gates * hidden;
     const float* w = floats(kW) + direction * rows * width;
@@ -138,7 +140,7 @@ struct Recurrent {
     const float* bias = has[kB] ? floats(kB) + direction * 2 * rows : nullptr;
     const float* peepholes = has[kP] ? floats(kP) + direction * 3 * hidden : nullptr;
     const std::int64_t at = state_at(direction, n);
-    for (std::int64_t j = 0; j < hidden; ++j) {
+    for (std::int64_t j = 0; first == 0 && j < hidden; ++j) {
       memory.h[j] = has[kH] ? floats(kH)[at + j] : 0.0F;
       memory.c[j] = has[kC] ? floats(kC)[at + j] : 0.0F;
     }
@@ -147,7 +149,7 @@ struct Recurrent {
       length = std::clamp<std::int64_t>(reinterpret_cast<const std::int32_t*>(args.in[kLengths])[n],
                                         0, sequence);
     const bool from_end = backwards || direction == 1;
-    for (std::int64_t step = 0; step < sequence; ++step) {
+    for (std::int64_t step = first; step < last; ++step) {
       const std::int64_t t = step >= length ? step : from_end ? length - 1 - step : step;
       float* y = args.out[0] == nullptr
                      ? nullptr
@@ -167,6 +169,7 @@ struct Recurrent {
         for (std::int64_t j = 0; j < hidden; ++j) y[j] = step < length ? memory.h[j] : 0.0F;
       }
     }
+    if (last < sequence) return;
     const float* states[] = {nullptr, memory.h, memory.c};
     for (std::size_t i = 1; i < args.out.size(); ++i) {
       if (args.out[i] != nullptr)
@@ -268,18 +271,30 @@ Result<Step> prepare(const PrepareContext& context) {
   }
   Step step;
   step.kernel = "recurrent";
-  step.blocks = static_cast<int>(it.directions * it.batch);
-  step.macs =
-      it.directions * it.batch * it.sequence * it.gates * it.hidden * (it.width + it.hidden);
+  const std::int64_t sequences = it.hidden == 0 ? 0 : it.directions * it.batch;
+  const std::int64_t of_step = it.gates * it.hidden * (it.width + it.hidden);
+  step.macs = sequences * it.sequence * of_step;
   step.rounds = step.macs;
+  // Sequences are independent; one that takes long is cut between its steps.
+  constexpr std::int64_t kLongSequence = 1 << 24;
+  std::int64_t length = std::max<std::int64_t>(it.sequence, 1);
+  if (it.sequence * of_step > kLongSequence)
+    length = std::min(length, std::max<std::int64_t>(1, (kLongSequence >> 4) / of_step));
+  const std::int64_t pieces = (std::max<std::int64_t>(it.sequence, 1) + length - 1) / length;
+  step.ordered = pieces > 1;
+  step.blocks = static_cast<int>(sequences * pieces);
   step.scratch_bytes = static_cast<std::size_t>((it.gates + 3) * it.hidden) * sizeof(float);
-  step.run = [it = std::move(it)](const StepArgs& args, int first, int last) {
+  step.run = [it = std::move(it), length, pieces](const StepArgs& args, int first, int last) {
     auto* sums = reinterpret_cast<float*>(args.scratch);
     float* recurrent = sums + it.gates * it.hidden;
     const Recurrent::Memory memory{sums, recurrent, recurrent + it.hidden,
                                    recurrent + 2 * it.hidden};
-    for (std::int64_t block = first; block < last; ++block)
-      it.run_sequence(args, block / it.batch, block % it.batch, memory);
+    for (std::int64_t block = first; block < last; ++block) {
+      const std::int64_t one = block / pieces;
+      const std::int64_t begin = block % pieces * length;
+      it.run_steps(args, one / it.batch, one % it.batch, begin,
+                   std::min(begin + length, it.sequence), memory);
+    }
   };
   return step;
 }

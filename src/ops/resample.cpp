@@ -75,18 +75,19 @@ Taps taps_of(const ResampleForm& form, const ResampleAxis& a) {
   return taps;
 }
 
-void resample(const Taps& taps, float extrapolation, const float* in, float* out) {
-  for (std::int64_t o = 0; o < taps.outer; ++o) {
-    for (std::int64_t i = 0; i < taps.out; ++i) {
-      const auto place = static_cast<std::size_t>(i);
-      float* to = out + (o * taps.out + i) * taps.inner;
-      std::fill_n(to, taps.inner, taps.outside[place] ? extrapolation : 0.0F);
-      for (std::size_t t = 0; t < taps.width; ++t) {
-        const float weight = taps.weights[place * taps.width + t];
-        if (weight == 0) continue;
-        const float* from = in + (o * taps.in + taps.indices[place * taps.width + t]) * taps.inner;
-        for (std::int64_t k = 0; k < taps.inner; ++k) to[k] += weight * from[k];
-      }
+// Rows [first, last) of outer * out, each of `inner` numbers.
+void resample(const Taps& taps, float extrapolation, const float* in, float* out,
+              std::int64_t first, std::int64_t last) {
+  for (std::int64_t row = first; row < last; ++row) {
+    const std::int64_t o = row / taps.out;
+    const auto place = static_cast<std::size_t>(row % taps.out);
+    float* to = out + row * taps.inner;
+    std::fill_n(to, taps.inner, taps.outside[place] ? extrapolation : 0.0F);
+    for (std::size_t t = 0; t < taps.width; ++t) {
+      const float weight = taps.weights[place * taps.width + t];
+      if (weight == 0) continue;
+      const float* from = in + (o * taps.in + taps.indices[place * taps.width + t]) * taps.inner;
+      for (std::int64_t k = 0; k < taps.inner; ++k) to[k] += weight * from[k];
     }
   }
 }
@@ -116,17 +117,40 @@ Step resample_step(const PrepareContext& context, const ResampleForm& form,
   Step step;
   step.kernel = "resize/resample";
   step.scratch_bytes = 2 * static_cast<std::size_t>(largest) * sizeof(float);
-  step.run = [=, extrapolation = form.extrapolation, count_in = x.shape->elements(),
-              load = load_element(x.dtype),
-              store = store_element(x.dtype)](const StepArgs& args, int, int) {
+  // Reading, a pass an axis, and writing follow each other in blocks of their own.
+  std::vector<LoopBlocks> stages{LoopBlocks(x.shape->elements(), 1)};
+  step.rounds = x.shape->elements() + elements;
+  for (const Taps& taps : *passes) {
+    const std::int64_t of_row = static_cast<std::int64_t>(taps.width) * taps.inner;
+    stages.emplace_back(taps.outer * taps.out, of_row);
+    step.rounds += taps.outer * taps.out * of_row;
+  }
+  stages.emplace_back(elements, 1);
+  step.ordered = true;
+  step.blocks = 0;
+  for (const LoopBlocks& stage : stages) step.blocks += stage.blocks();
+  step.run = [=, extrapolation = form.extrapolation, load = load_element(x.dtype),
+              store = store_element(x.dtype)](const StepArgs& args, int first, int last) {
     auto* from = reinterpret_cast<float*>(args.scratch);
     float* to = from + largest;
-    for (std::int64_t i = 0; i < count_in; ++i) from[i] = static_cast<float>(load(args.in[0], i));
-    for (const Taps& taps : *passes) {
-      resample(taps, extrapolation, from, to);
-      std::swap(from, to);
+    int begin = 0;  // of the stage
+    for (std::size_t s = 0; s < stages.size(); ++s) {
+      const LoopBlocks& stage = stages[s];
+      const auto inside = [&](int block) { return std::clamp(block - begin, 0, stage.blocks()); };
+      const std::int64_t start = stage.begin(inside(first));
+      const std::int64_t end = stage.begin(inside(last));
+      if (s == 0) {
+        for (std::int64_t i = start; i < end; ++i)
+          from[i] = static_cast<float>(load(args.in[0], i));
+      } else if (s < stages.size() - 1) {
+        resample((*passes)[s - 1], extrapolation, from, to, start, end);
+        std::swap(from, to);
+      } else {
+        for (std::int64_t i = start; i < end; ++i)
+          store(args.out[0], i, static_cast<double>(from[i]));
+      }
+      begin += stage.blocks();
     }
-    for (std::int64_t i = 0; i < elements; ++i) store(args.out[0], i, static_cast<double>(from[i]));
   };
   return step;
 }

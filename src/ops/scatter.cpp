@@ -131,11 +131,12 @@ Result<Step> prepare_elements(const PrepareContext& context) {
   Step step;
   step.kernel = "scatter/elements";
   step.run = [walk, along, length = data[axis], joiner = Joiner(context),
-              dtype = context.input(1).dtype,
+              indices = Indices(context, 1, step),
               bytes = bytes_of(context)](const StepArgs& args, int, int) {
+    indices.begin();
     copy_data(args, bytes);
     walk->run([&](std::int64_t i, const std::array<std::int64_t, 1>& offset) {
-      const std::int64_t index = index_at(args.in[1], dtype, i, length);
+      const std::int64_t index = indices.at(args, i, length);
       if (index >= 0) joiner(args.in[2], i, args.out[0], offset[0] + index * along, 1);
     });
   };
@@ -168,15 +169,16 @@ Result<Step> prepare_nd(const PrepareContext& context) {
   Step step;
   step.kernel = "scatter/nd";
   step.run = [=, dims = context.in_shape(0).dims(), joiner = Joiner(context),
-              dtype = context.input(1).dtype,
+              places = Indices(context, 1, step),
               bytes = bytes_of(context)](const StepArgs& args, int, int) {
+    places.begin();
     copy_data(args, bytes);
     for (std::int64_t i = 0; i < updates; ++i) {
       std::int64_t to = 0;
       bool inside = true;
       for (std::int64_t k = 0; k < depth; ++k) {
         const auto axis = static_cast<std::size_t>(k);
-        const std::int64_t index = index_at(args.in[1], dtype, i * depth + k, dims[axis]);
+        const std::int64_t index = places.at(args, i * depth + k, dims[axis]);
         inside = inside && index >= 0;
         to += index * strides[axis];
       }

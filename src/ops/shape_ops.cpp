@@ -94,12 +94,11 @@ Result<Step> prepare_constant_of_shape(const PrepareContext& context) {
 
 // ---- Range ----
 
+// NaN where delta is 0 and there is nothing to go; infinite where there is.
 template <class T>
-std::optional<std::int64_t> range_length(T start, T limit, T delta) {
-  const double length = std::ceil((static_cast<double>(limit) - static_cast<double>(start)) /
-                                  static_cast<double>(delta));
-  if (std::isnan(length) || length > static_cast<double>(kMaxElements)) return std::nullopt;
-  return length <= 0 ? 0 : static_cast<std::int64_t>(length);
+double range_length(T start, T limit, T delta) {
+  return std::ceil((static_cast<double>(limit) - static_cast<double>(start)) /
+                   static_cast<double>(delta));
 }
 
 template <class T>
@@ -122,7 +121,7 @@ Status infer_range(InferContext& context) {
     context.set_output(0, dtype, Shape{kUnknownDim});
     return ok_status();
   }
-  std::optional<std::int64_t> length;
+  double length = 0;
   if (dtype == DType::kInt64) {
     length = range_length(first_of<std::int64_t>(*parts[0]), first_of<std::int64_t>(*parts[1]),
                           first_of<std::int64_t>(*parts[2]));
@@ -137,8 +136,14 @@ Status infer_range(InferContext& context) {
                          text("Range of ", dtype_name(dtype), " is not supported."),
                          "Use int64, int32 or float32.");
   }
-  if (!length) return context.error(Code::kInvalidModel, "delta is 0 or the range is too long.");
-  return set_output_checked(context, 0, dtype, Shape{*length});
+  if (!std::isfinite(length))
+    return context.error(Code::kInvalidModel, "Its start, limit and delta give no range.",
+                         "delta may not be 0.");
+  if (length > static_cast<double>(kMaxElements))
+    return context.error(Code::kLimitExceeded,
+                         text("The range has ", length, " numbers, more than ", kMaxElements, "."));
+  return set_output_checked(context, 0, dtype,
+                            Shape{static_cast<std::int64_t>(std::max(length, 0.0))});
 }
 
 template <class T>
@@ -219,7 +224,8 @@ Status infer_tile(InferContext& context) {
     for (int axis = 0; axis < in.rank(); ++axis) {
       const std::int64_t repeat = (*repeats)[static_cast<std::size_t>(axis)];
       if (repeat < 0 || repeat > kMaxElements)
-        return context.error(Code::kInvalidModel, text("A repeat is ", repeat, "."));
+        return context.error(repeat < 0 ? Code::kInvalidModel : Code::kLimitExceeded,
+                             text("A repeat is ", repeat, "."));
       if (in[axis] >= 0) out[axis] = in[axis] * repeat;
     }
   }

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 
+#include "base/sort.h"
 #include "base/text.h"
 #include "ops/activation.h"
 #include "ops/element.h"
@@ -53,27 +53,64 @@ Result<Step> prepare_top(const PrepareContext& context) {
   const AroundAxis a = around_axis(*x.shape, axis);
   const std::int64_t k = context.out_shape()[axis];
   const bool largest = context.attrs().get_int("largest", 1) != 0;
+  // Runs of a row are sorted one by one, then merged: at any result it is known which comes next,
+  // so both fall apart into pieces.
+  constexpr std::int64_t kRun = 1 << 12;
+  const std::int64_t runs = (a.n + kRun - 1) / kRun;
+  const std::int64_t pieces = runs + (k + kRun - 1) / kRun;
+  const std::int64_t rounds_of_piece = std::min(a.n, kRun) * 16;
+  const std::int64_t count = context.out_shape().elements() == 0 ? 0 : a.outer * a.inner * pieces;
+  const LoopBlocks blocks(count, rounds_of_piece);
   Step step;
   step.kernel = "top_k";
-  step.scratch_bytes = static_cast<std::size_t>(a.n) * sizeof(std::int64_t);
-  step.run = [=, load = load_element(x.dtype), store = store_element(x.dtype)](const StepArgs& args,
-                                                                               int, int) {
-    auto* order = reinterpret_cast<std::int64_t*>(args.scratch);
-    for (std::int64_t row = 0; row < a.outer * a.inner; ++row) {
+  step.ordered = true;
+  step.blocks = blocks.blocks();
+  step.rounds = count * rounds_of_piece;
+  step.scratch_bytes = static_cast<std::size_t>(a.n + 2 * runs + 1) * sizeof(std::int32_t);
+  step.run = [=, load = load_element(x.dtype), store = store_element(x.dtype)](
+                 const StepArgs& args, int first_block, int last_block) {
+    auto* order = reinterpret_cast<std::int32_t*>(args.scratch);
+    std::int32_t* next = order + a.n;  // of each run the place of what it has next
+    std::int32_t* heap = next + runs;  // runs that have something, the best on top
+    std::int32_t& open = heap[runs];   // how many
+    for (std::int64_t at = blocks.begin(first_block); at < blocks.begin(last_block); ++at) {
+      const std::int64_t row = at / pieces;
+      const std::int64_t piece = at % pieces;
       const std::int64_t from = row / a.inner * a.n * a.inner + row % a.inner;
       const std::int64_t to = row / a.inner * k * a.inner + row % a.inner;
-      std::iota(order, order + a.n, std::int64_t{0});
-      std::partial_sort(order, order + k, order + a.n, [&](std::int64_t i, std::int64_t j) {
+      const auto before = [&](std::int32_t i, std::int32_t j) {
         const double p = key(load(args.in[0], from + i * a.inner));
         const double q = key(load(args.in[0], from + j * a.inner));
         if (p != q) return largest ? p > q : p < q;
         return i < j;
-      });
-      for (std::int64_t i = 0; i < k; ++i) {
+      };
+      const auto ahead = [&](std::int32_t p, std::int32_t q) {
+        return before(order[next[p]], order[next[q]]);
+      };
+      if (piece < runs) {
+        // The best of the run go to its end, where the heap of the others leaves room.
+        const std::int64_t begin = piece * kRun;
+        const std::int64_t length = std::min(a.n - begin, kRun);
+        std::int32_t* run = order + begin;
+        for (std::int64_t i = 0; i < length; ++i)
+          heap_push(run, i, static_cast<std::int32_t>(begin + i), before);
+        for (std::int64_t i = length; i > std::max<std::int64_t>(length - k, 0); --i)
+          run[i - 1] = heap_pop(run, i, before);
+        next[piece] = static_cast<std::int32_t>(begin + length - 1);
+        open = static_cast<std::int32_t>(piece);
+        heap_push(heap, open++, static_cast<std::int32_t>(piece), ahead);
+        continue;
+      }
+      const std::int64_t begin = (piece - runs) * kRun;
+      for (std::int64_t i = begin; i < std::min(k, begin + kRun); ++i) {
+        const std::int32_t run = heap_pop(heap, open--, ahead);
+        const std::int32_t found = order[next[run]];
         if (args.out[0] != nullptr)
-          store(args.out[0], to + i * a.inner, load(args.in[0], from + order[i] * a.inner));
+          store(args.out[0], to + i * a.inner, load(args.in[0], from + found * a.inner));
         if (args.out.size() > 1 && args.out[1] != nullptr)
-          reinterpret_cast<std::int64_t*>(args.out[1])[to + i * a.inner] = order[i];
+          reinterpret_cast<std::int64_t*>(args.out[1])[to + i * a.inner] = found;
+        const std::int64_t end = std::min(a.n, (run + 1) * kRun);
+        if (--next[run] >= std::max(run * kRun, end - k)) heap_push(heap, open++, run, ahead);
       }
     }
   };

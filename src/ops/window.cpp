@@ -46,9 +46,12 @@ Result<std::vector<WindowAxis>> resolve_window(const Node& node, const Shape& in
                                " spatial axes of ", input.to_string(), "."));
     }
     for (const std::int64_t value : values) {
-      if (value < least || value > kMaxExtent)
+      if (value < least)
         return window_error(node, Code::kUnsupportedAttribute, text(name, " holds ", value, "."),
                             text("Use ", least, " or more."));
+      if (value > kMaxExtent)
+        return window_error(node, Code::kLimitExceeded,
+                            text(name, " holds ", value, ", more than ", kMaxExtent, "."));
     }
     return ok_status();
   };
@@ -57,7 +60,12 @@ Result<std::vector<WindowAxis>> resolve_window(const Node& node, const Shape& in
   OCTAVO_CHECK_OK(check("dilations", dilations, count, 1));
   OCTAVO_CHECK_OK(check("pads", pads, 2 * count, 0));
   std::vector<WindowAxis> axes;
+  std::int64_t taps = 1;
   for (std::size_t i = 0; i < count; ++i) {
+    taps *= kernel[i];
+    if (taps > kMaxElements)
+      return window_error(node, Code::kLimitExceeded,
+                          text("Its window has more than ", kMaxElements, " taps."));
     WindowAxis axis;
     axis.in = input[static_cast<int>(i) + 2];
     axis.kernel = kernel[i];
@@ -68,7 +76,9 @@ Result<std::vector<WindowAxis>> resolve_window(const Node& node, const Shape& in
       axis.pad_end = pads[i + count];
     }
     if (axis.kernel * axis.dilation > kMaxExtent)
-      return window_error(node, Code::kUnsupportedAttribute, "Kernel times dilation is too large.");
+      return window_error(node, Code::kLimitExceeded,
+                          text("Kernel times dilation is ", axis.kernel * axis.dilation,
+                               ", more than ", kMaxExtent, "."));
     const std::int64_t extent = (axis.kernel - 1) * axis.dilation + 1;
     if (axis.in < 0) {
       axis.out = kUnknownDim;

@@ -33,7 +33,7 @@ Status apply(Value& value, const Shape& given) {
                  "Every dimension has to be a number.",
                  {}};
   }
-  bool fits = !value.shape || value.shape->rank() == given.rank();
+  bool fits = value.shape ? value.shape->rank() == given.rank() : given.rank() <= kMaxRank;
   for (int axis = 0; fits && value.shape && axis < given.rank(); ++axis) {
     fits = (*value.shape)[axis] < 0 || (*value.shape)[axis] == given[axis];
   }

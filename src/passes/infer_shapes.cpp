@@ -80,7 +80,9 @@ class Inference {
     OCTAVO_CHECK_OK(op->infer(context));
     OCTAVO_CHECK_OK(check_outputs(context));
     if (options_.fold && fold(*op, node)) return true;
-    return follow_partial(context);
+    const bool known = follow_partial(context);
+    OCTAVO_CHECK_OK(check_outputs(context));
+    return known;
   }
 
   Status check_arity(const ops::OpDef& op, const Node& node) const {
@@ -113,6 +115,13 @@ class Inference {
     for (const ValueId id : context.node().outputs) {
       if (id == kNoValue || !graph_.value(id).shape) continue;
       const Shape& shape = *graph_.value(id).shape;
+      if (shape.rank() > kMaxRank) {
+        return context.error(
+            Code::kLimitExceeded,
+            text("The result '", graph_.value(id).name, "' would have ", shape.rank(),
+                 " dimensions; no tensor may have more than ", kMaxRank, "."),
+            "Leave out dimensions of 1.");
+      }
       const bool negative =
           std::any_of(shape.begin(), shape.end(), [](auto dim) { return dim < kUnknownDim; });
       if (negative || (shape.known() && !shape.checked_elements())) {

@@ -120,8 +120,12 @@ Status Comparison::run_sample(std::int64_t label) {
     const auto from = impl.a.input(i);
     std::memcpy(impl.b.input(i).data(), from.data(), from.size());
   }
-  impl.milliseconds_a.push_back(timed_run(impl.a));
-  impl.milliseconds_b.push_back(timed_run(impl.b));
+  const double of_a = timed_run(impl.a);
+  const double of_b = timed_run(impl.b);
+  OCTAVO_CHECK_OK(impl.a.status());
+  OCTAVO_CHECK_OK(impl.b.status());
+  impl.milliseconds_a.push_back(of_a);
+  impl.milliseconds_b.push_back(of_b);
   ++impl.samples;
   for (Layer& layer : impl.layers)
     layer.sums.add(read_real(impl.a, layer.a), read_real(impl.b, layer.b));

@@ -1215,6 +1215,7 @@ Result<Progress> QuantizeJob::Impl::step() {
       running = float_session->run_some(kStepsAtOnce);
       if (sample_error) return fail(*sample_error);
       if (running) return Progress{"calibrate", samples, 0};
+      if (!float_session->status().ok()) return fail(Error(float_session->status().error()));
       fitting.reset();
       ++samples;
       if (Status status = settle(); !status.ok()) return fail(std::move(status).error());

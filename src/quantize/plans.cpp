@@ -19,6 +19,17 @@ bool leaves_sizes_open(const Graph& graph) {
   });
 }
 
+// Whether more than a batch has no number yet.
+bool needs_shapes(const Graph& graph, const passes::InputShapes& given) {
+  return std::any_of(graph.inputs.begin(), graph.inputs.end(), [&](ValueId id) {
+    const Value& value = graph.value(id);
+    if (given.by_name.contains(value.name)) return false;
+    return !value.shape ||
+           (value.shape->rank() > 0 && std::any_of(value.shape->begin() + 1, value.shape->end(),
+                                                   [](auto dim) { return dim < 0; }));
+  });
+}
+
 bool takes(const runtime::Session& session, const passes::InputShapes& shapes) {
   const Graph& graph = session.graph();
   return std::all_of(graph.inputs.begin(), graph.inputs.end(), [&](ValueId id) {
@@ -28,10 +39,8 @@ bool takes(const runtime::Session& session, const passes::InputShapes& shapes) {
 }
 }  // namespace
 
-Plans::Plans(std::optional<Model> model, runtime::SessionOptions options, runtime::Session first)
-    : model_(std::move(model)), options_(std::move(options)) {
-  sessions_.push_back(std::move(first));
-}
+Plans::Plans(std::optional<Model> model, runtime::SessionOptions options)
+    : model_(std::move(model)), options_(std::move(options)) {}
 
 Result<Plans> Plans::create(const Model& model, const passes::InputShapes& shapes,
                             const runtime::SessionOptions& options,
@@ -39,8 +48,15 @@ Result<Plans> Plans::create(const Model& model, const passes::InputShapes& shape
   const bool kept = !fixed && pixels == nullptr && leaves_sizes_open(model.graph());
   runtime::SessionOptions own = options;
   if (kept) own.weights = std::make_shared<ops::SharedWeights>();
-  OCTAVO_TRY(runtime::Session first, create_session(model, shapes, own, nullptr, pixels));
-  return Plans(kept ? std::optional(model) : std::nullopt, std::move(own), std::move(first));
+  Result<runtime::Session> first = create_session(model, shapes, own, nullptr, pixels);
+  Plans plans(kept ? std::optional(model) : std::nullopt, std::move(own));
+  if (first.ok()) {
+    plans.sessions_.push_back(std::move(first).value());
+  } else if (!kept || first.error().code != Code::kDynamicDimension ||
+             !needs_shapes(model.graph(), shapes)) {
+    return std::move(first).error();
+  }
+  return plans;
 }
 
 Status Plans::plan_for(const passes::InputShapes& shapes) {

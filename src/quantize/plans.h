@@ -16,12 +16,16 @@ namespace octavo::quantize {
 class Plans {
  public:
   // The first plan, as create_session makes it. A model that leaves no input's size open is not
-  // kept, and neither is one with `pixels` or that is `fixed`: they have this plan alone.
+  // kept, and neither is one with `pixels` or that is `fixed`: they have this plan alone. Where a
+  // kept one leaves more open than the batch and `shapes` do not say it, plan_for() makes the
+  // first.
   static Result<Plans> create(const Model& model, const passes::InputShapes& shapes,
                               const runtime::SessionOptions& options,
                               const passes::PixelMapping* pixels = nullptr, bool fixed = false);
 
-  // The session for the shapes asked for last; valid until the next plan_for().
+  // The session's, or the model's while there is none.
+  const Graph& graph() const { return sessions_.empty() ? model_->graph() : session().graph(); }
+  // The session for the shapes asked for last, if any; valid until the next plan_for().
   runtime::Session& session() { return sessions_.front(); }
   const runtime::Session& session() const { return sessions_.front(); }
   std::size_t count() const { return sessions_.size(); }
@@ -33,7 +37,7 @@ class Plans {
   Status plan_for(const passes::InputShapes& shapes);
 
  private:
-  Plans(std::optional<Model> model, runtime::SessionOptions options, runtime::Session first);
+  Plans(std::optional<Model> model, runtime::SessionOptions options);
   void drop_old();
 
   std::optional<Model> model_;

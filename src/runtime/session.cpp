@@ -405,8 +405,10 @@ struct Session::Impl {
         [](void* opaque, int stage, int first_block, int last_block, int thread) {
           const auto& [impl, first_step, offset] = *static_cast<Context*>(opaque);
           const ReadyStep& ready = impl->steps[first_step + static_cast<std::size_t>(stage)];
+          // Blocks in order find what those before have left there, whichever thread did them.
           std::byte* own =
-              impl->scratch.get() + static_cast<std::size_t>(thread) * impl->scratch_stride;
+              impl->scratch.get() +
+              (ready.step.ordered ? 0 : static_cast<std::size_t>(thread)) * impl->scratch_stride;
           ready.step.run({ready.in, ready.out, own, ready.out_pixel_bytes}, offset + first_block,
                          offset + last_block);
         },
@@ -530,9 +532,10 @@ Status Session::Impl::prepare(const SessionOptions& options, std::unique_ptr<Tai
       open_axes.push_back(
           static_cast<int>(std::find(shape.begin(), shape.end(), kUnknownDim) - shape.begin()));
     }
-    stages.push_back(
-        {ready.skipped ? 0 : ready.step.blocks,
-         pieces_of(graph, i, ready.step.macs, ready.step.rounds, static_cast<int>(threads))});
+    stages.push_back({ready.skipped ? 0 : ready.step.blocks,
+                      ready.step.ordered ? 0
+                                         : pieces_of(graph, i, ready.step.macs, ready.step.rounds,
+                                                     static_cast<int>(threads))});
   }
   if (tail_graph != nullptr) {
     SessionOptions own = options;
@@ -547,8 +550,11 @@ Status Session::Impl::prepare(const SessionOptions& options, std::unique_ptr<Tai
 // True where there is a tail, now planned for what has come out.
 bool Session::Impl::begin_tail() {
   status = ok_status();
+  for (const ReadyStep& ready : steps) {
+    if (status.ok() && ready.step.status != nullptr) status = *ready.step.status;
+  }
   if (!tail) return false;
-  status = tail->begin(graph, memory);
+  if (status.ok()) status = tail->begin(graph, memory);
   if (!status.ok()) tail->end(graph);
   return status.ok();
 }

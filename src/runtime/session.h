@@ -86,7 +86,8 @@ class Session {
   // run() in pieces, for jobs that report progress and can be aborted: true while there is more to
   // do. A step that takes long is a piece by itself, or several: it is cut between its blocks.
   bool run_some(int max_steps);
-  // Why the last run has no results: a tail could not be planned for what has come out.
+  // Why the last run has no results: an index lies outside, or a tail could not be planned for what
+  // has come out.
   const Status& status() const;
   void run_profiled();
   // Called after each step of run() with the step's node; for calibration without keep_values:

@@ -7,7 +7,6 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <vector>
 
 #include "base/clock.h"
@@ -168,18 +167,20 @@ struct ThreadPool::Shared {
   template <class Ended>
   void work_until(int thread, Ended ended) {
     while (true) {
-      std::optional<double> end;  // of looking; not known before the first look at the clock
+      bool timed = false;  // looking ends at a time from the first look at the clock on
+      double end = 0;
       do {
         for (int spin = 0; spin < kSpinsOfLook; ++spin) {
           if (ended()) return;
           if (!has_pieces(thread)) continue;
           do_pieces(thread);
-          end.reset();
+          timed = false;
           spin = 0;
         }
         const double now = milliseconds_now();
-        if (!end) end = now + kSpinTime;
-        if (now >= *end && (thread != 0 || caller_sleeps)) break;
+        if (!timed) end = now + kSpinTime;
+        timed = true;
+        if (now >= end && (thread != 0 || caller_sleeps)) break;
       } while (true);
       const std::int32_t seen = wakes.load();
       // Said before looking again: who opens a stage after that look sees it.

@@ -13,6 +13,8 @@ inline constexpr std::int64_t kUnknownDim = -1;
 // No tensor may have more elements (a gigabyte of floats): the bytes of one then never overflow 32
 // bits, whatever its dtype.
 inline constexpr std::int64_t kMaxElements = std::int64_t{1} << 28;
+// Nor more dimensions.
+inline constexpr int kMaxRank = 16;
 
 // Dimensions in ONNX's (logical) order; kUnknownDim where a dimension is not known yet.
 class Shape {

@@ -6,6 +6,8 @@
 #include "quantize/job.h"
 #include "quantize/json.h"
 #include "quantize/model.h"
+#include "quantize/plans.h"
+#include "support/damage.h"
 
 using namespace octavo;
 using quantize::Model;
@@ -19,14 +21,14 @@ constexpr std::int64_t kMaxMacs = 1'000'000;
 // sanitizers slower still: a session of two megabytes answers in milliseconds.
 constexpr std::size_t kMaxBytes = std::size_t{2} << 20;
 
-// Open dimensions are 2.
-passes::InputShapes shapes_of(const Graph& graph) {
+// Open dimensions are `open`.
+passes::InputShapes shapes_of(const Graph& graph, std::int64_t open = 2) {
   passes::InputShapes shapes;
   for (const ValueId id : graph.inputs) {
     const Value& value = graph.value(id);
     if (!value.shape || value.shape->known()) continue;
     Shape shape = *value.shape;
-    for (std::int64_t& dim : shape.dims()) dim = dim < 0 ? 2 : dim;
+    for (std::int64_t& dim : shape.dims()) dim = dim < 0 ? open : dim;
     shapes.by_name[value.name] = std::move(shape);
   }
   return shapes;
@@ -107,6 +109,28 @@ void quantize_and_run(const Model& model, const passes::InputShapes& shapes) {
   if (auto session = small_session(job->take_model(), shapes)) run(*session);
 }
 
+// One session that is planned anew: another size, and the first again, as a new session has it.
+void replan(const Model& model) {
+  runtime::SessionOptions options;
+  options.memory_limit = kMaxBytes;
+  auto plans = quantize::Plans::create(model, {}, options);
+  if (!plans.ok()) return fuzz::check_error(plans.error());
+  for (const std::int64_t open : {5, 2}) {
+    const passes::InputShapes shapes = shapes_of(model.graph(), open);
+    auto fresh = small_session(model, shapes);
+    if (!fresh) return;
+    if (const Status planned = plans->plan_for(shapes); !planned.ok())
+      return fuzz::check_error(planned.error());
+    run(*fresh);
+    run(plans->session());
+    if (!fresh->status().ok()) continue;
+    fuzz::check(plans->session().status().ok(), "a plan runs where a new session does");
+    for (std::size_t i = 0; i < fresh->graph().outputs.size(); ++i)
+      fuzz::check(test::same_output(*fresh, plans->session(), i),
+                  "a plan gives what a new session gives");
+  }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -120,5 +144,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (!session) return 0;
   run(*session);
   if (!model->is_quantized()) quantize_and_run(*model, shapes);
+  if (!shapes.by_name.empty()) replan(*model);
   return 0;
 }

@@ -48,6 +48,56 @@ for (const options of [{}, { threads: 2 }, { worker: false }]) {
   });
 }
 
+const zeros = (name, shape) => ({ name, shape, data: new Float32Array(shape.reduce((a, b) => a * b, 1)) });
+const large = { kernel_shape: [700, 700] };
+const recurrent = (gates, hidden) => ({
+  inputs: { x: [15_000, 1, 4] },
+  weights: [zeros('w', [1, gates * hidden, 4]), zeros('r', [1, gates * hidden, hidden])],
+  attrs: { hidden_size: hidden },
+});
+/** A node each whose work takes the better part of a minute or several: an engine that did not hear of the abort would not answer in time. */
+const long = {
+  MaxPool: { inputs: { x: [1, 1, 1400, 1400] }, attrs: large },
+  AveragePool: { inputs: { x: [1, 1, 1400, 1400] }, attrs: large },
+  'MaxPool of three dimensions': { inputs: { x: [1, 1, 120, 120, 120] }, attrs: { kernel_shape: [60, 60, 60] } },
+  LSTM: recurrent(4, 1024),
+  GRU: recurrent(3, 1200),
+  RNN: recurrent(1, 2048),
+  NonMaxSuppression: {
+    inputs: { x: [1, 400_000, 4], scores: [1, 1, 400_000] },
+    weights: [{ name: 'most', shape: [1], data: BigInt64Array.of(400_000n) }],
+  },
+  Einsum: { inputs: { x: [130_000], b: [130_000], c: [8] }, attrs: { equation: 'i,j,k->k' } },
+  MatMul: { inputs: { x: [3500, 3500], b: [3500, 3500] } },
+  MatMulInteger: { inputs: { x: [3500, 3500], b: [3500, 3500] }, type: 'uint8' },
+};
+for (const [name, { inputs, weights = [], attrs = {}, type = 'float32' }] of Object.entries(long)) {
+  test(`an abort is heard inside of ${name}`, { timeout: 30_000 }, async () => {
+    await using engine = await createEngine();
+    const names = [...Object.keys(inputs), ...weights.map((weight) => weight.name)];
+    const bytes = onnx({
+      opset: 17,
+      nodes: [{ op: name.split(' ')[0], name: 'long', inputs: names, outputs: ['y'], attrs }],
+      inputs: Object.entries(inputs).map(([input, shape]) => ({ name: input, shape, type })),
+      outputs: [{ name: 'y' }],
+      weights,
+    });
+    const session = await InferenceSession.create(bytes, { engine });
+    const other = await InferenceSession.create(convModel(), { engine });
+    const Data = type === 'uint8' ? Uint8Array : Float32Array;
+    const feeds = Object.fromEntries(Object.entries(inputs).map(([input, shape]) => [input, new Data(shape.reduce((a, b) => a * b, 1))]));
+    const controller = new AbortController();
+    const running = session.run(feeds, { signal: controller.signal, transfer: true });
+    setTimeout(() => controller.abort(), 300);
+    await rejects(running, 'ABORTED', { hint: /^/ });
+    const { y } = await other.run({ x: new Float32Array(32).fill(1) });
+    assert.equal(y.data.length, 32);
+    await session.close();
+    await other.close();
+    assert.equal(await engine.call('liveObjects', []), 0);
+  });
+}
+
 test('a node that is run in pieces gives what it gives in one', async () => {
   await using engine = await createEngine();
   const n = 150; // 3.4 million products: two pieces

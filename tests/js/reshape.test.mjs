@@ -138,3 +138,40 @@ test('plans for further shapes hold no weights of their own, and close() gives a
   await session.close();
   assert.ok((await used()) - empty < 4096);
 });
+
+test('a height and width that nobody gives are those of the first feed', async () => {
+  await using engine = await createEngine();
+  const float = await Model.load(openModel(), { engine });
+  const session = await InferenceSession.create(float);
+  assert.deepEqual(session.inputs[0].shape, ['N', 3, 'H', 'W']);
+  await rejects(session.run(noise(300, 1)), 'SAMPLE_SHAPE', { where: /'x'|session.run/, hint: /shape/ });
+  await rejects(session.run(feed([1, 4, 3, 3], 1)), 'SAMPLE_SHAPE', { hint: /3/ });
+  for (const shape of [[2, 3, 9, 7], first]) {
+    const fresh = await InferenceSession.create(float, { inputShapes: { x: shape }, fixedShapes: true });
+    assert.deepEqual(await session.run(feed(shape, 5)), await fresh.run(feed(shape, 5)));
+    await fresh.close();
+  }
+  await session.close();
+  const profiled = await InferenceSession.create(float);
+  assert.ok((await profiled.profile(feed(first, 1))).steps.length > 0);
+  await profiled.close();
+  await float.close();
+  assert.equal(await engine.call('liveObjects', []), 0);
+});
+
+test('a model with open sizes is quantized at the size of the first sample', async () => {
+  await using engine = await createEngine();
+  const float = await Model.load(openModel(), { engine });
+  const samples = [4, 5, 6].map((seed) => feed(first, seed));
+  const told = await quantizeStatic(float, samples, { inputShapes: { x: first } }).result;
+  const seen = await quantizeStatic(float, samples).result;
+  const once = await quantizeStatic(
+    float,
+    (function* () {
+      yield* samples;
+    })(),
+  ).result;
+  const bytes = await told.model.toONNX();
+  assert.deepEqual(await seen.model.toONNX(), bytes);
+  assert.deepEqual(await once.model.toONNX(), bytes);
+});

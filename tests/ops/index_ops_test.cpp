@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
+#include "support/buffers.h"
 #include "support/op_runner.h"
 
 namespace octavo::test {
@@ -37,11 +39,11 @@ Floats values(const Tensor& tensor) {
   return {tensor.span<float>().begin(), tensor.span<float>().end()};
 }
 
-TEST_CASE("GatherElements picks an element for each index, from zero where there is none") {
+TEST_CASE("GatherElements picks an element for each index") {
   const Tensor data = floats({2, 3}, {1, 2, 3, 4, 5, 6});
   const Tensor along1 = run(make_node("GatherElements", {{"axis", std::int64_t{1}}}),
-                            {fed(data), fed(ints({2, 2}, {0, -1, 2, 7}))});
-  CHECK(values(along1) == Floats{1, 3, 6, 0});
+                            {fed(data), fed(ints({2, 2}, {0, -1, 2, -3}))});
+  CHECK(values(along1) == Floats{1, 3, 6, 4});
   const Tensor along0 = run(make_node("GatherElements"),
                             {fed(data), fed(Tensor::of<std::int32_t>({1, 3}, {1, 0, 1}))});
   CHECK(values(along0) == Floats{4, 2, 6});
@@ -59,9 +61,41 @@ TEST_CASE("GatherND picks slices by whole indices, in batches too") {
                              {fed(data), fed(ints({2, 1}, {1, 0}))});
   CHECK(batched.shape() == Shape{2, 2});
   CHECK(values(batched) == Floats{2, 3, 4, 5});
-  CHECK(values(run(make_node("GatherND"), {fed(data), fed(ints({1, 1}, {5}))})) == Floats(4, 0));
   CHECK(refusal(make_node("GatherND"), {fed(data), fed(ints({1, 4}, {0, 0, 0, 0}))}) ==
         Code::kShapeMismatch);
+}
+
+TEST_CASE("an index outside of its axis is an error that names it, the node and the bound") {
+  const Tensor data = floats({2, 3}, {1, 2, 3, 4, 5, 6});
+  const struct {
+    Node node;
+    Tensor indices;
+    std::optional<Tensor> updates;
+    std::string says;
+  } cases[] = {
+      {make_node("Gather"), ints({3}, {1, 0, 2}), {}, "Index 2 is outside of an axis of 2."},
+      {make_node("Gather"), ints({2}, {-3, 9}), {}, "Index -3 is outside of an axis of 2."},
+      {make_node("GatherElements", {{"axis", std::int64_t{1}}}),
+       ints({1, 2}, {-3, 3}),
+       {},
+       "Index 3 is outside of an axis of 3."},
+      {make_node("GatherND"), ints({1, 2}, {1, INT64_MIN}), {}, "is outside of an axis of 3."},
+      {make_node("GatherND"), ints({1, 2}, {INT64_MAX, 0}), {}, "is outside of an axis of 2."},
+      {make_node("ScatterND"), ints({1, 1}, {2}), floats({1, 3}, {0, 0, 0}),
+       "Index 2 is outside of an axis of 2."},
+      {make_node("ScatterElements"), Tensor::of<std::int32_t>({1, 2}, {0, -3}),
+       floats({1, 2}, {0, 0}), "Index -3 is outside of an axis of 2."},
+  };
+  for (const auto& one : cases) {
+    CAPTURE(one.node.op);
+    std::vector<std::optional<Operand>> operands{fed(data), fed(one.indices)};
+    if (one.updates) operands.emplace_back(fed(*one.updates));
+    const auto out = run_op(one.node, operands);
+    REQUIRE_FALSE(out.ok());
+    CHECK(out.error().code == Code::kShapeMismatch);
+    CHECK(out.error().what.find(one.says) != std::string::npos);
+    CHECK(out.error().where == "node 'node' (" + one.node.op + ")");
+  }
 }
 
 TEST_CASE("OneHot marks an index along a new axis") {
@@ -125,6 +159,50 @@ TEST_CASE("NonMaxSuppression takes the best boxes that do not cover each other, 
   CHECK(refusal(node, {fed(boxes), fed(floats({1, 1, 2}, {1, 2}))}) == Code::kShapeMismatch);
 }
 
+TEST_CASE("NonMaxSuppression of many boxes takes those that a search for the best one takes") {
+  constexpr std::int64_t kBoxes = 400;
+  constexpr float kShare = 0.3F;
+  std::vector<float> corners;
+  test::Random random(5);
+  for (std::int64_t i = 0; i < kBoxes; ++i) {
+    const float y = random.uniform(0, 10);
+    const float x = random.uniform(0, 10);
+    corners.insert(corners.end(), {y, x, y + random.uniform(0.5F, 2), x + random.uniform(0.5F, 2)});
+  }
+  std::vector<float> scores = test::random_floats(2 * kBoxes, 6, 0, 50);
+  for (float& score : scores) score = std::floor(score);  // many are equal
+  const auto shared = [&](std::int64_t a, std::int64_t b) {
+    const float* p = corners.data() + 4 * a;
+    const float* q = corners.data() + 4 * b;
+    const float height = std::max(0.0F, std::min(p[2], q[2]) - std::max(p[0], q[0]));
+    const float width = std::max(0.0F, std::min(p[3], q[3]) - std::max(p[1], q[1]));
+    const auto area = [](const float* box) { return (box[3] - box[1]) * (box[2] - box[0]); };
+    return width * height / (area(p) + area(q) - width * height);
+  };
+  Ints expected;
+  for (std::int64_t group = 0; group < 2; ++group) {
+    const float* score = scores.data() + group * kBoxes;
+    std::vector<bool> gone(kBoxes, false);
+    while (true) {
+      std::int64_t best = -1;
+      for (std::int64_t i = 0; i < kBoxes; ++i) {
+        if (!gone[static_cast<std::size_t>(i)] && (best < 0 || score[i] > score[best])) best = i;
+      }
+      if (best < 0) break;
+      expected.insert(expected.end(), {0, group, best});
+      for (std::int64_t i = 0; i < kBoxes; ++i) {
+        if (i == best || shared(i, best) > kShare) gone[static_cast<std::size_t>(i)] = true;
+      }
+    }
+  }
+  REQUIRE(expected.size() > 300);
+  REQUIRE(expected.size() < 3 * kBoxes);
+  const Tensor out = run(make_node("NonMaxSuppression"),
+                         {fed(floats({1, kBoxes, 4}, corners)), fed(floats({1, 2, kBoxes}, scores)),
+                          constant(Tensor::scalar(kBoxes)), fed(Tensor::scalar(kShare))});
+  CHECK(Ints(out.span<std::int64_t>().begin(), out.span<std::int64_t>().end()) == expected);
+}
+
 TEST_CASE("NonZero tells where, an axis a row") {
   const auto where = [&](const Tensor& x) {
     const Tensor out = run(make_node("NonZero"), {fed(x)});
@@ -151,8 +229,8 @@ TEST_CASE("ScatterElements and ScatterND put updates in, or join them") {
   CHECK(scatter("mul") == Floats{1, 15, -2, 1, 1, 1, 1, 1, 1});
   CHECK(scatter("min") == Floats{1, 1, -2, 1, 1, 1, 1, 1, 1});
   CHECK(scatter("max") == Floats{1, 5, 1, 1, 1, 1, 1, 1, 1});
-  const Tensor rows = run(make_node("ScatterND"), {fed(data), fed(ints({2, 1}, {2, 9})),
-                                                   fed(floats({2, 3}, {7, 8, 9, 0, 0, 0}))});
+  const Tensor rows = run(make_node("ScatterND"), {fed(data), fed(ints({2, 1}, {2, 0})),
+                                                   fed(floats({2, 3}, {7, 8, 9, 1, 1, 1}))});
   CHECK(values(rows) == Floats{1, 1, 1, 1, 1, 1, 7, 8, 9});
   CHECK(refusal(make_node("ScatterND"), {fed(data), fed(ints({1, 1}, {0})),
                                          fed(floats({1, 2}, {0, 0}))}) == Code::kShapeMismatch);
@@ -181,6 +259,30 @@ TEST_CASE("TopK sorts along an axis, the first of equals first") {
   const auto odd =
       run_op(make_node("TopK"), {fed(floats({3}, {1, nan, 2})), constant_ints({2})}, two);
   CHECK(to_int64s((*odd)[1]) == Ints{1, 2});
+}
+
+TEST_CASE("TopK of rows longer than what is sorted at once") {
+  constexpr std::int64_t kLong = 10'000;
+  std::vector<float> numbers = test::random_floats(2 * kLong, 3, 0, 1000);
+  for (float& x : numbers) x = std::floor(x);  // many are equal
+  OpRun two;
+  two.outputs = 2;
+  for (const std::int64_t k : {std::int64_t{1}, std::int64_t{5000}, kLong}) {
+    const auto top =
+        run_op(make_node("TopK"), {fed(floats({2, kLong}, numbers)), constant_ints({k})}, two);
+    REQUIRE(top.ok());
+    Ints expected;
+    for (std::int64_t row = 0; row < 2; ++row) {
+      Ints order(kLong);
+      std::iota(order.begin(), order.end(), std::int64_t{0});
+      std::stable_sort(order.begin(), order.end(), [&](std::int64_t i, std::int64_t j) {
+        return numbers[static_cast<std::size_t>(row * kLong + i)] >
+               numbers[static_cast<std::size_t>(row * kLong + j)];
+      });
+      expected.insert(expected.end(), order.begin(), order.begin() + k);
+    }
+    CHECK(to_int64s((*top)[1]) == expected);
+  }
 }
 
 TEST_CASE("ArgMax and ArgMin name the first or the last of the extremes") {

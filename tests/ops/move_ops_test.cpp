@@ -283,13 +283,12 @@ TEST_CASE("Gather picks slices by index, negative ones from the end") {
   }
 }
 
-TEST_CASE("Gather refuses constant indices out of range and reads zeros for computed ones") {
+TEST_CASE(
+    "Gather refuses constant indices out of range before it runs, computed ones when it does") {
   const Tensor data = Tensor::of<float>({2}, {5, 6});
   const Tensor indices = Tensor::of<std::int64_t>({3}, {1, 2, -3});
   CHECK(code_of(make_node("Gather"), {Operand{data}, constant(indices)}) == Code::kInvalidModel);
-  const auto out = run_op(make_node("Gather"), {Operand{data}, Operand{indices}});
-  REQUIRE(out.ok());
-  CHECK(same((*out)[0], Tensor::of<float>({3}, {6, 0, 0})));
+  CHECK(code_of(make_node("Gather"), {Operand{data}, Operand{indices}}) == Code::kShapeMismatch);
   CHECK(code_of(make_node("Gather"), {Operand{data}, constant(Tensor::of<float>({1}, {0}))}) ==
         Code::kUnsupportedDtype);
 }

@@ -83,6 +83,29 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("without shapes the first plan is made for those of the first run") {
+  const Model model = open_model();
+  Plans plans = take(Plans::create(model, {}, {}));
+  CHECK(plans.count() == 0);
+  CHECK(plans.graph().value(plans.graph().inputs[0]).shape ==
+        Shape{kUnknownDim, 3, kUnknownDim, kUnknownDim});
+  const Status wrong = plans.plan_for(image(Shape{1, 4, 6, 6}));
+  REQUIRE(!wrong.ok());
+  CHECK(wrong.error().code == Code::kShapeMismatch);
+  CHECK(plans.count() == 0);
+  for (const Shape& shape : {Shape{2, 3, 9, 7}, Shape{1, 3, 12, 12}}) {
+    REQUIRE(plans.plan_for(image(shape)).ok());
+    runtime::Session fresh = take(create_session(model, image(shape), {}));
+    CHECK(run(plans.session(), 3) == run(fresh, 3));
+    CHECK(plans.graph().value(plans.graph().inputs[0]).shape == shape);
+  }
+  CHECK(plans.count() == 2);
+  // One that keeps its first shapes needs them.
+  const auto fixed = Plans::create(model, {}, {}, nullptr, true);
+  REQUIRE(!fixed.ok());
+  CHECK(fixed.error().code == Code::kDynamicDimension);
+}
+
 TEST_CASE("plans hold packed weights once, and let them go with the last of them") {
   const Model model = quantized(open_model());
   runtime::SessionOptions options;

@@ -580,6 +580,26 @@ TEST_CASE("a tail is planned for what has come out, once a size") {
   }
 }
 
+TEST_CASE("a run whose indices lie outside has no results, and the next one has") {
+  GraphBuilder b;
+  const ValueId where = b.node("ArgMax", {b.input("x", {1, 4})}, {{"axis", std::int64_t{1}}});
+  b.output(b.node("Gather", {b.input("table", {3}), where}));
+  Session session = make(b.graph);
+  const auto run = [&](const std::vector<float>& x) {
+    write(session, 0, x);
+    write(session, 1, {5, 6, 7});
+    while (session.run_some(1)) {
+    }
+  };
+  run({0, 0, 0, 1});
+  REQUIRE(!session.status().ok());
+  CHECK(session.status().error().what == "Index 3 is outside of an axis of 3.");
+  CHECK(session.status().error().where == "node 'n_Gather' (Gather)");
+  run({0, 0, 1, 0});
+  CHECK(session.status().ok());
+  CHECK(floats(session.output(0)) == std::vector<float>{7});
+}
+
 TEST_CASE("a session can be moved") {
   GraphBuilder b;
   b.output(b.node("Relu", {b.input("x", {2})}));

@@ -139,10 +139,13 @@ inline Result<std::vector<Tensor>> run_op(Node node,
     out.push_back(out_bytes.back().data() + kGuard);
   }
   std::vector<std::byte> scratch(step.scratch_bytes + kGuard);
-  // Blocks are independent: last one first must do.
+  // Blocks are independent, last one first must do; or go on from each other.
   auto* aligned = reinterpret_cast<std::byte*>(
       (reinterpret_cast<std::uintptr_t>(scratch.data()) + 63) & ~std::uintptr_t{63});
-  for (int block = step.blocks; block-- > 0;) step.run({in, out, aligned}, block, block + 1);
+  for (int i = 0; i < step.blocks; ++i) {
+    const int block = step.ordered ? i : step.blocks - 1 - i;
+    step.run({in, out, aligned}, block, block + 1);
+  }
   // One thread may do them all at once.
   std::vector<std::vector<std::byte>> whole_bytes;
   std::vector<std::byte*> whole;
@@ -153,6 +156,7 @@ inline Result<std::vector<Tensor>> run_op(Node node,
   step.run({in, whole, aligned}, 0, step.blocks);
   if (whole_bytes != out_bytes)
     return Error{Code::kInternal, "All blocks at once give something else.", node.op, "", {}};
+  if (step.status != nullptr) OCTAVO_CHECK_OK(*step.status);
 
   std::vector<Tensor> results;
   for (std::size_t i = 0; i < node.outputs.size(); ++i) {
