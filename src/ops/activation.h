@@ -17,6 +17,14 @@ inline constexpr AttrDef kActivationAttrs[] = {{"octavo_activation", AttrType::k
                                                {"octavo_min", AttrType::kFloat},
                                                {"octavo_max", AttrType::kFloat}};
 
+// Whether it can be fused into the node.
+inline bool reads_activation(const Node& node) {
+  const OpDef* def = find_op(node);
+  return def != nullptr &&
+         std::any_of(def->attrs.begin(), def->attrs.end(),
+                     [](const AttrDef& attr) { return attr.name == "octavo_activation"; });
+}
+
 // What a session's byte form has added to the codes of a node's result (128 or -128). Operators
 // that round with the zero point inside ask for it: their ties fall where the file's own codes put
 // them. No row declares it, so a file that names it is refused.

@@ -16,9 +16,12 @@
 #include <cmath>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/text.h"
+#include "passes/channel_affine.h"
+#include "passes/channel_product.h"
 #include "passes/passes.h"
 
 namespace octavo::passes {
@@ -26,12 +29,6 @@ namespace octavo::passes {
 namespace {
 
 constexpr std::string_view kName = "fold_batch_norm";
-
-const Tensor* float_constant(const Graph& graph, ValueId id) {
-  if (id == kNoValue) return nullptr;
-  const Value& value = graph.value(id);
-  return value.constant && value.constant->dtype() == DType::kFloat32 ? &*value.constant : nullptr;
-}
 
 // One entry a channel, the factors kept apart because the formula above rounds after each.
 struct Affine {
@@ -191,57 +188,23 @@ std::int64_t channels_made(const Graph& graph, const Node& maker) {
   return 0;
 }
 
-// One number a channel of a tensor of rank `rank`: a constant with one element, or one whose only
-// long axis is the channels'.
-std::optional<std::vector<float>> per_channel(const Tensor& constant, int rank,
-                                              std::int64_t channels) {
-  const std::vector<float> values = to_floats(constant);
-  const Shape& shape = constant.shape();
-  if (shape.rank() > rank) return std::nullopt;
-  if (values.size() == 1)
-    return std::vector<float>(static_cast<std::size_t>(channels), values.front());
-  for (int d = 0; d < shape.rank(); ++d) {
-    const bool is_channel = d + rank - shape.rank() == 1;
-    if (shape[d] != (is_channel ? channels : 1)) return std::nullopt;
-  }
-  return static_cast<std::int64_t>(values.size()) == channels ? std::optional(values)
-                                                              : std::nullopt;
-}
-
-// x * c, x / c, x + c, x - c, c - x as y = gamma * x + beta.
+// A node behind one that can take it.
 struct ScaleNode {
   ValueId x;
   Affine affine;
 };
 std::optional<ScaleNode> scale_node(const Graph& graph, const Uses& uses, const Node& node) {
-  const bool known = node.op == "Mul" || node.op == "Div" || node.op == "Add" || node.op == "Sub";
-  if (!known || !node.domain.empty() || node.inputs.size() != 2) return std::nullopt;
-  const std::size_t constant = float_constant(graph, node.inputs[1]) != nullptr ? 1 : 0;
-  const Tensor* c = float_constant(graph, node.inputs[constant]);
-  const ValueId x = node.inputs[1 - constant];
-  if (c == nullptr || (node.op == "Div" && constant == 0)) return std::nullopt;
+  const ValueId x = node.op == "BatchNormalization" ? kNoValue : affine_input(graph, node);
+  if (x == kNoValue) return std::nullopt;
   const auto producer = uses.producer_of(x);
   if (!producer || graph.is_output(x) || uses.readers_of(x).size() != 1) return std::nullopt;
   const std::int64_t channels = channels_made(graph, graph.node(*producer));
-  const auto& shape = graph.value(x).shape;
-  if (channels < 1 || !shape || shape->rank() < 2) return std::nullopt;
-  const auto values = per_channel(*c, shape->rank(), channels);
-  if (!values) return std::nullopt;
-  const std::vector<float> ones(values->size(), 1.0F);
-  const std::vector<float> zeros(values->size(), 0.0F);
-  Affine affine{ones, zeros, zeros, ones};
-  for (std::size_t i = 0; i < values->size(); ++i) {
-    const float v = (*values)[i];
-    if (node.op == "Mul") affine.gamma[i] = v;
-    if (node.op == "Div") affine.gamma[i] = 1.0F / v;
-    if (node.op == "Add") affine.beta[i] = v;
-    if (node.op == "Sub") {
-      affine.gamma[i] = constant == 1 ? 1.0F : -1.0F;
-      affine.beta[i] = constant == 1 ? -v : v;
-    }
-    if (!std::isfinite(affine.gamma[i]) || !std::isfinite(affine.beta[i])) return std::nullopt;
-  }
-  return ScaleNode{x, std::move(affine)};
+  if (channels < 1) return std::nullopt;
+  auto affine = channel_affine(graph, node, channels);
+  if (!affine) return std::nullopt;
+  const std::vector<float> ones(affine->factor.size(), 1.0F);
+  const std::vector<float> zeros(affine->factor.size(), 0.0F);
+  return ScaleNode{x, {std::move(affine->factor), std::move(affine->shift), zeros, ones}};
 }
 
 }  // namespace

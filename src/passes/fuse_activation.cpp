@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "base/text.h"
-#include "ops/op.h"
+#include "ops/activation.h"
 #include "passes/passes.h"
 
 namespace octavo::passes {
@@ -45,11 +45,13 @@ std::optional<Bounds> bounds_of(const Graph& graph, const Node& node) {
   return Bounds{"Clip", *min, *max};
 }
 
-bool takes_activation(const Node& node) {
-  const ops::OpDef* def = ops::find_op(node);
-  return def != nullptr && !node.attrs.has("octavo_activation") &&
-         std::any_of(def->attrs.begin(), def->attrs.end(),
-                     [](const ops::AttrDef& attr) { return attr.name == "octavo_activation"; });
+// What remains where the node that makes its input has an activation already.
+Bounds combined(const Node& maker, const Bounds& own) {
+  if (!maker.attrs.has("octavo_activation")) return own;
+  constexpr float kMax = std::numeric_limits<float>::max();
+  const ops::RealBounds before = ops::real_bounds(maker.attrs);
+  return {"Clip", std::clamp(std::max(before.lo, -kMax), own.min, own.max),
+          std::clamp(std::min(before.hi, kMax), own.min, own.max)};
 }
 
 }  // namespace
@@ -67,11 +69,12 @@ Result<int> fuse_activation(Graph& graph, PassContext& context) {
     const auto producer = uses.producer_of(input);
     if (!producer || graph.is_output(input) || uses.readers_of(input).size() != 1) continue;
     Node& maker = graph.node(*producer);
-    if (dead[static_cast<std::size_t>(*producer)] || !takes_activation(maker)) continue;
-    maker.attrs.set("octavo_activation", bounds->activation);
-    if (bounds->activation == "Clip") {
-      maker.attrs.set("octavo_min", bounds->min);
-      maker.attrs.set("octavo_max", bounds->max);
+    if (dead[static_cast<std::size_t>(*producer)] || !ops::reads_activation(maker)) continue;
+    const Bounds all = combined(maker, *bounds);
+    maker.attrs.set("octavo_activation", all.activation);
+    if (all.activation == "Clip") {
+      maker.attrs.set("octavo_min", all.min);
+      maker.attrs.set("octavo_max", all.max);
     }
     maker.outputs[0] = node.output(0);
     context.notes.push_back(

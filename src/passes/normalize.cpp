@@ -19,6 +19,8 @@ Status normalize(Graph& graph, PassContext& context) {
   OCTAVO_CHECK_OK(infer_and_fold(graph));
   OCTAVO_CHECK_OK(resolve_flattened_softmax(graph));
   OCTAVO_CHECK_OK(infer_and_fold(graph));
+  // Again: the types that a Cast stands between are known now.
+  OCTAVO_CHECK_OK(run_pass(&eliminate_identity, graph, context));
   OCTAVO_CHECK_OK(run_pass(&eliminate_dead, graph, context));
   graph.opset = 17;
   return verify(graph);

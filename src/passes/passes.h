@@ -16,6 +16,13 @@ Result<int> fold_batch_norm(Graph& graph, PassContext& context);
 // Mul, Div, Add and Sub by constants per channel into the Conv, Gemm or BatchNormalization before
 // them.
 Result<int> fold_scale(Graph& graph, PassContext& context);
+// What stands per channel behind a Conv or Gemm whose weight has codes into the scales of that
+// weight, as networks trained with fake quantization have it.
+Result<int> fold_into_codes(Graph& graph, PassContext& context);
+// Transpose of a dequantized matrix into the Gemm or MatMul that reads it.
+Result<int> fold_transpose(Graph& graph, PassContext& context);
+// Clip of codes into Clip of real numbers.
+Result<int> clip_codes(Graph& graph, PassContext& context);
 // BatchNormalization of a Concat along the channels into a Concat of BatchNormalizations.
 Result<int> split_batch_norm(Graph& graph, PassContext& context);
 // Relu, or Clip with constant bounds, into the node before it (attributes octavo_activation,

@@ -21,7 +21,8 @@ Status run_all(Graph& graph, PassContext& context,
 
 Status optimize_float(Graph& graph, PassContext& context) {
   return run_all(graph, context,
-                 {&fold_batch_norm, &fold_scale, &fuse_activation, &eliminate_dead});
+                 {&fold_batch_norm, &fold_scale, &fold_transpose, &clip_codes, &fold_into_codes,
+                  &fuse_activation, &eliminate_dead});
 }
 
 Status prepare_for_session(Graph& graph, const LoweringOptions& options, PassContext& context) {

@@ -63,9 +63,9 @@ std::optional<QAddParams> in_units(QAddParams params, int attempt = 0);
 // be the reference's and the others not: ask for other forms.
 bool rows_compute_fused_forms();
 
-// kOneRounding for codes from `lowest` on, near `params` as in_units() is: `shift` is where `fixed`,
-// a float of that size, is the sums' constant part most nearly. A caller compares the codes here
-// too, for attempts below kOneRoundingAttempts.
+// kOneRounding for codes from `lowest` on, near `params` as in_units() is: `shift` is where
+// `fixed`, a float of that size, is the sums' constant part most nearly. A caller compares the
+// codes here too, for attempts below kOneRoundingAttempts.
 inline constexpr int kOneRoundingAttempts = 3 * kUnitAttempts;
 std::optional<QAddParams> with_one_rounding(QAddParams params, std::int32_t lowest,
                                             int attempt = 0);
