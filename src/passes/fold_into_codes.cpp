@@ -102,7 +102,7 @@ bool fold_into(Graph& graph, const Uses& uses, const CodedProduct& product,
   // A DequantizeLinear of its own: others may read the old one. It takes its place before the node.
   const Node& old = graph.nodes[product.dequantize];
   const Shape per_channel{static_cast<std::int64_t>(channels)};
-  const std::string& weight = graph.value(node.inputs[1]).name;
+  const std::string weight = graph.value(node.inputs[1]).name;
   const auto add = [&](std::string_view base, Tensor tensor) {
     return graph.add_constant(graph.fresh_value_name(base), std::move(tensor));
   };

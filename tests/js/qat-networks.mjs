@@ -46,7 +46,10 @@ class Net {
   fakeWeight(w, channels, largest, { perChannel = true, most = 127 } = {}) {
     const sizes = perChannel ? channels : 1;
     const shape = perChannel ? [channels] : [];
-    const scale = this.constant(Float32Array.from({ length: sizes }, (_, c) => (largest * (1 + (c % 3) / 8)) / 127), shape);
+    const scale = this.constant(
+      Float32Array.from({ length: sizes }, (_, c) => (largest * (1 + (c % 3) / 8)) / 127),
+      shape,
+    );
     const grid = [scale, this.constant(new Int8Array(sizes), shape, 'int8')];
     const attrs = perChannel ? { axis: 0 } : {};
     let codes = this.add('QuantizeLinear', [w, ...grid], attrs);
@@ -106,20 +109,28 @@ const input = { scale: 2 / 255, zero: 128 };
 
 /** name: what it builds behind the fake-quantized input of 8 channels; returns the last result and its grid. */
 const forms = {
-  'one scale a weight': (net, x) => [net.conv(net.fake(net.relu(net.conv(x, 8, 16, { perChannel: false }))), 16, 16, { perChannel: false }), signed],
+  'one scale a weight': (net, x) => [
+    net.conv(net.fake(net.relu(net.conv(x, 8, 16, { perChannel: false }))), 16, 16, { perChannel: false }),
+    signed,
+  ],
   'a scale a channel': (net, x) => [net.conv(net.fake(net.relu(net.conv(x, 8, 16))), 16, 16), signed],
   'codes of 7 bits': (net, x) => {
     const narrow = { scale: 6 / 127, most: 127 };
     const y = net.fake(net.relu(net.conv(x, 8, 16, { most: 63 })), narrow);
-    return [net.conv(net.fake(net.add('MaxPool', [y], { kernel_shape: [3, 3], pads: [1, 1, 1, 1] }), narrow), 16, 16, { most: 63 }), { ...narrow, zero: 64 }];
+    return [
+      net.conv(net.fake(net.add('MaxPool', [y], { kernel_shape: [3, 3], pads: [1, 1, 1, 1] }), narrow), 16, 16, { most: 63 }),
+      { ...narrow, zero: 64 },
+    ];
   },
   'codes of 7 bits behind what takes no bounds': (net, x) => {
     const pooled = net.add('AveragePool', [net.fake(net.relu(net.conv(x, 8, 16)))], { kernel_shape: [2, 2] });
     return [net.conv(net.fake(pooled, { scale: 3 / 255, most: 127 }), 16, 16), signed];
   },
-  'ConvBn2d': (net, x) => [net.convBn(net.fake(net.convBn(x, 8, 16), signed), 16, 16), signed],
+  ConvBn2d: (net, x) => [net.convBn(net.fake(net.convBn(x, 8, 16), signed), 16, 16), signed],
   'ConvBnReLU2d with a bias and one scale a weight': (net, x) => [
-    net.relu(net.convBn(net.fake(net.relu(net.convBn(x, 8, 16, { bias: true, perChannel: false }))), 16, 16, { bias: true, perChannel: false })),
+    net.relu(
+      net.convBn(net.fake(net.relu(net.convBn(x, 8, 16, { bias: true, perChannel: false }))), 16, 16, { bias: true, perChannel: false }),
+    ),
     {},
   ],
   'ConvBnReLU2d, depthwise': (net, x) => {
@@ -166,4 +177,7 @@ export const qatNetworks = Object.entries(forms).map(([name, make], i) => [
 ]);
 
 /** A ConvBn2d with a negative factor, which no scale can be. */
-export const negativeFactor = build((net, x) => [net.convBn(net.fake(net.relu(net.convBn(x, 8, 16, { negative: true }))), 16, 16), signed], 200);
+export const negativeFactor = build(
+  (net, x) => [net.convBn(net.fake(net.relu(net.convBn(x, 8, 16, { negative: true }))), 16, 16), signed],
+  200,
+);
