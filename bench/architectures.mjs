@@ -330,7 +330,9 @@ const chained = (layer) => (net, copies) => {
 
 /** Sums with one other tensor, whose grid is its own as a residual's is: sums of x with itself have quotients of small numbers, and ties everywhere. */
 function residuals(net, copies) {
+  const { macs } = net;
   const other = net.depthwise(net.x, 1);
+  net.macs = macs; // as of a sum alone
   return chained((_, x) => net.sum(x, other))(net, copies);
 }
 

@@ -2,6 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { network } from '../../bench/architectures.mjs';
+import { sample } from '../../bench/random.mjs';
 import { searchFloatLayers } from '../../dist/budget.js';
 import { compare, createEngine, Model, quantizeStatic } from '../../dist/index.js';
 import { digitFeeds, digits, digitsModel, onnx, rejects } from './support.mjs';
@@ -197,12 +199,19 @@ describe('a kept quantization', () => {
     const plain = await quantizeStatic(model, samples.slice(0, 4)).result;
     await rejects(plain.change({ exclude: [] }).result, 'INVALID_STATE', { hint: /keep: true/ });
     await plain.model.close();
-    const kept = await quantizeStatic(model, samples, { keep: true }).result;
+    const { file, inputShape } = network('mobilenetv2', { size: 64 }); // so many layers that it takes a while on any machine
+    const many = await Model.load(file, { engine });
+    const kept = await quantizeStatic(
+      many,
+      [1, 2, 3, 4].map((seed) => sample(inputShape, seed)),
+      { keep: true },
+    ).result;
     const change = kept.change({ sensitivity: true });
     for await (const _ of change) break; // it has begun, and layers are still to be measured
     change.abort();
     await rejects(change.result, 'ABORTED', { hint: /^/ });
     await kept.model.close();
+    await many.close();
     assert.equal(await engine.call('liveObjects', []), live);
   });
 });
